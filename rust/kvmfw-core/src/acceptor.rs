@@ -1,0 +1,200 @@
+//! Acceptors: the judgement of one host for one register.
+
+use std::sync::Arc;
+
+use crate::answers::{Answer, Answers};
+use crate::catalog::Kind;
+use crate::errno::Errno;
+use crate::judgement::{Effect, Evidence, Judgement};
+use crate::rules::{Context, Rule};
+use crate::value::Value;
+
+/// Who judges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Scheme {
+    /// The target's KVM: the settled view.
+    #[default]
+    Kvm,
+    /// The other view of the thread of February 2019: for firmware registers the low 4 bits are signed numbers, 0 is
+    /// unknown and greater is better; the target must not be worse than what was saved.
+    Signed4,
+    /// Today's vendor rule: identical or nothing.
+    Equal,
+}
+
+impl Scheme {
+    /// All schemes.
+    pub const ALL: [Self; 3] = [Self::Kvm, Self::Signed4, Self::Equal];
+
+    /// The word used everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kvm => "kvm",
+            Self::Signed4 => "signed4",
+            Self::Equal => "equal",
+        }
+    }
+
+    /// The scheme of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scheme| scheme.name() == name)
+    }
+}
+
+/// The compiled judgement of one host for one register. Equal acceptors are one to kvmfw.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Acceptor {
+    /// The target's KVM decides.
+    Kvm(Box<Target>),
+    /// The low 4 bits of the target's own value, signed.
+    Signed4(Option<i8>),
+    /// The target's own value.
+    Equal(Option<Value>),
+}
+
+/// What is known of how one target decides one register.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Target {
+    /// How KVM treats this register.
+    pub kind: Kind,
+    /// The fresh value; `None` where the vCPU does not list the register.
+    pub fresh: Option<Value>,
+    /// Recorded answers to single writes.
+    pub answers: Option<Arc<Answers>>,
+    /// The recorded answer to writing the fresh value back, or to writing an id that is not listed.
+    pub same: Option<Answer>,
+    /// The rule of the kernel.
+    pub rule: Rule,
+    /// The host's own value of the field that [`Context`] tells of the VM.
+    pub fresh_context: Context,
+}
+
+impl Acceptor {
+    /// What a write of `value` does on this host.
+    pub fn judge(&self, value: &Value, context: Context) -> Judgement {
+        match self {
+            Self::Kvm(target) => target.judge(value, context),
+            Self::Signed4(own) => {
+                let saved = value.word().map(low_nibble);
+                let effect = match (saved, own) {
+                    (Some(saved), Some(own)) if saved <= *own => Effect::Kept,
+                    _ => Effect::Refused(None),
+                };
+                Judgement { effect, evidence: Evidence::Derived }
+            }
+            Self::Equal(own) => {
+                let effect = if own.as_ref() == Some(value) { Effect::Kept } else { Effect::Refused(None) };
+                Judgement { effect, evidence: Evidence::Derived }
+            }
+        }
+    }
+}
+
+/// The low 4 bits as a signed number.
+pub(crate) fn low_nibble(word: u64) -> i8 {
+    let nibble = (word & 0xf).to_le_bytes()[0].cast_signed();
+    if nibble >= 8 { nibble - 16 } else { nibble }
+}
+
+impl Target {
+    fn judge(&self, value: &Value, context: Context) -> Judgement {
+        // Answers were recorded with the host's own ID registers in place.
+        let as_recorded = context.is_none() || context == self.fresh_context;
+        if let Some(answer) = self.recorded(value).filter(|_| as_recorded) {
+            return Judgement { effect: self.effect(value, answer), evidence: Evidence::Measured };
+        }
+        let effect = self.rule.judge(value, context);
+        let evidence = if matches!(effect, Effect::Unknown(_)) { Evidence::None } else { Evidence::Derived };
+        Judgement { effect, evidence }
+    }
+
+    fn recorded(&self, value: &Value) -> Option<Answer> {
+        let joint = self.kind == Kind::CacheLevels;
+        let answer = self.answers.as_ref().and_then(|answers| answers.answer(value, joint));
+        answer.or_else(|| {
+            let asked = self.fresh.is_none() || self.fresh.as_ref() == Some(value);
+            self.same.clone().filter(|_| asked)
+        })
+    }
+
+    fn effect(&self, written: &Value, answer: Answer) -> Effect {
+        match answer {
+            Answer::Kept => Effect::Kept,
+            Answer::Refused(errno) => Effect::Refused(Some(errno)),
+            Answer::Changed(None) => Effect::Rewritten(None),
+            Answer::Changed(Some(read)) => {
+                let level = matches!(self.kind, Kind::Level | Kind::Workaround2);
+                if level && read > *written {
+                    Effect::Raised(read)
+                } else if Some(&read) == self.fresh.as_ref() {
+                    Effect::Dropped(Some(read))
+                } else {
+                    Effect::Rewritten(Some(read))
+                }
+            }
+        }
+    }
+
+    /// Whether the host does not list the register.
+    pub fn is_absent(&self) -> bool {
+        self.fresh.is_none()
+    }
+
+    /// The error of a register that the host does not list.
+    pub fn absent_errno(&self) -> Option<Errno> {
+        match (&self.same, &self.rule) {
+            (Some(Answer::Refused(errno)), _) | (None, Rule::Refused(errno)) => Some(*errno),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measured(kind: Kind, fresh: u64, kept: &[u64], changed: &[(u64, u64)]) -> Acceptor {
+        let answers = Answers::ByValue(crate::answers::ByValue {
+            kept: kept.iter().copied().map(Value::Word).collect(),
+            changed: changed.iter().map(|(w, r)| (Value::Word(*w), Value::Word(*r))).collect(),
+            refused: vec![(Value::Word(3), Errno::EINVAL)],
+            otherwise: None,
+        });
+        Acceptor::Kvm(Box::new(Target {
+            kind,
+            fresh: Some(Value::Word(fresh)),
+            answers: Some(Arc::new(answers)),
+            same: Some(Answer::Kept),
+            rule: Rule::Unknown("probe"),
+            fresh_context: Some(2),
+        }))
+    }
+
+    #[test]
+    fn a_measured_answer_goes_before_the_rule() {
+        let acceptor = measured(Kind::Level, 2, &[2], &[(0, 2), (1, 2)]);
+        let judge = |value| acceptor.judge(&Value::Word(value), None);
+        assert_eq!(judge(2).effect, Effect::Kept);
+        assert_eq!(judge(1).effect, Effect::Raised(Value::Word(2)));
+        assert_eq!(judge(3), Judgement { effect: Effect::Refused(Some(Errno::EINVAL)), evidence: Evidence::Measured });
+        assert_eq!(judge(9), Judgement { effect: Effect::Unknown("probe"), evidence: Evidence::None });
+    }
+
+    #[test]
+    fn answers_do_not_speak_for_a_vm_with_another_id_field() {
+        let acceptor = measured(Kind::Workaround2, 0, &[0], &[(1, 0)]);
+        assert_eq!(acceptor.judge(&Value::Word(0), Some(2)).evidence, Evidence::Measured);
+        assert_eq!(acceptor.judge(&Value::Word(1), None).effect, Effect::Dropped(Some(Value::Word(0))));
+        assert_eq!(acceptor.judge(&Value::Word(0), Some(0)).evidence, Evidence::None);
+    }
+
+    #[test]
+    fn the_generic_comparison_is_signed_with_four_bits() {
+        assert_eq!([0, 1, 7, 8, 15, 0x10].map(low_nibble), [0, 1, 7, -8, -1, 0]);
+        let own = Acceptor::Signed4(Some(1));
+        assert_eq!(own.judge(&Value::Word(1), None).outcome(), crate::Outcome::Accept);
+        assert_eq!(own.judge(&Value::Word(0xf), None).outcome(), crate::Outcome::Accept);
+        assert_eq!(own.judge(&Value::Word(2), None).outcome(), crate::Outcome::Refuse);
+        assert_eq!(Acceptor::Signed4(None).judge(&Value::Word(0), None).outcome(), crate::Outcome::Refuse);
+    }
+}

@@ -1,0 +1,261 @@
+//! Recorded answers: what one KVM said to single writes of one register.
+
+use std::sync::Arc;
+
+use crate::errno::Errno;
+use crate::value::Value;
+
+/// What KVM said to one write.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answer {
+    /// Accepted, and reads back as written.
+    Kept,
+    /// Accepted, but reads back otherwise; `None` where the read-back was not kept.
+    Changed(Option<Value>),
+    /// Refused.
+    Refused(Errno),
+}
+
+/// When the answers were given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    /// On a vCPU that never ran: what a restore meets.
+    Fresh,
+    /// After `KVM_RUN` with `immediate_exit`.
+    Exited,
+    /// After the guest executed.
+    Ran,
+}
+
+impl State {
+    /// All states, in the order of a vCPU's life.
+    pub const ALL: [Self; 3] = [Self::Fresh, Self::Exited, Self::Ran];
+
+    /// The word used in captures.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Exited => "exited",
+            Self::Ran => "ran",
+        }
+    }
+
+    /// The state of this word.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// One letter of a nibble sweep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// Accepted, reads back as written.
+    Kept,
+    /// Accepted, reads back otherwise.
+    Changed,
+    /// Refused with this error.
+    Refused(Errno),
+}
+
+impl Code {
+    /// The code of a letter of the capture format.
+    pub fn from_letter(letter: u8) -> Option<Self> {
+        Some(match letter {
+            b'.' => Self::Kept,
+            b'!' => Self::Changed,
+            b'i' => Self::Refused(Errno::EINVAL),
+            b'n' => Self::Refused(Errno::ENOENT),
+            b'b' => Self::Refused(Errno::EBUSY),
+            b'p' => Self::Refused(Errno::EPERM),
+            b'x' => Self::Refused(Errno::ENXIO),
+            b'B' => Self::Refused(Errno::E2BIG),
+            b'a' => Self::Refused(Errno::EACCES),
+            b'f' => Self::Refused(Errno::EFAULT),
+            b'o' => Self::Refused(Errno::EOPNOTSUPP),
+            b'?' => Self::Refused(Errno::EOTHER),
+            _ => return None,
+        })
+    }
+}
+
+/// The answers of a sweep over whole values.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
+pub struct ByValue {
+    /// Accepted and kept, ascending.
+    pub kept: Vec<Value>,
+    /// Accepted, with what they read back; ascending by the value written.
+    pub changed: Vec<(Value, Value)>,
+    /// Refused, ascending by value.
+    pub refused: Vec<(Value, Errno)>,
+    /// Every other value of this sweep (ascending) got this error.
+    pub otherwise: Option<(Arc<[Value]>, Errno)>,
+}
+
+/// The answers of a sweep over the nibbles of a value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ByNibble {
+    /// The value that the other nibbles kept.
+    pub value: u64,
+    /// Codes of the nibbles that were answered one by one; `None`: only the own value, see `same` and `other`.
+    pub nibbles: [Option<[Code; 16]>; 16],
+    /// The code of writing `value` back.
+    pub same: Code,
+    /// The code of every other value of a nibble that is `None`.
+    pub other: Code,
+    /// The code of writing 0.
+    pub zero: Code,
+    /// The code of writing all ones.
+    pub ones: Code,
+    /// Read-backs of accepted values that were not kept, ascending.
+    pub changed: Vec<(u64, u64)>,
+}
+
+/// Recorded answers of one register on one vCPU in one state.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Answers {
+    /// Whole values.
+    ByValue(ByValue),
+    /// Nibbles of a value.
+    ByNibble(Box<ByNibble>),
+}
+
+impl Answers {
+    /// What KVM said to `value`, if it was asked.
+    ///
+    /// With nibble answers a value that differs in several nibbles was not written itself; KVM checks ID
+    /// fields one by one (`arm64_check_features`; exact match and the CSV fields before 6.5), so its answer is the
+    /// worst of its nibbles. `joint` registers, where fields are checked together, get no such answer.
+    pub fn answer(&self, value: &Value, joint: bool) -> Option<Answer> {
+        match self {
+            Self::ByValue(answers) => answers.answer(value),
+            Self::ByNibble(answers) => answers.answer(value.word()?, joint),
+        }
+    }
+}
+
+impl ByValue {
+    fn answer(&self, value: &Value) -> Option<Answer> {
+        if self.kept.binary_search(value).is_ok() {
+            return Some(Answer::Kept);
+        }
+        if let Ok(at) = self.changed.binary_search_by(|(written, _)| written.cmp(value)) {
+            return self.changed.get(at).map(|(_, read)| Answer::Changed(Some(read.clone())));
+        }
+        if let Ok(at) = self.refused.binary_search_by(|(written, _)| written.cmp(value)) {
+            return self.refused.get(at).map(|(_, errno)| Answer::Refused(*errno));
+        }
+        let (sweep, errno) = self.otherwise.as_ref()?;
+        sweep.binary_search(value).is_ok().then_some(Answer::Refused(*errno))
+    }
+}
+
+impl ByNibble {
+    fn answer(&self, value: u64, joint: bool) -> Option<Answer> {
+        let difference = value ^ self.value;
+        let differing = (0..16).filter(|at| difference >> (4 * at) & 15 != 0).count();
+        let code = match (value, differing) {
+            (0, _) => self.zero,
+            (u64::MAX, _) => self.ones,
+            (_, 0) => self.same,
+            (_, 2..) if joint => return None,
+            _ => self.worst(value, difference),
+        };
+        Some(match code {
+            Code::Kept => Answer::Kept,
+            Code::Refused(errno) => Answer::Refused(errno),
+            Code::Changed => Answer::Changed(self.read_back(value, differing)),
+        })
+    }
+
+    /// A setter looks at the shape of a value (EINVAL) before it looks whether the VM ran (EBUSY), so EINVAL wins.
+    fn worst(&self, value: u64, difference: u64) -> Code {
+        let rank = |code: &Code| match code {
+            Code::Kept => 0,
+            Code::Changed => 1,
+            Code::Refused(Errno::EBUSY) => 2,
+            Code::Refused(_) => 3,
+        };
+        (0..16_usize)
+            .filter(|at| difference >> (4 * at) & 15 != 0)
+            .map(|at| self.code(at, value))
+            .max_by_key(rank)
+            .unwrap_or(self.same)
+    }
+
+    fn code(&self, nibble: usize, value: u64) -> Code {
+        let digit = usize::try_from(value >> (4 * nibble) & 15).unwrap_or(0);
+        let codes = self.nibbles.get(nibble).and_then(Option::as_ref);
+        codes.and_then(|codes| codes.get(digit)).copied().unwrap_or(self.other)
+    }
+
+    /// What `value` reads back: as recorded, or nibble by nibble when only those were recorded.
+    fn read_back(&self, value: u64, differing: usize) -> Option<Value> {
+        let recorded = |written: u64| {
+            let at = self.changed.binary_search_by_key(&written, |(written, _)| *written).ok()?;
+            self.changed.get(at).map(|(_, read)| *read)
+        };
+        if differing <= 1 || value == 0 || value == u64::MAX {
+            return recorded(value).map(Value::Word);
+        }
+        let mut read = value;
+        for at in 0..16_usize {
+            let mask = 15_u64 << (4 * at);
+            if (value ^ self.value) & mask != 0 && self.code(at, value) == Code::Changed {
+                let alone = (self.value & !mask) | (value & mask);
+                read = (read & !mask) | (recorded(alone)? & mask);
+            }
+        }
+        Some(Value::Word(read))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nibbles() -> ByNibble {
+        let mut nibbles = [None; 16];
+        nibbles[0] =
+            Some(std::array::from_fn(|digit| if digit <= 2 { Code::Kept } else { Code::Refused(Errno::EINVAL) }));
+        nibbles[1] = Some(std::array::from_fn(|digit| if digit == 15 { Code::Changed } else { Code::Kept }));
+        ByNibble {
+            value: 0x302,
+            nibbles,
+            same: Code::Kept,
+            other: Code::Refused(Errno::EBUSY),
+            zero: Code::Refused(Errno::EINVAL),
+            ones: Code::Refused(Errno::EINVAL),
+            changed: vec![(0x3f2, 0x302)],
+        }
+    }
+
+    #[test]
+    fn nibbles_are_answered_one_by_one_and_together() {
+        let answers = nibbles();
+        assert_eq!(answers.answer(0x302, false), Some(Answer::Kept));
+        assert_eq!(answers.answer(0x301, false), Some(Answer::Kept));
+        assert_eq!(answers.answer(0x303, false), Some(Answer::Refused(Errno::EINVAL)));
+        assert_eq!(answers.answer(0x311, false), Some(Answer::Kept));
+        assert_eq!(answers.answer(0x3f2, false), Some(Answer::Changed(Some(Value::Word(0x302)))));
+        assert_eq!(answers.answer(0x3f1, false), Some(Answer::Changed(Some(Value::Word(0x301)))));
+        assert_eq!(answers.answer(0x402, false), Some(Answer::Refused(Errno::EBUSY)));
+        assert_eq!(answers.answer(0x403, false), Some(Answer::Refused(Errno::EINVAL)));
+        assert_eq!(answers.answer(0x311, true), None);
+        assert_eq!(answers.answer(0x301, true), Some(Answer::Kept));
+    }
+
+    #[test]
+    fn values_that_were_not_asked_have_no_answer() {
+        let sweep: Arc<[Value]> = [0, 1, 2, 3].map(Value::Word).into();
+        let answers = ByValue {
+            kept: vec![Value::Word(2)],
+            changed: vec![(Value::Word(0), Value::Word(2))],
+            refused: vec![],
+            otherwise: Some((sweep, Errno::EINVAL)),
+        };
+        assert_eq!(answers.answer(&Value::Word(2)), Some(Answer::Kept));
+        assert_eq!(answers.answer(&Value::Word(0)), Some(Answer::Changed(Some(Value::Word(2)))));
+        assert_eq!(answers.answer(&Value::Word(3)), Some(Answer::Refused(Errno::EINVAL)));
+        assert_eq!(answers.answer(&Value::Word(4)), None);
+    }
+}

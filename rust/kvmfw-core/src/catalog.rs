@@ -1,0 +1,359 @@
+//! The catalogue: which registers there are, what they are called and how KVM treats them.
+//!
+//! This is the one place to add a register. Registers that KVM stores without looking at the value
+//! are told by their encoding; the ones that it checks are listed by name.
+
+use crate::id::{Group, RegisterId};
+
+/// How KVM treats writes of a register; chooses the rule that judges it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The PSCI version of the VM.
+    PsciVersion,
+    /// A workaround level: WORKAROUND_1 and WORKAROUND_3.
+    Level,
+    /// WORKAROUND_2, whose level depends on the VM's own SSBS field.
+    Workaround2,
+    /// A bitmap of hypercall services; the mask of bits that are defined.
+    Bitmap(u64),
+    /// An ID register, AArch64 or AArch32.
+    Identification,
+    /// `MIDR_EL1`, `REVIDR_EL1` or `AIDR_EL1`; the bits that exist.
+    Implementation(u64),
+    /// `CTR_EL0`.
+    CacheType,
+    /// `CLIDR_EL1`.
+    CacheLevels,
+    /// CCSIDR, one for each cache.
+    CacheSize,
+    /// `OSLSR_EL1`.
+    OsLockStatus,
+    /// The set of SVE vector lengths.
+    VectorLengths,
+    /// `PMCR_EL0`, whose number of counters may be ignored.
+    PmuControl,
+    /// `PMMIR_EL1`.
+    PmuMachine,
+    /// Stored without a look at the value, but there only while a field of an ID register is not 0.
+    Gated(Gate),
+    /// Stored without a look at the value.
+    Plain,
+    /// Not in the catalogue.
+    Unlisted,
+}
+
+/// A field of an ID register that shows or hides other registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Gate {
+    /// The ID register.
+    pub register: RegisterId,
+    /// The lowest bit of the 4-bit field.
+    pub shift: u32,
+    /// The name of the field.
+    pub field: &'static str,
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug)]
+pub struct Register {
+    /// Its id.
+    pub id: RegisterId,
+    /// Its name, as KVM's headers or the architecture call it.
+    pub name: &'static str,
+    /// How KVM treats writes.
+    pub kind: Kind,
+    /// One line for people: what it is.
+    pub meaning: &'static str,
+}
+
+const fn system(op1: u64, crn: u64, crm: u64, op2: u64) -> RegisterId {
+    RegisterId::system(3, op1, crn, crm, op2)
+}
+
+const fn entry(id: RegisterId, name: &'static str, kind: Kind, meaning: &'static str) -> Register {
+    Register { id, name, kind, meaning }
+}
+
+const fn identification(crm: u64, op2: u64, name: &'static str, meaning: &'static str) -> Register {
+    entry(system(0, 0, crm, op2), name, Kind::Identification, meaning)
+}
+
+const fn gated(id: RegisterId, name: &'static str, gate: Gate, meaning: &'static str) -> Register {
+    entry(id, name, Kind::Gated(gate), meaning)
+}
+
+/// `PSCI_VERSION`.
+pub const PSCI_VERSION: RegisterId = RegisterId::firmware(0);
+/// `SMCCC_ARCH_WORKAROUND_1`.
+pub const WORKAROUND_1: RegisterId = RegisterId::firmware(1);
+/// `SMCCC_ARCH_WORKAROUND_2`.
+pub const WORKAROUND_2: RegisterId = RegisterId::firmware(2);
+/// `SMCCC_ARCH_WORKAROUND_3`.
+pub const WORKAROUND_3: RegisterId = RegisterId::firmware(3);
+/// `MIDR_EL1`.
+pub const MIDR: RegisterId = system(0, 0, 0, 0);
+/// `ID_AA64PFR0_EL1`.
+pub const ID_AA64PFR0: RegisterId = system(0, 0, 4, 0);
+/// `ID_AA64PFR1_EL1`.
+pub const ID_AA64PFR1: RegisterId = system(0, 0, 4, 1);
+/// `ID_AA64PFR2_EL1`.
+pub const ID_AA64PFR2: RegisterId = system(0, 0, 4, 2);
+/// `ID_AA64DFR0_EL1`.
+pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
+/// `ID_AA64MMFR3_EL1`.
+pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
+/// `CTR_EL0`.
+pub const CTR: RegisterId = system(3, 0, 0, 1);
+/// `CLIDR_EL1`.
+pub const CLIDR: RegisterId = system(1, 0, 0, 1);
+/// The SSBS field of the VM, on which WORKAROUND_2 depends.
+pub const SSBS: Gate = Gate { register: ID_AA64PFR1, shift: 4, field: "SSBS" };
+
+const TCRX: Gate = Gate { register: ID_AA64MMFR3, shift: 0, field: "TCRX" };
+const SCTLRX: Gate = Gate { register: ID_AA64MMFR3, shift: 4, field: "SCTLRX" };
+const S1PIE: Gate = Gate { register: ID_AA64MMFR3, shift: 8, field: "S1PIE" };
+const S1POE: Gate = Gate { register: ID_AA64MMFR3, shift: 16, field: "S1POE" };
+const FPMR: Gate = Gate { register: ID_AA64PFR2, shift: 32, field: "FPMR" };
+
+/// The registers that KVM looks at, ascending by group; registers not listed here are told by [`kind_of`].
+pub const CATALOG: &[Register] = &[
+    entry(PSCI_VERSION, "PSCI_VERSION", Kind::PsciVersion, "version of the power interface that the guest sees"),
+    entry(
+        WORKAROUND_1,
+        "SMCCC_ARCH_WORKAROUND_1",
+        Kind::Level,
+        "protection against Spectre v2 (branch target injection)",
+    ),
+    entry(
+        WORKAROUND_2,
+        "SMCCC_ARCH_WORKAROUND_2",
+        Kind::Workaround2,
+        "protection against Spectre v4 (speculative store bypass)",
+    ),
+    entry(
+        WORKAROUND_3,
+        "SMCCC_ARCH_WORKAROUND_3",
+        Kind::Level,
+        "protection against Spectre BHB (branch history injection)",
+    ),
+    entry(RegisterId::firmware_bitmap(0), "STD_BMAP", Kind::Bitmap(0x1), "standard hypercalls: TRNG"),
+    entry(
+        RegisterId::firmware_bitmap(1),
+        "STD_HYP_BMAP",
+        Kind::Bitmap(0x1),
+        "standard hypervisor hypercalls: stolen time",
+    ),
+    entry(
+        RegisterId::firmware_bitmap(2),
+        "VENDOR_HYP_BMAP",
+        Kind::Bitmap(0x3),
+        "KVM hypercalls: feature discovery and PTP",
+    ),
+    entry(
+        RegisterId::firmware_bitmap(3),
+        "VENDOR_HYP_BMAP_2",
+        Kind::Bitmap(0x3),
+        "KVM hypercalls: target implementation CPUs",
+    ),
+    entry(MIDR, "MIDR_EL1", Kind::Implementation(0xffff_ffff), "implementer, part and revision of the CPU"),
+    entry(
+        system(0, 0, 0, 6),
+        "REVIDR_EL1",
+        Kind::Implementation(u64::MAX),
+        "implementation-specific revision of the CPU",
+    ),
+    entry(system(1, 0, 0, 7), "AIDR_EL1", Kind::Implementation(u64::MAX), "implementation-specific identification"),
+    identification(1, 0, "ID_PFR0_EL1", "AArch32 processor features"),
+    identification(1, 1, "ID_PFR1_EL1", "AArch32 processor features"),
+    identification(1, 2, "ID_DFR0_EL1", "AArch32 debug features"),
+    identification(1, 3, "ID_AFR0_EL1", "AArch32 auxiliary features"),
+    identification(1, 4, "ID_MMFR0_EL1", "AArch32 memory model"),
+    identification(1, 5, "ID_MMFR1_EL1", "AArch32 memory model"),
+    identification(1, 6, "ID_MMFR2_EL1", "AArch32 memory model"),
+    identification(1, 7, "ID_MMFR3_EL1", "AArch32 memory model"),
+    identification(2, 0, "ID_ISAR0_EL1", "AArch32 instructions"),
+    identification(2, 1, "ID_ISAR1_EL1", "AArch32 instructions"),
+    identification(2, 2, "ID_ISAR2_EL1", "AArch32 instructions"),
+    identification(2, 3, "ID_ISAR3_EL1", "AArch32 instructions"),
+    identification(2, 4, "ID_ISAR4_EL1", "AArch32 instructions"),
+    identification(2, 5, "ID_ISAR5_EL1", "AArch32 instructions"),
+    identification(2, 6, "ID_MMFR4_EL1", "AArch32 memory model"),
+    identification(2, 7, "ID_ISAR6_EL1", "AArch32 instructions"),
+    identification(3, 0, "MVFR0_EL1", "AArch32 floating point"),
+    identification(3, 1, "MVFR1_EL1", "AArch32 floating point"),
+    identification(3, 2, "MVFR2_EL1", "AArch32 floating point"),
+    identification(3, 4, "ID_PFR2_EL1", "AArch32 processor features"),
+    identification(3, 5, "ID_DFR1_EL1", "AArch32 debug features"),
+    identification(3, 6, "ID_MMFR5_EL1", "AArch32 memory model"),
+    identification(4, 0, "ID_AA64PFR0_EL1", "processor features: exception levels, SVE, CSV2, CSV3"),
+    identification(4, 1, "ID_AA64PFR1_EL1", "processor features: BT, SSBS, MTE"),
+    identification(4, 2, "ID_AA64PFR2_EL1", "processor features: FPMR"),
+    identification(4, 4, "ID_AA64ZFR0_EL1", "SVE features"),
+    identification(4, 5, "ID_AA64SMFR0_EL1", "SME features"),
+    identification(4, 7, "ID_AA64FPFR0_EL1", "FP8 features"),
+    identification(5, 0, "ID_AA64DFR0_EL1", "debug features: debug version, PMU version, breakpoints"),
+    identification(5, 1, "ID_AA64DFR1_EL1", "debug features"),
+    identification(5, 4, "ID_AA64AFR0_EL1", "auxiliary features"),
+    identification(5, 5, "ID_AA64AFR1_EL1", "auxiliary features"),
+    identification(6, 0, "ID_AA64ISAR0_EL1", "instructions: crypto, atomics, CRC"),
+    identification(6, 1, "ID_AA64ISAR1_EL1", "instructions: pointer authentication, BF16, SB"),
+    identification(6, 2, "ID_AA64ISAR2_EL1", "instructions: WFxT, MOPS, CLRBHB"),
+    identification(6, 3, "ID_AA64ISAR3_EL1", "instructions: CPA, FAMINMAX"),
+    identification(7, 0, "ID_AA64MMFR0_EL1", "memory model: address size, granules"),
+    identification(7, 1, "ID_AA64MMFR1_EL1", "memory model: PAN, HCX, ECBHB"),
+    identification(7, 2, "ID_AA64MMFR2_EL1", "memory model: CCIDX, NV, E0PD"),
+    identification(7, 3, "ID_AA64MMFR3_EL1", "memory model: TCR2, permission indirection and overlay"),
+    identification(7, 4, "ID_AA64MMFR4_EL1", "memory model: E2H0, NV_frac"),
+    entry(CLIDR, "CLIDR_EL1", Kind::CacheLevels, "which cache levels there are"),
+    entry(CTR, "CTR_EL0", Kind::CacheType, "cache line sizes and maintenance needs"),
+    entry(RegisterId::system(2, 0, 1, 1, 4), "OSLSR_EL1", Kind::OsLockStatus, "OS lock status"),
+    entry(RegisterId::SVE_VLS, "SVE_VLS", Kind::VectorLengths, "the SVE vector lengths of the vCPU"),
+    entry(system(3, 9, 12, 0), "PMCR_EL0", Kind::PmuControl, "PMU control, with the number of counters"),
+    entry(system(0, 9, 14, 6), "PMMIR_EL1", Kind::PmuMachine, "PMU implementation: slots"),
+    gated(system(0, 2, 0, 3), "TCR2_EL1", TCRX, "extended translation control"),
+    gated(system(0, 10, 2, 2), "PIRE0_EL1", S1PIE, "permission indirection, EL0"),
+    gated(system(0, 10, 2, 3), "PIR_EL1", S1PIE, "permission indirection, EL1"),
+    gated(system(0, 10, 2, 4), "POR_EL1", S1POE, "permission overlay, EL1"),
+    gated(system(3, 10, 2, 4), "POR_EL0", S1POE, "permission overlay, EL0"),
+    gated(system(0, 1, 0, 3), "SCTLR2_EL1", SCTLRX, "extended system control"),
+    gated(system(3, 4, 4, 2), "FPMR", FPMR, "FP8 mode"),
+];
+
+/// Names of frequent registers that KVM stores without a look at the value.
+const PLAIN_NAMES: &[(RegisterId, &str)] = &[
+    (system(0, 0, 0, 5), "MPIDR_EL1"),
+    (system(0, 1, 0, 0), "SCTLR_EL1"),
+    (system(0, 1, 0, 1), "ACTLR_EL1"),
+    (system(0, 1, 0, 2), "CPACR_EL1"),
+    (system(0, 1, 0, 5), "RGSR_EL1"),
+    (system(0, 1, 0, 6), "GCR_EL1"),
+    (system(0, 1, 2, 0), "ZCR_EL1"),
+    (system(0, 2, 0, 0), "TTBR0_EL1"),
+    (system(0, 2, 0, 1), "TTBR1_EL1"),
+    (system(0, 2, 0, 2), "TCR_EL1"),
+    (system(0, 5, 1, 0), "AFSR0_EL1"),
+    (system(0, 5, 1, 1), "AFSR1_EL1"),
+    (system(0, 5, 2, 0), "ESR_EL1"),
+    (system(0, 5, 6, 0), "TFSR_EL1"),
+    (system(0, 5, 6, 1), "TFSRE0_EL1"),
+    (system(0, 6, 0, 0), "FAR_EL1"),
+    (system(0, 7, 4, 0), "PAR_EL1"),
+    (system(0, 10, 2, 0), "MAIR_EL1"),
+    (system(0, 10, 3, 0), "AMAIR_EL1"),
+    (system(0, 12, 0, 0), "VBAR_EL1"),
+    (system(0, 12, 1, 1), "DISR_EL1"),
+    (system(0, 13, 0, 1), "CONTEXTIDR_EL1"),
+    (system(0, 13, 0, 4), "TPIDR_EL1"),
+    (system(0, 14, 1, 0), "CNTKCTL_EL1"),
+    (system(2, 0, 0, 0), "CSSELR_EL1"),
+    (system(3, 13, 0, 2), "TPIDR_EL0"),
+    (system(3, 13, 0, 3), "TPIDRRO_EL0"),
+    (system(3, 14, 0, 1), "CNTPCT_EL0"),
+    (system(3, 14, 2, 1), "CNTP_CTL_EL0"),
+    (system(3, 14, 2, 2), "CNTP_CVAL_EL0"),
+    (system(3, 14, 3, 1), "CNTV_CTL_EL0"),
+    // KVM's headers swap the encodings of these two (semantics, section 2).
+    (system(3, 14, 3, 2), "TIMER_CNT"),
+    (system(3, 14, 0, 2), "TIMER_CVAL"),
+    (system(4, 3, 0, 0), "DACR32_EL2"),
+    (system(4, 5, 0, 1), "IFSR32_EL2"),
+    (system(4, 5, 3, 0), "FPEXC32_EL2"),
+];
+
+/// The catalogue's entry for `id`.
+pub fn lookup(id: RegisterId) -> Option<&'static Register> {
+    CATALOG.iter().find(|register| register.id == id)
+}
+
+/// How KVM treats writes of `id`.
+///
+/// Registers outside [`CATALOG`] are told by their encoding: general purpose, SVE, timer, debug and EL1
+/// system state is stored as written (`kvm_sys_reg_set_user`, `arch/arm64/kvm/sys_regs.c`); ID encodings
+/// without a name read as zero; of EL2 registers only the AArch32 banked ones are plain.
+pub fn kind_of(id: RegisterId) -> Kind {
+    if let Some(register) = lookup(id) {
+        return register.kind;
+    }
+    match id.group() {
+        Group::Core | Group::Sve => Kind::Plain,
+        Group::Demux if id.raw() & 0xffff < 14 => Kind::CacheSize,
+        Group::System => kind_of_system(id),
+        Group::Demux | Group::Firmware | Group::FirmwareBitmap | Group::Other => Kind::Unlisted,
+    }
+}
+
+fn kind_of_system(id: RegisterId) -> Kind {
+    match id.encoding() {
+        [3, 0, 0, 1..=7, _] => Kind::Identification,
+        // MPIDR and CSSELR, the AArch32 banked registers, debug registers, and all other EL0 and EL1 state.
+        [3, 0, 0, 0, 5]
+        | [3, 2, 0, 0, 0]
+        | [3, 4, 3, 0, 0]
+        | [3, 4, 5, 0, 1]
+        | [3, 4, 5, 3, 0]
+        | [2, ..]
+        | [3, 0 | 3, 1..=15, ..] => Kind::Plain,
+        _ => Kind::Unlisted,
+    }
+}
+
+/// The name of `id`: from the catalogue, else built from its group and number.
+pub fn name_of(id: RegisterId) -> String {
+    if let Some(register) = lookup(id) {
+        return register.name.to_owned();
+    }
+    if let Some((_, name)) = PLAIN_NAMES.iter().find(|(known, _)| *known == id) {
+        return (*name).to_owned();
+    }
+    let index = id.raw() & 0xffff;
+    match id.group() {
+        Group::Core => format!("core register {index:#x}"),
+        Group::Demux => format!("CCSIDR {index}"),
+        Group::System => {
+            let [op0, op1, crn, crm, op2] = id.encoding();
+            format!("S{op0}_{op1}_C{crn}_C{crm}_{op2}")
+        }
+        Group::Firmware => format!("firmware register {index}"),
+        Group::Sve => format!("SVE register {index:#x}"),
+        Group::FirmwareBitmap => format!("firmware bitmap {index}"),
+        Group::Other => format!("register {id}"),
+    }
+}
+
+/// The register of this name or id, as people type it.
+pub fn find(text: &str) -> Option<RegisterId> {
+    let named = CATALOG.iter().find(|register| register.name.eq_ignore_ascii_case(text)).map(|register| register.id);
+    let plain = || PLAIN_NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(id, _)| *id);
+    named.or_else(plain).or_else(|| crate::set::parse_id(text).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_names_every_id_and_name_once() {
+        assert!(CATALOG.len() > 60);
+        for (at, register) in CATALOG.iter().enumerate() {
+            for other in &CATALOG[..at] {
+                assert_ne!(register.id, other.id, "{}", register.name);
+                assert_ne!(register.name, other.name);
+            }
+            assert!(!register.meaning.is_empty());
+            assert_eq!(find(register.name), Some(register.id));
+            assert_eq!(name_of(register.id), register.name);
+        }
+    }
+
+    #[test]
+    fn kinds_follow_the_encoding() {
+        assert_eq!(kind_of(system(0, 1, 0, 0)), Kind::Plain);
+        assert_eq!(kind_of(system(0, 0, 0, 5)), Kind::Plain);
+        assert_eq!(kind_of(system(0, 0, 4, 3)), Kind::Identification);
+        assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Unlisted);
+        assert_eq!(kind_of(RegisterId::ccsidr(13)), Kind::CacheSize);
+        assert_eq!(kind_of(RegisterId::ccsidr(14)), Kind::Unlisted);
+        assert_eq!(kind_of(RegisterId::new(0x6030_0000_0010_0040)), Kind::Plain);
+        assert_eq!(kind_of(RegisterId::firmware(4)), Kind::Unlisted);
+    }
+}

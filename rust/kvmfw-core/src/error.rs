@@ -1,0 +1,27 @@
+//! What can be wrong with input.
+
+/// A document that cannot be used: where, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{place}: {problem}")]
+pub struct FormatError {
+    /// Path inside the document (`answers[3].register`), or line and column for broken JSON.
+    pub place: String,
+    /// One sentence: what was found and what was expected.
+    pub problem: String,
+}
+
+impl FormatError {
+    pub(crate) fn new(place: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { place: place.into(), problem: problem.into() }
+    }
+}
+
+/// A row of a batch that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("row {row}: {problem}")]
+pub struct RowError {
+    /// Number of the row in its input, from 0.
+    pub row: usize,
+    /// One sentence: what was found and what was expected.
+    pub problem: String,
+}

@@ -1,0 +1,186 @@
+//! Sentences: what a judgement means, in words for people.
+
+use crate::Scheme;
+use crate::acceptor::{Acceptor, Target};
+use crate::answers::{Answers, ByNibble, ByValue, Code};
+use crate::catalog::{self, Kind};
+use crate::id::RegisterId;
+use crate::judgement::{Effect, Evidence, Judgement};
+use crate::rules::Rule;
+use crate::set::RegisterSet;
+use crate::value::Value;
+use crate::verdict::{Finding, host_only_effect, is_absent};
+
+/// A finding about the vCPU as a whole.
+pub(crate) fn vcpu_finding(set: &RegisterSet, judgement: Judgement) -> Finding {
+    let sentence = match &judgement.effect {
+        Effect::Unknown(needs) => {
+            format!("it is not known what this host says to a vCPU made with {}: {needs}", set.vcpu)
+        }
+        effect => format!("this host cannot make a vCPU with {}{}", set.vcpu, error_in_brackets(effect)),
+    };
+    let rule = "KVMFW-VCPU";
+    Finding { register: None, saved: None, own: None, judgement, rule, offers: String::new(), sentence }
+}
+
+/// A finding about a saved register.
+pub(crate) fn register_finding(
+    register: RegisterId,
+    saved: &Value,
+    acceptor: &Acceptor,
+    judgement: Judgement,
+) -> Finding {
+    let name = catalog::name_of(register);
+    let offers = offers(acceptor, saved);
+    let absent = is_absent(acceptor);
+    let refusal = match acceptor {
+        Acceptor::Kvm(_) => "KVM refuses it",
+        Acceptor::Signed4(_) => "the generic comparison refuses it",
+        Acceptor::Equal(_) => "the two differ",
+    };
+    let sentence = match &judgement.effect {
+        Effect::Kept => format!("{name} = {saved} is kept"),
+        Effect::Refused(_) if absent => {
+            format!("{name} does not exist on this host; {refusal}{}", error_in_brackets(&judgement.effect))
+        }
+        Effect::Refused(_) => {
+            format!(
+                "{name} was saved as {saved}, this host takes {offers}; {refusal}{}",
+                error_in_brackets(&judgement.effect)
+            )
+        }
+        Effect::Raised(level) => {
+            format!("{name} was saved as {saved}; this host takes it, but the guest will see its own level {level}")
+        }
+        Effect::Dropped(Some(own)) => {
+            format!("{name} was saved as {saved}; this host takes it and drops it, the guest will see {own}")
+        }
+        Effect::Rewritten(Some(own)) => {
+            format!("{name} was saved as {saved}; this host takes it but stores {own}")
+        }
+        Effect::Dropped(None) | Effect::Rewritten(None) => {
+            format!("{name} was saved as {saved}; this host takes it but does not keep it as it was")
+        }
+        Effect::Defaulted(_) => format!("{name} appears with this host's default"),
+        Effect::Unknown(needs) => format!("it is not known whether this host takes {name} = {saved}: {needs}"),
+    };
+    let own = match acceptor {
+        Acceptor::Kvm(target) => target.fresh.clone(),
+        Acceptor::Equal(own) => own.clone(),
+        Acceptor::Signed4(_) => None,
+    };
+    let rule = rule_id(register, absent);
+    Finding { register: Some(register), saved: Some(saved.clone()), own, judgement, rule, offers, sentence }
+}
+
+/// A finding about a register that the host has and the set does not.
+pub(crate) fn defaulted_finding(register: RegisterId, own: &Value, scheme: Scheme) -> Finding {
+    let name = catalog::name_of(register);
+    Finding {
+        register: Some(register),
+        saved: None,
+        own: Some(own.clone()),
+        judgement: Judgement { effect: host_only_effect(own, scheme), evidence: Evidence::Measured },
+        rule: "KVMFW-LIST-EXTRA",
+        offers: own.to_string(),
+        sentence: format!("{name} was not saved; the guest will see this host's default {own}"),
+    }
+}
+
+fn error_in_brackets(effect: &Effect) -> String {
+    effect.errno().map_or_else(String::new, |errno| format!(" ({errno})"))
+}
+
+/// The stable id of the rule that speaks about a register.
+fn rule_id(register: RegisterId, absent: bool) -> &'static str {
+    if absent {
+        return "KVMFW-LIST-MISSING";
+    }
+    match catalog::kind_of(register) {
+        Kind::PsciVersion => "KVMFW-PSCI-VERSION",
+        Kind::Level if register == catalog::WORKAROUND_1 => "KVMFW-WA1-LEVEL",
+        Kind::Level => "KVMFW-WA3-LEVEL",
+        Kind::Workaround2 => "KVMFW-WA2-LEVEL",
+        Kind::Bitmap(_) => "KVMFW-BITMAP",
+        Kind::Identification => "KVMFW-ID-REGISTER",
+        Kind::Implementation(_) => "KVMFW-IMPLEMENTATION",
+        Kind::CacheType | Kind::CacheLevels | Kind::CacheSize => "KVMFW-CACHE",
+        Kind::OsLockStatus => "KVMFW-OS-LOCK",
+        Kind::VectorLengths => "KVMFW-SVE-VLS",
+        Kind::PmuControl | Kind::PmuMachine => "KVMFW-PMU",
+        Kind::Gated(_) => "KVMFW-HIDDEN",
+        Kind::Plain | Kind::Unlisted => "KVMFW-REGISTER",
+    }
+}
+
+/// What a host offers for a register, seen from a saved value.
+fn offers(acceptor: &Acceptor, saved: &Value) -> String {
+    match acceptor {
+        Acceptor::Signed4(Some(own)) => format!("{own} or less in its low 4 bits, signed"),
+        Acceptor::Equal(Some(own)) => format!("only {own}"),
+        Acceptor::Signed4(None) | Acceptor::Equal(None) => "nothing".to_owned(),
+        Acceptor::Kvm(target) if target.is_absent() => "nothing".to_owned(),
+        Acceptor::Kvm(target) => offers_of_target(target, saved),
+    }
+}
+
+fn offers_of_target(target: &Target, saved: &Value) -> String {
+    match &target.rule {
+        Rule::Level(0) => "only level 0".to_owned(),
+        Rule::Level(level) => format!("levels 0 to {level}"),
+        Rule::OneOf(values) => listed(values.iter().map(|value| Value::Word(*value))),
+        Rule::Bits { mask, current: None } => format!("the bits {mask:#x}"),
+        Rule::VectorLengths(own) => format!("the vector lengths {own}, or these up to a smaller greatest one"),
+        _ => match target.answers.as_deref() {
+            Some(Answers::ByValue(answers)) => values(answers),
+            Some(Answers::ByNibble(answers)) => nibbles(answers, saved),
+            None => target.fresh.as_ref().map_or_else(|| "nothing".to_owned(), |own| format!("{own} of its own")),
+        },
+    }
+}
+
+fn values(answers: &ByValue) -> String {
+    let mut taken: Vec<Value> = answers.kept.clone();
+    taken.extend(answers.changed.iter().map(|(written, _)| written.clone()));
+    taken.sort_unstable();
+    match taken.len() {
+        0 => "none of the values asked".to_owned(),
+        1..=8 => listed(taken.into_iter()),
+        more => format!("{more} of the values asked"),
+    }
+}
+
+fn listed(values: impl Iterator<Item = Value>) -> String {
+    let words: Vec<String> = values.map(|value| value.to_string()).collect();
+    match words.split_last() {
+        Some((last, [])) => format!("only {last}"),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => "nothing".to_owned(),
+    }
+}
+
+/// The nibbles of `saved` that the host refuses, with what it takes there.
+fn nibbles(answers: &ByNibble, saved: &Value) -> String {
+    let Some(saved) = saved.word() else { return "nothing".to_owned() };
+    let mut parts = Vec::new();
+    for (at, codes) in answers.nibbles.iter().enumerate() {
+        let digit = saved >> (4 * at) & 0xf;
+        let own = answers.value >> (4 * at) & 0xf;
+        if digit == own {
+            continue;
+        }
+        let code = |digit: u64| match codes {
+            Some(codes) => usize::try_from(digit).ok().and_then(|digit| codes.get(digit)).copied(),
+            None => Some(answers.other),
+        };
+        if !matches!(code(digit), Some(Code::Refused(_))) {
+            continue;
+        }
+        let taken: Vec<String> = (0..16_u64)
+            .filter(|digit| *digit == own || !matches!(code(*digit), Some(Code::Refused(_)) | None))
+            .map(|digit| format!("{digit:#x}"))
+            .collect();
+        parts.push(format!("{} in bits {}:{} (saved {digit:#x})", taken.join(", "), 4 * at + 3, 4 * at));
+    }
+    if parts.is_empty() { format!("{:#x} of its own", answers.value) } else { parts.join(" and ") }
+}

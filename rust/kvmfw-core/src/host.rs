@@ -1,0 +1,245 @@
+//! Hosts: captures made ready for judging.
+
+use std::sync::Arc;
+
+use crate::acceptor::{Acceptor, Scheme, Target, low_nibble};
+use crate::answers::{Answer, State};
+use crate::capture::{Capture, Made};
+use crate::catalog::{self, Gate, Kind};
+use crate::errno::Errno;
+use crate::error::FormatError;
+use crate::id::{Group, RegisterId};
+use crate::judgement::Evidence;
+use crate::rules::{self, Context, Facts, Release};
+use crate::value::Value;
+use crate::vcpu::VcpuConfig;
+
+/// One kind of host: its capture, indexed for judging. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Host(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    name: String,
+    kernel: String,
+    midr: u64,
+    release: Option<Release>,
+    capabilities: Option<Vec<(u32, i64)>>,
+    spec_store_bypass_mitigated: Option<bool>,
+    vcpus: Vec<HostVcpu>,
+}
+
+/// One vCPU configuration of a host.
+#[derive(Debug)]
+struct HostVcpu {
+    name: String,
+    config: VcpuConfig,
+    /// What was recorded, or the error with which KVM refused to make it.
+    made: Result<Indexed, Errno>,
+}
+
+#[derive(Debug)]
+struct Indexed {
+    made: Made,
+    /// The listed registers, ascending by id.
+    by_id: Vec<(RegisterId, Value)>,
+}
+
+/// Which configuration of a host judges a VM.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// This one.
+    Made(HostConfig<'a>),
+    /// The host cannot make such a vCPU.
+    Refused(Errno, Evidence),
+    /// The host was not asked for such a vCPU.
+    NotAsked,
+}
+
+/// A vCPU configuration that a host made, and the host's release.
+#[derive(Clone, Copy, Debug)]
+pub struct HostConfig<'a> {
+    vcpu: &'a Indexed,
+    config: VcpuConfig,
+    release: Option<Release>,
+}
+
+/// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
+const FEATURE_CAPABILITIES: &[(u32, u32)] =
+    &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
+
+/// Feature bits that every KVM with the `KVM_ARM_VCPU_INIT` ioctl knows; higher ones are ENOENT where unknown.
+const FIRST_LATE_FEATURE: u32 = 7;
+
+impl Host {
+    /// Reads a `kvmfw-capture` document.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not JSON, not such a document, or contradicts itself.
+    pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
+        Ok(Self::new(Capture::from_json(text)?))
+    }
+
+    /// Indexes a capture.
+    pub fn new(capture: Capture) -> Self {
+        let vcpus = capture
+            .vcpus
+            .into_iter()
+            .map(|vcpu| {
+                let made = vcpu.made.map(|mut made| {
+                    let mut by_id = made.registers.clone();
+                    by_id.sort_unstable();
+                    made.answers.sort_by_key(|(id, state, _)| (*id, *state));
+                    Indexed { made, by_id }
+                });
+                HostVcpu { name: vcpu.name, config: vcpu.config, made }
+            })
+            .collect();
+        Self(Arc::new(Inner {
+            release: Release::parse(&capture.kernel),
+            name: capture.name,
+            kernel: capture.kernel,
+            midr: capture.midr,
+            capabilities: capture.capabilities,
+            spec_store_bypass_mitigated: mitigated(capture.spec_store_bypass.as_deref()),
+            vcpus,
+        }))
+    }
+
+    /// The host's name.
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// The kernel release.
+    pub fn kernel(&self) -> &str {
+        &self.0.kernel
+    }
+
+    /// `MIDR_EL1` of the host.
+    pub fn midr(&self) -> u64 {
+        self.0.midr
+    }
+
+    /// The vCPU configurations of the capture, by name.
+    pub fn vcpus(&self) -> impl Iterator<Item = (&str, VcpuConfig)> {
+        self.0.vcpus.iter().map(|vcpu| (vcpu.name.as_str(), vcpu.config))
+    }
+
+    /// Whether two hosts are the same capture in memory.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The configuration that judges VMs made like `config`.
+    pub fn choose(&self, config: VcpuConfig) -> Choice<'_> {
+        let made = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
+            Ok(indexed) if vcpu.config == config => Some(HostConfig { vcpu: indexed, config, release: self.0.release }),
+            _ => None,
+        });
+        if let Some(made) = made {
+            return Choice::Made(made);
+        }
+        // KVM refuses a feature word before there is a vGIC, so a refusal speaks for VMs with and without one.
+        let refused = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
+            Err(errno) if vcpu.config.features == config.features && vcpu.config.enabled == config.enabled => {
+                Some(*errno)
+            }
+            _ => None,
+        });
+        if let Some(errno) = refused {
+            return Choice::Refused(errno, Evidence::Measured);
+        }
+        self.lacks_feature(config).map_or(Choice::NotAsked, |errno| Choice::Refused(errno, Evidence::Derived))
+    }
+
+    /// KVM refuses features whose capability it does not report (12.15: EINVAL, or ENOENT for unknown bits).
+    fn lacks_feature(&self, config: VcpuConfig) -> Option<Errno> {
+        let capabilities = self.0.capabilities.as_ref()?;
+        let lacks = |number: u32| !capabilities.iter().any(|(known, value)| *known == number && *value > 0);
+        FEATURE_CAPABILITIES
+            .iter()
+            .find(|(bit, capability)| config.features >> bit & 1 == 1 && lacks(*capability))
+            .map(|(bit, _)| if *bit >= FIRST_LATE_FEATURE { Errno::ENOENT } else { Errno::EINVAL })
+    }
+}
+
+impl<'a> HostConfig<'a> {
+    /// The listed registers with their fresh values, ascending by id.
+    pub fn registers(&self) -> &'a [(RegisterId, Value)] {
+        &self.vcpu.by_id
+    }
+
+    /// The listed registers in the order of `KVM_GET_REG_LIST`.
+    pub fn in_list_order(&self) -> &'a [(RegisterId, Value)] {
+        &self.vcpu.made.registers
+    }
+
+    /// The fresh value of a listed register.
+    pub fn value(&self, register: RegisterId) -> Option<&'a Value> {
+        let at = self.vcpu.by_id.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+        self.vcpu.by_id.get(at).map(|(_, value)| value)
+    }
+
+    /// How this vCPU judges `register` under `scheme`, in `state`; answers are left out with `derive_only`.
+    pub fn acceptor(&self, register: RegisterId, scheme: Scheme, state: State, derive_only: bool) -> Acceptor {
+        let fresh = self.value(register).cloned();
+        match scheme {
+            Scheme::Equal => return Acceptor::Equal(fresh),
+            Scheme::Signed4 if matches!(register.group(), Group::Firmware | Group::FirmwareBitmap) => {
+                return Acceptor::Signed4(fresh.and_then(|value| value.word()).map(low_nibble));
+            }
+            Scheme::Signed4 | Scheme::Kvm => {}
+        }
+        let kind = catalog::kind_of(register);
+        let made = &self.vcpu.made;
+        let facts = Facts {
+            release: self.release,
+            config: self.config,
+            registers: &self.vcpu.by_id,
+            masks: made.masks.as_deref(),
+            state,
+        };
+        let (answers, same) = if derive_only { (None, None) } else { self.recorded(register, state) };
+        Acceptor::Kvm(Box::new(Target {
+            kind,
+            fresh_context: context_gate(kind).and_then(|gate| self.field(gate)),
+            rule: rules::derive(register, &facts),
+            answers,
+            same,
+            fresh,
+        }))
+    }
+
+    fn recorded(&self, register: RegisterId, state: State) -> (Option<Arc<crate::answers::Answers>>, Option<Answer>) {
+        let made = &self.vcpu.made;
+        let at = made.answers.binary_search_by_key(&(register, state), |(id, when, _)| (*id, *when));
+        let answers = at.ok().and_then(|at| made.answers.get(at)).map(|(_, _, answers)| Arc::clone(answers));
+        if self.value(register).is_none() {
+            let at = made.absent.binary_search_by_key(&register, |(id, _)| *id).ok();
+            let errno = at.and_then(|at| made.absent.get(at)).map(|(_, errno)| *errno);
+            return (answers, errno.map(Answer::Refused));
+        }
+        let same = made.same_value_refused.as_ref().filter(|_| state == State::Fresh).map(|refused| {
+            let errno = refused.iter().find(|(id, _)| *id == register).map(|(_, errno)| *errno);
+            errno.map_or(Answer::Kept, Answer::Refused)
+        });
+        (answers, same)
+    }
+
+    /// The fresh value of a field.
+    pub fn field(&self, gate: Gate) -> Context {
+        let word = self.value(gate.register)?.word()?;
+        u8::try_from(word >> gate.shift & 0xf).ok()
+    }
+}
+
+/// The field of the VM's ID registers that the judgement of a register depends on.
+pub(crate) fn context_gate(kind: Kind) -> Option<Gate> {
+    match kind {
+        Kind::Gated(gate) => Some(gate),
+        Kind::Workaround2 => Some(catalog::SSBS),
+        _ => None,
+    }
+}

@@ -1,0 +1,127 @@
+//! Register ids: the 64-bit `KVM_REG_*` numbers of `KVM_GET_REG_LIST`.
+
+use std::fmt;
+
+/// The id of one register, as KVM numbers it.
+///
+/// ```
+/// use kvmfw_core::RegisterId;
+/// let id = RegisterId::new(0x6030_0000_0014_0001);
+/// assert_eq!(id.size(), 8);
+/// assert_eq!(id.to_string(), "0x6030000000140001");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegisterId(u64);
+
+/// The group of registers that an id belongs to (bits 16..28, "coprocessor" in KVM's headers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Group {
+    /// General purpose, floating point and special registers of `struct kvm_regs`.
+    Core,
+    /// Banked registers; only CCSIDR today.
+    Demux,
+    /// System registers, named by op0, op1, `CRn`, `CRm` and op2.
+    System,
+    /// Firmware pseudo-registers: PSCI version and workaround levels.
+    Firmware,
+    /// SVE state and the set of vector lengths.
+    Sve,
+    /// Firmware feature bitmaps: the hypercalls that a guest sees.
+    FirmwareBitmap,
+    /// Anything else.
+    Other,
+}
+
+const ARCHITECTURE_ARM64: u64 = 0x6000_0000_0000_0000;
+const SIZE_U64: u64 = 0x0030_0000_0000_0000;
+
+impl RegisterId {
+    /// The set of SVE vector lengths, 512 bits.
+    pub const SVE_VLS: Self = Self(0x6060_0000_0015_ffff);
+
+    /// Wraps a raw id; every number is an id, known or not.
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The id of a system register by its encoding.
+    pub const fn system(op0: u64, op1: u64, crn: u64, crm: u64, op2: u64) -> Self {
+        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0013_0000 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2)
+    }
+
+    /// The id of firmware register number `index`.
+    pub const fn firmware(index: u64) -> Self {
+        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0014_0000 | index)
+    }
+
+    /// The id of firmware bitmap number `index`.
+    pub const fn firmware_bitmap(index: u64) -> Self {
+        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0016_0000 | index)
+    }
+
+    /// The id of CCSIDR number `index`.
+    pub const fn ccsidr(index: u64) -> Self {
+        Self(0x6020_0000_0011_0000 | index)
+    }
+
+    /// The number itself.
+    pub const fn raw(self) -> u64 {
+        self.0
+    }
+
+    /// Width of the register in bytes, from bits 52..55 of the id.
+    pub const fn size(self) -> usize {
+        1 << (self.0 >> 52 & 15)
+    }
+
+    /// The group of the register.
+    pub const fn group(self) -> Group {
+        if self.0 >> 60 != ARCHITECTURE_ARM64 >> 60 {
+            return Group::Other;
+        }
+        match self.0 >> 16 & 0x0fff {
+            0x10 => Group::Core,
+            0x11 => Group::Demux,
+            0x13 => Group::System,
+            0x14 => Group::Firmware,
+            0x15 => Group::Sve,
+            0x16 => Group::FirmwareBitmap,
+            _ => Group::Other,
+        }
+    }
+
+    /// op0, op1, `CRn`, `CRm` and op2 of a system register.
+    pub const fn encoding(self) -> [u64; 5] {
+        let low = self.0;
+        [low >> 14 & 3, low >> 11 & 7, low >> 7 & 15, low >> 3 & 15, low & 7]
+    }
+}
+
+impl fmt::Display for RegisterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+impl fmt::Debug for RegisterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_built_as_kvm_numbers_them() {
+        assert_eq!(RegisterId::firmware(3).raw(), 0x6030_0000_0014_0003);
+        assert_eq!(RegisterId::firmware_bitmap(2).raw(), 0x6030_0000_0016_0002);
+        assert_eq!(RegisterId::system(3, 0, 0, 4, 0).raw(), 0x6030_0000_0013_c020);
+        assert_eq!(RegisterId::system(3, 3, 0, 0, 1).raw(), 0x6030_0000_0013_d801);
+        assert_eq!(RegisterId::system(3, 0, 0, 4, 0).encoding(), [3, 0, 0, 4, 0]);
+        assert_eq!(RegisterId::SVE_VLS.size(), 64);
+        assert_eq!(RegisterId::SVE_VLS.group(), Group::Sve);
+        assert_eq!(RegisterId::new(0x4030_0000_0014_0000).group(), Group::Other);
+    }
+}

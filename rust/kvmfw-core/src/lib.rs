@@ -1,0 +1,38 @@
+//! Judges whether a host's KVM takes a VM's saved register set, and why not.
+//!
+//! Captures of hosts become [`Host`]s, saved registers become [`RegisterSet`]s; [`validate()`] judges one
+//! pair with all its findings, and a [`Fleet`] judges millions of them by look-up. The words are those of
+//! the project's glossary: a register's *acceptor* gives an *outcome*; a pair's outcome is the greatest of its
+//! registers'.
+
+mod acceptor;
+pub mod answers;
+pub mod capture;
+pub mod catalog;
+mod errno;
+mod error;
+mod explain;
+mod fleet;
+mod host;
+mod id;
+mod json;
+mod judgement;
+mod policy;
+pub mod rules;
+mod set;
+mod value;
+mod vcpu;
+mod verdict;
+
+pub use acceptor::{Acceptor, Scheme, Target};
+pub use errno::Errno;
+pub use error::{FormatError, RowError};
+pub use fleet::{AuditCounts, Blocked, Fleet, LongRows, NO_UNIT, RowIndex, Taken, Unit};
+pub use host::{Choice, Host, HostConfig};
+pub use id::{Group, RegisterId};
+pub use judgement::{Effect, Evidence, Judgement, Outcome};
+pub use policy::Policy;
+pub use set::RegisterSet;
+pub use value::Value;
+pub use vcpu::{ENABLED, FEATURES, VcpuConfig};
+pub use verdict::{Finding, Question, Verdict, validate};

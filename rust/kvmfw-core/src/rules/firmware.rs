@@ -1,0 +1,186 @@
+//! Firmware pseudo-registers (specification, section 1).
+
+use super::{Facts, PROBE, Rule, keep_if};
+use crate::answers::State;
+use crate::catalog;
+use crate::errno::Errno;
+use crate::judgement::Effect;
+use crate::rules::Context;
+use crate::value::Value;
+
+const PSCI_0_2: u64 = 0x2;
+const PSCI_1_0: u64 = 0x10000;
+const PSCI_1_1: u64 = 0x10001;
+const PSCI_1_2: u64 = 0x10002;
+const PSCI_1_3: u64 = 0x10003;
+
+/// 1.4: `kvm_arm_set_fw_reg`, `KVM_REG_ARM_PSCI_VERSION`. The fresh value is the newest version that the
+/// kernel knows, or 0x1 for a vCPU without the feature, so the release is not needed.
+pub(super) fn psci_version(facts: &Facts<'_>) -> Rule {
+    match facts.word(catalog::PSCI_VERSION) {
+        Some(0x1) if !facts.config.has("psci_0_2") => Rule::OneOf(&[0x1]),
+        Some(PSCI_1_0) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0]),
+        Some(PSCI_1_1) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1]),
+        Some(PSCI_1_3) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1, PSCI_1_2, PSCI_1_3]),
+        _ => Rule::Unknown(PROBE),
+    }
+}
+
+/// 1.5: nothing is stored, the guest goes on seeing the host's level.
+pub(super) fn judge_level(value: &Value, level: u64) -> Effect {
+    match value.word() {
+        Some(word) if word == level => Effect::Kept,
+        Some(word) if word < level => Effect::Raised(Value::Word(level)),
+        _ => Effect::Refused(Some(Errno::EINVAL)),
+    }
+}
+
+/// 1.6, second half: what `WORKAROUND_2` needs to know from 5.10 on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Workaround2 {
+    /// The level that a fresh vCPU reads: 0 or 3.
+    level: u64,
+    /// Whether hiding SSBS from the VM raises the level to 3: `None` where that is not known.
+    raised_without_ssbs: Option<bool>,
+}
+
+/// 1.6. From 6.12 the level of a mitigated host depends on the VM's own SSBS field (commit e8d164974cfa).
+pub(super) fn workaround_2(facts: &Facts<'_>) -> Rule {
+    let Some(level) = facts.word(catalog::WORKAROUND_2) else {
+        return Rule::Unknown(PROBE);
+    };
+    match facts.at_least(5, 10) {
+        Some(true) => {}
+        Some(false) => return Rule::Workaround2Flag(level & 0xf),
+        None => return Rule::Unknown("the kernel release of this host is not known"),
+    }
+    if level != 0 && level != 3 {
+        return Rule::Unknown(PROBE);
+    }
+    let ssbs = facts.word(catalog::ID_AA64PFR1).map(|value| value >> catalog::SSBS.shift & 0xf);
+    let raised_without_ssbs = match (level, ssbs) {
+        (3, _) | (_, Some(0)) => Some(false),
+        // The host shows SSBS and level 0: either mitigated by SSBS, or vulnerable (`ssbd=force-off`), and then
+        // the level stays 0 whatever the VM sees. What was observed does not tell which.
+        (_, Some(_)) if facts.at_least(6, 12) == Some(true) => None,
+        _ => Some(false),
+    };
+    Rule::Workaround2(Workaround2 { level, raised_without_ssbs })
+}
+
+impl Workaround2 {
+    pub(super) fn judge(self, value: &Value, ssbs: Context) -> Effect {
+        let refused = Effect::Refused(Some(Errno::EINVAL));
+        let Some(word) = value.word() else { return refused };
+        let (level, enabled) = (word & 0xf, word & 0x10 != 0);
+        if word & !0x1f != 0 || level > 3 || (enabled && level != 2) {
+            return refused;
+        }
+        let needed = if level >= 2 { 3 } else { 0 };
+        let host = match (ssbs, self.raised_without_ssbs) {
+            (Some(0), Some(true)) => 3,
+            (Some(0), None) if needed == 3 || word == 0 => {
+                return Effect::Unknown("write ID_AA64PFR1_EL1.SSBS = 0 and then this value on the host");
+            }
+            _ => self.level,
+        };
+        if needed > host {
+            return refused;
+        }
+        if word == host { Effect::Kept } else { reads(word, host) }
+    }
+}
+
+/// 1.6, first half (5.3 to 5.9): the level is compared as it is, and bit 4 is the flag of a dynamic mitigation.
+pub(super) fn judge_workaround_2_flag(value: &Value, host: u64) -> Effect {
+    let refused = Effect::Refused(Some(Errno::EINVAL));
+    let Some(word) = value.word() else { return refused };
+    let (level, enabled) = (word & 0xf, word & 0x10 != 0);
+    if word & !0x1f != 0 || level > host || (enabled && level != 2) {
+        return refused;
+    }
+    match host {
+        2 if level == 2 => Effect::Kept,
+        // The flag is on at reset, so a lower level reads 0x12 afterwards.
+        2 => Effect::Raised(Value::Word(0x12)),
+        _ if word == host => Effect::Kept,
+        _ => reads(word, host),
+    }
+}
+
+fn reads(written: u64, host: u64) -> Effect {
+    if host > written { Effect::Raised(Value::Word(host)) } else { Effect::Rewritten(Some(Value::Word(host))) }
+}
+
+/// 1.7: the mask comes first, then the check that the VM has not run. A newer kernel may widen a mask, so
+/// bits above the fresh value and the known mask are not trusted to be refused.
+pub(super) fn bitmap(mask: u64, fresh: &Value, facts: &Facts<'_>) -> Rule {
+    let Some(fresh) = fresh.word() else { return Rule::Unknown(PROBE) };
+    if fresh & !mask != 0 {
+        return Rule::Unknown("this kernel has a service bit that kvmfw does not know; probe this host");
+    }
+    Rule::Bits { mask, current: (facts.state != State::Fresh).then_some(fresh) }
+}
+
+pub(super) fn judge_bits(value: &Value, mask: u64, current: Option<u64>) -> Effect {
+    let Some(word) = value.word().filter(|word| word & !mask == 0) else {
+        return Effect::Refused(Some(Errno::EINVAL));
+    };
+    current.map_or(Effect::Kept, |current| keep_if(word == current, Errno::EBUSY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn word(value: u64) -> Value {
+        Value::Word(value)
+    }
+
+    #[test]
+    fn levels_are_taken_up_to_the_hosts() {
+        assert_eq!(judge_level(&word(1), 1), Effect::Kept);
+        assert_eq!(judge_level(&word(0), 1), Effect::Raised(word(1)));
+        assert_eq!(judge_level(&word(2), 1), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(judge_level(&word(0x10), 2), Effect::Refused(Some(Errno::EINVAL)));
+    }
+
+    #[test]
+    fn workaround_2_depends_on_the_ssbs_field_of_the_vm() {
+        let mitigated = Workaround2 { level: 0, raised_without_ssbs: Some(true) };
+        assert_eq!(mitigated.judge(&word(3), Some(0)), Effect::Kept);
+        assert_eq!(mitigated.judge(&word(3), Some(2)), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(mitigated.judge(&word(3), None), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(mitigated.judge(&word(0), None), Effect::Kept);
+        assert_eq!(mitigated.judge(&word(0), Some(0)), Effect::Raised(word(3)));
+        let untold = Workaround2 { level: 0, raised_without_ssbs: None };
+        assert!(matches!(untold.judge(&word(3), Some(0)), Effect::Unknown(_)));
+        assert_eq!(untold.judge(&word(4), Some(0)), Effect::Refused(Some(Errno::EINVAL)));
+    }
+
+    #[test]
+    fn workaround_2_knows_three_levels_and_one_flag() {
+        let always_on = Workaround2 { level: 3, raised_without_ssbs: Some(false) };
+        for (value, taken) in [
+            (0, true),
+            (1, true),
+            (2, true),
+            (3, true),
+            (0x12, true),
+            (0x10, false),
+            (0x13, false),
+            (4, false),
+            (0x20, false),
+        ] {
+            assert_eq!(!matches!(always_on.judge(&word(value), None), Effect::Refused(_)), taken, "{value:#x}");
+        }
+    }
+
+    #[test]
+    fn the_mask_is_looked_at_before_the_run() {
+        assert_eq!(judge_bits(&word(4), 3, Some(3)), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(judge_bits(&word(1), 3, Some(3)), Effect::Refused(Some(Errno::EBUSY)));
+        assert_eq!(judge_bits(&word(3), 3, Some(3)), Effect::Kept);
+        assert_eq!(judge_bits(&word(1), 3, None), Effect::Kept);
+    }
+}

@@ -1,0 +1,290 @@
+//! The rulebook: how kernels decide a register, where the host was not asked.
+//!
+//! [`derive()`] looks at what was observed on a host and gives the [`Rule`] by which its KVM decides one
+//! register. A rule is data: two hosts with the same rule for a register are one to kvmfw.
+//! Section numbers in comments are those of the specification (`docs/semantics.md` sums it up).
+
+mod cache;
+mod fields;
+mod firmware;
+mod identification;
+mod implementation;
+mod other;
+mod pmu;
+mod release;
+mod tables;
+mod trees;
+
+use std::sync::Arc;
+
+use crate::answers::State;
+use crate::catalog::{self, Kind};
+use crate::errno::Errno;
+use crate::id::{Group, RegisterId};
+use crate::judgement::Effect;
+use crate::value::Value;
+use crate::vcpu::VcpuConfig;
+
+pub use fields::{FieldDifference, check_features, field_differences};
+pub(crate) use identification::MASKS_CAPABILITY;
+pub use release::Release;
+
+/// What was observed of one vCPU configuration of a host; the input of every rule.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The kernel's release; `None` when its text could not be read.
+    pub release: Option<Release>,
+    /// How the vCPU is made.
+    pub config: VcpuConfig,
+    /// The listed registers with their fresh values, ascending by id.
+    pub registers: &'a [(RegisterId, Value)],
+    /// The writable masks that the kernel reports, ascending by id; `None` where they were not recorded.
+    pub masks: Option<&'a [(RegisterId, u64)]>,
+    /// Whether the kernel can report writable masks (capability 230); `None` where that was not recorded.
+    pub reports_masks: Option<bool>,
+    /// What the host says of Spectre v4 in sysfs: whether it is mitigated; `None` where that was not recorded.
+    pub spec_store_bypass_mitigated: Option<bool>,
+    /// Whether the PMU's device attributes were set; `None` where that was not recorded.
+    pub pmu_initialised: Option<bool>,
+    /// Whether the VM has run.
+    pub state: State,
+}
+
+impl Facts<'_> {
+    /// The fresh value of a listed register.
+    pub fn value(&self, register: RegisterId) -> Option<&Value> {
+        let at = self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+        self.registers.get(at).map(|(_, value)| value)
+    }
+
+    /// The fresh value of a listed register of at most 8 bytes.
+    pub fn word(&self, register: RegisterId) -> Option<u64> {
+        self.value(register)?.word()
+    }
+
+    /// The writable mask that the kernel reports for a register; registers that it leaves out have 0.
+    pub fn mask(&self, register: RegisterId) -> Option<u64> {
+        let masks = self.masks?;
+        let at = masks.binary_search_by_key(&register, |(id, _)| *id).ok();
+        Some(at.and_then(|at| masks.get(at)).map_or(0, |(_, mask)| *mask))
+    }
+
+    /// Whether all 14 CCSIDR are listed, as kernels from 6.3 on do.
+    pub fn lists_all_caches(&self) -> bool {
+        (0..14).all(|index| self.value(RegisterId::ccsidr(index)).is_some())
+    }
+
+    /// Whether the VM counts as having run. A `KVM_RUN` that is refused for a PMU that was not initialised does not
+    /// count (12.11).
+    pub fn has_run(&self) -> bool {
+        let refused = self.config.has("pmu_v3") && self.pmu_initialised == Some(false);
+        self.state != State::Fresh && !refused
+    }
+
+    /// Whether the release is of this line or later; `None` where the release is not known.
+    pub fn at_least(&self, major: u32, minor: u32) -> Option<bool> {
+        self.release.map(|release| release.at_least(major, minor))
+    }
+}
+
+/// A field of the VM's own ID registers that a rule depends on, as it is when the register is written.
+///
+/// `None`: the set does not hold the ID register, or the restore writes it later; the host's own value counts.
+pub type Context = Option<u8>;
+
+/// How a KVM decides one register.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Rule {
+    /// Any value is stored.
+    Kept,
+    /// Any value is stored while the gating field of the VM is not 0; with field 0 the register is not there.
+    Gated {
+        /// The host's own value of the field.
+        fresh: u8,
+        /// The error of a write while it is hidden.
+        errno: Errno,
+    },
+    /// Every value is refused.
+    Refused(Errno),
+    /// Only this value.
+    Equal(Value),
+    /// Only these values, each kept.
+    OneOf(&'static [u64]),
+    /// Levels up to this one; the register goes on reading the host's level.
+    Level(u64),
+    /// `WORKAROUND_2` from 5.10 on.
+    Workaround2(firmware::Workaround2),
+    /// `WORKAROUND_2` of 5.3 to 5.9: the host's level.
+    Workaround2Flag(u64),
+    /// Any bits of the mask; with a current value, only that one (the VM has run).
+    Bits {
+        /// The bits that are defined.
+        mask: u64,
+        /// The only value left when the VM has run.
+        current: Option<u64>,
+    },
+    /// The set must be the host's own up to its greatest vector length.
+    VectorLengths(Value),
+    /// Any value is taken and dropped; the register reads this one.
+    Ignored(u64),
+    /// Only this value, but fields take 0 and the 1 of this value.
+    Lowered {
+        /// The host's own value.
+        own: u64,
+        /// The lowest bits of the 4-bit fields.
+        fields: &'static [u32],
+    },
+    /// Only this value, but another PMU version that fits the vCPU.
+    PmuVersion {
+        /// The host's own value.
+        own: u64,
+        /// The lowest bit of the version.
+        shift: u32,
+        /// The lowest version that a PMU has.
+        least: u64,
+        /// Whether the vCPU has a PMU.
+        has_pmu: bool,
+    },
+    /// Field by field.
+    Fields(Arc<identification::Check>),
+    /// This value; another one too while the VM has not run.
+    Implementation {
+        /// The host's own value.
+        own: u64,
+        /// The bits that exist.
+        mask: u64,
+        /// Whether the VM has run.
+        has_run: bool,
+    },
+    /// `CLIDR_EL1` from 6.3 on.
+    CacheLevels {
+        /// Whether the host's caches need levels of coherency and unification.
+        needs_levels: bool,
+    },
+    /// CCSIDR from 6.3 on.
+    CacheSize {
+        /// The shortest line, as CCSIDR counts it.
+        shortest_line: u64,
+    },
+    /// This value, but for the lock itself.
+    OsLock(u64),
+    /// `PMCR_EL0` from 6.7 on.
+    PmuControl(pmu::PmuControl),
+    /// `PMMIR_EL1`.
+    PmuMachine {
+        /// The host's own value.
+        own: u64,
+        /// Whether the VM has run.
+        has_run: bool,
+    },
+    /// One of these, it is not known which: where they agree that is the answer, else the sentence says what settles it.
+    AnyOf(Arc<[Rule]>, &'static str),
+    /// This value is taken; of others nothing is known but what would settle it.
+    OnlyFresh {
+        /// The host's own value.
+        own: Value,
+        /// What would settle it.
+        needs: &'static str,
+    },
+    /// Not known; what would settle it.
+    Unknown(&'static str),
+}
+
+/// What an operator can do about most unknowns.
+pub(crate) const PROBE: &str = "probe this host with this vCPU configuration";
+
+impl Rule {
+    /// What a write of `value` does.
+    pub fn judge(&self, value: &Value, context: Context) -> Effect {
+        match self {
+            Self::Kept => Effect::Kept,
+            Self::Gated { fresh, errno } => match context.unwrap_or(*fresh) {
+                0 => Effect::Refused(Some(*errno)),
+                _ => Effect::Kept,
+            },
+            Self::Refused(errno) => Effect::Refused(Some(*errno)),
+            Self::Equal(own) => keep_if(value == own, Errno::EINVAL),
+            Self::OneOf(values) => keep_if(value.word().is_some_and(|word| values.contains(&word)), Errno::EINVAL),
+            Self::Level(level) => firmware::judge_level(value, *level),
+            Self::Workaround2(rule) => rule.judge(value, context),
+            Self::Workaround2Flag(level) => firmware::judge_workaround_2_flag(value, *level),
+            Self::Bits { mask, current } => firmware::judge_bits(value, *mask, *current),
+            Self::VectorLengths(available) => other::judge_vector_lengths(value, available),
+            Self::Ignored(own) if value.word() == Some(*own) => Effect::Kept,
+            Self::Ignored(own) => Effect::Dropped(Some(Value::Word(*own))),
+            Self::Lowered { own, fields } => identification::judge_lowered(value, *own, fields),
+            Self::PmuVersion { own, shift, least, has_pmu } => {
+                identification::judge_pmu_version(value, *own, *shift, *least, *has_pmu)
+            }
+            Self::Fields(check) => check.judge(value),
+            Self::Implementation { own, mask, has_run } => {
+                implementation::judge_implementation(value, *own, *mask, *has_run)
+            }
+            Self::CacheLevels { needs_levels } => cache::judge_cache_levels(value, *needs_levels),
+            Self::CacheSize { shortest_line } => cache::judge_cache_size(value, *shortest_line),
+            Self::OsLock(own) => implementation::judge_os_lock(value, *own),
+            Self::PmuControl(rule) => rule.judge(value),
+            Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
+            Self::AnyOf(rules, needs) => identification::judge_any_of(value, rules, needs),
+            Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
+            Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),
+        }
+    }
+}
+
+fn keep_if(kept: bool, errno: Errno) -> Effect {
+    if kept { Effect::Kept } else { Effect::Refused(Some(errno)) }
+}
+
+/// The rule by which a KVM with these facts decides `register`.
+pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    let Some(fresh) = facts.value(register) else {
+        return absent(register, facts);
+    };
+    let only_fresh = || only_fresh(fresh, facts);
+    let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
+    match catalog::kind_of(register) {
+        Kind::Plain => Rule::Kept,
+        Kind::PsciVersion => firmware::psci_version(facts),
+        Kind::Level => word(&Rule::Level),
+        Kind::Workaround2 => firmware::workaround_2(facts),
+        Kind::Bitmap(mask) => firmware::bitmap(mask, fresh, facts),
+        Kind::Gated(gate) => other::gated(gate, facts),
+        Kind::VectorLengths => Rule::VectorLengths(fresh.clone()),
+        Kind::Identification => word(&|own| identification::identification(register, own, facts)),
+        Kind::Implementation(mask) => word(&|own| implementation::implementation(own, mask, facts)),
+        Kind::CacheType => word(&|own| identification::cache_type(own, facts)),
+        Kind::CacheLevels => word(&|own| cache::cache_levels(own, facts)),
+        Kind::CacheSize => word(&|own| cache::cache_size(register, own, facts)),
+        Kind::OsLockStatus => word(&Rule::OsLock),
+        Kind::PmuControl => word(&|own| pmu::control(own, facts)),
+        Kind::PmuMachine => word(&|own| pmu::machine(own, facts)),
+        Kind::Unlisted => only_fresh(),
+    }
+}
+
+/// A register that the vCPU lists and the catalogue does not know, EL2 registers of nested VMs among them. Every
+/// listed register takes its own fresh value on a fresh VM (the kernel's selftest `get-reg-list`).
+fn only_fresh(fresh: &Value, facts: &Facts<'_>) -> Rule {
+    if facts.state == State::Fresh {
+        Rule::OnlyFresh { own: fresh.clone(), needs: PROBE }
+    } else {
+        Rule::Unknown(PROBE)
+    }
+}
+
+/// A register that the vCPU does not list: unknown to this kernel, or hidden from this vCPU (3.1).
+///
+/// Kernels before 5.3 answer EINVAL for firmware registers that they do not know (1.3); core ids that are
+/// not registers are EINVAL in every kernel (4).
+fn absent(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    let errno = match register.group() {
+        Group::Core | Group::Other => Errno::EINVAL,
+        Group::Firmware | Group::FirmwareBitmap => match facts.at_least(5, 3) {
+            Some(true) | None => Errno::ENOENT,
+            Some(false) => Errno::EINVAL,
+        },
+        Group::Demux | Group::System | Group::Sve => Errno::ENOENT,
+    };
+    Rule::Refused(errno)
+}

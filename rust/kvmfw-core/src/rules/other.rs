@@ -1,0 +1,54 @@
+//! SVE vector lengths, and registers that an ID field shows or hides (specification, section 4).
+
+use super::{Facts, Rule};
+use crate::catalog::Gate;
+use crate::errno::Errno;
+use crate::judgement::Effect;
+use crate::value::Value;
+
+/// 4: at least one length, and for every length up to the greatest one asked for, exactly what the host has.
+pub(super) fn judge_vector_lengths(value: &Value, available: &Value) -> Effect {
+    let greatest = (0..512).rev().find(|bit| value.bit(*bit));
+    let same = |greatest: usize| (0..=greatest).all(|bit| value.bit(bit) == available.bit(bit));
+    match greatest {
+        Some(greatest) if same(greatest) => Effect::Kept,
+        _ => Effect::Refused(Some(Errno::EINVAL)),
+    }
+}
+
+/// 3.1: while the VM's own ID field is 0 the register is hidden. TCR2, PIR and PIRE0 were unconditional
+/// before 6.13 (commits 0fcb4eea5345, a68cddbe47ef); a host that lists one although its field is 0 shows that.
+pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
+    let field = facts.word(gate.register).map(|value| value >> gate.shift & 0xf);
+    let unconditional_before = if gate.field == "TCRX" || gate.field == "S1PIE" { (6, 13) } else { (6, 12) };
+    match (field, facts.at_least(unconditional_before.0, unconditional_before.1)) {
+        (Some(0), _) | (_, Some(false)) => Rule::Kept,
+        (Some(field), Some(true)) => Rule::Gated { fresh: u8::try_from(field).unwrap_or(0), errno: Errno::ENOENT },
+        _ => Rule::Unknown("the kernel release of this host is not known"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::RegisterId;
+
+    fn lengths(text: &str) -> Value {
+        Value::parse(text, RegisterId::SVE_VLS).unwrap()
+    }
+
+    #[test]
+    fn vector_lengths_are_the_hosts_up_to_the_greatest() {
+        let host = lengths("0xb");
+        assert_eq!(judge_vector_lengths(&lengths("0xb"), &host), Effect::Kept);
+        assert_eq!(judge_vector_lengths(&lengths("0x3"), &host), Effect::Kept);
+        assert_eq!(judge_vector_lengths(&lengths("0x1"), &host), Effect::Kept);
+        for refused in ["0x0", "0x2", "0x7", "0xf", "0x9", "0x10b", "0x1000000000000000000b"] {
+            assert_eq!(
+                judge_vector_lengths(&lengths(refused), &host),
+                Effect::Refused(Some(Errno::EINVAL)),
+                "{refused}"
+            );
+        }
+    }
+}

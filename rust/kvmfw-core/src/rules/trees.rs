@@ -1,0 +1,162 @@
+//! Kernel trees that are known, in what they differ, and which of them a release can stand between.
+//!
+//! A release that is none of them lies between two: what both do alike, it does too, because a change that went in
+//! stays in. Where they differ the answer is unknown, for exactly the values on which they differ.
+
+use super::Release;
+
+/// One known kernel, by its place in [`TREES`].
+pub(super) type Tree = u8;
+
+pub(super) const T6_12_8: Tree = 0;
+pub(super) const T6_12_43: Tree = 1;
+pub(super) const T6_12_117: Tree = 2;
+pub(super) const T6_16_12: Tree = 3;
+pub(super) const T6_17_8: Tree = 4;
+pub(super) const T6_17_13: Tree = 5;
+pub(super) const T6_18_15: Tree = 6;
+pub(super) const T6_19: Tree = 7;
+pub(super) const T7_0: Tree = 8;
+pub(super) const T7_1: Tree = 9;
+pub(super) const T7_2: Tree = 10;
+pub(super) const T7_3: Tree = 11;
+
+/// The releases of the trees, ascending. 6.12.43, 6.16.12, 6.17.13, 6.19.14 and 7.0.13 are kernels that were run
+/// (specification, 12), the others were read; 6.19.6 was read and 6.19.14 run, without a difference.
+const TREES: &[Release] = &[
+    Release::new(6, 12, 8),
+    Release::new(6, 12, 43),
+    Release::new(6, 12, 117),
+    Release::new(6, 16, 12),
+    Release::new(6, 17, 8),
+    Release::new(6, 17, 13),
+    Release::new(6, 18, 15),
+    Release::new(6, 19, 14),
+    Release::new(7, 0, 13),
+    Release::new(7, 1, 8),
+    Release::new(7, 2, 13),
+    Release::new(7, 3, 4),
+];
+
+/// The last line of which anything is known.
+const NEWEST: (u32, u32) = (7, 3);
+
+/// Whether `release` is younger than everything that is known.
+pub(super) fn is_younger(release: Release) -> bool {
+    (release.major, release.minor) > NEWEST
+}
+
+/// All trees: for kernels that carry back-ports, whose release tells nothing.
+pub(super) fn all() -> Vec<Tree> {
+    (T6_12_8..=T7_3).collect()
+}
+
+/// The trees between which `release` (6.7 or later) stands.
+pub(super) fn around(release: Release) -> Vec<Tree> {
+    let line = |tree: Release| (tree.major, tree.minor);
+    let own = line(release);
+    let at = |wanted: &dyn Fn(Release) -> bool| -> Vec<Tree> {
+        (T6_12_8..).zip(TREES).filter(|(_, tree)| wanted(**tree)).map(|(index, _)| index).collect()
+    };
+    if release.knows_patch() {
+        let exact = at(&|tree| tree == release);
+        if !exact.is_empty() {
+            return exact;
+        }
+    }
+    let within = at(&|tree| line(tree) == own);
+    let later = at(&|tree| line(tree) > own);
+    let earlier = at(&|tree| line(tree) < own);
+    let neighbour = |trees: &[Tree], tree: Option<&Tree>| -> Vec<Tree> {
+        let release = tree.and_then(|tree| TREES.get(usize::from(*tree)));
+        trees
+            .iter()
+            .copied()
+            .filter(|tree| {
+                let candidate = TREES.get(usize::from(*tree));
+                release.zip(candidate).is_some_and(|(release, candidate)| line(*release) == line(*candidate))
+            })
+            .collect()
+    };
+    let previous = neighbour(&earlier, earlier.last());
+    let next = neighbour(&later, later.first());
+    if within.is_empty() {
+        // A line of which no kernel is known.
+        return [previous, next].concat();
+    }
+    if !release.knows_patch() {
+        // `6.12.0-55` names a distribution's kernel, whose changes no release tells.
+        return [previous, within, later].concat();
+    }
+    let before = at(&|tree| line(tree) == own && tree < release).last().copied();
+    let after = at(&|tree| line(tree) == own && tree > release).first().copied();
+    match (before, after) {
+        (Some(before), Some(after)) => vec![before, after],
+        // Fixes of any younger line may have been ported back.
+        (Some(before), None) => std::iter::once(before).chain(later).collect(),
+        (None, Some(after)) => previous.into_iter().chain(std::iter::once(after)).collect(),
+        (None, None) => Vec::new(),
+    }
+}
+
+/// Whether `PMUVer` and `PerfMon` are compared as signed numbers, so that 8 to 15 pass under any limit.
+///
+/// 6.12.8, 6.17.8, 6.18.15, 6.19.6 read, 6.12.43 and 6.16 to 6.19 run: signed. 6.12.117, 7.1.8 and later read, 7.0.13
+/// run: unsigned (specification, 3.3 and 12.12). Sure.
+pub(super) const fn pmu_is_signed(tree: Tree) -> bool {
+    tree < T7_0 && tree != T6_12_117
+}
+
+/// Whether 0 in `ID_AA64PFR0_EL1.EL0` or `.EL1` is EINVAL at once: 6.16.12 run, 6.17.8 and later read; not in 6.12.117
+/// (specification, 3.6 and 12.12). Sure.
+pub(super) const fn needs_exception_levels(tree: Tree) -> bool {
+    tree >= T6_16_12
+}
+
+/// Whether `ID_AA64MMFR2_EL1.NV` as the hardware has it is taken and dropped: 6.16.12 run, 6.17.8 and later read; not
+/// in 6.12.117 (specification, 3.6 and 12.12). Sure.
+pub(super) const fn tolerates_nv(tree: Tree) -> bool {
+    tree >= T6_16_12
+}
+
+/// Whether `MTE_frac` 0 stands for 0xf on hardware with `MTE2` only: 6.17.8 and later read, not in 6.12.117; of
+/// 6.16.12 it is not known (specification, 3.6).
+pub(super) const fn tolerates_mte_frac(tree: Tree) -> Option<bool> {
+    match tree {
+        T6_16_12 => None,
+        T6_17_8.. => Some(true),
+        _ => Some(false),
+    }
+}
+
+/// Whether a nested VM's `DoubleLock` is taken and rewritten: 6.18.15 and later read, not in 6.17.8 (specification, 3.6).
+pub(super) const fn tolerates_double_lock(tree: Tree) -> bool {
+    tree >= T6_18_15
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_stands_between_the_trees_next_to_it() {
+        for (release, trees) in [
+            ((6, 12, 117), vec![T6_12_117]),
+            ((6, 12, 8), vec![T6_12_8]),
+            ((6, 12, 60), vec![T6_12_43, T6_12_117]),
+            ((6, 12, 3), vec![T6_12_8]),
+            ((6, 14, 2), vec![T6_12_8, T6_12_43, T6_12_117, T6_16_12]),
+            ((6, 9, 2), vec![T6_12_8, T6_12_43, T6_12_117]),
+            ((6, 17, 1), vec![T6_16_12, T6_17_8]),
+            ((6, 17, 10), vec![T6_17_8, T6_17_13]),
+            ((6, 18, 30), vec![T6_18_15, T6_19, T7_0, T7_1, T7_2, T7_3]),
+            ((7, 2, 12), vec![T7_1, T7_2]),
+            ((7, 3, 9), vec![T7_3]),
+            ((7, 3, 0), vec![T7_2, T7_3]),
+        ] {
+            assert_eq!(around(Release::new(release.0, release.1, release.2)), trees, "{release:?}");
+        }
+        assert_eq!(around(Release::new(6, 12, 0)), all());
+        assert!(is_younger(Release::new(7, 4, 0)) && !is_younger(Release::new(7, 3, 99)));
+    }
+}

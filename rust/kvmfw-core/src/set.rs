@@ -1,0 +1,168 @@
+//! Register sets: what was saved of one vCPU.
+
+use serde::Deserialize;
+
+use crate::error::FormatError;
+use crate::id::RegisterId;
+use crate::json::{self, Members};
+use crate::value::Value;
+use crate::vcpu::VcpuConfig;
+
+/// The registers saved of one vCPU, ordered by id, and how the vCPU is made. Immutable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegisterSet {
+    /// The VM's name; empty where it has none.
+    pub name: String,
+    /// The host that the VM runs on, where known.
+    pub host: Option<String>,
+    /// How the VMM makes the vCPU.
+    pub vcpu: VcpuConfig,
+    registers: Vec<(RegisterId, Value)>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "format")]
+    _format: String,
+    #[serde(rename = "version")]
+    _version: u64,
+    #[serde(default)]
+    id: String,
+    #[serde(default)]
+    host: Option<String>,
+    vcpu: Vcpu,
+    #[serde(default, rename = "note")]
+    _note: String,
+    registers: Members<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Vcpu {
+    features: Vec<String>,
+    vgic: bool,
+    #[serde(default)]
+    enabled: Vec<String>,
+}
+
+impl RegisterSet {
+    /// Makes a set of registers in any order.
+    ///
+    /// # Errors
+    ///
+    /// When an id occurs twice.
+    pub fn new(
+        name: impl Into<String>,
+        host: Option<String>,
+        vcpu: VcpuConfig,
+        mut registers: Vec<(RegisterId, Value)>,
+    ) -> Result<Self, FormatError> {
+        registers.sort_by_key(|(id, _)| *id);
+        for pair in registers.windows(2) {
+            if let [(first, _), (second, _)] = pair
+                && first == second
+            {
+                return Err(FormatError::new(format!("registers.{first}"), "the register occurs twice"));
+            }
+        }
+        Ok(Self { name: name.into(), host, vcpu, registers })
+    }
+
+    /// Reads a `kvmfw-register-set` document.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not JSON, not such a document, or contradicts itself: duplicate ids, or values
+    /// wider than their register.
+    pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
+        let document: Document = json::read(text, "kvmfw-register-set", 1)?;
+        let features = VcpuConfig::parse_features(document.vcpu.features.iter().map(String::as_str))
+            .map_err(|problem| FormatError::new("vcpu.features", problem))?;
+        let enabled = VcpuConfig::parse_enabled(document.vcpu.enabled.iter().map(String::as_str))
+            .map_err(|problem| FormatError::new("vcpu.enabled", problem))?;
+        let vcpu = VcpuConfig { features, enabled, vgic: document.vcpu.vgic };
+        let registers = document
+            .registers
+            .0
+            .into_iter()
+            .map(|(id, value)| {
+                let place = || format!("registers.{id}");
+                let register = parse_id(&id).map_err(|problem| FormatError::new(place(), problem))?;
+                let value = Value::parse(&value, register).map_err(|problem| FormatError::new(place(), problem))?;
+                Ok((register, value))
+            })
+            .collect::<Result<Vec<_>, FormatError>>()?;
+        Self::new(document.id, document.host, vcpu, registers)
+    }
+
+    /// The registers, ascending by id.
+    pub fn registers(&self) -> &[(RegisterId, Value)] {
+        &self.registers
+    }
+
+    /// The saved value of `register`.
+    pub fn get(&self, register: RegisterId) -> Option<&Value> {
+        let at = self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+        self.registers.get(at).map(|(_, value)| value)
+    }
+}
+
+/// Reads the id of a register that can exist.
+pub(crate) fn parse_id(text: &str) -> Result<RegisterId, String> {
+    let id = parse_any_id(text)?;
+    check_size(id)?;
+    Ok(id)
+}
+
+/// Reads any 64-bit number as an id, as a probe may write ids that cannot exist.
+pub(crate) fn parse_any_id(text: &str) -> Result<RegisterId, String> {
+    let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    number
+        .map(RegisterId::new)
+        .ok_or_else(|| format!("`{text}` is not a register id: expected 0x and up to 16 hexadecimal digits"))
+}
+
+/// KVM knows registers of 1 to 256 bytes.
+pub(crate) fn check_size(id: RegisterId) -> Result<(), String> {
+    if id.size() > 256 {
+        return Err(format!("the size field of register id {id} says {} bytes, expected at most 256", id.size()));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn document(registers: &str) -> String {
+        format!(
+            r#"{{"format":"kvmfw-register-set","version":1,"id":"a","vcpu":{{"features":["psci_0_2"],"vgic":true}},"registers":{registers}}}"#
+        )
+    }
+
+    #[test]
+    fn a_set_is_ordered_by_id() {
+        let text = document(r#"{"0x6030000000140001":"0x2","0x6030000000140000":"0x10001"}"#);
+        let set = RegisterSet::from_json(text.as_bytes()).unwrap();
+        assert_eq!(set.registers()[0].0, RegisterId::firmware(0));
+        assert_eq!(set.get(RegisterId::firmware(1)), Some(&Value::Word(2)));
+        assert!(set.vcpu.has("psci_0_2") && !set.vcpu.has("sve"));
+    }
+
+    #[test]
+    fn bad_documents_are_named_by_place() {
+        for (text, place) in [
+            (document(r#"{"0x6030000000140001":"0x2","0x6030000000140001":"0x2"}"#), "registers.0x6030000000140001"),
+            (document(r#"{"0x6020000000110000":"0x1ffffffff"}"#), "registers.0x6020000000110000"),
+            (document(r#"{"x":"0x1"}"#), "registers.x"),
+            (document(r#"{"0x1":1}"#), "registers.0x1"),
+            (document("{}").replace("\"version\":1", "\"version\":7"), "version"),
+            (document("{}").replace("register-set", "capture"), "format"),
+            (document("{}").replace("psci_0_2", "psci"), "vcpu.features"),
+            (document("{}")[..40].to_owned(), "line 1 column 40"),
+        ] {
+            assert_eq!(RegisterSet::from_json(text.as_bytes()).unwrap_err().place, place, "{text}");
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! Core errors become the exception classes of `kvmfw.errors`: the only place where they meet.
+
+use kvmfw_core::{FormatError, RowError};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+static ERRORS: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+fn raise(py: Python<'_>, class: &str, arguments: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<Py<PyAny>>) -> PyErr {
+    let made = ERRORS
+        .get_or_try_init(py, || PyModule::import(py, "kvmfw.errors").map(Bound::unbind))
+        .and_then(|module| module.bind(py).getattr(class))
+        .and_then(|class| arguments(&class));
+    match made {
+        Ok(exception) => PyErr::from_value(exception.into_bound(py)),
+        Err(error) => error,
+    }
+}
+
+/// A document that cannot be used.
+pub(crate) fn format_error(py: Python<'_>, error: &FormatError) -> PyErr {
+    raise(py, "FormatError", |class| Ok(class.call1((error.problem.as_str(), error.place.as_str()))?.unbind()))
+}
+
+/// A row that cannot be used.
+pub(crate) fn row_error(py: Python<'_>, error: &RowError) -> PyErr {
+    raise(py, "RowError", |class| Ok(class.call1((error.problem.as_str(), error.row))?.unbind()))
+}
+
+/// An argument that cannot be used.
+pub(crate) fn argument_error(py: Python<'_>, problem: &str) -> PyErr {
+    raise(py, "ArgumentError", |class| Ok(class.call1((problem,))?.unbind()))
+}
+
+/// A panic that was caught: a bug of kvmfw.
+pub(crate) fn internal_error(py: Python<'_>, problem: &str) -> PyErr {
+    raise(py, "InternalError", |class| Ok(class.call1((problem,))?.unbind()))
+}

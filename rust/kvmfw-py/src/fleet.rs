@@ -1,0 +1,239 @@
+//! `Fleet`: bulk questions, fixed-width buffers in and out.
+
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use kvmfw_core as core;
+use kvmfw_core::{LongRows, NO_UNIT, RowIndex, Taken, VcpuConfig};
+use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1};
+use pyo3::prelude::*;
+
+use crate::door::enter;
+use crate::errors::{argument_error, row_error};
+use crate::judge::{question, rows};
+use crate::sets::{Host, RegisterSet};
+
+/// VMs and hosts, interned. Readers never see half a change: writers hold the lock for the whole of it.
+#[pyclass(frozen, module = "kvmfw._native")]
+pub(crate) struct Fleet(RwLock<core::Fleet>);
+
+type Verdict<'py> = Bound<'py, PyAny>;
+type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Py<PyArray1<u64>>, Vec<(u64, u64)>);
+
+impl Fleet {
+    fn read(&self) -> RwLockReadGuard<'_, core::Fleet> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut core::Fleet) -> T + Send) -> PyResult<T> {
+        enter(py, || work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+/// The elements of a one-dimensional array that lie together in memory.
+fn slice<'a, T: Element>(py: Python<'_>, array: &'a PyReadonlyArray1<'_, T>, name: &str) -> PyResult<&'a [T]> {
+    array.as_slice().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous; pass a contiguous array")))
+}
+
+#[pymethods]
+impl Fleet {
+    #[new]
+    fn new(py: Python<'_>, vmm: &str, scheme: &str, threads: usize) -> PyResult<Self> {
+        let question = question(py, vmm, scheme, "fresh", false)?;
+        let fleet = core::Fleet::new(question, threads).map_err(|problem| argument_error(py, &problem))?;
+        Ok(Self(RwLock::new(fleet)))
+    }
+
+    fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<()> {
+        let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.0).collect();
+        self.change(py, |fleet| fleet.add_sets(sets))
+    }
+
+    fn add_long(
+        &self,
+        py: Python<'_>,
+        vm: PyReadonlyArray1<'_, u32>,
+        register: PyReadonlyArray1<'_, u64>,
+        value: PyReadonlyArray1<'_, u64>,
+        configs: Vec<(u32, bool, u8)>,
+        config_of: PyReadonlyArray1<'_, u32>,
+    ) -> PyResult<Vec<(usize, String)>> {
+        let (vm, register) = (slice(py, &vm, "vm")?, slice(py, &register, "register")?);
+        let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
+        if vm.len() != register.len() || vm.len() != value.len() {
+            let (a, b, c) = (vm.len(), register.len(), value.len());
+            return Err(argument_error(py, &format!("columns differ in length: vm {a}, register {b}, value {c}")));
+        }
+        let known: Vec<VcpuConfig> =
+            configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
+        let configs = config_of.iter().map(|at| known.get(*at as usize).copied()).collect::<Option<Vec<_>>>();
+        let configs = configs.ok_or_else(|| argument_error(py, "a VM names a vCPU configuration that there is not"))?;
+        let errors = self.change(py, |fleet| fleet.add_long(LongRows { vm, register, value, configs: &configs }))?;
+        Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
+    }
+
+    fn add_hosts(
+        &self,
+        py: Python<'_>,
+        kinds: Vec<PyRef<'_, Host>>,
+        kind_of: PyReadonlyArray1<'_, u32>,
+    ) -> PyResult<()> {
+        let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
+        let kind_of = slice(py, &kind_of, "kind_of")?;
+        self.change(py, |fleet| fleet.add_hosts(&kinds, kind_of))?.map_err(|error| row_error(py, &error))
+    }
+
+    fn compile(&self, py: Python<'_>) -> PyResult<()> {
+        self.change(py, core::Fleet::compile)
+    }
+
+    fn sizes(&self) -> (usize, usize, usize, usize) {
+        let fleet = self.read();
+        let (vm_classes, host_classes) = fleet.class_counts();
+        (fleet.vm_count(), fleet.host_count(), vm_classes, host_classes)
+    }
+
+    fn units(&self) -> Vec<(&'static str, Option<u64>)> {
+        let words = |unit: &core::Unit| match unit {
+            core::Unit::Vcpu => ("vcpu", None),
+            core::Unit::List => ("list", None),
+            core::Unit::Register(register) => ("register", Some(register.raw())),
+        };
+        self.read().units().iter().map(words).collect()
+    }
+
+    fn vm_classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
+        self.read().vm_classes().to_vec().into_pyarray(py)
+    }
+
+    fn host_classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
+        self.read().host_classes().to_vec().into_pyarray(py)
+    }
+
+    fn table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        Ok(enter(py, || self.read().table().to_vec())?.into_pyarray(py))
+    }
+
+    fn blocking_table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u16>>> {
+        Ok(enter(py, || self.read().blocking_table().to_vec())?.into_pyarray(py))
+    }
+
+    fn pairs(
+        &self,
+        py: Python<'_>,
+        vm: &Bound<'_, PyAny>,
+        host: &Bound<'_, PyAny>,
+        mut out: PyReadwriteArray1<'_, u8>,
+        units: Option<PyReadwriteArray1<'_, u16>>,
+    ) -> PyResult<()> {
+        let out = out.as_slice_mut().map_err(|_| argument_error(py, "`out` is not contiguous"))?;
+        let mut units = units;
+        let units = units
+            .as_mut()
+            .map(|units| units.as_slice_mut().map_err(|_| argument_error(py, "`units` is not contiguous")))
+            .transpose()?;
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<i64>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<u32>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<i32>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<u64>(py, &vm, &host, out, units);
+        }
+        Err(argument_error(
+            py,
+            "VM and host rows must be one-dimensional arrays of one dtype: int64, uint32, int32 or uint64",
+        ))
+    }
+
+    fn matrix(
+        &self,
+        py: Python<'_>,
+        start: usize,
+        stop: usize,
+        change: bool,
+        unknown: bool,
+        mut out: PyReadwriteArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let out = out.as_slice_mut().map_err(|_| argument_error(py, "`out` is not contiguous"))?;
+        let taken = Taken { change, unknown };
+        enter(py, || self.read().matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
+    }
+
+    fn takers<'py>(
+        &self,
+        py: Python<'py>,
+        vm_class: u32,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        Ok(enter(py, || self.read().takers(vm_class, Taken { change, unknown }))?.into_pyarray(py))
+    }
+
+    fn candidates<'py>(
+        &self,
+        py: Python<'py>,
+        vm: usize,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let rows = enter(py, || self.read().candidates(vm, Taken { change, unknown }))?;
+        Ok(rows.map_err(|error| row_error(py, &error))?.into_pyarray(py))
+    }
+
+    fn counts<'py>(&self, py: Python<'py>, by_host: bool) -> PyResult<Bound<'py, PyArray2<u64>>> {
+        let counts = enter(py, || {
+            let fleet = self.read();
+            if by_host { fleet.counts_by_host() } else { fleet.counts_by_vm() }
+        })?;
+        let rows = counts.len();
+        counts.into_iter().flatten().collect::<Vec<u64>>().into_pyarray(py).reshape([rows, 4])
+    }
+
+    /// Outcomes of all pairs, targets per VM, entrants per host, and (pairs, sole) per unit.
+    fn audit(
+        &self,
+        py: Python<'_>,
+        home: PyReadonlyArray1<'_, i64>,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<AuditRows> {
+        let home = slice(py, &home, "home")?;
+        let counts = enter(py, || self.read().audit(home, Taken { change, unknown }))?;
+        let counts = counts.map_err(|error| row_error(py, &error))?;
+        let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
+        let targets = counts.targets.into_pyarray(py).unbind();
+        Ok((counts.outcomes, targets, counts.entrants.into_pyarray(py).unbind(), blocked))
+    }
+
+    fn explain<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {
+        let verdict = enter(py, || self.read().explain(vm, host))?.map_err(|error| row_error(py, &error))?;
+        Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
+    }
+
+    #[classattr]
+    const NO_UNIT: u16 = NO_UNIT;
+}
+
+impl Fleet {
+    fn pairs_of<I: RowIndex + Element>(
+        &self,
+        py: Python<'_>,
+        vm: &PyReadonlyArray1<'_, I>,
+        host: &PyReadonlyArray1<'_, I>,
+        out: &mut [u8],
+        units: Option<&mut [u16]>,
+    ) -> PyResult<()> {
+        let (vm, host) = (slice(py, vm, "vm_rows")?, slice(py, host, "host_rows")?);
+        let lengths = [vm.len(), host.len(), out.len(), units.as_ref().map_or(vm.len(), |units| units.len())];
+        if lengths.iter().any(|length| *length != vm.len()) {
+            let problem =
+                format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
+            return Err(argument_error(py, &problem));
+        }
+        enter(py, || self.read().pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
+    }
+}

@@ -1,0 +1,57 @@
+//! The native half of the `kvmfw` package: a translator without domain logic.
+
+#![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
+
+mod door;
+mod errors;
+mod fleet;
+mod judge;
+mod sets;
+mod values;
+
+use pyo3::prelude::*;
+
+/// Ids, names, meanings and kinds of the catalogue.
+#[pyfunction]
+fn catalog() -> Vec<(u64, &'static str, &'static str, String)> {
+    kvmfw_core::catalog::CATALOG
+        .iter()
+        .map(|register| (register.id.raw(), register.name, register.meaning, format!("{:?}", register.kind)))
+        .collect()
+}
+
+/// The name of a register.
+#[pyfunction]
+fn register_name(id: u64) -> String {
+    kvmfw_core::catalog::name_of(kvmfw_core::RegisterId::new(id))
+}
+
+/// The register of a name or id.
+#[pyfunction]
+fn find_register(text: &str) -> Option<u64> {
+    kvmfw_core::catalog::find(text).map(kvmfw_core::RegisterId::raw)
+}
+
+/// How this module was built.
+#[pyfunction]
+fn build_info() -> (&'static str, bool) {
+    (env!("CARGO_PKG_VERSION"), cfg!(debug_assertions))
+}
+
+#[pymodule]
+mod _native {
+    #[pymodule_export]
+    use super::build_info;
+    #[pymodule_export]
+    use super::catalog;
+    #[pymodule_export]
+    use super::find_register;
+    #[pymodule_export]
+    use super::fleet::Fleet;
+    #[pymodule_export]
+    use super::judge::validate;
+    #[pymodule_export]
+    use super::register_name;
+    #[pymodule_export]
+    use super::sets::{Host, RegisterSet};
+}

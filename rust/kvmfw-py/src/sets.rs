@@ -1,0 +1,141 @@
+//! `RegisterSet` and `Host`: parsed once, shared by reference.
+
+use kvmfw_core as core;
+use kvmfw_core::{RegisterId, VcpuConfig};
+use pyo3::prelude::*;
+
+use crate::door::enter;
+use crate::errors::{argument_error, format_error};
+use crate::values::{from_python, to_python};
+
+/// Ids and values.
+type Registers = Vec<(u64, Py<PyAny>)>;
+
+/// What was saved of one vCPU.
+#[pyclass(frozen, module = "kvmfw._native")]
+pub(crate) struct RegisterSet(pub(crate) core::RegisterSet);
+
+#[pymethods]
+impl RegisterSet {
+    #[staticmethod]
+    fn from_json(py: Python<'_>, text: &[u8]) -> PyResult<Self> {
+        let read = enter(py, || core::RegisterSet::from_json(text))?;
+        read.map(Self).map_err(|error| format_error(py, &error))
+    }
+
+    #[staticmethod]
+    #[pyo3(signature = (registers, features, vgic, enabled, name, host))]
+    fn from_registers(
+        py: Python<'_>,
+        registers: Vec<(u64, Bound<'_, PyAny>)>,
+        features: Vec<String>,
+        vgic: bool,
+        enabled: Vec<String>,
+        name: String,
+        host: Option<String>,
+    ) -> PyResult<Self> {
+        let vcpu = config(py, &features, vgic, &enabled)?;
+        let registers = registers
+            .iter()
+            .map(|(id, value)| {
+                let register = RegisterId::new(*id);
+                let value = from_python(value, register).map_err(|problem| argument_error(py, &problem))?;
+                Ok((register, value))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        core::RegisterSet::new(name, host, vcpu, registers).map(Self).map_err(|error| format_error(py, &error))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    #[getter]
+    fn host(&self) -> Option<&str> {
+        self.0.host.as_deref()
+    }
+
+    #[getter]
+    fn features(&self) -> Vec<&'static str> {
+        self.0.vcpu.feature_names()
+    }
+
+    #[getter]
+    fn vgic(&self) -> bool {
+        self.0.vcpu.vgic
+    }
+
+    #[getter]
+    fn enabled(&self) -> Vec<&'static str> {
+        self.0.vcpu.enabled_names()
+    }
+
+    fn registers(&self, py: Python<'_>) -> PyResult<Registers> {
+        self.0.registers().iter().map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect()
+    }
+
+    fn __len__(&self) -> usize {
+        self.0.registers().len()
+    }
+}
+
+/// A capture, ready for judging.
+#[pyclass(frozen, module = "kvmfw._native")]
+pub(crate) struct Host(pub(crate) core::Host);
+
+#[pymethods]
+impl Host {
+    #[staticmethod]
+    fn from_json(py: Python<'_>, text: &[u8]) -> PyResult<Self> {
+        let read = enter(py, || core::Host::from_json(text))?;
+        read.map(Self).map_err(|error| format_error(py, &error))
+    }
+
+    #[getter]
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    #[getter]
+    fn kernel(&self) -> &str {
+        self.0.kernel()
+    }
+
+    #[getter]
+    fn midr(&self) -> u64 {
+        self.0.midr()
+    }
+
+    fn vcpus(&self) -> Vec<(String, Vec<&'static str>, bool, Vec<&'static str>)> {
+        let words = |(name, config): (&str, VcpuConfig)| {
+            (name.to_owned(), config.feature_names(), config.vgic, config.enabled_names())
+        };
+        self.0.vcpus().map(words).collect()
+    }
+
+    fn registers(
+        &self,
+        py: Python<'_>,
+        features: Vec<String>,
+        vgic: bool,
+        enabled: Vec<String>,
+    ) -> PyResult<Option<Registers>> {
+        match self.0.choose(config(py, &features, vgic, &enabled)?) {
+            core::Choice::Made(made) => {
+                let registers = made.in_list_order().iter();
+                registers.map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect::<PyResult<_>>().map(Some)
+            }
+            core::Choice::Refused(..) | core::Choice::NotAsked => Ok(None),
+        }
+    }
+}
+
+/// A vCPU configuration by names.
+pub(crate) fn config(py: Python<'_>, features: &[String], vgic: bool, enabled: &[String]) -> PyResult<VcpuConfig> {
+    let features = VcpuConfig::parse_features(features.iter().map(String::as_str));
+    let enabled = VcpuConfig::parse_enabled(enabled.iter().map(String::as_str));
+    let features = features.map_err(|problem| argument_error(py, &problem))?;
+    let enabled = enabled.map_err(|problem| argument_error(py, &problem))?;
+    Ok(VcpuConfig { features, enabled, vgic })
+}
