@@ -1,0 +1,47 @@
+"""Tells whether a target host's arm64 KVM takes a VM's saved registers, and why not."""
+
+from __future__ import annotations
+
+import warnings
+
+from kvmfw import _native
+from kvmfw.audit import Audit
+from kvmfw.errors import (
+    ArgumentError,
+    FormatError,
+    InputError,
+    InternalError,
+    KvmfwError,
+    RowError,
+)
+from kvmfw.fleet import Fleet
+from kvmfw.registers import Register, find_register, register_name, registers
+from kvmfw.sets import Host, RegisterSet
+from kvmfw.verdict import Finding, Outcome, Verdict, validate
+
+__version__, _DEBUG_BUILD = _native.build_info()
+
+if _DEBUG_BUILD:
+    warnings.warn("kvmfw is a debug build and runs many times slower", RuntimeWarning, stacklevel=2)
+
+__all__ = [
+    "ArgumentError",
+    "Audit",
+    "Finding",
+    "Fleet",
+    "FormatError",
+    "Host",
+    "InputError",
+    "InternalError",
+    "KvmfwError",
+    "Outcome",
+    "Register",
+    "RegisterSet",
+    "RowError",
+    "Verdict",
+    "__version__",
+    "find_register",
+    "register_name",
+    "registers",
+    "validate",
+]

@@ -1,0 +1,79 @@
+"""What can go wrong with input: one hierarchy. A refused pair is data, never an exception."""
+
+from __future__ import annotations
+
+__all__ = ["ArgumentError", "FormatError", "InputError", "InternalError", "KvmfwError", "RowError"]
+
+
+class KvmfwError(Exception):
+    """Base of everything that kvmfw raises on purpose."""
+
+
+class InputError(KvmfwError, ValueError):
+    """Input that cannot be used.
+
+    Attributes
+    ----------
+    problem : str
+        One sentence: what was found and what was expected.
+    file : str or None
+        The file it stands in, where there is one.
+    """
+
+    def __init__(self, problem: str, *, file: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.file = file
+
+    def __str__(self) -> str:
+        return self.problem if self.file is None else f"{self.file}: {self.problem}"
+
+
+class ArgumentError(InputError):
+    """An argument of a wrong type, dtype, length or name."""
+
+
+class FormatError(InputError):
+    """A document that is not what it says, or contradicts itself.
+
+    Attributes
+    ----------
+    place : str
+        Where in the document: a path such as ``answers[3].register``, or line and column.
+    """
+
+    def __init__(self, problem: str, place: str = "", *, file: str | None = None) -> None:
+        super().__init__(problem, file=file)
+        self.place = place
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.file, self.place) if part]
+        return ": ".join([*parts, self.problem])
+
+
+class RowError(InputError):
+    """A row of a batch that cannot be used.
+
+    Attributes
+    ----------
+    row : int
+        Number of the row in its input, from 0.
+    others : tuple of tuple[int, str]
+        Further bad rows of the same input: (row, problem).
+    """
+
+    def __init__(
+        self, problem: str, row: int, others: tuple[tuple[int, str], ...] = (), *, file: str | None = None
+    ) -> None:
+        super().__init__(problem, file=file)
+        self.row = row
+        self.others = others
+
+    def __str__(self) -> str:
+        more = f" (and {len(self.others)} more bad rows)" if self.others else ""
+        place = f"row {self.row}: {self.problem}{more}"
+        return place if self.file is None else f"{self.file}: {place}"
+
+
+class InternalError(KvmfwError, RuntimeError):
+    """A bug of kvmfw; please report it."""

@@ -1,0 +1,323 @@
+"""Fleets: many VMs, many hosts, decided by look-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kvmfw import _native, readers
+from kvmfw.audit import Audit
+from kvmfw.errors import ArgumentError
+from kvmfw.sets import Host, RegisterSet
+from kvmfw.verdict import Verdict
+
+__all__ = ["Fleet", "Treat"]
+
+Treat = Literal["accept", "refuse"]
+
+
+def _taken(change: str, unknown: str) -> tuple[bool, bool]:
+    for name, word in (("change", change), ("unknown", unknown)):
+        if word not in ("accept", "refuse"):
+            raise ArgumentError(f"`{name}` is `{word}`; expected `accept` or `refuse`")
+    return change == "accept", unknown == "accept"
+
+
+class Fleet:
+    """Many VMs and many hosts; every pair is decided by look-up.
+
+    Parameters
+    ----------
+    vms : path, Arrow table or stream, data frame, or iterable of RegisterSet
+        A file or folder of register sets; or a table in long form with columns ``vm`` (name or number),
+        ``register`` (uint64), ``value`` (uint64; for registers wider than 8 bytes the lowest 8) and, if
+        the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of docs/formats.md with commas
+        between, such as ``"psci_0_2,pmu_v3,vgic"``); rows of a VM need not be together.
+    hosts : path, iterable of Host, or pair (sequence of Host, array of uint32)
+        A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
+        each host, the number of its capture.
+    vmm : str
+        The restore policy.
+    scheme : {"kvm", "signed4", "equal"}
+        Who judges.
+    threads : int, optional
+        How many threads work; default one for each core. Results do not depend on it.
+    on_error : {"raise", "collect"}
+        What to do with rows that cannot be used: raise `RowError` with all of them, or keep them in `rejected`;
+        VMs that they belong to are then unknown to every host.
+
+    Raises
+    ------
+    InputError
+        When input cannot be used.
+
+    Notes
+    -----
+    Arrays handed in must not be written to by other threads during a call. The GIL is released for all work.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_host, tiny_set
+    >>> vms = [tiny_set(workaround_3=1, name="a"), tiny_set(workaround_3=2, name="b")]
+    >>> fleet = Fleet(vms, [tiny_host(workaround_3=2, name="old"), tiny_host(workaround_3=1, name="new")])
+    >>> fleet.validate_pairs([0, 1, 1], [0, 0, 1])
+    array([1, 0, 3], dtype=uint8)
+    >>> fleet.candidates(1, unknown="refuse")
+    array([0], dtype=uint32)
+    """
+
+    def __init__(
+        self,
+        vms: Any,
+        hosts: Any,
+        *,
+        vmm: str = "kvm",
+        scheme: str = "kvm",
+        threads: int | None = None,
+        on_error: Literal["raise", "collect"] = "raise",
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ArgumentError(f"`threads` is {threads}; expected at least 1")
+        if on_error not in ("raise", "collect"):
+            raise ArgumentError(f"`on_error` is `{on_error}`; expected `raise` or `collect`")
+        self.vmm = vmm
+        self.scheme = scheme
+        self.rejected: list[tuple[int, str]] = []
+        self._native = _native.Fleet(vmm, scheme, threads or 0)
+        self._vm_names: Sequence[str] = ()
+        self._home_names: Sequence[str | None] = ()
+        self._add_vms(vms, on_error)
+        kinds, kind_of, self._host_names = readers.hosts(hosts)
+        self._native.add_hosts([kind._native for kind in kinds], kind_of)
+        self._native.compile()
+
+    @classmethod
+    def load(cls, folder: str | Path, **options: Any) -> Fleet:
+        """Open a fleet folder (docs/formats.md): captures, which host has which, register sets.
+
+        Parameters
+        ----------
+        folder : path
+            The folder.
+        **options
+            As for `Fleet`: ``vmm``, ``scheme``, ``threads``, ``on_error``.
+
+        Raises
+        ------
+        InputError
+            When something in it cannot be used; the error names the file.
+        """
+        vms, hosts = readers.fleet_folder(Path(folder))
+        return cls(vms, hosts, **options)
+
+    def _add_vms(self, vms: Any, on_error: str) -> None:
+        if hasattr(vms, "__arrow_c_stream__"):
+            columns = readers.long_columns(vms)
+            self.rejected = self._native.add_long(
+                columns.vm, columns.register, columns.value, columns.configs, columns.config_of
+            )
+            self._vm_names = columns.names
+            if self.rejected and on_error == "raise":
+                raise readers.rows_rejected(self.rejected)
+            return
+        sets: list[RegisterSet] = list(readers.register_sets(vms) if isinstance(vms, str | Path) else vms)
+        for row, one in enumerate(sets):
+            if not isinstance(one, RegisterSet):
+                raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")
+        self._native.add_sets([one._native for one in sets])
+        self._vm_names = [one.name for one in sets]
+        self._home_names = [one.host for one in sets]
+
+    @property
+    def vm_names(self) -> Sequence[str]:
+        """The names of the VMs, by row."""
+        return self._vm_names
+
+    @property
+    def host_names(self) -> Sequence[str]:
+        """The names of the hosts, by row."""
+        return self._host_names
+
+    @property
+    def vm_homes(self) -> npt.NDArray[np.int64]:
+        """The host row that each VM runs on; -1 where that is not known. Shape (VMs,)."""
+        rows = {name: row for row, name in enumerate(self._host_names)}
+        homes = [rows.get(name, -1) if name is not None else -1 for name in self._home_names]
+        homes.extend([-1] * (self.shape[0] - len(homes)))
+        return np.array(homes, dtype=np.int64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many VMs and hosts there are."""
+        return self._native.sizes()[:2]
+
+    @property
+    def class_shape(self) -> tuple[int, int]:
+        """How many VM classes and host classes there are: rows that no unit can tell apart share one."""
+        return self._native.sizes()[2:]
+
+    @property
+    def vm_classes(self) -> npt.NDArray[np.uint32]:
+        """The class of each VM. Shape (VMs,)."""
+        return self._native.vm_classes()
+
+    @property
+    def host_classes(self) -> npt.NDArray[np.uint32]:
+        """The class of each host. Shape (hosts,)."""
+        return self._native.host_classes()
+
+    @property
+    def units(self) -> list[str]:
+        """What the units judge, by number: the vCPU, the register list, then registers by name."""
+        words = {"vcpu": "vCPU", "list": "register list"}
+        return [
+            words.get(kind) or _native.register_name(register or 0)
+            for kind, register in self._native.units()
+        ]
+
+    def table(self) -> npt.NDArray[np.uint8]:
+        """Give the outcome of every pair of classes. Shape (VM classes, host classes)."""
+        return self._native.table().reshape(self.class_shape)
+
+    def validate_pairs(
+        self,
+        vm_rows: npt.ArrayLike,
+        host_rows: npt.ArrayLike,
+        *,
+        out: npt.NDArray[np.uint8] | None = None,
+        units: npt.NDArray[np.uint16] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Give the outcome of each pair of rows, in their order.
+
+        Parameters
+        ----------
+        vm_rows, host_rows : array_like of int, shape (n,)
+            Rows of VMs and hosts. Contiguous arrays of int64, uint32, int32 or uint64 are not copied.
+        out : array of uint8, shape (n,), optional
+            Where to write; made if not given.
+        units : array of uint16, shape (n,), optional
+            Where to write the number (see `units`) of the first unit with the pair's outcome; 65535: all accept.
+
+        Returns
+        -------
+        array of uint8, shape (n,)
+            `Outcome` of each pair; ``out`` if given.
+
+        Raises
+        ------
+        RowError
+            When a pair is out of range; it names the pair.
+        ArgumentError
+            When dtypes or lengths do not fit.
+        """
+        vm, host = np.asarray(vm_rows), np.asarray(host_rows)
+        if vm.size == 0 and host.size == 0 and out is None:
+            return np.empty(0, dtype=np.uint8)
+        if out is None:
+            out = np.empty(vm.shape, dtype=np.uint8)
+        for name, array, wanted in (("out", out, np.uint8), ("units", units, np.uint16)):
+            if array is not None and (array.dtype != wanted or array.ndim != 1):
+                found = f"{array.dtype}, {array.ndim} dimensions"
+                raise ArgumentError(f"`{name}` is {found}; expected {np.dtype(wanted)}, one dimension")
+        self._native.pairs(vm, host, out, units)
+        return out
+
+    def validate_matrix(
+        self,
+        *,
+        unknown: Treat,
+        change: Treat = "accept",
+        vms: slice = slice(None),
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Tell for every VM and host whether the host takes the VM, as packed bits.
+
+        Parameters
+        ----------
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+        vms : slice, optional
+            The rows of VMs to answer for; all by default. Ask in blocks where the whole would not fit.
+        out : array of uint8, shape (VMs, ceil(hosts / 8)), optional
+            Where to write; made if not given.
+
+        Returns
+        -------
+        array of uint8, shape (VMs, ceil(hosts / 8))
+            Bit ``h % 8`` (lowest first) of byte ``h // 8`` is 1 where host ``h`` takes the VM; the order of
+            ``numpy.unpackbits(..., bitorder="little")``.
+        """
+        accept_change, accept_unknown = _taken(change, unknown)
+        start, stop, step = vms.indices(self.shape[0])
+        if step != 1:
+            raise ArgumentError(f"`vms` has step {step}; expected 1")
+        shape = (max(stop - start, 0), (self.shape[1] + 7) // 8)
+        if out is None:
+            out = np.empty(shape, dtype=np.uint8)
+        if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise ArgumentError(f"`out` is {out.dtype} {out.shape}; expected contiguous uint8 {shape}")
+        self._native.matrix(start, max(stop, start), accept_change, accept_unknown, out.reshape(-1))
+        return out
+
+    def candidates(self, vm: int, *, unknown: Treat, change: Treat = "accept") -> npt.NDArray[np.uint32]:
+        """Give the rows of the hosts that take this VM, ascending.
+
+        Parameters
+        ----------
+        vm : int
+            Row of the VM.
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+
+        Raises
+        ------
+        RowError
+            When there is no such VM.
+        """
+        return self._native.candidates(vm, *_taken(change, unknown))
+
+    def class_candidates(
+        self, vm_class: int, *, unknown: Treat, change: Treat = "accept"
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which host classes take a VM class. Shape (host classes,)."""
+        return self._native.takers(vm_class, *_taken(change, unknown)).view(np.bool_)
+
+    def counts(self, axis: Literal["vm", "host"] = "vm") -> npt.NDArray[np.uint64]:
+        """Count outcomes per VM (over hosts) or per host (over VMs).
+
+        Returns
+        -------
+        array of uint64, shape (VMs or hosts, 4)
+            How many accept, change, are unknown, refuse.
+        """
+        if axis not in ("vm", "host"):
+            raise ArgumentError(f"`axis` is `{axis}`; expected `vm` or `host`")
+        return self._native.counts(axis == "host")
+
+    def audit(self, *, unknown: Treat = "refuse", change: Treat = "accept") -> Audit:
+        """Count all pairs of a VM and a host that is not its own: the tables of the report.
+
+        Parameters
+        ----------
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as where a host either takes a VM or does not.
+        """
+        accept_change, accept_unknown = _taken(change, unknown)
+        homes = self.vm_homes
+        outcomes, targets, entrants, blocked = self._native.audit(homes, accept_change, accept_unknown)
+        return Audit.of(self, homes, outcomes, targets, entrants, blocked)
+
+    def explain(self, vm: int, host: int) -> Verdict:
+        """Give the verdict of one pair of rows, with every finding.
+
+        Values of registers that KVM does not look at are not kept in a fleet: their findings have no ``saved``.
+        """
+        return Verdict._from_native(self._native.explain(vm, host), self.vmm, self.scheme)
+
+    def __repr__(self) -> str:
+        (vms, hosts), (vm_classes, host_classes) = self.shape, self.class_shape
+        return f"<Fleet: {vms} VMs in {vm_classes} classes, {hosts} hosts in {host_classes} classes>"

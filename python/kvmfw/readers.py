@@ -1,0 +1,210 @@
+"""Readers: files, folders and tables become register sets, hosts and columns."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
+from kvmfw.sets import Host, RegisterSet
+
+__all__ = ["LongColumns", "fleet_folder", "hosts", "long_columns", "register_sets", "rows_rejected"]
+
+FEATURES = (
+    "power_off",
+    "el1_32bit",
+    "psci_0_2",
+    "pmu_v3",
+    "sve",
+    "ptrauth_address",
+    "ptrauth_generic",
+    "has_el2",
+    "has_el2_e2h0",
+    "pmu_v3_strict",
+)
+ENABLED = ("mte", "writable_imp_id_regs")
+DEFAULT_VCPU = "psci_0_2,vgic"
+LISTED_ROWS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class LongColumns:
+    """A long table as the native module takes it: fixed-width columns, VMs by number."""
+
+    vm: npt.NDArray[np.uint32]
+    register: npt.NDArray[np.uint64]
+    value: npt.NDArray[np.uint64]
+    configs: list[tuple[int, bool, int]]
+    config_of: npt.NDArray[np.uint32]
+    names: Sequence[str]
+
+
+def rows_rejected(rejected: list[tuple[int, str]]) -> RowError:
+    """Make one exception of all rejected rows."""
+    (row, problem), *others = rejected
+    return RowError(problem, row, tuple(others[:LISTED_ROWS]))
+
+
+def _sets_of_file(path: Path) -> Iterator[RegisterSet]:
+    if path.suffix != ".jsonl":
+        yield RegisterSet.load(path)
+        return
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    yield RegisterSet.from_json(line)
+                except FormatError as error:
+                    error.file = f"{path}: line {number}"
+                    raise
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+def _files(path: Path, patterns: Sequence[str], what: str) -> list[Path]:
+    if not path.exists():
+        raise InputError(f"there is no such file or folder; expected {what}", file=str(path))
+    if path.is_file():
+        return [path]
+    found = sorted(file for pattern in patterns for file in path.glob(pattern))
+    if not found:
+        raise InputError(f"the folder holds no {what} ({', '.join(patterns)})", file=str(path))
+    return found
+
+
+def register_sets(path: str | Path) -> Iterator[RegisterSet]:
+    """Read the register sets of a file (``.json``, ``.jsonl``) or of all such files in a folder, in name order."""
+    for file in _files(Path(path), ("*.json", "*.jsonl"), "register sets"):
+        yield from _sets_of_file(file)
+
+
+def _captures(path: Path) -> list[Host]:
+    return [Host.load(file) for file in _files(path, ("*.json",), "captures")]
+
+
+def hosts(source: Any) -> tuple[list[Host], npt.NDArray[np.uint32], list[str]]:
+    """Give distinct captures, the number of its capture for each host, and the hosts' names."""
+    if isinstance(source, str | Path):
+        source = _captures(Path(source))
+    if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[1], Host):
+        kinds = list(source[0])
+        kind_of = np.ascontiguousarray(source[1])
+        if kind_of.ndim != 1 or kind_of.dtype.kind not in "iu":
+            raise ArgumentError(f"capture numbers are {kind_of.dtype}; expected a one-dimensional array of integers")
+        bad = np.flatnonzero((kind_of < 0) | (kind_of >= len(kinds)))
+        if bad.size:
+            row = int(bad[0])
+            raise RowError(f"capture number {kind_of[row]} is out of range; there are {len(kinds)}", row)
+        return kinds, kind_of.astype(np.uint32), [kinds[number].name for number in kind_of]
+    listed = list(source)
+    known: dict[int, int] = {}
+    kinds = []
+    numbers = []
+    for row, host in enumerate(listed):
+        if not isinstance(host, Host):
+            raise ArgumentError(f"host {row} is a {type(host).__name__}; expected a kvmfw.Host")
+        number = known.setdefault(id(host._native), len(kinds))
+        if number == len(kinds):
+            kinds.append(host)
+        numbers.append(number)
+    return kinds, np.array(numbers, dtype=np.uint32), [host.name for host in listed]
+
+
+def fleet_folder(folder: Path) -> tuple[list[RegisterSet], list[Host]]:
+    """Read a fleet folder: its register sets and its hosts."""
+    if not folder.is_dir():
+        raise InputError("there is no such folder; expected a fleet folder (docs/formats.md)", file=str(folder))
+    captures = {host.name: host for host in _captures(folder / "captures")}
+    vms = folder / "vms.jsonl"
+    sets = list(register_sets(vms if vms.exists() else folder / "vms"))
+    table = folder / "hosts.csv"
+    if not table.exists():
+        return sets, list(captures.values())
+    named: list[Host] = []
+    with table.open(newline="", encoding="utf-8") as lines:
+        rows = csv.DictReader(lines)
+        if not {"host", "capture"} <= set(rows.fieldnames or ()):
+            raise FormatError("expected the columns host and capture", "line 1", file=str(table))
+        for number, row in enumerate(rows, start=2):
+            capture = captures.get(row["capture"])
+            if capture is None:
+                problem = f"there is no capture named `{row['capture']}`"
+                raise FormatError(problem, f"line {number}", file=str(table))
+            named.append(capture.renamed(row["host"]))
+    return sets, named
+
+
+def _config(words: str) -> tuple[int, bool, int]:
+    features, enabled, vgic = 0, 0, False
+    for word in filter(None, (word.strip() for word in words.split(","))):
+        if word in FEATURES:
+            features |= 1 << FEATURES.index(word)
+        elif word in ENABLED:
+            enabled |= 1 << ENABLED.index(word)
+        elif word == "vgic":
+            vgic = True
+        else:
+            known = ", ".join((*FEATURES, *ENABLED, "vgic"))
+            raise ArgumentError(f"`{word}` in column `vcpu` is not known; expected {known}")
+    return features, vgic, enabled
+
+
+def _column(table: pa.Table, name: str, wanted: pa.DataType) -> npt.NDArray[Any]:
+    if name not in table.column_names:
+        raise ArgumentError(f"the table has no column `{name}`; it has {', '.join(table.column_names)}")
+    column = table.column(name)
+    if column.null_count:
+        row = int(pc.index(column.is_null(), True).as_py())
+        raise RowError(f"column `{name}` is null", row)
+    if not pa.types.is_integer(column.type):
+        raise ArgumentError(f"column `{name}` is {column.type}; expected {wanted}")
+    try:
+        cast = column.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise ArgumentError(f"column `{name}`: {error}; expected {wanted}") from error
+    return np.ascontiguousarray(cast.to_numpy())
+
+
+def long_columns(source: Any) -> LongColumns:
+    """Take a table in long form: columns ``vm``, ``register``, ``value`` and optionally ``vcpu``.
+
+    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas.
+    """
+    table = pa.table(source)
+    register = _column(table, "register", pa.uint64())
+    value = _column(table, "value", pa.uint64())
+    if "vm" not in table.column_names:
+        raise ArgumentError(f"the table has no column `vm`; it has {', '.join(table.column_names)}")
+    codes, names = _codes(table.column("vm"))
+    if "vcpu" not in table.column_names:
+        return LongColumns(
+            codes, register, value, [_config(DEFAULT_VCPU)], np.zeros(len(names), dtype=np.uint32), names
+        )
+    config_codes, words = _codes(table.column("vcpu"))
+    config_of = np.zeros(len(names), dtype=np.uint32)
+    config_of[codes] = config_codes
+    differing = np.flatnonzero(config_of[codes] != config_codes)
+    if differing.size:
+        row = int(differing[0])
+        raise RowError(f"column `vcpu` differs between rows of the VM `{names[codes[row]]}`", row)
+    return LongColumns(codes, register, value, [_config(word) for word in words], config_of, names)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint32], list[str]]:
+    if column.null_count:
+        raise RowError("the column is null", int(pc.index(column.is_null(), True).as_py()))
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    names = [str(name) for name in encoded.dictionary.to_pylist()]
+    return np.ascontiguousarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.uint32), names

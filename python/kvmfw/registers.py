@@ -1,0 +1,46 @@
+"""The catalogue of registers that KVM looks at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from kvmfw import _native
+
+__all__ = ["Register", "find_register", "register_name", "registers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One register of the catalogue: its id, name and what it is."""
+
+    id: int
+    name: str
+    meaning: str
+    kind: str
+
+
+def registers() -> list[Register]:
+    """List the registers whose values KVM looks at.
+
+    >>> [register.name for register in registers()][:4]
+    ['PSCI_VERSION', 'SMCCC_ARCH_WORKAROUND_1', 'SMCCC_ARCH_WORKAROUND_2', 'SMCCC_ARCH_WORKAROUND_3']
+    """
+    return [Register(*row) for row in _native.catalog()]
+
+
+def register_name(register: int) -> str:
+    """Name a register id.
+
+    >>> register_name(0x603000000013C020), register_name(0x603000000013DF19)
+    ('ID_AA64PFR0_EL1', 'CNTV_CTL_EL0')
+    """
+    return _native.register_name(register)
+
+
+def find_register(text: str) -> int | None:
+    """Find a register by name (any case) or by id.
+
+    >>> hex(find_register("psci_version"))
+    '0x6030000000140000'
+    """
+    return _native.find_register(text)

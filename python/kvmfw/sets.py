@@ -1,0 +1,229 @@
+"""Register sets and hosts: read once, judged often."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from kvmfw import _native
+from kvmfw.errors import FormatError, InputError
+
+__all__ = ["Host", "RegisterSet"]
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+class RegisterSet:
+    """What was saved of one VM (one vCPU): register id -> value. Immutable, ordered by id.
+
+    Make one with `load`, `from_json` or `from_mapping`.
+    """
+
+    __slots__ = ("_native",)
+    _native: _native.RegisterSet
+
+    @classmethod
+    def _wrap(cls, native: _native.RegisterSet) -> RegisterSet:
+        made = cls.__new__(cls)
+        made._native = native
+        return made
+
+    @classmethod
+    def load(cls, path: str | Path) -> RegisterSet:
+        """Read a ``kvmfw-register-set`` file.
+
+        Raises
+        ------
+        InputError
+            When the file cannot be read; `FormatError` when it is not such a document.
+        """
+        try:
+            return cls.from_json(_read(path))
+        except FormatError as error:
+            error.file = str(path)
+            raise
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> RegisterSet:
+        """Read a ``kvmfw-register-set`` document.
+
+        >>> text = '{"format": "kvmfw-register-set", "version": 1, "id": "vm1",'
+        >>> text += ' "vcpu": {"features": ["psci_0_2"], "vgic": true},'
+        >>> text += ' "registers": {"0x6030000000140000": "0x10001"}}'
+        >>> RegisterSet.from_json(text)[0x6030000000140000]
+        65537
+        """
+        return cls._wrap(_native.RegisterSet.from_json(text.encode() if isinstance(text, str) else text))
+
+    @classmethod
+    def from_mapping(
+        cls,
+        registers: Mapping[int, int],
+        *,
+        features: Iterable[str] = ("psci_0_2",),
+        vgic: bool = True,
+        enabled: Iterable[str] = (),
+        name: str = "",
+        host: str | None = None,
+    ) -> RegisterSet:
+        """Make a set from register ids and values.
+
+        Parameters
+        ----------
+        registers : mapping of int to int
+            Register id -> value. Registers wider than 8 bytes are little-endian integers.
+        features, enabled : iterable of str
+            How the VMM makes the vCPU: feature names and enabled capabilities (docs/formats.md).
+        vgic : bool
+            Whether the VM has a GICv3.
+        name : str
+            The VM's name.
+        host : str, optional
+            The host that it runs on.
+
+        Raises
+        ------
+        ArgumentError
+            When a value is wider than its register, or a feature is not known.
+
+        Examples
+        --------
+        >>> vm = RegisterSet.from_mapping({0x6030000000140003: 2}, name="vm1")
+        >>> vm.name, len(vm)
+        ('vm1', 1)
+        """
+        rows = list(registers.items())
+        native = _native.RegisterSet.from_registers(rows, list(features), vgic, list(enabled), name, host)
+        return cls._wrap(native)
+
+    @property
+    def name(self) -> str:
+        """The VM's name."""
+        return self._native.name
+
+    @property
+    def host(self) -> str | None:
+        """The host that the VM runs on, where known."""
+        return self._native.host
+
+    @property
+    def features(self) -> list[str]:
+        """The vCPU features, by name."""
+        return self._native.features
+
+    @property
+    def vgic(self) -> bool:
+        """Whether the VM has a GICv3."""
+        return self._native.vgic
+
+    @property
+    def enabled(self) -> list[str]:
+        """The capabilities enabled on the VM, by name."""
+        return self._native.enabled
+
+    def to_mapping(self) -> dict[int, int]:
+        """Give the registers as a dictionary, ascending by id."""
+        return dict(self._native.registers())
+
+    def to_document(self) -> dict[str, object]:
+        """Give the set as a ``kvmfw-register-set`` document, ready for `json.dumps`."""
+        vcpu: dict[str, object] = {"features": self.features, "vgic": self.vgic}
+        if self.enabled:
+            vcpu["enabled"] = self.enabled
+        document: dict[str, object] = {"format": "kvmfw-register-set", "version": 1, "id": self.name}
+        if self.host is not None:
+            document["host"] = self.host
+        registers = {f"{register:#x}": f"{value:#x}" for register, value in self.to_mapping().items()}
+        return document | {"vcpu": vcpu, "registers": registers}
+
+    def __getitem__(self, register: int) -> int:
+        return self.to_mapping()[register]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.to_mapping())
+
+    def __len__(self) -> int:
+        return len(self._native)
+
+    def __repr__(self) -> str:
+        return f"<RegisterSet {self.name or '(no name)'}: {len(self)} registers>"
+
+
+class Host:
+    """One kind of host: its capture, ready for judging. Make one with `load` or `from_json`."""
+
+    __slots__ = ("_name", "_native")
+    _native: _native.Host
+    _name: str
+
+    @classmethod
+    def _wrap(cls, native: _native.Host, name: str) -> Host:
+        made = cls.__new__(cls)
+        made._native = native
+        made._name = name
+        return made
+
+    @classmethod
+    def load(cls, path: str | Path) -> Host:
+        """Read a ``kvmfw-capture`` file.
+
+        Raises
+        ------
+        InputError
+            When the file cannot be read; `FormatError` when it is not such a document.
+        """
+        try:
+            return cls.from_json(_read(path))
+        except FormatError as error:
+            error.file = str(path)
+            raise
+
+    @classmethod
+    def from_json(cls, text: bytes | str) -> Host:
+        """Read a ``kvmfw-capture`` document."""
+        native = _native.Host.from_json(text.encode() if isinstance(text, str) else text)
+        return cls._wrap(native, native.name)
+
+    def renamed(self, name: str) -> Host:
+        """Give a host of another name for which the same capture speaks; nothing is copied."""
+        return Host._wrap(self._native, name)
+
+    @property
+    def name(self) -> str:
+        """The host's name."""
+        return self._name
+
+    @property
+    def kernel(self) -> str:
+        """The kernel release, as ``uname -r`` prints it."""
+        return self._native.kernel
+
+    @property
+    def midr(self) -> int:
+        """The host's MIDR_EL1: implementer, part and revision of its CPU."""
+        return self._native.midr
+
+    @property
+    def vcpus(self) -> list[tuple[str, list[str], bool, list[str]]]:
+        """The vCPU configurations that were asked: (name, features, vgic, enabled)."""
+        return self._native.vcpus()
+
+    def fresh_set(
+        self, *, features: Iterable[str], vgic: bool = True, enabled: Iterable[str] = (), name: str = ""
+    ) -> RegisterSet | None:
+        """What a VM saves that was made so on this host and did not run; ``None`` where that was not captured."""
+        features, enabled = list(features), list(enabled)
+        registers = self._native.registers(features, vgic, enabled)
+        if registers is None:
+            return None
+        return RegisterSet.from_mapping(
+            dict(registers), features=features, vgic=vgic, enabled=enabled, name=name, host=self.name
+        )
+
+    def __repr__(self) -> str:
+        return f"<Host {self.name}: {self.kernel}, {len(self.vcpus)} vCPU configurations>"

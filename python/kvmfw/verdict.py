@@ -1,0 +1,182 @@
+"""Verdicts: the outcome of one pair, with every finding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any
+
+from kvmfw import _native
+from kvmfw.sets import Host, RegisterSet
+
+__all__ = ["Finding", "Outcome", "Verdict", "validate"]
+
+
+class Outcome(IntEnum):
+    """Outcome of a unit or a pair; a pair's is the greatest of its units'.
+
+    >>> max(Outcome.CHANGE, Outcome.ACCEPT)
+    <Outcome.CHANGE: 1>
+    """
+
+    ACCEPT = 0
+    CHANGE = 1
+    UNKNOWN = 2
+    REFUSE = 3
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One unit's part in a verdict.
+
+    Attributes
+    ----------
+    register : int or None
+        The register id; ``None`` where the vCPU as a whole is judged.
+    name : str
+        The register's name.
+    saved : int or None
+        What was saved; ``None`` where the set does not hold the register.
+    own : int or None
+        What a fresh vCPU of the host has.
+    outcome : Outcome
+        What this unit says.
+    effect : str
+        ``kept``, ``raised``, ``dropped``, ``rewritten``, ``defaulted``, ``refused`` or ``unknown``.
+    errno : str or None
+        The error with which KVM refuses, such as ``EINVAL``.
+    reads : int or None
+        What the register reads after the restore, where that is known and not what was saved.
+    rule : str
+        The stable id of the rule that speaks.
+    evidence : str
+        ``measured``, ``derived`` or ``none``.
+    offers : str
+        What the host offers for this register.
+    sentence : str
+        One plain sentence.
+    """
+
+    register: int | None
+    name: str
+    saved: int | None
+    own: int | None
+    outcome: Outcome
+    effect: str
+    errno: str | None
+    reads: int | None
+    rule: str
+    evidence: str
+    offers: str
+    sentence: str
+
+    def __str__(self) -> str:
+        return f"{self.outcome.name}: {self.sentence}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the finding as JSON-ready data; ids and values are hexadecimal strings."""
+        return {
+            "register": None if self.register is None else f"{self.register:#x}",
+            "name": self.name,
+            "saved": None if self.saved is None else f"{self.saved:#x}",
+            "own": None if self.own is None else f"{self.own:#x}",
+            "outcome": self.outcome.name,
+            "effect": self.effect,
+            "errno": self.errno,
+            "reads": None if self.reads is None else f"{self.reads:#x}",
+            "rule": self.rule,
+            "evidence": self.evidence,
+            "offers": self.offers,
+            "sentence": self.sentence,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The outcome of one pair, and everything that led to it.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        The greatest outcome of the findings; ``ACCEPT`` where there are none.
+    findings : tuple of Finding
+        Every unit that does not simply accept, in write order: all, never only the first.
+    vmm : str
+        The restore policy that the verdict holds for.
+    scheme : str
+        Who judged.
+    """
+
+    outcome: Outcome
+    findings: tuple[Finding, ...]
+    vmm: str
+    scheme: str
+
+    @classmethod
+    def _from_native(cls, native: tuple[int, list[tuple[Any, ...]]], vmm: str, scheme: str) -> Verdict:
+        outcome, rows = native
+        findings = tuple(Finding(*row[:4], Outcome(row[4]), *row[5:]) for row in rows)
+        return cls(Outcome(outcome), findings, vmm, scheme)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the verdict as JSON-ready data."""
+        return {
+            "outcome": self.outcome.name,
+            "vmm": self.vmm,
+            "scheme": self.scheme,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def validate(
+    vm: RegisterSet,
+    host: Host,
+    *,
+    vmm: str = "kvm",
+    scheme: str = "kvm",
+    state: str = "fresh",
+    derive_only: bool = False,
+) -> Verdict:
+    """Judge one pair: whether ``host`` takes the registers of ``vm``, and why not.
+
+    Parameters
+    ----------
+    vm : RegisterSet
+        What was saved.
+    host : Host
+        The target's capture.
+    vmm : str
+        The restore policy.
+    scheme : {"kvm", "signed4", "equal"}
+        Who judges.
+    state : {"fresh", "exited", "ran"}
+        What the target vCPU has done before the writes; a restore meets a fresh one.
+    derive_only : bool
+        Leave the capture's answers out and judge by rules alone.
+
+    Returns
+    -------
+    Verdict
+        The outcome with every finding, in write order.
+
+    Raises
+    ------
+    ArgumentError
+        When a word is not known.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_host, tiny_set
+    >>> verdict = validate(tiny_set(workaround_3=2), tiny_host(workaround_3=1))
+    >>> verdict.outcome
+    <Outcome.REFUSE: 3>
+    >>> print(verdict.findings[0])
+    REFUSE: SMCCC_ARCH_WORKAROUND_3 was saved as 0x2, this host takes levels 0 to 1; KVM refuses it (EINVAL)
+    >>> validate(tiny_set(workaround_3=1), tiny_host(workaround_3=1)).outcome
+    <Outcome.ACCEPT: 0>
+    """
+    native = _native.validate(vm._native, host._native, vmm, scheme, state, derive_only)
+    return Verdict._from_native(native, vmm, scheme)
