@@ -1,0 +1,124 @@
+"""What is known of one vCPU configuration of a host, and what a write can answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+
+# bits of the KVM_ARM_VCPU_INIT feature word
+POWER_OFF, EL1_32BIT, PSCI_0_2, PMU_V3, SVE = (1 << n for n in range(5))
+PTRAUTH_ADDRESS, PTRAUTH_GENERIC, HAS_EL2, HAS_EL2_E2H0, PMU_V3_STRICT = (1 << n for n in range(5, 10))
+
+CAP_MTE = 205
+CAP_WRITABLE_IMP_ID_REGS = 239
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One write's result: refused (errno), accepted (read_back), or unknown (needs).
+
+    ``read_back`` of an accepted write is what KVM_GET_ONE_REG then returns; None where that
+    moves by itself (timers) or cannot be told.
+    """
+
+    errno: str | None = None
+    read_back: int | None = None
+    needs: str | None = None
+
+    @property
+    def unknown(self) -> bool:
+        return self.needs is not None
+
+    @property
+    def accepted(self) -> bool:
+        return self.errno is None and self.needs is None
+
+
+def accept(read_back: int | None) -> Answer:
+    return Answer(read_back=read_back)
+
+
+def refuse(errno: str) -> Answer:
+    return Answer(errno=errno)
+
+
+def unknown(needs: str) -> Answer:
+    return Answer(needs=needs)
+
+
+EINVAL = refuse("EINVAL")
+ENOENT = refuse("ENOENT")
+EBUSY = refuse("EBUSY")
+EPERM = refuse("EPERM")
+
+
+def parse_release(release: str) -> tuple[int, int, int | None]:
+    """Major, minor and point release of ``uname -r``.
+
+    Distributions that freeze the point release in the name and count builds after it
+    ("5.10.0-32-arm64", "4.18.0-147.el8") do not tell it: None.
+    """
+    found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?(-\d+)?", release)
+    if not found:
+        raise ValueError(f"not a kernel release: {release!r}")
+    major, minor, point, build = found.groups()
+    if point is None or (int(point) == 0 and build):
+        return int(major), int(minor), None
+    return int(major), int(minor), int(point)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One vCPU configuration of a host, as it can be seen without writing anything.
+
+    ``registers`` is the list in KVM's order with the values of a fresh vCPU (wide registers as
+    little-endian integers).  ``masks`` is what KVM_ARM_GET_REG_WRITABLE_MASKS returned, None
+    when the ioctl is missing.  ``vulnerabilities`` are the host's sysfs files, if known.
+    """
+
+    release: str
+    features: int
+    vgic: bool
+    registers: dict[int, int]
+    masks: dict[int, int] | None = None
+    caps: frozenset[int] = frozenset()
+    vulnerabilities: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def version(self) -> tuple[int, int, int | None]:
+        return parse_release(self.release)
+
+    def has(self, feature: int) -> bool:
+        return bool(self.features & feature)
+
+    def fresh(self, register: int) -> int:
+        return self.registers.get(register, 0)
+
+    def at_least(self, major: int, minor: int) -> bool:
+        return self.version[:2] >= (major, minor)
+
+    def between(self, absent: Version, present: Version) -> bool | None:
+        """Does this kernel have a change last seen absent in one release, first seen in another?
+
+        False up to ``absent``, True from ``present``, None between them.  Both ends may lie in
+        one stable series; a point release that the name does not tell is None inside it.
+        """
+        series, point = self.version[:2], self.version[2]
+        if point is None:
+            if series < absent[:2]:
+                return False
+            if series > present[:2]:
+                return True
+            return None
+        if (*series, point) <= absent:
+            return False
+        return True if (*series, point) >= present else None
+
+    @cached_property
+    def aarch32_el0(self) -> bool:
+        """Can a guest run AArch32 at EL0?  Else its AArch32 ID registers read as zero."""
+        # semantics 3.2 / 3.8: read as zero on 64-bit-only hosts; ID_PFR0.State0 is never 0 else
+        return self.fresh(0x603000000013C008) != 0 or (self.fresh(0x603000000013C020) & 0xF) == 2

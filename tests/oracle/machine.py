@@ -1,0 +1,85 @@
+"""One VM with one vCPU: registers are written in any order, and each write gets KVM's answer."""
+
+from __future__ import annotations
+
+from . import core, firmware, id_registers, other_registers
+from .facts import EINVAL, ENOENT, Answer, Facts, unknown
+from .fields import ID, field
+from .state import State
+
+NEWEST_KNOWN = (7, 3)
+SIZE_MASK = 0x00F0000000000000
+_GIC_FIELDS = (("ID_AA64PFR0", "GIC"), ("ID_PFR1", "GIC"))
+
+
+class Vm:
+    """A VM made like ``facts``, as far as writes can tell.
+
+    ``finalized`` says whether KVM_ARM_VCPU_FINALIZE was called (SVE only); a restore starts without it.
+    """
+
+    def __init__(self, facts: Facts, has_run: bool = False, *, finalized: bool = True) -> None:
+        self.facts = facts
+        self.state = State(facts)
+        self.state.sve_finalized = finalized
+        if has_run:
+            self.run()
+
+    def run(self, refused: bool = False) -> None:
+        """The first KVM_RUN; ``refused`` when it failed before the vCPU was entered (section 12.11)."""
+        pfr0_mask = (self.facts.masks or {}).get(ID["ID_AA64PFR0"], 0)
+        gic = field("ID_AA64PFR0", "GIC").mask
+        if not self.state.has_run and not self.facts.vgic and pfr0_mask & gic:
+            # semantics 12.10, 6.12 and later (where PFR0.GIC is in the mask): without a vGIC the
+            # first run takes the GIC fields away, and a refused one does so as well
+            for holder, name in _GIC_FIELDS:
+                value = self.state.values.get(ID[holder])
+                if value is not None:
+                    self.state.values[ID[holder]] = field(holder, name).put(value, 0)
+        self.state.has_run = self.state.has_run or not refused
+
+    def finalize(self) -> None:
+        """KVM_ARM_VCPU_FINALIZE for SVE."""
+        self.state.sve_finalized = True
+
+    def read(self, register: int) -> int | None:
+        """The value that KVM_GET_ONE_REG returns now; None when there is none or it cannot be told."""
+        if register == firmware.WORKAROUND_2 and self.facts.at_least(5, 10):
+            return (
+                firmware.workaround_2_level(self.facts, self.state)
+                if register in self.facts.registers
+                else None
+            )
+        return self.state.current(register)
+
+    def write(self, register: int, value: int) -> Answer:
+        """KVM_SET_ONE_REG."""
+        if self.facts.version[:2] > NEWEST_KNOWN:
+            return unknown("the rules of kernels after 7.3")
+        answer = self._answer(register, value)
+        if answer.unknown:
+            self.state.doubtful.add(register)
+        return answer
+
+    def _answer(self, register: int, value: int) -> Answer:
+        # semantics 1.3: bits 63:32 without the size
+        if (register & ~SIZE_MASK) >> 32 != 0x60000000:
+            return EINVAL
+        facts, state = self.facts, self.state
+        match (register >> 16) & 0xFFF:
+            case 0x010:
+                return core.write_core(facts, state, register, value)
+            case 0x014:
+                return firmware.write(facts, state, register, value)
+            case 0x016 if facts.at_least(5, 19) or firmware.BITMAPS in facts.registers:
+                return firmware.write(facts, state, register, value)
+            case 0x015:
+                return core.write_sve(facts, state, register, value)
+            case 0x011:
+                return core.write_demux(facts, state, register, value)
+            case 0x013 if register in facts.registers and id_registers.handles(register):
+                return id_registers.write(facts, state, register, value)
+            case 0x013:
+                return other_registers.write(facts, state, register, value)
+        # semantics 3.1: any other group falls through to the system registers
+        return ENOENT

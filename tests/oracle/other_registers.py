@@ -1,0 +1,84 @@
+"""System registers that are no ID registers, and the timers."""
+
+from __future__ import annotations
+
+from . import pmu
+from .core import caches_are_virtual
+from .facts import EINVAL, ENOENT, HAS_EL2, Answer, Facts, accept, unknown
+from .fields import ID, SYSREG, Field, field
+from .state import State
+
+CLIDR, OSLSR = SYSREG | 0xC801, SYSREG | 0x808C
+CTR = ID["CTR"]
+CLIDR_RES0 = ~0x00007FFFFFFFFFFF
+OSLSR_LOCKED = 0x2
+
+# CTL, CNT, CVAL of the virtual timer (CNT and CVAL with their encodings swapped) and of the physical one
+TIMERS = {SYSREG | low for low in (0xDF19, 0xDF1A, 0xDF02, 0xDF01, 0xDF11, 0xDF12)}
+TIMER_VALUES = {SYSREG | low for low in (0xDF02, 0xDF12)}
+
+# semantics 4: hidden from 6.13 on while the VM's own ID register lacks the feature
+_MMFR3 = ID["ID_AA64MMFR3"]
+GATES: dict[int, tuple[int, Field]] = {
+    SYSREG | 0xC103: (_MMFR3, field("ID_AA64MMFR3", "TCRX")),  # TCR2_EL1
+    SYSREG | 0xC083: (_MMFR3, field("ID_AA64MMFR3", "SCTLRX")),  # SCTLR2_EL1
+    SYSREG | 0xC512: (_MMFR3, field("ID_AA64MMFR3", "S1PIE")),  # PIRE0_EL1
+    SYSREG | 0xC513: (_MMFR3, field("ID_AA64MMFR3", "S1PIE")),  # PIR_EL1
+    SYSREG | 0xC514: (_MMFR3, field("ID_AA64MMFR3", "S1POE")),  # POR_EL1
+    SYSREG | 0xDD14: (_MMFR3, field("ID_AA64MMFR3", "S1POE")),  # POR_EL0
+    SYSREG | 0xDA22: (ID["ID_AA64PFR2"], field("ID_AA64PFR2", "FPMR")),  # FPMR
+}
+# TCR2, PIR and PIRE0 were visible unconditionally before 6.13; POR came in 6.12 with its gate
+ALWAYS_VISIBLE_BEFORE_6_13 = {SYSREG | low for low in (0xC103, 0xC512, 0xC513)}
+
+
+def write(facts: Facts, state: State, register: int, value: int) -> Answer:
+    if register not in facts.registers:
+        return ENOENT  # semantics 3.1: unknown, wrong size, or hidden for this vCPU
+    if register in TIMERS:
+        # semantics 4: never refused; what CTL and CNT read back moves with time
+        return state.store(register, value) if register in TIMER_VALUES else state.lose(register)
+    visible = is_visible(facts, state, register)
+    if visible is None:
+        return unknown("whether the VM's ID registers still show this register")
+    if not visible:
+        return ENOENT
+    if register == CLIDR:
+        return clidr(facts, state, value)
+    if register == OSLSR:
+        return oslsr(state, value)
+    if pmu.handles(register):
+        return pmu.write(facts, state, register, value)
+    if facts.has(HAS_EL2) and value != state.current(register):
+        return state.lose(register)  # stored, but nested virtualization may mask what is read back
+    return state.store(register, value)  # semantics 3.1 step 4
+
+
+def is_visible(facts: Facts, state: State, register: int) -> bool | None:
+    if register not in GATES:
+        return True
+    holder, gate = GATES[register]
+    if gate.of(facts.fresh(holder)) == 0:
+        return True  # listed without the feature: this kernel has no gate here
+    current = state.current(holder)
+    if current is not None and gate.of(current):
+        return True
+    if register in ALWAYS_VISIBLE_BEFORE_6_13 and not facts.at_least(6, 13):
+        return True
+    return None if current is None else False
+
+
+def oslsr(state: State, value: int) -> Answer:
+    # semantics 3.9: only the lock bit may be changed
+    return state.store(OSLSR, value) if (value ^ state.values[OSLSR]) & ~OSLSR_LOCKED == 0 else EINVAL
+
+
+def clidr(facts: Facts, state: State, value: int) -> Answer:
+    # semantics 3.9
+    if not caches_are_virtual(facts):
+        return accept(value) if value == state.current(CLIDR) else EINVAL
+    loc, louis, louu = value >> 24 & 7, value >> 21 & 7, value >> 27 & 7
+    idc = field("CTR", "IDC").of(facts.fresh(CTR))
+    if value & CLIDR_RES0 or (not idc and (not loc or (not louis and not louu))):
+        return EINVAL
+    return state.store(CLIDR, value)

@@ -1,0 +1,370 @@
+"""What each VMM does with a saved register set: an obvious model of its restore as a sequence of writes.
+
+A policy gets the saved set (id -> value, in the order in which it was saved: KVM's list order of the source),
+the target's own list (id -> fresh value, in KVM's list order) and a VM that answers writes; it knows nothing of
+what KVM accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Final, Literal, Protocol
+
+Registers = Mapping[int, int]
+Kind = Literal["refused", "unknown", "changed", "dropped", "defaulted", "list", "unsaveable"]
+
+
+class Answer(Protocol):
+    """What KVM said to one write: an errno name; accepted, and what a read then gives; or unknown."""
+
+    @property
+    def errno(self) -> str | None: ...
+
+    @property
+    def read_back(self) -> int | None: ...
+
+    @property
+    def unknown(self) -> bool: ...
+
+
+class Vm(Protocol):
+    """A target VM that answers writes and remembers them."""
+
+    def write(self, register: int, value: int, /) -> Answer: ...
+
+    def read(self, register: int, /) -> int | None:
+        """The value a read gives now; None when the register is not there or its value is not known."""
+
+    def finalize(self) -> None:
+        """KVM_ARM_VCPU_FINALIZE: from here on the SVE vector lengths are fixed (no effect without SVE)."""
+
+
+class Outcome(IntEnum):
+    ACCEPT = 0
+    CHANGE = 1
+    UNKNOWN = 2
+    REFUSE = 3
+
+
+SEVERITY: Final[dict[Kind, Outcome]] = {
+    "refused": Outcome.REFUSE,  # KVM refused the write
+    "list": Outcome.REFUSE,  # the VMM refused the register list before any write
+    "unsaveable": Outcome.REFUSE,  # this VMM could not have saved such a vCPU
+    "unknown": Outcome.UNKNOWN,  # nobody knows what KVM says to the write
+    "changed": Outcome.CHANGE,  # accepted, but reads back otherwise
+    "dropped": Outcome.CHANGE,  # in the set, but the VMM does not write it
+    "defaulted": Outcome.CHANGE,  # not in the set, the target's own value appears
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One register's part; `register` is None only for a list that is too long as a whole."""
+
+    register: int | None
+    kind: Kind
+    value: int | None = None  # what was saved (or the default that was written)
+    errno: str | None = None
+    now: int | None = None  # what the guest sees instead
+
+    @property
+    def outcome(self) -> Outcome:
+        return SEVERITY[self.kind]
+
+
+@dataclass
+class Restore:
+    """One restore: every write in order, and what came of it. Findings are in the order in which they arise."""
+
+    vm: Vm
+    findings: list[Finding] = field(default_factory=list)
+    writes: list[tuple[int, int]] = field(default_factory=list)
+    passes: list[list[int]] = field(default_factory=list)  # QEMU: the refused registers of each pass over the list
+    answers: dict[int, Answer] = field(default_factory=dict)  # the last answer to each register that was accepted
+
+    @property
+    def outcome(self) -> Outcome:
+        return max((f.outcome for f in self.findings), default=Outcome.ACCEPT)
+
+    @property
+    def exit(self) -> Literal["completed", "failed", "unknown"]:
+        """How the VMM ends, e.g. QEMU's MIGRATION event."""
+        if self.outcome is Outcome.REFUSE:
+            return "failed"
+        return "unknown" if self.outcome is Outcome.UNKNOWN else "completed"
+
+    def find(self, finding: Finding) -> None:
+        if not any((f.register, f.kind) == (finding.register, finding.kind) for f in self.findings):
+            self.findings.append(finding)
+
+    def of(self, kind: Kind) -> list[int]:
+        return [f.register for f in self.findings if f.kind == kind and f.register is not None]
+
+    def write(self, register: int, value: int) -> bool:
+        """One KVM_SET_ONE_REG. False: refused."""
+        self.writes.append((register, value))
+        answer = self.vm.write(register, value)
+        self.answers.pop(register, None)
+        if answer.unknown:
+            self.find(Finding(register, "unknown", value))
+        elif answer.errno is not None:
+            self.find(Finding(register, "refused", value, errno=answer.errno))
+            return False
+        else:
+            self.answers[register] = answer
+        return True
+
+    def compare(self, saved: Registers) -> None:
+        """After all writes: which registers does the guest not see as saved?"""
+        for register, value in saved.items():
+            if register in self.answers:
+                now = self.vm.read(register)
+                now = self.answers[register].read_back if now is None else now
+                if now is not None and now != value:
+                    self.find(Finding(register, "changed", value, now=now))
+
+    def own_only(self, saved: Registers, own: Registers) -> None:
+        """Own registers that the set lacks and that were not written keep the default, if they are still there."""
+        for register in own:
+            if register not in saved and (now := self.vm.read(register)) is not None:
+                self.find(Finding(register, "defaulted", now=now))
+
+
+# --- register ids ---------------------------------------------------------------------------------
+
+CORE, DEMUX, SYSREG, FW, SVE, BMAP = 0x10, 0x11, 0x13, 0x14, 0x15, 0x16
+SVE_VLS: Final = 0x6060_0000_0015_FFFF
+TCR2_EL1: Final = 0x6030_0000_0013_C103
+PIRE0_EL1: Final = 0x6030_0000_0013_C512
+PIR_EL1: Final = 0x6030_0000_0013_C513
+VENDOR_HYP_BMAP_2: Final = 0x6030_0000_0016_0003
+
+X0, SP, PC, PSTATE = (
+    0x6030_0000_0010_0000,
+    0x6030_0000_0010_003E,
+    0x6030_0000_0010_0040,
+    0x6030_0000_0010_0042,
+)
+SP_EL1, ELR_EL1 = 0x6030_0000_0010_0044, 0x6030_0000_0010_0046
+SPSRS = tuple(0x6030_0000_0010_0048 + 2 * n for n in range(5))  # EL1, abt, und, irq, fiq
+XS = tuple(X0 + 2 * n for n in range(31))
+VS = tuple(0x6040_0000_0010_0054 + 4 * n for n in range(32))
+FPSR, FPCR = 0x6020_0000_0010_00D4, 0x6020_0000_0010_00D5
+
+
+def group(register: int) -> int:
+    return (register >> 16) & 0xFFF
+
+
+def in_groups(saved: Registers, *groups: int) -> list[int]:
+    """The ids of these groups, in saved order."""
+    return [r for r in saved if group(r) in groups]
+
+
+# --- kvm: no VMM's particularities ----------------------------------------------------------------
+
+
+def kvm(saved: Registers, own: Registers, vm: Vm) -> Restore:
+    """Every saved register is written: SVE_VLS first (final afterwards), then ascending. No error stops."""
+    run = Restore(vm)
+    if SVE_VLS in saved:
+        run.write(SVE_VLS, saved[SVE_VLS])
+    vm.finalize()
+    for register in sorted(set(saved) - {SVE_VLS}):
+        run.write(register, saved[register])
+    run.compare(saved)
+    run.own_only(saved, own)
+    return run
+
+
+# --- QEMU -----------------------------------------------------------------------------------------
+
+QEMU_CORE = (*XS, SP, SP_EL1, PSTATE, PC, ELR_EL1, *SPSRS, *VS)
+QEMU_FP = (FPSR, FPCR)
+
+
+def tolerated_by_11_1(register: int, value: int) -> bool:
+    """May this register be in the stream only?"""
+    if register in (TCR2_EL1, PIRE0_EL1, PIR_EL1):
+        return True
+    return register == VENDOR_HYP_BMAP_2 and value == 0
+
+
+def merge_10(run: Restore, stream: Registers, mine: dict[int, int]) -> bool:
+    """QEMU up to 10.2: length test, then a walk that ends as soon as either list does."""
+    if len(stream) > len(mine):
+        run.find(Finding(None, "list"))
+        return False
+    theirs = list(stream)
+    for register in mine:
+        if not theirs:
+            break
+        if theirs[0] < register:
+            run.find(Finding(theirs[0], "list", stream[theirs[0]]))
+            return False
+        if theirs[0] == register:
+            mine[register] = stream[theirs.pop(0)]
+    for register in theirs:  # all above the largest own id: lost without a word
+        run.find(Finding(register, "dropped", stream[register]))
+    return True
+
+
+def merge_11_1(run: Restore, stream: Registers, mine: dict[int, int]) -> bool:
+    """QEMU 11.1: both lists to the end; the last register that is only in the stream decides."""
+    fail = False
+    for register, value in stream.items():
+        if register in mine:
+            mine[register] = value
+        else:
+            fail = not tolerated_by_11_1(register, value)
+    for register, value in stream.items():
+        if register not in mine:
+            named = fail and not tolerated_by_11_1(register, value)
+            run.find(Finding(register, "list" if named else "dropped", value))
+    return not fail
+
+
+def qemu(
+    saved: Registers,
+    own: Registers,
+    vm: Vm,
+    merge: Callable[[Restore, Registers, dict[int, int]], bool],
+    put_after_failed_merge: bool,
+) -> Restore:
+    """List test, then the whole own list is written, ascending: in post_load, and once more after the core."""
+    run = Restore(vm)
+    vm.finalize()  # long before, with the vector lengths of its own -cpu line
+    stream = {r: saved[r] for r in sorted(saved) if group(r) not in (CORE, SVE)}
+    mine = {r: own[r] for r in sorted(own) if group(r) not in (CORE, SVE)}
+    merged = merge(run, stream, mine)
+    if merged:
+        run.passes.append([r for r, value in mine.items() if not run.write(r, value)])
+    if merged or put_after_failed_merge:
+        if merged:
+            zs = [r for r in in_groups(saved, SVE) if r != SVE_VLS]
+            for register in (*QEMU_CORE, *sorted(zs), *QEMU_FP):
+                if register in saved and register in own and not run.write(register, saved[register]):
+                    return run
+        run.passes.append([r for r, value in mine.items() if not run.write(r, value)])
+    if not merged:
+        return run
+    run.compare(saved)
+    if SVE_VLS in saved and own.get(SVE_VLS) != saved[SVE_VLS]:
+        # not in the stream: the target's own -cpu line decides
+        run.find(Finding(SVE_VLS, "dropped", saved[SVE_VLS], now=own.get(SVE_VLS)))
+    for register in mine:
+        if register not in stream and register not in run.of("refused"):
+            run.find(Finding(register, "defaulted", now=own[register]))
+    return run
+
+
+def qemu_7_2(saved: Registers, own: Registers, vm: Vm) -> Restore:
+    return qemu(saved, own, vm, merge_10, put_after_failed_merge=False)
+
+
+def qemu_10(saved: Registers, own: Registers, vm: Vm) -> Restore:
+    return qemu(saved, own, vm, merge_10, put_after_failed_merge=True)
+
+
+def qemu_11_1(saved: Registers, own: Registers, vm: Vm) -> Restore:
+    return qemu(saved, own, vm, merge_11_1, put_after_failed_merge=True)
+
+
+# --- Firecracker, cloud-hypervisor, crosvm: the first error ends the restore ----------------------
+
+
+def in_order(saved: Registers, vm: Vm, order: list[int], go_on: bool) -> Restore:
+    """`go_on` shows what else would have been refused: the outcome is the same."""
+    run = Restore(vm)
+    if SVE_VLS not in order:
+        vm.finalize()
+    for register in order:
+        accepted = run.write(register, saved[register])
+        if not accepted and not go_on:
+            return run
+        if register == SVE_VLS:
+            vm.finalize()
+    run.compare({r: saved[r] for r in order})
+    return run
+
+
+def firecracker(saved: Registers, own: Registers, vm: Vm, go_on: bool = False) -> Restore:
+    """SVE_VLS, then the saved order: firmware before system registers. The vGIC is there already."""
+    order = sorted(saved, key=lambda r: r != SVE_VLS)
+    run = in_order(saved, vm, order, go_on)
+    if go_on or run.outcome < Outcome.REFUSE:
+        run.own_only(saved, own)
+    return run
+
+
+CH_LIST_MAX: Final = 500
+
+
+def cloud_hypervisor(saved: Registers, own: Registers, vm: Vm, go_on: bool = False) -> Restore:
+    """SVE_VLS, core, SVE (or V) registers, then the saved order: firmware first. No vGIC yet."""
+    if len(saved) > CH_LIST_MAX:
+        run = Restore(vm)
+        run.find(Finding(None, "unsaveable"))
+        return run
+    sve = [r for r in in_groups(saved, SVE) if r != SVE_VLS]
+    general = [r for r in (*XS, SP, PC, PSTATE, SP_EL1, ELR_EL1, *SPSRS) if r in saved]
+    vector = [] if SVE_VLS in saved or sve else [r for r in (*VS, FPSR, FPCR) if r in saved]
+    first = [SVE_VLS] if SVE_VLS in saved else []
+    rest = [r for r in saved if group(r) not in (CORE, SVE)]
+    run = in_order(saved, vm, [*first, *general, *sve, *vector, *rest], go_on)
+    if go_on or run.outcome < Outcome.REFUSE:
+        run.own_only(saved, own)
+    return run
+
+
+CROSVM_LIST_MAX: Final = 1024
+TIMER_CNT, TIMER_CVAL = 0x6030_0000_0013_DF1A, 0x6030_0000_0013_DF02
+CROSVM_ENCODING: Final = {  # where crosvm sorts what KVM does not number by the architecture
+    TIMER_CNT: 0xDF02,
+    TIMER_CVAL: 0xDF1A,
+    FPCR: 0xDA20,
+    FPSR: 0xDA21,
+    SP_EL1: 0xE208,
+    ELR_EL1: 0xC201,
+    **dict(zip(SPSRS, (0xC200, 0xE219, 0xE21A, 0xE218, 0xE21B), strict=True)),
+}
+
+
+def crosvm(saved: Registers, own: Registers, vm: Vm, go_on: bool = False) -> Restore:
+    """SP, PC, PSTATE, X, V, system registers by encoding, CCSIDR, firmware; nothing else is saved."""
+    if len(saved) > CROSVM_LIST_MAX or in_groups(saved, SVE):  # V registers of an SVE vCPU cannot be read
+        run = Restore(vm)
+        run.find(Finding(None, "unsaveable"))
+        return run
+    system = [r for r in saved if group(r) == SYSREG or r in CROSVM_ENCODING]
+    system.sort(key=lambda r: CROSVM_ENCODING.get(r, r & 0xFFFF))
+    core = [r for r in (SP, PC, PSTATE, *XS, *VS) if r in saved]
+    order = [*core, *system, *sorted(in_groups(saved, DEMUX)), *sorted(in_groups(saved, FW))]
+    run = in_order(saved, vm, order, go_on)
+    if go_on or run.outcome < Outcome.REFUSE:
+        written = set(order)
+        for register, value in saved.items():
+            if register not in written and (now := vm.read(register)) != value:
+                run.find(Finding(register, "dropped", value, now=now))
+        run.own_only(saved, own)
+    return run
+
+
+POLICIES: Final[dict[str, Callable[[Registers, Registers, Vm], Restore]]] = {
+    "kvm": kvm,
+    "qemu-7.2": qemu_7_2,
+    "qemu-10.0": qemu_10,
+    "qemu-10.2": qemu_10,
+    "qemu-11.1": qemu_11_1,
+    "firecracker": firecracker,
+    "cloud-hypervisor": cloud_hypervisor,
+    "crosvm": crosvm,
+}
+
+VGIC_COMES_AFTER: Final = frozenset({"cloud-hypervisor"})  # every other VMM creates the vGIC before it writes registers
+
+
+def restore(policy: str, saved: Registers, own: Registers, vm: Vm) -> Restore:
+    return POLICIES[policy](saved, own, vm)
