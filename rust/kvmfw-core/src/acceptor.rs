@@ -50,6 +50,10 @@ pub enum Acceptor {
     Signed4(Option<i8>),
     /// The target's own value.
     Equal(Option<Value>),
+    /// The VMM does not write the register: the guest sees the target's own value.
+    Unwritten(Option<Value>),
+    /// Decided elsewhere: by the list, or by means that never refuse.
+    Elsewhere,
 }
 
 /// What is known of how one target decides one register.
@@ -86,6 +90,11 @@ impl Acceptor {
                 let effect = if own.as_ref() == Some(value) { Effect::Kept } else { Effect::Refused(None) };
                 Judgement { effect, evidence: Evidence::Derived }
             }
+            Self::Unwritten(own) => {
+                let effect = if own.as_ref() == Some(value) { Effect::Kept } else { Effect::Dropped(own.clone()) };
+                Judgement { effect, evidence: Evidence::Derived }
+            }
+            Self::Elsewhere => Judgement { effect: Effect::Kept, evidence: Evidence::Derived },
         }
     }
 }

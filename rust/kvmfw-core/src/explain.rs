@@ -1,23 +1,40 @@
 //! Sentences: what a judgement means, in words for people.
 
-use crate::Scheme;
-use crate::acceptor::{Acceptor, Target};
+use crate::acceptor::{Acceptor, Scheme, Target};
 use crate::answers::{Answers, ByNibble, ByValue, Code};
-use crate::catalog::{self, Kind};
+use crate::catalog::{self, Kind, name_of};
+use crate::errno::Errno;
+use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement};
+use crate::list::ListFinding;
 use crate::rules::Rule;
 use crate::set::RegisterSet;
 use crate::value::Value;
-use crate::verdict::{Finding, host_only_effect, is_absent};
+use crate::vcpu::VcpuConfig;
+use crate::verdict::{Finding, is_absent};
+
+/// A finding about a vCPU that the VMM cannot restore at all.
+pub(crate) fn impossible_finding(why: &'static str) -> Finding {
+    let judgement = Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived };
+    Finding {
+        register: None,
+        saved: None,
+        own: None,
+        judgement,
+        rule: "KVMFW-VMM",
+        offers: String::new(),
+        sentence: why.to_owned(),
+    }
+}
 
 /// A finding about the vCPU as a whole.
-pub(crate) fn vcpu_finding(set: &RegisterSet, judgement: Judgement) -> Finding {
+pub(crate) fn vcpu_finding(config: VcpuConfig, judgement: Judgement) -> Finding {
     let sentence = match &judgement.effect {
         Effect::Unknown(needs) => {
-            format!("it is not known what this host says to a vCPU made with {}: {needs}", set.vcpu)
+            format!("it is not known what this host says to a vCPU made with {}: {needs}", config)
         }
-        effect => format!("this host cannot make a vCPU with {}{}", set.vcpu, error_in_brackets(effect)),
+        effect => format!("this host cannot make a vCPU with {}{}", config, error_in_brackets(effect)),
     };
     let rule = "KVMFW-VCPU";
     Finding { register: None, saved: None, own: None, judgement, rule, offers: String::new(), sentence }
@@ -30,15 +47,20 @@ pub(crate) fn register_finding(
     acceptor: &Acceptor,
     judgement: Judgement,
 ) -> Finding {
-    let name = catalog::name_of(register);
+    let name = name_of(register);
     let offers = offers(acceptor, saved);
     let absent = is_absent(acceptor);
     let refusal = match acceptor {
-        Acceptor::Kvm(_) => "KVM refuses it",
+        Acceptor::Kvm(_) | Acceptor::Unwritten(_) | Acceptor::Elsewhere => "KVM refuses it",
         Acceptor::Signed4(_) => "the generic comparison refuses it",
         Acceptor::Equal(_) => "the two differ",
     };
+    let unwritten = matches!(acceptor, Acceptor::Unwritten(_));
     let sentence = match &judgement.effect {
+        Effect::Dropped(own) if unwritten => {
+            let own = own.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
+            format!("{name} was saved as {saved}, but this VMM does not restore it; the guest will see {own}")
+        }
         Effect::Kept => format!("{name} = {saved} is kept"),
         Effect::Refused(_) if absent => {
             format!("{name} does not exist on this host; {refusal}{}", error_in_brackets(&judgement.effect))
@@ -66,24 +88,61 @@ pub(crate) fn register_finding(
     };
     let own = match acceptor {
         Acceptor::Kvm(target) => target.fresh.clone(),
-        Acceptor::Equal(own) => own.clone(),
-        Acceptor::Signed4(_) => None,
+        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.clone(),
+        Acceptor::Signed4(_) | Acceptor::Elsewhere => None,
     };
-    let rule = rule_id(register, absent);
+    let rule = if unwritten { "KVMFW-VMM-UNWRITTEN" } else { rule_id(register, absent) };
     Finding { register: Some(register), saved: Some(saved.clone()), own, judgement, rule, offers, sentence }
 }
 
-/// A finding about a register that the host has and the set does not.
-pub(crate) fn defaulted_finding(register: RegisterId, own: &Value, scheme: Scheme) -> Finding {
-    let name = catalog::name_of(register);
+/// A finding about the register list.
+pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: HostConfig<'_>, scheme: Scheme) -> Finding {
+    let own = |register: RegisterId| config.value(register).cloned();
+    let refused = Effect::Refused(None);
+    let (register, effect, rule, sentence) = match finding {
+        ListFinding::Unsaveable { saved, longest } => {
+            let sentence = format!("{saved} registers were saved; this VMM saves at most {longest}");
+            (None, refused, "KVMFW-VMM", sentence)
+        }
+        ListFinding::TooMany { saved, own } => {
+            let sentence = format!("{saved} registers were saved, this host lists {own}; QEMU refuses a longer list");
+            (None, refused, "KVMFW-QEMU-COUNT", sentence)
+        }
+        ListFinding::Unexpected(register) => {
+            let sentence = format!("{} does not exist on this host; QEMU refuses the list", name_of(register));
+            (Some(register), refused, "KVMFW-QEMU-LIST", sentence)
+        }
+        ListFinding::Lost(register) => {
+            let sentence = format!("{} does not exist on this host; QEMU drops it silently", name_of(register));
+            (Some(register), Effect::Dropped(None), "KVMFW-QEMU-DROP", sentence)
+        }
+        ListFinding::Missing(register) => {
+            let sentence = format!("{} does not exist on this host", name_of(register));
+            (Some(register), Effect::Refused(Some(Errno::ENOENT)), "KVMFW-LIST-MISSING", sentence)
+        }
+        ListFinding::HiddenOwn(register, errno) => {
+            let name = name_of(register);
+            let sentence = format!(
+                "{name} was not saved and the saved ID registers hide it; QEMU writes it, KVM refuses it ({errno})"
+            );
+            (Some(register), Effect::Refused(Some(errno)), "KVMFW-HIDDEN", sentence)
+        }
+        ListFinding::HostOnly(register) => {
+            let value = own(register).map_or_else(String::new, |value| format!(" {value}"));
+            let sentence =
+                format!("{} was not saved; the guest will see this host's default{value}", name_of(register));
+            let effect = if scheme == Scheme::Equal { refused } else { Effect::Defaulted(own(register)) };
+            (Some(register), effect, "KVMFW-LIST-EXTRA", sentence)
+        }
+    };
     Finding {
-        register: Some(register),
-        saved: None,
-        own: Some(own.clone()),
-        judgement: Judgement { effect: host_only_effect(own, scheme), evidence: Evidence::Measured },
-        rule: "KVMFW-LIST-EXTRA",
-        offers: own.to_string(),
-        sentence: format!("{name} was not saved; the guest will see this host's default {own}"),
+        register,
+        saved: register.and_then(|register| set.get(register).cloned()),
+        own: register.and_then(own),
+        judgement: Judgement { effect, evidence: Evidence::Derived },
+        rule,
+        offers: register.and_then(own).map_or_else(|| "nothing".to_owned(), |own| own.to_string()),
+        sentence,
     }
 }
 
@@ -118,7 +177,10 @@ fn offers(acceptor: &Acceptor, saved: &Value) -> String {
     match acceptor {
         Acceptor::Signed4(Some(own)) => format!("{own} or less in its low 4 bits, signed"),
         Acceptor::Equal(Some(own)) => format!("only {own}"),
-        Acceptor::Signed4(None) | Acceptor::Equal(None) => "nothing".to_owned(),
+        Acceptor::Unwritten(Some(own)) => own.to_string(),
+        Acceptor::Signed4(None) | Acceptor::Equal(None) | Acceptor::Unwritten(None) | Acceptor::Elsewhere => {
+            "nothing".to_owned()
+        }
         Acceptor::Kvm(target) if target.is_absent() => "nothing".to_owned(),
         Acceptor::Kvm(target) => offers_of_target(target, saved),
     }

@@ -61,7 +61,7 @@ pub enum Choice<'a> {
 pub struct HostConfig<'a> {
     vcpu: &'a Indexed,
     config: VcpuConfig,
-    release: Option<Release>,
+    host: &'a Inner,
 }
 
 /// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
@@ -127,6 +127,14 @@ impl Host {
         self.0.vcpus.iter().map(|vcpu| (vcpu.name.as_str(), vcpu.config))
     }
 
+    /// The vCPU configurations that the host made, by name.
+    pub fn made(&self) -> impl Iterator<Item = (&str, HostConfig<'_>)> {
+        self.0.vcpus.iter().filter_map(|vcpu| {
+            let indexed = vcpu.made.as_ref().ok()?;
+            Some((vcpu.name.as_str(), HostConfig { vcpu: indexed, config: vcpu.config, host: &self.0 }))
+        })
+    }
+
     /// Whether two hosts are the same capture in memory.
     pub fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -135,7 +143,7 @@ impl Host {
     /// The configuration that judges VMs made like `config`.
     pub fn choose(&self, config: VcpuConfig) -> Choice<'_> {
         let made = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
-            Ok(indexed) if vcpu.config == config => Some(HostConfig { vcpu: indexed, config, release: self.0.release }),
+            Ok(indexed) if vcpu.config == config => Some(HostConfig { vcpu: indexed, config, host: &self.0 }),
             _ => None,
         });
         if let Some(made) = made {
@@ -154,10 +162,15 @@ impl Host {
         self.lacks_feature(config).map_or(Choice::NotAsked, |errno| Choice::Refused(errno, Evidence::Derived))
     }
 
+    /// Whether the host reports a capability; `None` where capabilities were not recorded.
+    pub(crate) fn has_capability(&self, number: u32) -> Option<bool> {
+        let capabilities = self.0.capabilities.as_ref()?;
+        Some(capabilities.iter().any(|(known, value)| *known == number && *value > 0))
+    }
+
     /// KVM refuses features whose capability it does not report (12.15: EINVAL, or ENOENT for unknown bits).
     fn lacks_feature(&self, config: VcpuConfig) -> Option<Errno> {
-        let capabilities = self.0.capabilities.as_ref()?;
-        let lacks = |number: u32| !capabilities.iter().any(|(known, value)| *known == number && *value > 0);
+        let lacks = |number: u32| self.has_capability(number) == Some(false);
         FEATURE_CAPABILITIES
             .iter()
             .find(|(bit, capability)| config.features >> bit & 1 == 1 && lacks(*capability))
@@ -174,6 +187,11 @@ impl<'a> HostConfig<'a> {
     /// The listed registers in the order of `KVM_GET_REG_LIST`.
     pub fn in_list_order(&self) -> &'a [(RegisterId, Value)] {
         &self.vcpu.made.registers
+    }
+
+    /// Ids that are not listed and were written nevertheless, ascending, with the error.
+    pub fn absent(&self) -> &'a [(RegisterId, Errno)] {
+        &self.vcpu.made.absent
     }
 
     /// The fresh value of a listed register.
@@ -194,11 +212,16 @@ impl<'a> HostConfig<'a> {
         }
         let kind = catalog::kind_of(register);
         let made = &self.vcpu.made;
+        let capabilities = self.host.capabilities.as_ref();
         let facts = Facts {
-            release: self.release,
+            release: self.host.release,
             config: self.config,
             registers: &self.vcpu.by_id,
             masks: made.masks.as_deref(),
+            reports_masks: capabilities
+                .map(|known| known.iter().any(|(number, value)| *number == rules::MASKS_CAPABILITY && *value > 0)),
+            spec_store_bypass_mitigated: self.host.spec_store_bypass_mitigated,
+            pmu_initialised: made.pmu_initialised,
             state,
         };
         let (answers, same) = if derive_only { (None, None) } else { self.recorded(register, state) };
@@ -221,7 +244,9 @@ impl<'a> HostConfig<'a> {
             let errno = at.and_then(|at| made.absent.get(at)).map(|(_, errno)| *errno);
             return (answers, errno.map(Answer::Refused));
         }
-        let same = made.same_value_refused.as_ref().filter(|_| state == State::Fresh).map(|refused| {
+        // A capture writes own values back to a finalised vCPU, which refuses SVE_VLS whatever the value.
+        let comparable = state == State::Fresh && register != RegisterId::SVE_VLS;
+        let same = made.same_value_refused.as_ref().filter(|_| comparable).map(|refused| {
             let errno = refused.iter().find(|(id, _)| *id == register).map(|(_, errno)| *errno);
             errno.map_or(Answer::Kept, Answer::Refused)
         });
@@ -233,6 +258,14 @@ impl<'a> HostConfig<'a> {
         let word = self.value(gate.register)?.word()?;
         u8::try_from(word >> gate.shift & 0xf).ok()
     }
+}
+
+/// Whether the host's text on Spectre v4 says that it is mitigated, as `cpu_show_spec_store_bypass` words it
+/// (`arch/arm64/kernel/proton-pack.c`).
+fn mitigated(text: Option<&str>) -> Option<bool> {
+    let text = text?;
+    let starts = |word| text.starts_with(word);
+    (starts("Mitigation") || starts("Not affected") || starts("Vulnerable")).then(|| starts("Mitigation"))
 }
 
 /// The field of the VM's ID registers that the judgement of a register depends on.

@@ -17,6 +17,7 @@ mod host;
 mod id;
 mod json;
 mod judgement;
+mod list;
 mod policy;
 pub mod rules;
 mod set;

@@ -1,11 +1,18 @@
-//! Restore policies: what a VMM writes, and in which order.
+//! Restore policies: what a VMM writes, in which order, and what it does with the register list.
+//!
+//! Facts of QEMU were read in `target/arm/machine.c` and `target/arm/kvm.c` and measured in real loads; of
+//! Firecracker in `src/vmm/src/arch/aarch64/`, of cloud-hypervisor in `hypervisor/src/kvm/aarch64/`, of crosvm in
+//! `hypervisor/src/kvm/aarch64.rs` (August 2026 trees). `docs/policies.md` tells them in words.
 
-use crate::catalog::{Gate, Kind};
-use crate::host::context_gate;
+use crate::acceptor::Acceptor;
+use crate::catalog::{self, Gate, Kind};
+use crate::host::{HostConfig, context_gate};
 use crate::id::{Group, RegisterId};
 use crate::rules::Context;
 use crate::set::RegisterSet;
 use crate::value::Value;
+use crate::vcpu::VcpuConfig;
+use crate::verdict::Question;
 
 /// How a VMM restores a register set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -13,16 +20,60 @@ pub enum Policy {
     /// Every saved register is written: `SVE_VLS` first, the rest ascending by id; errors do not stop the others.
     #[default]
     Kvm,
+    /// QEMU 7.2: the list is merged into the target's own, which is then written whole.
+    Qemu7_2,
+    /// QEMU 10.0: as 7.2.
+    Qemu10_0,
+    /// QEMU 10.2: as 7.2, but names the registers that KVM refuses.
+    Qemu10_2,
+    /// QEMU 11.1: no length test, some registers may be missing on either side.
+    Qemu11_1,
+    /// Firecracker: firmware registers before system registers; the first error ends the restore.
+    Firecracker,
+    /// cloud-hypervisor: as Firecracker, but the vGIC comes later and the features are the target's.
+    CloudHypervisor,
+    /// crosvm: firmware bitmaps are not saved, nor is SVE.
+    Crosvm,
 }
+
+/// What a VMM does with registers that only one side has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListTest {
+    /// KVM answers for each.
+    None,
+    /// QEMU up to 10.2: a length test, then a merge walk that drops the tail silently.
+    Merge,
+    /// QEMU 11.1: the last register that only the stream has decides.
+    Tolerant,
+}
+
+/// Where the features of the target's vCPU come from, and which depend on its capabilities: (bit, capability).
+type TargetFeatures = &'static [(u32, u32)];
 
 impl Policy {
     /// All policies.
-    pub const ALL: &'static [Self] = &[Self::Kvm];
+    pub const ALL: &'static [Self] = &[
+        Self::Kvm,
+        Self::Qemu7_2,
+        Self::Qemu10_0,
+        Self::Qemu10_2,
+        Self::Qemu11_1,
+        Self::Firecracker,
+        Self::CloudHypervisor,
+        Self::Crosvm,
+    ];
 
     /// The name used everywhere (`vmm=`).
     pub const fn name(self) -> &'static str {
         match self {
             Self::Kvm => "kvm",
+            Self::Qemu7_2 => "qemu-7.2",
+            Self::Qemu10_0 => "qemu-10.0",
+            Self::Qemu10_2 => "qemu-10.2",
+            Self::Qemu11_1 => "qemu-11.1",
+            Self::Firecracker => "firecracker",
+            Self::CloudHypervisor => "cloud-hypervisor",
+            Self::Crosvm => "crosvm",
         }
     }
 
@@ -31,20 +82,132 @@ impl Policy {
         Self::ALL.iter().copied().find(|policy| policy.name() == name)
     }
 
-    /// Where `register` stands among the writes.
-    pub(crate) fn write_order(self, register: RegisterId) -> (u8, u64) {
+    /// What happens to registers that only one side has.
+    pub(crate) const fn list_test(self) -> ListTest {
         match self {
-            Self::Kvm => (u8::from(register != RegisterId::SVE_VLS), register.raw()),
+            Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 => ListTest::Merge,
+            Self::Qemu11_1 => ListTest::Tolerant,
+            Self::Kvm | Self::Firecracker | Self::CloudHypervisor | Self::Crosvm => ListTest::None,
         }
     }
 
-    /// The field of the VM's own ID registers that `kind` depends on, as it is when the register is written.
-    pub(crate) fn context(self, kind: Kind, set: &RegisterSet) -> Context {
-        let gate = context_gate(kind)?;
+    /// Whether the registers of the target that the set lacks are written with the target's defaults.
+    pub(crate) const fn writes_own_list(self) -> bool {
+        matches!(self.list_test(), ListTest::Merge | ListTest::Tolerant)
+    }
+
+    /// The greatest number of registers that the VMM can save.
+    pub(crate) const fn longest_list(self) -> usize {
         match self {
-            Self::Kvm => saved_field(gate, set),
+            Self::CloudHypervisor => 500,
+            _ => usize::MAX,
         }
     }
+
+    /// Whether the VMM carries `register` in its list of registers and writes it with `KVM_SET_ONE_REG`.
+    pub(crate) fn carries(self, register: RegisterId) -> bool {
+        match self {
+            Self::Kvm | Self::Firecracker | Self::CloudHypervisor => true,
+            // Core and SVE registers travel elsewhere; vector lengths come from the target's own -cpu line.
+            Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1 => {
+                !matches!(register.group(), Group::Core | Group::Sve)
+            }
+            Self::Crosvm => {
+                matches!(register.group(), Group::Core | Group::System | Group::Demux | Group::Firmware)
+            }
+        }
+    }
+
+    /// Where `register` stands among the writes.
+    pub(crate) fn write_order(self, register: RegisterId) -> (u8, u64) {
+        if register == RegisterId::SVE_VLS {
+            return (0, 0);
+        }
+        let rank = match (self, register.group()) {
+            (Self::Kvm | Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1, _) => 1,
+            // KVM's list order: core, SVE, firmware, bitmaps, system registers, CCSIDR.
+            (Self::Firecracker | Self::CloudHypervisor, group) => match group {
+                Group::Core => 1,
+                Group::Sve => 2,
+                Group::Firmware => 3,
+                Group::FirmwareBitmap => 4,
+                Group::System | Group::Other => 5,
+                Group::Demux => 6,
+            },
+            (Self::Crosvm, group) => match group {
+                Group::Core => 1,
+                Group::Sve | Group::System | Group::Other => 2,
+                Group::Demux => 3,
+                Group::Firmware | Group::FirmwareBitmap => 4,
+            },
+        };
+        (rank, register.raw())
+    }
+
+    /// Whether ID registers are written before `register`, so that KVM judges it by the VM's own fields.
+    fn id_registers_first(self, register: RegisterId) -> bool {
+        match self {
+            Self::Firecracker | Self::CloudHypervisor => register.group() != Group::Firmware,
+            _ => true,
+        }
+    }
+
+    /// The field of the VM's own ID registers that decides about `register`, as it is when that is written.
+    pub(crate) fn context(self, register: RegisterId, set: &RegisterSet) -> Context {
+        let gate = self.context_gate(register)?;
+        saved_field(gate, set)
+    }
+
+    /// The field that [`Policy::context`] looks at.
+    pub(crate) fn context_gate(self, register: RegisterId) -> Option<Gate> {
+        context_gate(catalog::kind_of(register)).filter(|_| self.id_registers_first(register))
+    }
+
+    /// How the target's vCPU is made for a VM whose vCPU was made like `saved`.
+    pub(crate) fn target_config(self, saved: VcpuConfig, has_capability: impl Fn(u32) -> Option<bool>) -> VcpuConfig {
+        let features = match self {
+            Self::CloudHypervisor => features_of_target(&[(3, 126), (4, 170)], has_capability),
+            Self::Crosvm => features_of_target(&[(3, 126), (5, 171), (6, 172)], has_capability),
+            _ => None,
+        };
+        let vgic = saved.vgic && self != Self::CloudHypervisor;
+        VcpuConfig { features: features.unwrap_or(saved.features), vgic, ..saved }
+    }
+
+    /// Why this VMM cannot restore such a vCPU at all, whatever the target's KVM says.
+    pub(crate) fn impossible(self, saved: VcpuConfig, target: VcpuConfig) -> Option<&'static str> {
+        match self {
+            Self::Firecracker if saved.has("pmu_v3") => Some("Firecracker does not restore vCPUs with a PMU"),
+            Self::CloudHypervisor if target.has("sve") && !saved.has("sve") => {
+                Some("cloud-hypervisor makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)")
+            }
+            Self::Crosvm if saved.has("sve") => Some("crosvm cannot save a vCPU with SVE"),
+            _ => None,
+        }
+    }
+
+    /// How a host judges `register` under this policy.
+    pub(crate) fn acceptor(self, config: HostConfig<'_>, register: RegisterId, question: Question) -> Acceptor {
+        if !self.carries(register) {
+            return match register.group() {
+                // QEMU writes these by other means; their values are never refused.
+                Group::Core => Acceptor::Elsewhere,
+                Group::Sve if register != RegisterId::SVE_VLS => Acceptor::Elsewhere,
+                _ => Acceptor::Unwritten(config.value(register).cloned()),
+            };
+        }
+        if self.list_test() != ListTest::None && config.value(register).is_none() {
+            return Acceptor::Elsewhere;
+        }
+        config.acceptor(register, question.scheme, question.state, question.derive_only)
+    }
+}
+
+fn features_of_target(depending: TargetFeatures, has_capability: impl Fn(u32) -> Option<bool>) -> Option<u32> {
+    const PSCI_0_2: u32 = 1 << 2;
+    depending.iter().try_fold(PSCI_0_2, |features, (bit, capability)| {
+        Some(features | u32::from(has_capability(*capability)?) << bit)
+    })
 }
 
 /// The value of a field in a saved set.
@@ -55,5 +218,5 @@ pub(crate) fn saved_field(gate: Gate, set: &RegisterSet) -> Context {
 
 /// Whether KVM looks at the value of `register`, so that it is a unit of its own.
 pub(crate) fn is_judged_by_value(register: RegisterId) -> bool {
-    !matches!(crate::catalog::kind_of(register), Kind::Plain) && register.group() != Group::Core
+    !matches!(catalog::kind_of(register), Kind::Plain)
 }

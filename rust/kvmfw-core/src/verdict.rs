@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::acceptor::{Acceptor, Scheme};
 use crate::answers::State;
-use crate::catalog::{self, Kind};
 use crate::explain;
-use crate::host::{Choice, Host, HostConfig};
+use crate::host::{Choice, Host};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
-use crate::policy::{Policy, saved_field};
+use crate::list::{HostList, ListFinding, SavedList};
+use crate::policy::Policy;
 use crate::set::RegisterSet;
 use crate::value::Value;
 
@@ -69,57 +69,40 @@ impl Verdict {
 
 /// Judges one pair: whether `host` takes the registers of `set`, with every finding.
 pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
-    let config = match host.choose(set.vcpu) {
+    let target = question.policy.target_config(set.vcpu, |capability| host.has_capability(capability));
+    if let Some(why) = question.policy.impossible(set.vcpu, target) {
+        return Verdict::new(vec![explain::impossible_finding(why)]);
+    }
+    let config = match host.choose(target) {
         Choice::Made(config) => config,
         Choice::Refused(errno, evidence) => {
             let judgement = Judgement { effect: Effect::Refused(Some(errno)), evidence };
-            return Verdict::new(vec![explain::vcpu_finding(set, judgement)]);
+            return Verdict::new(vec![explain::vcpu_finding(target, judgement)]);
         }
         Choice::NotAsked => {
             let effect = Effect::Unknown("probe this host with this vCPU configuration");
-            return Verdict::new(vec![explain::vcpu_finding(set, Judgement { effect, evidence: Evidence::None })]);
+            return Verdict::new(vec![explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None })]);
         }
     };
+    let list = HostList::new(config, question);
+    let (list_test, host_only): (Vec<_>, Vec<_>) = list
+        .findings(&SavedList::of(set))
+        .into_iter()
+        .filter(|finding| !matches!(finding, ListFinding::Missing(_)))
+        .partition(|finding| !matches!(finding, ListFinding::HostOnly(_)));
+    let explained = |finding: ListFinding| explain::list_finding(finding, set, config, question.scheme);
+    let mut findings: Vec<Finding> = list_test.into_iter().map(explained).collect();
     let mut writes: Vec<&(RegisterId, Value)> = set.registers().iter().collect();
     writes.sort_by_key(|(register, _)| question.policy.write_order(*register));
-    let mut findings = Vec::new();
     for (register, value) in writes {
-        let acceptor = config.acceptor(*register, question.scheme, question.state, question.derive_only);
-        let context = question.policy.context(catalog::kind_of(*register), set);
-        let judgement = acceptor.judge(value, context);
+        let acceptor = question.policy.acceptor(config, *register, question);
+        let judgement = acceptor.judge(value, question.policy.context(*register, set));
         if judgement.outcome() != Outcome::Accept {
             findings.push(explain::register_finding(*register, value, &acceptor, judgement));
         }
     }
-    findings.extend(
-        host_only(set, config).map(|(register, own)| explain::defaulted_finding(register, own, question.scheme)),
-    );
+    findings.extend(host_only.into_iter().map(explained));
     Verdict::new(findings)
-}
-
-/// Registers that the host has and the set does not, as far as the guest will see them.
-pub(crate) fn host_only<'a>(
-    set: &'a RegisterSet,
-    config: HostConfig<'a>,
-) -> impl Iterator<Item = (RegisterId, &'a Value)> {
-    config.registers().iter().filter(|(register, _)| set.get(*register).is_none()).filter_map(move |(register, own)| {
-        let hidden = match catalog::kind_of(*register) {
-            Kind::Gated(gate) => {
-                let acceptor = config.acceptor(*register, Scheme::Kvm, State::Fresh, true);
-                acceptor.judge(own, saved_field(gate, set)).outcome() == Outcome::Refuse
-            }
-            _ => false,
-        };
-        (!hidden).then_some((*register, own))
-    })
-}
-
-/// What registers of the host that the set lacks mean under a scheme.
-pub(crate) fn host_only_effect(own: &Value, scheme: Scheme) -> Effect {
-    match scheme {
-        Scheme::Kvm | Scheme::Signed4 => Effect::Defaulted(Some(own.clone())),
-        Scheme::Equal => Effect::Refused(None),
-    }
 }
 
 impl fmt::Display for Finding {
@@ -133,6 +116,7 @@ pub(crate) fn is_absent(acceptor: &Acceptor) -> bool {
     match acceptor {
         Acceptor::Kvm(target) => target.is_absent(),
         Acceptor::Signed4(own) => own.is_none(),
-        Acceptor::Equal(own) => own.is_none(),
+        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.is_none(),
+        Acceptor::Elsewhere => false,
     }
 }

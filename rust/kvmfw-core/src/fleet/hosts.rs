@@ -1,17 +1,13 @@
 //! The host side: captures become classes that no unit can tell apart.
 
 use super::intern::Interner;
-use super::vms::{SavedList, SavedValue, Vms, gates};
-use crate::acceptor::{Acceptor, Scheme};
-use crate::answers::State;
-use crate::catalog::{self, Kind};
-use crate::host::{Choice, Host, HostConfig};
-use crate::id::RegisterId;
-use crate::judgement::Outcome;
-use crate::policy::is_judged_by_value;
-use crate::rules::Rule;
-use crate::value::Value;
-use crate::verdict::{Question, host_only_effect};
+use super::vms::{Saved, SavedValue, Vms};
+use crate::acceptor::Acceptor;
+use crate::errno::Errno;
+use crate::host::{Choice, Host};
+use crate::judgement::{Evidence, Outcome};
+use crate::list::HostList;
+use crate::verdict::Question;
 
 /// How one host class judges one unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,15 +20,6 @@ pub(crate) enum UnitAcceptor {
     List(HostList),
     /// One register.
     Register(Acceptor),
-}
-
-/// The registers that a host lists for one vCPU configuration.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct HostList {
-    ids: Vec<RegisterId>,
-    /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
-    gated: Vec<(u32, u32, Rule)>,
-    host_only: Outcome,
 }
 
 /// The hosts of a fleet, interned.
@@ -88,20 +75,21 @@ impl Hosts {
     pub(crate) fn class(&mut self, host: &Host, vms: &Vms, question: Question) -> u32 {
         let mut numbers = Vec::new();
         for config in vms.configs.items() {
-            let choice = host.choose(*config);
+            let target = question.policy.target_config(*config, |capability| host.has_capability(capability));
+            let choice = match question.policy.impossible(*config, target) {
+                Some(_) => Choice::Refused(Errno::EINVAL, Evidence::Derived),
+                None => host.choose(target),
+            };
             for (at, interner) in self.acceptors.iter_mut().enumerate() {
                 let acceptor = match (&choice, at) {
                     (Choice::Refused(..), VCPU_UNIT) => UnitAcceptor::Vcpu(Outcome::Refuse),
                     (Choice::NotAsked, VCPU_UNIT) => UnitAcceptor::Vcpu(Outcome::Unknown),
                     (Choice::Made(_), VCPU_UNIT) | (Choice::Refused(..) | Choice::NotAsked, _) => UnitAcceptor::Silent,
-                    (Choice::Made(config), LIST_UNIT) => UnitAcceptor::List(HostList::new(*config, question.scheme)),
+                    (Choice::Made(config), LIST_UNIT) => UnitAcceptor::List(HostList::new(*config, question)),
                     (Choice::Made(config), _) => match vms.units.get(at - FIRST_REGISTER_UNIT) {
-                        Some(unit) => UnitAcceptor::Register(config.acceptor(
-                            unit.register,
-                            question.scheme,
-                            question.state,
-                            question.derive_only,
-                        )),
+                        Some(unit) => {
+                            UnitAcceptor::Register(question.policy.acceptor(*config, unit.register, question))
+                        }
                         None => UnitAcceptor::Silent,
                     },
                 };
@@ -118,42 +106,6 @@ impl Hosts {
     }
 }
 
-impl HostList {
-    fn new(config: HostConfig<'_>, scheme: Scheme) -> Self {
-        let all = gates();
-        let ids: Vec<RegisterId> = config.registers().iter().map(|(id, _)| *id).collect();
-        let gated = ids
-            .iter()
-            .enumerate()
-            .filter_map(|(at, id)| {
-                let Kind::Gated(gate) = catalog::kind_of(*id) else { return None };
-                let number = all.iter().position(|known| *known == gate)?;
-                let Acceptor::Kvm(target) = config.acceptor(*id, Scheme::Kvm, State::Fresh, true) else { return None };
-                Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
-            })
-            .collect();
-        Self { ids, gated, host_only: host_only_effect(&Value::Word(0), scheme).outcome() }
-    }
-
-    /// The part of the list in a verdict: registers that only the set has, whose value nobody looks at, and
-    /// registers that only the host has. Missing registers with a unit of their own are judged there.
-    pub(crate) fn judge(&self, saved: &SavedList) -> Outcome {
-        let missing = |id: &RegisterId| self.ids.binary_search(id).is_err() && !is_judged_by_value(*id);
-        if saved.ids.iter().any(missing) {
-            return Outcome::Refuse;
-        }
-        let visible = |at: usize| {
-            let at = u32::try_from(at).unwrap_or(u32::MAX);
-            let Ok(found) = self.gated.binary_search_by_key(&at, |(place, ..)| *place) else { return true };
-            let Some((_, gate, rule)) = self.gated.get(found) else { return true };
-            let context = saved.gates.get(*gate as usize).copied().flatten();
-            rule.judge(&Value::Word(0), context).outcome() != Outcome::Refuse
-        };
-        let host_only = |(at, id): (usize, &RegisterId)| saved.ids.binary_search(id).is_err() && visible(at);
-        if self.ids.iter().enumerate().any(host_only) { self.host_only } else { Outcome::Accept }
-    }
-}
-
 impl UnitAcceptor {
     /// The outcome of a register unit.
     pub(crate) fn judge_value(&self, saved: &SavedValue) -> Outcome {
@@ -164,9 +116,9 @@ impl UnitAcceptor {
     }
 
     /// The outcome of the list unit.
-    pub(crate) fn judge_list(&self, saved: &SavedList) -> Outcome {
+    pub(crate) fn judge_list(&self, saved: &Saved) -> Outcome {
         match self {
-            Self::List(list) => list.judge(saved),
+            Self::List(list) => list.judge(&saved.list),
             Self::Silent | Self::Vcpu(_) | Self::Register(_) => Outcome::Accept,
         }
     }

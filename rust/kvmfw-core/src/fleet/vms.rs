@@ -1,13 +1,11 @@
 //! The VM side: register sets become classes that no unit can tell apart.
 
-use std::sync::Arc;
-
 use super::intern::Interner;
-use crate::catalog::{self, CATALOG, Gate, Kind};
+use crate::catalog::Gate;
 use crate::error::FormatError;
-use crate::host::context_gate;
 use crate::id::RegisterId;
-use crate::policy::is_judged_by_value;
+use crate::list::SavedList;
+use crate::policy::{Policy, is_judged_by_value};
 use crate::rules::Context;
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -16,12 +14,11 @@ use crate::vcpu::VcpuConfig;
 /// In place of a value number: the set does not hold the register of this unit.
 pub(crate) const ABSENT: u32 = u32::MAX;
 
-/// The list of saved registers, with the ID fields that hide registers of the target.
+/// A list unit value: how the vCPU was made, and the list of saved registers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SavedList {
+pub(crate) struct Saved {
     pub(crate) config: u32,
-    pub(crate) ids: Arc<[RegisterId]>,
-    pub(crate) gates: Arc<[Context]>,
+    pub(crate) list: SavedList,
 }
 
 /// What a register unit looks at.
@@ -52,26 +49,14 @@ pub(crate) struct VmClass {
 /// The VMs of a fleet, interned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vms {
+    policy: Policy,
     pub(crate) configs: Interner<VcpuConfig>,
-    pub(crate) lists: Interner<SavedList>,
+    pub(crate) lists: Interner<Saved>,
     pub(crate) units: Vec<RegisterUnit>,
     pub(crate) classes: Interner<VmClass>,
     /// The class of each VM, by row.
     pub(crate) class_of: Vec<u32>,
     scratch: Vec<u32>,
-}
-
-/// The gates of the catalogue, in its order and each once.
-pub(crate) fn gates() -> Vec<Gate> {
-    let mut gates: Vec<Gate> = Vec::new();
-    for register in CATALOG {
-        if let Kind::Gated(gate) = register.kind
-            && !gates.contains(&gate)
-        {
-            gates.push(gate);
-        }
-    }
-    gates
 }
 
 fn field(gate: Gate, registers: &[(RegisterId, Value)]) -> Context {
@@ -81,12 +66,15 @@ fn field(gate: Gate, registers: &[(RegisterId, Value)]) -> Context {
 }
 
 impl Vms {
+    /// No VMs, to be restored by `policy`.
+    pub(crate) fn new(policy: Policy) -> Self {
+        Self { policy, ..Self::default() }
+    }
+
     /// Adds one VM; its registers ascend by id.
     pub(crate) fn add(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) {
         let config = self.configs.intern(config);
-        let ids = registers.iter().map(|(id, _)| *id).collect();
-        let gates = gates().into_iter().map(|gate| field(gate, registers)).collect();
-        let list = self.lists.intern(SavedList { config, ids, gates });
+        let list = self.lists.intern(Saved { config, list: SavedList::new(registers) });
         let mut values = std::mem::take(&mut self.scratch);
         values.clear();
         for (register, value) in registers.iter().filter(|(register, _)| is_judged_by_value(*register)) {
@@ -114,7 +102,7 @@ impl Vms {
         if let Some(at) = self.units.iter().position(|unit| unit.register == register) {
             return at;
         }
-        let gate = context_gate(catalog::kind_of(register));
+        let gate = self.policy.context_gate(register);
         self.units.push(RegisterUnit { register, gate, values: Interner::default() });
         self.units.len() - 1
     }
@@ -127,7 +115,7 @@ impl Vms {
             .lists
             .items()
             .iter()
-            .map(|list| self.lists.intern(SavedList { config: config(list.config), ..list.clone() }))
+            .map(|list| self.lists.intern(Saved { config: config(list.config), list: list.list.clone() }))
             .collect();
         let units: Vec<(usize, Vec<u32>)> = other
             .units
@@ -175,6 +163,7 @@ impl Vms {
         let list = self.lists.get(class.list)?;
         let config = self.configs.get(list.config)?;
         let registers = list
+            .list
             .ids
             .iter()
             .map(|id| {

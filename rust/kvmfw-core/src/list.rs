@@ -1,0 +1,249 @@
+//! The register list as a unit: registers that only the set or only the host has.
+
+use std::sync::Arc;
+
+use crate::acceptor::Acceptor;
+use crate::answers::State;
+use crate::catalog::{self, CATALOG, Gate, Kind};
+use crate::errno::Errno;
+use crate::host::HostConfig;
+use crate::id::RegisterId;
+use crate::judgement::Outcome;
+use crate::policy::{ListTest, Policy, is_judged_by_value};
+use crate::rules::{Context, Rule};
+use crate::value::Value;
+use crate::verdict::Question;
+use crate::{RegisterSet, Scheme};
+
+/// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
+const TOLERATED: [RegisterId; 3] =
+    [RegisterId::system(3, 0, 2, 0, 3), RegisterId::system(3, 0, 10, 2, 2), RegisterId::system(3, 0, 10, 2, 3)];
+/// `VENDOR_HYP_BMAP_2`: QEMU 11.1 lets it be in the stream only, if its value is 0.
+const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
+
+/// What the list unit looks at in a register set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct SavedList {
+    /// The saved registers, ascending.
+    pub(crate) ids: Arc<[RegisterId]>,
+    /// The fields of the saved ID registers that hide registers of the target, in the order of [`gates`].
+    pub(crate) gates: Arc<[Context]>,
+    /// Whether `VENDOR_HYP_BMAP_2` was saved with a value other than 0.
+    pub(crate) bitmap_2_set: bool,
+}
+
+/// What the list unit looks at in a host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct HostList {
+    ids: Vec<RegisterId>,
+    /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
+    gated: Vec<(u32, u32, Rule)>,
+    policy: Policy,
+    scheme: Scheme,
+}
+
+/// One part of the list unit's judgement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ListFinding {
+    /// The VMM could not have saved so many registers.
+    Unsaveable { saved: usize, longest: usize },
+    /// More registers were saved than the target lists.
+    TooMany { saved: usize, own: usize },
+    /// The VMM refuses a register that the target does not list.
+    Unexpected(RegisterId),
+    /// The VMM drops a register that the target does not list.
+    Lost(RegisterId),
+    /// KVM is asked for a register that the target does not list.
+    Missing(RegisterId),
+    /// A register of the target that the set lacks is written, but the set's ID registers hide it.
+    HiddenOwn(RegisterId, Errno),
+    /// A register of the target that the set lacks keeps the target's default.
+    HostOnly(RegisterId),
+}
+
+impl ListFinding {
+    /// The outcome of this part.
+    pub(crate) fn outcome(self, scheme: Scheme) -> Outcome {
+        match self {
+            Self::Unsaveable { .. }
+            | Self::TooMany { .. }
+            | Self::Unexpected(_)
+            | Self::Missing(_)
+            | Self::HiddenOwn(..) => Outcome::Refuse,
+            Self::Lost(_) | Self::HostOnly(_) if scheme == Scheme::Equal => Outcome::Refuse,
+            Self::Lost(_) | Self::HostOnly(_) => Outcome::Change,
+        }
+    }
+}
+
+/// The gates of the catalogue, in its order and each once.
+pub(crate) fn gates() -> Vec<Gate> {
+    let mut gates: Vec<Gate> = Vec::new();
+    for register in CATALOG {
+        if let Kind::Gated(gate) = register.kind
+            && !gates.contains(&gate)
+        {
+            gates.push(gate);
+        }
+    }
+    gates
+}
+
+impl SavedList {
+    /// The list of a register set.
+    pub(crate) fn of(set: &RegisterSet) -> Self {
+        Self::new(set.registers())
+    }
+
+    /// The list of registers that ascend by id.
+    pub(crate) fn new(registers: &[(RegisterId, Value)]) -> Self {
+        let find = |register: RegisterId| {
+            let at = registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+            registers.get(at)?.1.word()
+        };
+        let field = |gate: Gate| u8::try_from(find(gate.register)? >> gate.shift & 0xf).ok();
+        Self {
+            ids: registers.iter().map(|(id, _)| *id).collect(),
+            gates: gates().into_iter().map(field).collect(),
+            bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
+        }
+    }
+}
+
+impl HostList {
+    /// The list of one vCPU configuration of a host, as a policy meets it.
+    pub(crate) fn new(config: HostConfig<'_>, question: Question) -> Self {
+        let all = gates();
+        let ids: Vec<RegisterId> = config.registers().iter().map(|(id, _)| *id).collect();
+        let gated = ids.iter().enumerate().filter_map(|(at, id)| {
+            let Kind::Gated(gate) = catalog::kind_of(*id) else { return None };
+            let number = all.iter().position(|known| *known == gate)?;
+            let Acceptor::Kvm(target) = config.acceptor(*id, Scheme::Kvm, State::Fresh, true) else { return None };
+            Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
+        });
+        let gated = gated.collect();
+        Self { ids, gated, policy: question.policy, scheme: question.scheme }
+    }
+
+    /// The outcome of the list unit. Missing registers that have a unit of their own are judged there.
+    pub(crate) fn judge(&self, saved: &SavedList) -> Outcome {
+        let mut worst = Outcome::Accept;
+        self.each_finding(saved, |finding| {
+            let own_unit = matches!(finding, ListFinding::Missing(register) if is_judged_by_value(register));
+            if !own_unit {
+                worst = worst.max(finding.outcome(self.scheme));
+            }
+        });
+        worst
+    }
+
+    /// Every part of the list unit's judgement: the list test, then registers of the host alone.
+    pub(crate) fn findings(&self, saved: &SavedList) -> Vec<ListFinding> {
+        let mut findings = Vec::new();
+        self.each_finding(saved, |finding| findings.push(finding));
+        findings
+    }
+
+    fn each_finding(&self, saved: &SavedList, mut visit: impl FnMut(ListFinding)) {
+        let longest = self.policy.longest_list();
+        if saved.ids.len() > longest {
+            visit(ListFinding::Unsaveable { saved: saved.ids.len(), longest });
+        }
+        let carried = |id: &&RegisterId| self.policy.carries(**id);
+        let only_saved = || saved.ids.iter().filter(carried).filter(|id| self.ids.binary_search(id).is_err()).copied();
+        match self.policy.list_test() {
+            ListTest::None => only_saved().for_each(|id| visit(ListFinding::Missing(id))),
+            ListTest::Merge => {
+                let own = self.ids.iter().filter(carried).count();
+                let stream = saved.ids.iter().filter(carried).count();
+                if stream > own {
+                    visit(ListFinding::TooMany { saved: stream, own });
+                }
+                let last = self.ids.iter().rfind(carried);
+                for id in only_saved() {
+                    // Ids above the target's greatest are never compared: the walk has ended.
+                    let reached = Some(&id) < last || stream > own;
+                    visit(if reached { ListFinding::Unexpected(id) } else { ListFinding::Lost(id) });
+                }
+            }
+            ListTest::Tolerant => {
+                let tolerated =
+                    |id: RegisterId| TOLERATED.contains(&id) || (id == TOLERATED_ZERO && !saved.bitmap_2_set);
+                // The failure flag is assigned, not accumulated: the last one decides.
+                let fails = only_saved().last().is_some_and(|id| !tolerated(id));
+                for id in only_saved() {
+                    let refused = fails && !tolerated(id);
+                    visit(if refused { ListFinding::Unexpected(id) } else { ListFinding::Lost(id) });
+                }
+            }
+        }
+        for (at, id) in self.ids.iter().enumerate() {
+            if saved.ids.binary_search(id).is_ok() {
+                continue;
+            }
+            match self.hidden(at, saved) {
+                None => visit(ListFinding::HostOnly(*id)),
+                Some(errno) if self.policy.writes_own_list() => visit(ListFinding::HiddenOwn(*id, errno)),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The error of writing the host's register at `at`, if the set's ID registers hide it.
+    fn hidden(&self, at: usize, saved: &SavedList) -> Option<Errno> {
+        let at = u32::try_from(at).ok()?;
+        let found = self.gated.binary_search_by_key(&at, |(place, ..)| *place).ok()?;
+        let (_, gate, rule) = self.gated.get(found)?;
+        let context = saved.gates.get(*gate as usize).copied().flatten();
+        rule.judge(&Value::Word(0), context).errno()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: RegisterId = RegisterId::system(3, 0, 1, 0, 0);
+    const B: RegisterId = RegisterId::system(3, 0, 2, 0, 0);
+    const Z: RegisterId = RegisterId::firmware_bitmap(3);
+
+    fn host(policy: Policy, ids: &[RegisterId]) -> HostList {
+        HostList { ids: ids.to_vec(), gated: Vec::new(), policy, scheme: Scheme::Kvm }
+    }
+
+    fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {
+        SavedList { ids: ids.into(), gates: gates().iter().map(|_| None).collect(), bitmap_2_set }
+    }
+
+    #[test]
+    fn the_merge_walk_refuses_below_and_drops_above_the_greatest_own_id() {
+        let target = host(Policy::Qemu10_0, &[A, B]);
+        assert_eq!(target.findings(&saved(&[A, Z], false)), [ListFinding::Lost(Z), ListFinding::HostOnly(B)]);
+        let target = host(Policy::Qemu10_0, &[B, Z]);
+        assert_eq!(target.findings(&saved(&[A, B], false)), [ListFinding::Unexpected(A), ListFinding::HostOnly(Z)]);
+    }
+
+    #[test]
+    fn a_longer_stream_is_refused_before_any_register() {
+        let target = host(Policy::Qemu7_2, &[A, B]);
+        let findings = target.findings(&saved(&[A, B, Z], false));
+        assert_eq!(findings, [ListFinding::TooMany { saved: 3, own: 2 }, ListFinding::Unexpected(Z)]);
+        assert_eq!(target.judge(&saved(&[A, B, Z], false)), Outcome::Refuse);
+    }
+
+    #[test]
+    fn in_qemu_11_1_the_last_register_decides() {
+        let target = host(Policy::Qemu11_1, &[B]);
+        assert_eq!(target.judge(&saved(&[A, B, Z], false)), Outcome::Change);
+        assert_eq!(target.judge(&saved(&[A, B, Z], true)), Outcome::Refuse);
+        assert_eq!(target.findings(&saved(&[A, B, Z], true)), [ListFinding::Unexpected(A), ListFinding::Unexpected(Z)]);
+        assert_eq!(target.judge(&saved(&[A, B], false)), Outcome::Refuse);
+    }
+
+    #[test]
+    fn without_a_list_test_kvm_is_asked() {
+        let target = host(Policy::Kvm, &[B]);
+        assert_eq!(target.findings(&saved(&[A, B], false)), [ListFinding::Missing(A)]);
+        assert_eq!(target.judge(&saved(&[B, Z], false)), Outcome::Accept, "bitmaps have a unit of their own");
+    }
+}
