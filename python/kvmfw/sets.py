@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kvmfw import _native
-from kvmfw.errors import FormatError, InputError
+from kvmfw.errors import ArgumentError, FormatError, InputError
 
 __all__ = ["Host", "RegisterSet"]
 
@@ -212,6 +212,51 @@ class Host:
     def vcpus(self) -> list[tuple[str, list[str], bool, list[str]]]:
         """The vCPU configurations that were asked: (name, features, vgic, enabled)."""
         return self._native.vcpus()
+
+    def ask(
+        self,
+        vcpu: str,
+        register: int,
+        values: Iterable[int],
+        *,
+        state: str = "fresh",
+        derive_only: bool = False,
+    ) -> list[tuple[str, str | None, int | None]]:
+        """Tell what this host says to single writes of one register.
+
+        Parameters
+        ----------
+        vcpu : str
+            The name of a vCPU configuration of the capture.
+        register : int
+            The register id.
+        values : iterable of int
+            The values to write, each to a vCPU in this state.
+        state : {"fresh", "exited", "ran"}
+            What the vCPU has done before.
+        derive_only : bool
+            Leave recorded answers out and judge by rules alone.
+
+        Returns
+        -------
+        list of tuple
+            (effect, errno or None, what it reads afterwards where that differs from the value written).
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such vCPU, or a value is wider than the register.
+
+        Examples
+        --------
+        >>> from kvmfw.testing import tiny_host
+        >>> tiny_host(workaround_3=1).ask("vm", 0x6030000000140003, [0, 1, 2])
+        [('raised', None, 1), ('kept', None, None), ('refused', 'EINVAL', None)]
+        """
+        said = _native.ask(self._native, vcpu, register, list(values), state, derive_only)
+        if said is None:
+            raise ArgumentError(f"this host has no vCPU named `{vcpu}`")
+        return said
 
     def fresh_set(
         self, *, features: Iterable[str], vgic: bool = True, enabled: Iterable[str] = (), name: str = ""

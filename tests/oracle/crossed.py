@@ -29,8 +29,14 @@ class Restores:
             self.cache[name] = Recording(paths[0]) if paths else None
         return self.cache[name]
 
+    def target(self, recording: Recording) -> Recording | None:
+        """The recording of the host that the registers were written to, if there were any."""
+        if not recording.raw.get("xrestore"):
+            return None
+        return self.load(recording.name.replace("__xrestore", "__default"))
+
     def series(self, recording: Recording) -> Iterator[Series]:
-        target = self.load(recording.name.replace("__xrestore", "__default"))
+        target = self.target(recording)
         if target is None:
             return
         for row in recording.raw.get("xrestore", []):

@@ -50,6 +50,8 @@ class Vm:
                 if register in self.facts.registers
                 else None
             )
+        if other_registers.is_visible(self.facts, self.state, register) is False:
+            return None  # hidden by the VM's own ID registers: ENOENT, for reads as for writes (semantics 3.1)
         return self.state.current(register)
 
     def write(self, register: int, value: int) -> Answer:

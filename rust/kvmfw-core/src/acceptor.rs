@@ -67,6 +67,8 @@ pub struct Target {
     pub answers: Option<Arc<Answers>>,
     /// The recorded answer to writing the fresh value back, or to writing an id that is not listed.
     pub same: Option<Answer>,
+    /// What recorded answers count as: they may come from a configuration that stands in.
+    pub evidence: Evidence,
     /// The rule of the kernel.
     pub rule: Rule,
     /// The host's own value of the field that [`Context`] tells of the VM.
@@ -110,7 +112,7 @@ impl Target {
         // Answers were recorded with the host's own ID registers in place.
         let as_recorded = context.is_none() || context == self.fresh_context;
         if let Some(answer) = self.recorded(value).filter(|_| as_recorded) {
-            return Judgement { effect: self.effect(value, answer), evidence: Evidence::Measured };
+            return Judgement { effect: self.effect(value, answer), evidence: self.evidence };
         }
         let effect = self.rule.judge(value, context);
         let evidence = if matches!(effect, Effect::Unknown(_)) { Evidence::None } else { Evidence::Derived };
@@ -174,6 +176,7 @@ mod tests {
             fresh: Some(Value::Word(fresh)),
             answers: Some(Arc::new(answers)),
             same: Some(Answer::Kept),
+            evidence: Evidence::Measured,
             rule: Rule::Unknown("probe"),
             fresh_context: Some(2),
         }))

@@ -17,9 +17,10 @@ pub enum Answer {
 }
 
 /// When the answers were given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum State {
     /// On a vCPU that never ran: what a restore meets.
+    #[default]
     Fresh,
     /// After `KVM_RUN` with `immediate_exit`.
     Exited,
@@ -133,7 +134,32 @@ impl Answers {
     }
 }
 
+impl Answers {
+    /// Every value that was written, with what KVM said. A value that was written twice comes once.
+    pub fn asked(&self) -> Box<dyn Iterator<Item = (Value, Answer)> + '_> {
+        match self {
+            Self::ByValue(answers) => Box::new(answers.asked()),
+            Self::ByNibble(answers) => Box::new(answers.asked()),
+        }
+    }
+}
+
 impl ByValue {
+    fn asked(&self) -> impl Iterator<Item = (Value, Answer)> + '_ {
+        let one_by_one = self
+            .kept
+            .iter()
+            .chain(self.changed.iter().map(|(written, _)| written))
+            .chain(self.refused.iter().map(|(written, _)| written));
+        let otherwise = self.otherwise.iter().flat_map(|(sweep, _)| sweep.iter());
+        let rest = otherwise.filter(|value| {
+            self.kept.binary_search(value).is_err()
+                && self.changed.binary_search_by(|(written, _)| written.cmp(value)).is_err()
+                && self.refused.binary_search_by(|(written, _)| written.cmp(value)).is_err()
+        });
+        one_by_one.chain(rest).filter_map(|value| Some((value.clone(), self.answer(value)?)))
+    }
+
     fn answer(&self, value: &Value) -> Option<Answer> {
         if self.kept.binary_search(value).is_ok() {
             return Some(Answer::Kept);
@@ -150,6 +176,20 @@ impl ByValue {
 }
 
 impl ByNibble {
+    fn asked(&self) -> impl Iterator<Item = (Value, Answer)> + '_ {
+        let nibbles = (0..16_u32).flat_map(move |nibble| {
+            let rest = self.value & !(15 << (4 * nibble));
+            (0..16_u64).map(move |digit| rest | digit << (4 * nibble)).filter(|word| *word != self.value)
+        });
+        [self.value, 0, u64::MAX]
+            .into_iter()
+            .enumerate()
+            .filter(|(at, word)| *at == 0 || *word != self.value)
+            .map(|(_, word)| word)
+            .chain(nibbles.filter(|word| *word != 0 && *word != u64::MAX))
+            .filter_map(|word| Some((Value::Word(word), self.answer(word, false)?)))
+    }
+
     fn answer(&self, value: u64, joint: bool) -> Option<Answer> {
         let difference = value ^ self.value;
         let differing = (0..16).filter(|at| difference >> (4 * at) & 15 != 0).count();
@@ -242,6 +282,40 @@ mod tests {
         assert_eq!(answers.answer(0x403, false), Some(Answer::Refused(Errno::EINVAL)));
         assert_eq!(answers.answer(0x311, true), None);
         assert_eq!(answers.answer(0x301, true), Some(Answer::Kept));
+    }
+
+    #[test]
+    fn every_value_that_was_asked_comes_once() {
+        let asked: Vec<_> = nibbles().asked().collect();
+        // 0x302 itself, all ones, and 15 others of each of 16 nibbles; none of these is 0, so 0 comes on top.
+        assert_eq!(asked.len(), 1 + 2 + 16 * 15);
+        let mut values: Vec<_> = asked.iter().map(|(value, _)| value.clone()).collect();
+        values.sort();
+        values.dedup();
+        assert_eq!(values.len(), asked.len());
+        assert!(
+            asked.iter().all(|(value, answer)| nibbles().answer(value.word().unwrap(), true).as_ref() == Some(answer))
+        );
+        let sweep: Arc<[Value]> = [0, 1, 2, 3].map(Value::Word).into();
+        let answers = Answers::ByValue(ByValue {
+            kept: vec![Value::Word(2)],
+            changed: vec![(Value::Word(0), Value::Word(2))],
+            refused: vec![(Value::Word(9), Errno::EBUSY)],
+            otherwise: Some((sweep, Errno::EINVAL)),
+        });
+        let mut asked: Vec<_> = answers.asked().collect();
+        asked.sort_by(|a, b| a.0.cmp(&b.0));
+        let refused = |value, errno| (Value::Word(value), Answer::Refused(errno));
+        assert_eq!(
+            asked,
+            [
+                (Value::Word(0), Answer::Changed(Some(Value::Word(2)))),
+                refused(1, Errno::EINVAL),
+                (Value::Word(2), Answer::Kept),
+                refused(3, Errno::EINVAL),
+                refused(9, Errno::EBUSY),
+            ]
+        );
     }
 
     #[test]

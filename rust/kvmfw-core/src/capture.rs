@@ -96,7 +96,7 @@ struct HostDocument {
     #[serde(default, rename = "boot_options")]
     _boot_options: Json,
     #[serde(default)]
-    vulnerabilities: Members<Json>,
+    vulnerabilities: Option<Members<Json>>,
 }
 
 #[derive(Deserialize)]
@@ -459,7 +459,7 @@ fn reject_duplicates(ids: impl Iterator<Item = RegisterId>, place: &str) -> Resu
 }
 
 fn spec_store_bypass(host: &HostDocument) -> Option<String> {
-    let entry = host.vulnerabilities.0.iter().find(|(name, _)| name == "spec_store_bypass");
+    let entry = host.vulnerabilities.as_ref()?.0.iter().find(|(name, _)| name == "spec_store_bypass");
     entry.and_then(|(_, text)| text.as_str()).map(str::to_owned)
 }
 

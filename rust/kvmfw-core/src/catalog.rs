@@ -106,6 +106,8 @@ pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
 pub const CTR: RegisterId = system(3, 0, 0, 1);
 /// `CLIDR_EL1`.
 pub const CLIDR: RegisterId = system(1, 0, 0, 1);
+/// `VMPIDR_EL2`.
+pub const VMPIDR_EL2: RegisterId = system(4, 0, 0, 5);
 /// The SSBS field of the VM, on which WORKAROUND_2 depends.
 pub const SSBS: Gate = Gate { register: ID_AA64PFR1, shift: 4, field: "SSBS" };
 
@@ -255,6 +257,8 @@ const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     // KVM's headers swap the encodings of these two (semantics, section 2).
     (system(3, 14, 3, 2), "TIMER_CNT"),
     (system(3, 14, 0, 2), "TIMER_CVAL"),
+    (system(4, 0, 0, 0), "VPIDR_EL2"),
+    (system(4, 0, 0, 5), "VMPIDR_EL2"),
     (system(4, 3, 0, 0), "DACR32_EL2"),
     (system(4, 5, 0, 1), "IFSR32_EL2"),
     (system(4, 5, 3, 0), "FPEXC32_EL2"),
@@ -269,7 +273,7 @@ pub fn lookup(id: RegisterId) -> Option<&'static Register> {
 ///
 /// Registers outside [`CATALOG`] are told by their encoding: general purpose, SVE, timer, debug and EL1
 /// system state is stored as written (`kvm_sys_reg_set_user`, `arch/arm64/kvm/sys_regs.c`); ID encodings
-/// without a name read as zero; of EL2 registers only the AArch32 banked ones are plain.
+/// without a name read as zero; of EL2 registers only the virtual IDs and the AArch32 banked ones are plain.
 pub fn kind_of(id: RegisterId) -> Kind {
     if let Some(register) = lookup(id) {
         return register.kind;
@@ -285,9 +289,10 @@ pub fn kind_of(id: RegisterId) -> Kind {
 fn kind_of_system(id: RegisterId) -> Kind {
     match id.encoding() {
         [3, 0, 0, 1..=7, _] => Kind::Identification,
-        // MPIDR and CSSELR, the AArch32 banked registers, debug registers, and all other EL0 and EL1 state.
+        // MPIDR and CSSELR, VPIDR_EL2 and VMPIDR_EL2, the AArch32 banked registers, debug registers, and all other EL0 and EL1 state.
         [3, 0, 0, 0, 5]
         | [3, 2, 0, 0, 0]
+        | [3, 4, 0, 0, 0 | 5]
         | [3, 4, 3, 0, 0]
         | [3, 4, 5, 0, 1]
         | [3, 4, 5, 3, 0]

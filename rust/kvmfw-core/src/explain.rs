@@ -32,7 +32,7 @@ pub(crate) fn impossible_finding(why: &'static str) -> Finding {
 pub(crate) fn vcpu_finding(config: VcpuConfig, judgement: Judgement) -> Finding {
     let sentence = match &judgement.effect {
         Effect::Unknown(needs) => {
-            format!("it is not known what this host says to a vCPU made with {}: {needs}", config)
+            format!("it is not known what this host says to a vCPU made with {config}: {needs}")
         }
         effect => format!("this host cannot make a vCPU with {}{}", config, error_in_brackets(effect)),
     };

@@ -62,6 +62,8 @@ pub struct HostConfig<'a> {
     vcpu: &'a Indexed,
     config: VcpuConfig,
     host: &'a Inner,
+    /// What recorded answers count as: `Measured`, but `Derived` where another configuration stands in.
+    evidence: Evidence,
 }
 
 /// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
@@ -131,7 +133,7 @@ impl Host {
     pub fn made(&self) -> impl Iterator<Item = (&str, HostConfig<'_>)> {
         self.0.vcpus.iter().filter_map(|vcpu| {
             let indexed = vcpu.made.as_ref().ok()?;
-            Some((vcpu.name.as_str(), HostConfig { vcpu: indexed, config: vcpu.config, host: &self.0 }))
+            Some((vcpu.name.as_str(), HostConfig::asked(indexed, vcpu.config, &self.0)))
         })
     }
 
@@ -143,10 +145,10 @@ impl Host {
     /// The configuration that judges VMs made like `config`.
     pub fn choose(&self, config: VcpuConfig) -> Choice<'_> {
         let made = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
-            Ok(indexed) if vcpu.config == config => Some(HostConfig { vcpu: indexed, config, host: &self.0 }),
+            Ok(indexed) if vcpu.config == config => Some(HostConfig::asked(indexed, config, &self.0)),
             _ => None,
         });
-        if let Some(made) = made {
+        if let Some(made) = made.or_else(|| self.stand_in(config)) {
             return Choice::Made(made);
         }
         // KVM refuses a feature word before there is a vGIC, so a refusal speaks for VMs with and without one.
@@ -160,6 +162,19 @@ impl Host {
             return Choice::Refused(errno, Evidence::Measured);
         }
         self.lacks_feature(config).map_or(Choice::NotAsked, |errno| Choice::Refused(errno, Evidence::Derived))
+    }
+
+    /// The same vCPU, but asked with a vGIC instead of without one or the other way round.
+    ///
+    /// On a host with a `GICv3`, whose `ID_AA64PFR0_EL1.GIC` is not 0, a fresh vCPU has the same registers and gives the
+    /// same answers either way (seen on 5.10, 6.1, 6.12, 6.16, 6.18, 6.19, 7.0, 7.2 and 7.3); only after a run they differ.
+    fn stand_in(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
+        let other = VcpuConfig { vgic: !config.vgic, ..config };
+        let vcpu = self.0.vcpus.iter().find(|vcpu| vcpu.config == other && vcpu.made.is_ok())?;
+        let indexed = vcpu.made.as_ref().ok()?;
+        let found = HostConfig { evidence: Evidence::Derived, ..HostConfig::asked(indexed, config, &self.0) };
+        let gic = found.value(catalog::ID_AA64PFR0)?.word()? >> 24 & 0xf;
+        (gic != 0).then_some(found)
     }
 
     /// Whether the host reports a capability; `None` where capabilities were not recorded.
@@ -179,6 +194,10 @@ impl Host {
 }
 
 impl<'a> HostConfig<'a> {
+    fn asked(vcpu: &'a Indexed, config: VcpuConfig, host: &'a Inner) -> Self {
+        Self { vcpu, config, host, evidence: Evidence::Measured }
+    }
+
     /// The listed registers with their fresh values, ascending by id.
     pub fn registers(&self) -> &'a [(RegisterId, Value)] {
         &self.vcpu.by_id
@@ -229,6 +248,7 @@ impl<'a> HostConfig<'a> {
             kind,
             fresh_context: context_gate(kind).and_then(|gate| self.field(gate)),
             rule: rules::derive(register, &facts),
+            evidence: self.evidence,
             answers,
             same,
             fresh,
@@ -244,8 +264,8 @@ impl<'a> HostConfig<'a> {
             let errno = at.and_then(|at| made.absent.get(at)).map(|(_, errno)| *errno);
             return (answers, errno.map(Answer::Refused));
         }
-        // A capture writes own values back to a finalised vCPU, which refuses SVE_VLS whatever the value.
-        let comparable = state == State::Fresh && register != RegisterId::SVE_VLS;
+        // A capture writes own values back to a fresh vCPU, but to a finalised one: SVE_VLS is as after a run.
+        let comparable = (state == State::Fresh) == (register != RegisterId::SVE_VLS);
         let same = made.same_value_refused.as_ref().filter(|_| comparable).map(|refused| {
             let errno = refused.iter().find(|(id, _)| *id == register).map(|(_, errno)| *errno);
             errno.map_or(Answer::Kept, Answer::Refused)

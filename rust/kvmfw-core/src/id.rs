@@ -90,6 +90,26 @@ impl RegisterId {
         }
     }
 
+    /// Whether the upper half of the id is one that KVM on arm64 looks at: its architecture and a size, nothing else.
+    pub(crate) const fn is_arm64(self) -> bool {
+        const SIZE: u64 = 0x00f0_0000_0000_0000;
+        self.0 >> 32 << 32 & !SIZE == ARCHITECTURE_ARM64
+    }
+
+    /// Whether a core id lies inside of `struct kvm_regs`, which has 216 words of 4 bytes.
+    pub(crate) const fn is_inside_core(self) -> bool {
+        const WORDS: u64 = 216;
+        let words = 1 << (self.0 >> 52 & 15) >> 2;
+        (self.0 & 0xffff) + words < WORDS
+    }
+
+    /// Whether this is the id of an SVE register: the set of vector lengths, or a slice of Z, P or FFR.
+    pub(crate) const fn is_sve(self) -> bool {
+        self.0 == Self::SVE_VLS.0
+            || matches!(self.0, 0x6080_0000_0015_0000..=0x6080_0000_0015_03ff)
+            || matches!(self.0, 0x6050_0000_0015_0400..=0x6050_0000_0015_061f)
+    }
+
     /// op0, op1, `CRn`, `CRm` and op2 of a system register.
     pub const fn encoding(self) -> [u64; 5] {
         let low = self.0;
@@ -113,6 +133,8 @@ impl fmt::Debug for RegisterId {
 mod tests {
     use super::*;
 
+    const PSCI: RegisterId = RegisterId::firmware(0);
+
     #[test]
     fn ids_are_built_as_kvm_numbers_them() {
         assert_eq!(RegisterId::firmware(3).raw(), 0x6030_0000_0014_0003);
@@ -123,5 +145,23 @@ mod tests {
         assert_eq!(RegisterId::SVE_VLS.size(), 64);
         assert_eq!(RegisterId::SVE_VLS.group(), Group::Sve);
         assert_eq!(RegisterId::new(0x4030_0000_0014_0000).group(), Group::Other);
+    }
+
+    #[test]
+    fn ids_outside_of_their_group_are_told() {
+        assert!(PSCI.is_arm64() && RegisterId::SVE_VLS.is_arm64());
+        for raw in [0, 0x4030_0000_0014_0000, 0x7030_0000_0014_0000, 0x6030_0001_0014_0000, u64::MAX] {
+            assert!(!RegisterId::new(raw).is_arm64(), "{raw:#x}");
+        }
+        assert!(RegisterId::new(0x6030_0000_0010_00d4).is_inside_core());
+        assert!(RegisterId::new(0x6030_0000_0010_00d5).is_inside_core());
+        assert!(!RegisterId::new(0x6030_0000_0010_00d6).is_inside_core());
+        assert!(!RegisterId::new(0x6030_0000_0010_ffff).is_inside_core());
+        for raw in [0x6080_0000_0015_0000, 0x6050_0000_0015_0600, 0x6060_0000_0015_ffff] {
+            assert!(RegisterId::new(raw).is_sve(), "{raw:#x}");
+        }
+        for raw in [0x6030_0000_0015_0000, 0x6070_0000_0015_0400, 0x6080_0000_0015_ffff, 0x6050_0000_0015_0000] {
+            assert!(!RegisterId::new(raw).is_sve(), "{raw:#x}");
+        }
     }
 }

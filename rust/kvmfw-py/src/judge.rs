@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::door::enter;
 use crate::errors::argument_error;
 use crate::sets::{Host, RegisterSet};
-use crate::values::to_python;
+use crate::values::{from_python, to_python};
 
 /// One finding as a tuple; `kvmfw.verdict.Finding` gives the fields their names.
 type Row = (
@@ -83,4 +83,46 @@ pub(crate) fn validate(
     let question = question(py, vmm, scheme, state, derive_only)?;
     let verdict = enter(py, || core::validate(&vm.0, &host.0, question))?;
     rows(py, &verdict)
+}
+
+/// The effect, error and read-back of one write.
+type Said = (&'static str, Option<&'static str>, Option<Py<PyAny>>);
+
+/// What a host says to single writes of one register, on the vCPU of this name; `None` where there is no such vCPU.
+#[pyfunction]
+pub(crate) fn ask(
+    py: Python<'_>,
+    host: &Host,
+    vcpu: &str,
+    register: u64,
+    values: Vec<Bound<'_, PyAny>>,
+    state: &str,
+    derive_only: bool,
+) -> PyResult<Option<Vec<Said>>> {
+    let question = question(py, "kvm", "kvm", state, derive_only)?;
+    let register = core::RegisterId::new(register);
+    let Some((_, config)) = host.0.made().find(|(name, _)| *name == vcpu) else { return Ok(None) };
+    let acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
+    let said = values.iter().map(|value| {
+        let value = from_python(value, register).map_err(|problem| argument_error(py, &problem))?;
+        let effect = acceptor.judge(&value, None).effect;
+        let reads = effect.reads().map(|value| to_python(py, value)).transpose()?;
+        Ok((effect.name(), effect.errno().map(core::Errno::name), reads))
+    });
+    said.collect::<PyResult<_>>().map(Some)
+}
+
+/// What `arm64_check_features` of a kernel says to a value under a limit and a writable mask; `None` where not known.
+#[pyfunction]
+pub(crate) fn check_features(
+    py: Python<'_>,
+    release: &str,
+    register: u64,
+    limit: u64,
+    value: u64,
+    mask: u64,
+) -> PyResult<Option<bool>> {
+    let release = core::rules::Release::parse(release)
+        .ok_or_else(|| argument_error(py, &format!("`{release}` is not a kernel release")))?;
+    Ok(core::rules::check_features(release, core::RegisterId::new(register), limit, value, mask))
 }

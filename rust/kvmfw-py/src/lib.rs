@@ -20,6 +20,18 @@ fn catalog() -> Vec<(u64, &'static str, &'static str, String)> {
         .collect()
 }
 
+/// The names of the restore policies.
+#[pyfunction]
+fn policies() -> Vec<&'static str> {
+    kvmfw_core::Policy::ALL.iter().map(|policy| policy.name()).collect()
+}
+
+/// The names of the schemes.
+#[pyfunction]
+fn schemes() -> Vec<&'static str> {
+    kvmfw_core::Scheme::ALL.iter().map(|scheme| scheme.name()).collect()
+}
+
 /// The name of a register.
 #[pyfunction]
 fn register_name(id: u64) -> String {
@@ -49,9 +61,13 @@ mod _native {
     #[pymodule_export]
     use super::fleet::Fleet;
     #[pymodule_export]
-    use super::judge::validate;
+    use super::judge::{ask, check_features, validate};
+    #[pymodule_export]
+    use super::policies;
     #[pymodule_export]
     use super::register_name;
+    #[pymodule_export]
+    use super::schemes;
     #[pymodule_export]
     use super::sets::{Host, RegisterSet};
 }

@@ -1,6 +1,6 @@
 //! `CLIDR_EL1` and CCSIDR (specification, 3.9).
 
-use super::{Facts, PROBE, Rule, keep_if};
+use super::{Facts, PROBE, Rule, keep_if, only_fresh};
 use crate::catalog::CTR;
 use crate::errno::Errno;
 use crate::id::RegisterId;
@@ -30,8 +30,8 @@ pub(super) fn cache_levels(fresh: u64, facts: &Facts<'_>) -> Rule {
     match (are_free(facts), facts.word(CTR)) {
         (Some(false), _) => Rule::Equal(Value::Word(fresh)),
         (Some(true), Some(ctr)) => Rule::CacheLevels { needs_levels: ctr & IDC == 0 },
-        (Some(true), None) => Rule::OnlyFresh { own: Value::Word(fresh), needs: NO_CACHE_TYPE },
-        (None, _) => Rule::OnlyFresh { own: Value::Word(fresh), needs: UNKNOWN_RELEASE },
+        (Some(true), None) => only_fresh(Value::Word(fresh), NO_CACHE_TYPE, facts),
+        (None, _) => only_fresh(Value::Word(fresh), UNKNOWN_RELEASE, facts),
     }
 }
 
@@ -56,11 +56,76 @@ pub(super) fn cache_size(register: RegisterId, fresh: u64, facts: &Facts<'_>) ->
             let shortest = if is_instruction { ctr & 0xf } else { ctr >> 16 & 0xf };
             Rule::CacheSize { shortest_line: shortest.saturating_sub(2) }
         }
-        (Some(true), None) => Rule::OnlyFresh { own: Value::Word(fresh), needs: NO_CACHE_TYPE },
-        (None, _) => Rule::OnlyFresh { own: Value::Word(fresh), needs: PROBE },
+        (Some(true), None) => only_fresh(Value::Word(fresh), NO_CACHE_TYPE, facts),
+        (None, _) => only_fresh(Value::Word(fresh), PROBE, facts),
     }
 }
 
 pub(super) fn judge_cache_size(value: &Value, shortest_line: u64) -> Effect {
     keep_if(value.word().is_some_and(|word| word & 7 >= shortest_line && word >> 32 == 0), Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::CLIDR;
+    use crate::rules::{Release, derive};
+
+    const DATA_1: RegisterId = RegisterId::ccsidr(0);
+
+    fn judge(release: &str, registers: &[(RegisterId, u64)], register: RegisterId, word: u64) -> Effect {
+        let mut registers: Vec<_> = registers.iter().map(|(id, word)| (*id, Value::Word(*word))).collect();
+        registers.sort();
+        let facts = Facts { release: Release::parse(release), registers: &registers, ..Facts::default() };
+        derive(register, &facts).judge(&Value::Word(word), None)
+    }
+
+    fn all_caches(more: &[(RegisterId, u64)]) -> Vec<(RegisterId, u64)> {
+        (0..14).map(|index| (RegisterId::ccsidr(index), 0)).chain(more.iter().copied()).collect()
+    }
+
+    fn refused() -> Effect {
+        Effect::Refused(Some(Errno::EINVAL))
+    }
+
+    #[test]
+    fn kernels_that_list_existing_caches_only_want_equal_ones() {
+        let old = [(DATA_1, 0x700f_e01a), (CLIDR, 0x0a20_0023), (CTR, 0x8444_c004)];
+        assert_eq!(judge("6.1.0", &old, DATA_1, 0x700f_e01a), Effect::Kept);
+        assert_eq!(judge("6.1.0", &old, DATA_1, 0x700f_e019), refused());
+        assert_eq!(judge("6.1.0", &old, CLIDR, 0x0a20_0023), Effect::Kept);
+        assert_eq!(judge("6.1.0", &old, CLIDR, 0x0920_0023), refused());
+    }
+
+    #[test]
+    fn free_caches_keep_to_the_line_of_the_host() {
+        let host = all_caches(&[(CTR, 0x0003_c005)]);
+        // 3: 8 words of data, 32 bytes, CCSIDR line 1; 5: 32 words of instructions, CCSIDR line 3.
+        assert_eq!(judge("6.12.8", &host, DATA_1, 0x1), Effect::Kept);
+        assert_eq!(judge("6.12.8", &host, DATA_1, 0x0), refused());
+        assert_eq!(judge("6.12.8", &host, RegisterId::ccsidr(1), 0x3), Effect::Kept);
+        assert_eq!(judge("6.12.8", &host, RegisterId::ccsidr(1), 0x2), refused());
+        assert!(matches!(judge("6.12.8", &all_caches(&[]), DATA_1, 0x1), Effect::Unknown(_)));
+    }
+
+    #[test]
+    fn free_cache_levels_fit_the_hosts_maintenance() {
+        let levels = |idc: u64, word| judge("6.12.8", &all_caches(&[(CLIDR, 0x23), (CTR, idc << 28)]), CLIDR, word);
+        assert_eq!(levels(0, 0x0920_0023), Effect::Kept);
+        assert_eq!(levels(0, 0x0100_0023), refused());
+        assert_eq!(levels(0, 0x0900_0023), Effect::Kept);
+        assert_eq!(levels(0, 0x0120_0023), Effect::Kept);
+        assert_eq!(levels(0, 0x0820_0023), refused());
+        assert_eq!(levels(1, 0x0100_0023), Effect::Kept);
+        assert_eq!(levels(1, 0x8000_0000_0000), refused());
+    }
+
+    #[test]
+    fn without_a_list_of_caches_the_release_decides() {
+        let host = [(CLIDR, 0x0a20_0023), (CTR, 1 << 28)];
+        assert_eq!(judge("6.9.1", &host, CLIDR, 0), Effect::Kept);
+        assert_eq!(judge("6.1.0", &host, CLIDR, 0), refused());
+        assert!(matches!(judge("custom", &host, CLIDR, 0), Effect::Unknown(_)));
+        assert_eq!(judge("custom", &host, CLIDR, 0x0a20_0023), Effect::Kept);
+    }
 }

@@ -1,8 +1,8 @@
 //! Fields of the ID registers, and the check that KVM makes field by field (specification, 3.3).
 
+use super::Release;
 use super::tables::{Row, TABLE};
 use super::trees::{self, Tree};
-use super::Release;
 use crate::catalog;
 use crate::id::RegisterId;
 
@@ -111,7 +111,8 @@ fn check_among(register: RegisterId, limit: u64, value: u64, mask: u64, pmu_is_s
 }
 
 /// The pure field check of a kernel (specification, 3.3): whether `value` is taken under `limit` where `mask` is
-/// writable. `None` where the kernels next to `release` differ, or none is known.
+/// writable. `None` where the kernels next to `release` differ, or none is known. A register without a field table takes
+/// nothing here; that hidden and unallocated registers take 0 is decided before this check.
 ///
 /// ```
 /// use kvmfw_core::{catalog, rules::{Release, check_features}};
@@ -123,14 +124,11 @@ pub fn check_features(release: Release, register: RegisterId, limit: u64, value:
     if !release.at_least(6, 7) || trees::is_younger(release) {
         return None;
     }
-    if fields_of(register).is_empty() {
-        // Without a table a register is hidden or unallocated: it takes 0 only.
-        return Some(value == 0);
-    }
-    let mut taken =
-        trees::around(release).into_iter().map(|tree| {
-            check_among(register, limit, value, mask, trees::pmu_is_signed(tree), tree)
-        });
+    let Some((_, fields, _)) = row(register) else { return Some(false) };
+    let has_table = |tree| fields.is_empty() || fields.iter().any(|field| field.since <= tree);
+    let mut taken = trees::around(release)
+        .into_iter()
+        .map(|tree| has_table(tree) && check_among(register, limit, value, mask, trees::pmu_is_signed(tree), tree));
     let first = taken.next()?;
     taken.all(|other| other == first).then_some(first)
 }
@@ -150,15 +148,13 @@ pub struct FieldDifference {
     pub own: u64,
 }
 
-/// Names for explanations only: KVM compares these registers as a whole.
-const WHOLE: &[(RegisterId, &[(&str, u8, u8)])] = &[(
-    catalog::MIDR,
-    &[("Implementer", 24, 8), ("Variant", 20, 4), ("Architecture", 16, 4), ("PartNum", 4, 12), ("Revision", 0, 4)],
-)];
+/// Names for explanations only: KVM compares `MIDR_EL1` as a whole.
+const MIDR_FIELDS: &[(&str, u8, u8)] =
+    &[("Implementer", 24, 8), ("Variant", 20, 4), ("Architecture", 16, 4), ("PartNum", 4, 12), ("Revision", 0, 4)];
 
 /// The fields in which `saved` and `own` differ, from the highest bit down; bits without a field by their nibble.
 pub fn field_differences(register: RegisterId, saved: u64, own: u64) -> Vec<FieldDifference> {
-    let whole = WHOLE.iter().find(|(id, _)| *id == register).map_or(&[][..], |(_, fields)| fields);
+    let whole = if register == catalog::MIDR { MIDR_FIELDS } else { &[] };
     let named = fields_of(register)
         .iter()
         .map(|field| (field.name, field.shift, field.width))
@@ -254,6 +250,13 @@ mod tests {
         assert_eq!(check_features(Release::new(6, 12, 80), ID_AA64DFR0, 0x606, 0x806, 0xf0f), None);
         assert_eq!(check_features(Release::new(6, 12, 80), ID_AA64DFR0, 0x606, 0x706, 0xf0f), Some(false));
         assert_eq!(check_features(Release::new(5, 10, 0), ID_AA64DFR0, 0x606, 0x606, 0), None);
+        assert_eq!(check_features(Release::new(7, 4, 1), ID_AA64DFR0, 0x606, 0x606, 0), None);
+        assert_eq!(check_features(old, RegisterId::system(3, 0, 0, 5, 4), 0, 0, 0), Some(false));
+        // ID_AA64DFR1_EL1 has a table without fields, ID_AA64ISAR3_EL1 one since 6.17.
+        assert_eq!(check_features(old, RegisterId::system(3, 0, 0, 5, 1), 0, 0, 0), Some(true));
+        let isar3 = RegisterId::system(3, 0, 0, 6, 3);
+        assert_eq!(check_features(old, isar3, 0, 0, 0), Some(false));
+        assert_eq!(check_features(Release::new(6, 17, 8), isar3, 0, 0, 0), Some(true));
     }
 
     #[test]

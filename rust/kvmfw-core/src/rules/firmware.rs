@@ -1,7 +1,6 @@
 //! Firmware pseudo-registers (specification, section 1).
 
-use super::{Facts, PROBE, Rule, keep_if};
-use crate::answers::State;
+use super::{Facts, PROBE, Rule, keep_if, trees};
 use crate::catalog;
 use crate::errno::Errno;
 use crate::judgement::Effect;
@@ -58,11 +57,17 @@ pub(super) fn workaround_2(facts: &Facts<'_>) -> Rule {
         return Rule::Unknown(PROBE);
     }
     let ssbs = facts.word(catalog::ID_AA64PFR1).map(|value| value >> catalog::SSBS.shift & 0xf);
+    // The field became writable together with the dependency (commit 78c4446b5f95).
+    let ssbs_mask = 0xf << catalog::SSBS.shift;
+    let depends = match facts.mask(catalog::ID_AA64PFR1) {
+        Some(mask) => mask & ssbs_mask != 0,
+        None => facts.at_least(6, 12) == Some(true),
+    };
     let raised_without_ssbs = match (level, ssbs) {
         (3, _) | (_, Some(0)) => Some(false),
         // The host shows SSBS and level 0: either mitigated by SSBS, or vulnerable (`ssbd=force-off`), and then
-        // the level stays 0 whatever the VM sees. What was observed does not tell which.
-        (_, Some(_)) if facts.at_least(6, 12) == Some(true) => None,
+        // the level stays 0 whatever the VM sees. Only sysfs tells which.
+        (_, Some(_)) if depends => facts.spec_store_bypass_mitigated,
         _ => Some(false),
     };
     Rule::Workaround2(Workaround2 { level, raised_without_ssbs })
@@ -112,14 +117,17 @@ fn reads(written: u64, host: u64) -> Effect {
     if host > written { Effect::Raised(Value::Word(host)) } else { Effect::Rewritten(Some(Value::Word(host))) }
 }
 
+const NEW_BIT: &str = "this kernel may have service bits that kvmfw does not know; probe this host";
+
 /// 1.7: the mask comes first, then the check that the VM has not run. A newer kernel may widen a mask, so
 /// bits above the fresh value and the known mask are not trusted to be refused.
 pub(super) fn bitmap(mask: u64, fresh: &Value, facts: &Facts<'_>) -> Rule {
     let Some(fresh) = fresh.word() else { return Rule::Unknown(PROBE) };
-    if fresh & !mask != 0 {
-        return Rule::Unknown("this kernel has a service bit that kvmfw does not know; probe this host");
+    let bits = |mask| Rule::Bits { mask, current: facts.has_run().then_some(fresh) };
+    if fresh & !mask != 0 || facts.release.is_some_and(trees::is_younger) {
+        return Rule::AnyOf(vec![bits(mask), bits(u64::MAX)].into(), NEW_BIT);
     }
-    Rule::Bits { mask, current: (facts.state != State::Fresh).then_some(fresh) }
+    bits(mask)
 }
 
 pub(super) fn judge_bits(value: &Value, mask: u64, current: Option<u64>) -> Effect {
@@ -182,5 +190,81 @@ mod tests {
         assert_eq!(judge_bits(&word(1), 3, Some(3)), Effect::Refused(Some(Errno::EBUSY)));
         assert_eq!(judge_bits(&word(3), 3, Some(3)), Effect::Kept);
         assert_eq!(judge_bits(&word(1), 3, None), Effect::Kept);
+    }
+
+    fn derived(release: &str, sysfs: Option<bool>, registers: &[(crate::RegisterId, u64)], masks: Option<u64>) -> Rule {
+        let mut registers: Vec<_> = registers.iter().map(|(id, value)| (*id, word(*value))).collect();
+        registers.sort();
+        let masks = masks.map(|mask| [(catalog::ID_AA64PFR1, mask)]);
+        let facts = Facts {
+            release: crate::rules::Release::parse(release),
+            registers: &registers,
+            masks: masks.as_ref().map(<[_; 1]>::as_slice),
+            spec_store_bypass_mitigated: sysfs,
+            ..Facts::default()
+        };
+        workaround_2(&facts)
+    }
+
+    #[test]
+    fn sysfs_tells_whether_hiding_ssbs_raises_the_level() {
+        let host = [(catalog::WORKAROUND_2, 0), (catalog::ID_AA64PFR1, 0x20)];
+        let rule = |release, sysfs, masks| derived(release, sysfs, &host, masks).judge(&word(3), Some(0));
+        let refused = Effect::Refused(Some(Errno::EINVAL));
+        assert_eq!(rule("6.12.8", Some(true), None), Effect::Kept);
+        assert_eq!(rule("6.12.8", Some(false), None), refused);
+        assert!(matches!(rule("6.12.8", None, None), Effect::Unknown(_)));
+        assert_eq!(rule("6.1.4", Some(true), None), refused);
+        // The writable mask goes before the release.
+        assert_eq!(rule("6.9.1", Some(true), Some(0xf0)), Effect::Kept);
+        assert_eq!(rule("6.12.8", Some(true), Some(0x0f)), refused);
+        let without_ssbs = [(catalog::WORKAROUND_2, 0), (catalog::ID_AA64PFR1, 0)];
+        assert_eq!(derived("6.12.8", Some(true), &without_ssbs, None).judge(&word(3), Some(0)), refused);
+    }
+
+    #[test]
+    fn workaround_2_of_5_3_to_5_9_has_another_scale() {
+        let rule = |level| derived("5.4.0", None, &[(catalog::WORKAROUND_2, level)], None);
+        let kernel = rule(0x12);
+        assert_eq!(kernel.judge(&word(0x12), None), Effect::Kept);
+        assert_eq!(kernel.judge(&word(2), None), Effect::Kept);
+        assert_eq!(kernel.judge(&word(1), None), Effect::Raised(word(0x12)));
+        assert_eq!(kernel.judge(&word(3), None), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(rule(3).judge(&word(3), None), Effect::Kept);
+        assert_eq!(rule(3).judge(&word(0x12), None), Effect::Rewritten(Some(word(3))));
+        assert_eq!(rule(3).judge(&word(0x13), None), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(rule(0).judge(&word(1), None), Effect::Refused(Some(Errno::EINVAL)));
+        assert!(matches!(derived("custom", None, &[(catalog::WORKAROUND_2, 0)], None), Rule::Unknown(_)));
+        assert!(matches!(derived("6.1.0", None, &[(catalog::WORKAROUND_2, 2)], None), Rule::Unknown(_)));
+    }
+
+    #[test]
+    fn the_newest_version_tells_the_known_ones() {
+        let rule = |fresh: u64, features| {
+            let registers = [(catalog::PSCI_VERSION, word(fresh))];
+            let config = crate::VcpuConfig { features, ..crate::VcpuConfig::default() };
+            psci_version(&Facts { registers: &registers, config, ..Facts::default() })
+        };
+        let taken = |rule: &Rule| -> Vec<u64> {
+            (0..0x10005).filter(|value| rule.judge(&word(*value), None) == Effect::Kept).collect()
+        };
+        assert_eq!(taken(&rule(0x10000, 4)), [0x2, 0x10000]);
+        assert_eq!(taken(&rule(0x10001, 4)), [0x2, 0x10000, 0x10001]);
+        assert_eq!(taken(&rule(0x10003, 4)), [0x2, 0x10000, 0x10001, 0x10002, 0x10003]);
+        assert_eq!(taken(&rule(0x1, 0)), [0x1]);
+        assert!(matches!(rule(0x1, 4), Rule::Unknown(_)));
+        assert!(matches!(rule(0x10004, 4), Rule::Unknown(_)));
+    }
+
+    #[test]
+    fn services_of_younger_kernels_are_unknown() {
+        let judge = |release, fresh: u64, value: u64| {
+            let facts = Facts { release: crate::rules::Release::parse(release), ..Facts::default() };
+            bitmap(3, &word(fresh), &facts).judge(&word(value), None)
+        };
+        assert_eq!(judge("7.3.4", 3, 4), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(judge("7.4.0", 3, 4), Effect::Unknown(NEW_BIT));
+        assert_eq!(judge("7.4.0", 3, 1), Effect::Kept);
+        assert_eq!(judge("6.1.4", 7, 4), Effect::Unknown(NEW_BIT));
     }
 }

@@ -2,42 +2,30 @@
 
 use std::sync::Arc;
 
+use super::check::{Check, ID_DFR0, NOT_VERSIONED, PERF_MON, PMU_VERSION};
 use super::trees::{self, Tree};
-use super::{Facts, Rule, fields, keep_if};
-use crate::catalog::{self, CTR, ID_AA64DFR0, ID_AA64PFR0, ID_AA64PFR1};
+use super::{Facts, Rule, fields, keep_if, only_fresh};
+use crate::catalog::{self, CTR, ID_AA64DFR0, ID_AA64PFR0};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
-const ID_PFR1: RegisterId = RegisterId::system(3, 0, 0, 1, 1);
-const ID_DFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 2);
 const ID_AFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 3);
 const ID_DFR1: RegisterId = RegisterId::system(3, 0, 0, 3, 5);
-const ID_AA64MMFR0: RegisterId = RegisterId::system(3, 0, 0, 7, 0);
-const ID_AA64MMFR2: RegisterId = RegisterId::system(3, 0, 0, 7, 2);
 
 const CSV3: u32 = 60;
 const CSV2: u32 = 56;
-const PMU_VERSION: u32 = 8;
-const PERF_MON: u32 = 24;
-const NOT_VERSIONED: u64 = 0xf;
-/// `ID_AA64PFR0_EL1.GIC` and `ID_PFR1_EL1.GIC`.
-const GIC: (u64, u64) = (0x0f00_0000, 0xf000_0000);
-const L1IP: u64 = 0xc000;
-const STAGE_2_GRANULES: u64 = 0x0fff_0000_0000;
 
 /// `KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES`.
 pub(crate) const MASKS_CAPABILITY: u32 = 230;
 
 const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
 const YOUNGER: &str = "this kernel is younger than the rules of kvmfw, which end with 7.3; probe this host";
-const BACKPORTED: &str = "this host lists registers like kernels from 6.3 on, but its release is older; probe this host";
+const BACKPORTED: &str =
+    "this host lists registers like kernels from 6.3 on, but its release is older; probe this host";
 const BETWEEN: &str = "known kernels before and after this one differ; probe this host, or capture its writable masks";
 const NO_MASKS: &str = "the writable masks of this kernel are not known; capture them, or probe this host";
-const HARDWARE: &str = "only this host's hardware tells whether the field is tolerated; probe this host";
-const NEW_FIELD: &str = "this kernel can write a field that kvmfw does not know; probe this host";
-const NESTED_GRANULES: &str = "nested VMs need stage-2 granules that fit together; probe this host";
 
 /// How a kernel decides ID registers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +87,7 @@ pub(super) fn identification(register: RegisterId, fresh: u64, facts: &Facts<'_>
     match era(register, facts) {
         Era::Exact => exact(register, fresh, facts),
         Era::Fields(variants) => by_fields(register, fresh, facts, &variants),
-        Era::Unknown(needs) => Rule::OnlyFresh { own: Value::Word(fresh), needs },
+        Era::Unknown(needs) => only_fresh(Value::Word(fresh), needs, facts),
     }
 }
 
@@ -109,17 +97,17 @@ pub(super) fn cache_type(fresh: u64, facts: &Facts<'_>) -> Rule {
     let equal = Rule::Equal(own.clone());
     match (facts.mask(CTR), facts.release) {
         (Some(0), Some(release)) if !trees::is_younger(release) => equal,
-        (Some(0), _) => Rule::OnlyFresh { own, needs: YOUNGER },
+        (Some(0), _) => only_fresh(own, YOUNGER, facts),
         (Some(_), _) => identification(CTR, fresh, facts),
         (None, Some(release)) if release.at_least(6, 12) => identification(CTR, fresh, facts),
         (None, Some(release)) if facts.reports_masks == Some(true) && !release.at_least(6, 7) => {
-            Rule::OnlyFresh { own, needs: NO_MASKS }
+            only_fresh(own, NO_MASKS, facts)
         }
         (None, Some(release)) if facts.lists_all_caches() && !release.at_least(6, 3) => {
-            Rule::OnlyFresh { own, needs: BACKPORTED }
+            only_fresh(own, BACKPORTED, facts)
         }
         (None, Some(_)) => equal,
-        (None, None) => Rule::OnlyFresh { own, needs: UNKNOWN_RELEASE },
+        (None, None) => only_fresh(own, UNKNOWN_RELEASE, facts),
     }
 }
 
@@ -152,7 +140,7 @@ fn exact(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
         _ => &[],
     };
     if lowered.iter().any(|shift| own >> shift & 0xf > 1) {
-        return Rule::OnlyFresh { own: Value::Word(own), needs: super::PROBE };
+        return only_fresh(Value::Word(own), super::PROBE, facts);
     }
     match register {
         ID_AA64DFR0 | ID_DFR0 if since(6, 2) => {
@@ -177,52 +165,11 @@ pub(super) fn judge_lowered(value: &Value, own: u64, fields: &[u32]) -> Effect {
 pub(super) fn judge_pmu_version(value: &Value, own: u64, shift: u32, least: u64, has_pmu: bool) -> Effect {
     let taken = value.word().is_some_and(|word| {
         let (version, limit) = (word >> shift & 0xf, own >> shift & 0xf);
-        let fits = if has_pmu { version >= least && version <= limit } else { version == 0 || version == NOT_VERSIONED };
+        let fits =
+            if has_pmu { version >= least && version <= limit } else { version == 0 || version == NOT_VERSIONED };
         (word ^ own) & !(0xf << shift) == 0 && (word == own || fits)
     });
     keep_if(taken, Errno::EINVAL)
-}
-
-/// What a register's own setter does before the field check (specification, 3.6).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Wrapper {
-    None,
-    /// `set_id_aa64pfr0_el1`: MPAM as the hardware has it is dropped; fields that must not be 0.
-    ProcessorFeatures0 { not_zero: u64 },
-    /// `set_id_aa64pfr1_el1`: `MPAM_frac` as the hardware has it is dropped; `MTE_frac`, see [`trees::tolerates_mte_frac`].
-    ProcessorFeatures1 { mte_frac: Option<bool> },
-    /// `set_id_aa64dfr0_el1` (6.5 and later): `PMUVer` 0xf becomes 0; `DebugVer` below 6 is EINVAL.
-    DebugFeatures { double_lock: bool },
-    /// `set_id_dfr0_el1` (6.5 and later): `PerfMon` 0xf becomes 0, 1 and 2 are EINVAL; `CopDbg` below 6 is EINVAL.
-    DebugFeatures32,
-    /// `set_id_aa64mmfr0_el1` for nested VMs.
-    NestedGranules,
-    /// `set_id_aa64mmfr2_el1`: NV as the hardware has it is dropped.
-    NestedVirtualization,
-    /// `set_ctr_el0`: `L1Ip` 0 and 1 are EINVAL.
-    CacheType,
-}
-
-/// What is known of a value after the wrapper.
-enum Wrapped {
-    Written(u64),
-    Refused,
-    /// Written as it is, or as the second number: the hardware decides.
-    Either(u64, u64),
-    Unknown(&'static str),
-}
-
-/// The check of one ID register on one host, from 6.5 on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Check {
-    register: RegisterId,
-    /// What a fresh VM of this configuration reads.
-    limit: u64,
-    mask: u64,
-    pmu_is_signed: bool,
-    wrapper: Wrapper,
-    /// What the VM reads when it has run: then only this is taken.
-    current: Option<u64>,
 }
 
 fn by_fields(register: RegisterId, limit: u64, facts: &Facts<'_>, variants: &[(Tree, Option<u64>)]) -> Rule {
@@ -237,15 +184,7 @@ fn by_fields(register: RegisterId, limit: u64, facts: &Facts<'_>, variants: &[(T
             |mask| vec![mask],
         );
         for mask in masks {
-            let check = Check {
-                register,
-                limit,
-                mask,
-                pmu_is_signed: matches!(register, ID_AA64DFR0 | ID_DFR0) && trees::pmu_is_signed(*tree),
-                wrapper: wrapper(register, *tree, mask, facts),
-                current: facts.has_run().then(|| current(register, limit, mask, *tree, facts)),
-            };
-            let rule = Rule::Fields(Arc::new(check));
+            let rule = Rule::Fields(Arc::new(Check::new(register, limit, mask, *tree, facts)));
             if !rules.contains(&rule) {
                 rules.push(rule);
             }
@@ -257,144 +196,205 @@ fn by_fields(register: RegisterId, limit: u64, facts: &Facts<'_>, variants: &[(T
             rules.push(last);
             Rule::AnyOf(rules.into(), needs)
         }
-        (None, _) => Rule::OnlyFresh { own: Value::Word(limit), needs: BETWEEN },
+        (None, _) => only_fresh(Value::Word(limit), BETWEEN, facts),
     }
 }
 
-fn wrapper(register: RegisterId, tree: Tree, mask: u64, facts: &Facts<'_>) -> Wrapper {
-    let nested = facts.config.has("has_el2");
-    match register {
-        ID_AA64PFR0 => Wrapper::ProcessorFeatures0 {
-            not_zero: match (trees::needs_exception_levels(tree), nested) {
-                (false, _) => 0,
-                (true, false) => 0xff,
-                (true, true) => 0xfff,
-            },
-        },
-        ID_AA64PFR1 => Wrapper::ProcessorFeatures1 { mte_frac: trees::tolerates_mte_frac(tree) },
-        ID_AA64DFR0 => Wrapper::DebugFeatures { double_lock: nested && trees::tolerates_double_lock(tree) },
-        ID_DFR0 => Wrapper::DebugFeatures32,
-        ID_AA64MMFR0 if nested => Wrapper::NestedGranules,
-        ID_AA64MMFR2 if trees::tolerates_nv(tree) => Wrapper::NestedVirtualization,
-        // The wrapper and the writable field came together (6.12.117: neither, 6.16.12: both).
-        CTR if mask & L1IP != 0 => Wrapper::CacheType,
-        _ => Wrapper::None,
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answers::State;
+    use crate::rules::{Release, derive};
+    use crate::vcpu::VcpuConfig;
+
+    const PFR0: u64 = 0x1100_0000_0111_0012;
+    const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
+
+    struct Given {
+        registers: Vec<(RegisterId, Value)>,
+        masks: Option<Vec<(RegisterId, u64)>>,
+        release: &'static str,
+        features: u32,
+        state: State,
     }
-}
 
-/// 12.10: the first run of a VM without a vGIC clears its GIC fields, where the kernel lets VMs write them (6.12+).
-fn current(register: RegisterId, limit: u64, mask: u64, tree: Tree, facts: &Facts<'_>) -> u64 {
-    let writable = match register {
-        ID_AA64PFR0 => mask,
-        _ => facts.mask(ID_AA64PFR0).unwrap_or_else(|| fields::mask_in(ID_AA64PFR0, tree)),
-    };
-    match register {
-        _ if facts.config.vgic || writable & GIC.0 == 0 => limit,
-        ID_AA64PFR0 => limit & !GIC.0,
-        ID_PFR1 => limit & !GIC.1,
-        _ => limit,
+    fn given(release: &'static str, registers: &[(RegisterId, u64)]) -> Given {
+        let mut registers: Vec<_> = registers.iter().map(|(id, word)| (*id, Value::Word(*word))).collect();
+        registers.sort();
+        Given { registers, masks: None, release, features: 0, state: State::Fresh }
     }
-}
 
-const fn nibble(word: u64, shift: u32) -> u64 {
-    word >> shift & 0xf
-}
-
-impl Check {
-    pub(super) fn judge(&self, value: &Value) -> Effect {
-        let Some(word) = value.word() else { return Effect::Refused(Some(Errno::EINVAL)) };
-        match self.wrap(word) {
-            Wrapped::Refused => Effect::Refused(Some(Errno::EINVAL)),
-            Wrapped::Unknown(needs) => Effect::Unknown(needs),
-            Wrapped::Written(written) => self.decide(word, written),
-            Wrapped::Either(written, other) => {
-                let (first, second) = (self.decide(word, written), self.decide(word, other));
-                if first == second { first } else { Effect::Unknown(HARDWARE) }
-            }
+    impl Given {
+        fn judge(&self, register: RegisterId, word: u64) -> Effect {
+            let facts = Facts {
+                release: Release::parse(self.release),
+                config: VcpuConfig { features: self.features, ..VcpuConfig::default() },
+                registers: &self.registers,
+                masks: self.masks.as_deref(),
+                state: self.state,
+                ..Facts::default()
+            };
+            derive(register, &facts).judge(&Value::Word(word), None)
         }
     }
 
-    /// What the wrapper makes of a value.
-    fn wrap(&self, word: u64) -> Wrapped {
-        let limit = self.limit;
-        // A field that KVM hides: what the hardware has in it is taken and dropped. The architecture gives it the
-        // numbers up to `greatest` only.
-        let hidden = |shift: u32, greatest: u64| {
-            let field = nibble(word, shift);
-            if field != nibble(limit, shift) && field <= greatest {
-                Wrapped::Either(word, word & !(0xf << shift))
-            } else {
-                Wrapped::Written(word)
-            }
-        };
-        match self.wrapper {
-            Wrapper::None => Wrapped::Written(word),
-            Wrapper::ProcessorFeatures0 { not_zero } => {
-                let zero = [0, 4, 8].into_iter().any(|shift| not_zero >> shift & 0xf != 0 && nibble(word, shift) == 0);
-                if zero { Wrapped::Refused } else { hidden(40, 1) }
-            }
-            Wrapper::ProcessorFeatures1 { mte_frac } => {
-                let asked = nibble(limit, 8) == 2 && nibble(limit, 40) == 0xf && nibble(word, 40) == 0;
-                match mte_frac {
-                    Some(true) if asked => Wrapped::Written(word | 0xf << 40),
-                    None if asked => Wrapped::Unknown(BETWEEN),
-                    _ => hidden(16, 1),
-                }
-            }
-            Wrapper::DebugFeatures { double_lock } => {
-                let mut written = word;
-                if nibble(word, PMU_VERSION) == NOT_VERSIONED {
-                    written &= !(0xf << PMU_VERSION);
-                }
-                if double_lock && nibble(limit, 36) == 0xf && nibble(word, 36) == 0 {
-                    written |= 0xf << 36;
-                }
-                if nibble(word, 0) < 6 { Wrapped::Refused } else { Wrapped::Written(written) }
-            }
-            Wrapper::DebugFeatures32 => match nibble(word, PERF_MON) {
-                1 | 2 => Wrapped::Refused,
-                _ if nibble(word, 0) < 6 => Wrapped::Refused,
-                NOT_VERSIONED => Wrapped::Written(word & !(0xf << PERF_MON)),
-                _ => Wrapped::Written(word),
-            },
-            Wrapper::NestedGranules if (word ^ limit) & STAGE_2_GRANULES != 0 => match self.decide(word, word) {
-                Effect::Refused(_) if self.current.is_none() => Wrapped::Refused,
-                _ => Wrapped::Unknown(NESTED_GRANULES),
-            },
-            Wrapper::NestedGranules => Wrapped::Written(word),
-            Wrapper::NestedVirtualization => hidden(24, 2),
-            Wrapper::CacheType => {
-                if word & L1IP <= 0x4000 { Wrapped::Refused } else { Wrapped::Written(word) }
-            }
-        }
+    fn refused() -> Effect {
+        Effect::Refused(Some(Errno::EINVAL))
     }
 
-    /// `set_id_reg`: a VM that has run takes its current value only (3.5), else the fields are checked.
-    fn decide(&self, word: u64, written: u64) -> Effect {
-        let kept = || match written {
-            _ if written == word => Effect::Kept,
-            _ if written == self.limit => Effect::Dropped(Some(Value::Word(written))),
-            _ => Effect::Rewritten(Some(Value::Word(written))),
-        };
-        if let Some(current) = self.current {
-            return if written == current { kept() } else { Effect::Refused(Some(Errno::EBUSY)) };
-        }
-        let unknown = fields::unknown_bits(self.register, self.mask);
-        let known = (written & !unknown) | (self.limit & unknown);
-        if !fields::check(self.register, self.limit, known, self.mask, self.pmu_is_signed) {
-            Effect::Refused(Some(Errno::EINVAL))
-        } else if known != written {
-            Effect::Unknown(NEW_FIELD)
-        } else {
-            kept()
-        }
+    const fn is_unknown(effect: &Effect) -> bool {
+        matches!(effect, Effect::Unknown(_))
     }
-}
 
-/// The judgement on which all rules agree.
-pub(super) fn judge_any_of(value: &Value, rules: &[Rule], needs: &'static str) -> Effect {
-    let mut effects = rules.iter().map(|rule| rule.judge(value, None));
-    let Some(first) = effects.next() else { return Effect::Unknown(needs) };
-    let agreed = effects.all(|effect| effect == first);
-    if agreed { first } else { Effect::Unknown(needs) }
+    #[test]
+    fn up_to_5_9_every_id_register_must_be_equal() {
+        let host = given("5.4.200", &[(ID_AA64PFR0, PFR0)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 56)), refused());
+    }
+
+    #[test]
+    fn csv2_may_be_lowered_from_5_10_and_csv3_from_5_11() {
+        let host = given("5.10.0-32-arm64", &[(ID_AA64PFR0, PFR0)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 56)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), refused());
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 ^ (3 << 56)), refused());
+        let host = given("6.1.0-56-arm64", &[(ID_AA64PFR0, PFR0)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(0x11 << 56)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 ^ 1), refused());
+        let affected = given("6.1.0-56-arm64", &[(ID_AA64PFR0, 0x12)]);
+        assert_eq!(affected.judge(ID_AA64PFR0, 0x12 | 1 << 56), refused());
+        // Nothing is checked against the run.
+        let host = Given { state: State::Ran, ..given("6.1.0-56-arm64", &[(ID_AA64PFR0, PFR0)]) };
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(0x11 << 56)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 ^ 1), refused());
+    }
+
+    #[test]
+    fn a_csv2_that_these_kernels_do_not_show_is_unknown() {
+        let host = given("6.1.0", &[(ID_AA64PFR0, PFR0 | 2 << 56)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 | 2 << 56), Effect::Kept);
+        assert!(is_unknown(&host.judge(ID_AA64PFR0, PFR0)));
+    }
+
+    #[test]
+    fn pmu_versions_may_be_lowered_from_6_2() {
+        let without = given("6.3.1", &[(ID_AA64DFR0, 0x1006), (ID_DFR0, 0x6)]);
+        assert_eq!(without.judge(ID_AA64DFR0, 0x1f06), Effect::Kept);
+        assert_eq!(without.judge(ID_AA64DFR0, 0x1406), refused());
+        let with = Given { features: 1 << 3, ..given("6.3.1", &[(ID_AA64DFR0, 0x1606), (ID_DFR0, 0x0600_0006)]) };
+        assert_eq!(with.judge(ID_AA64DFR0, 0x1406), Effect::Kept);
+        assert_eq!(with.judge(ID_AA64DFR0, 0x1706), refused());
+        assert_eq!(with.judge(ID_AA64DFR0, 0x1006), refused());
+        assert_eq!(with.judge(ID_AA64DFR0, 0x0406), refused());
+        assert_eq!(with.judge(ID_DFR0, 0x0300_0006), Effect::Kept);
+        assert_eq!(with.judge(ID_DFR0, 0x0200_0006), refused());
+        let before = Given { release: "6.1.0", ..with };
+        assert_eq!(before.judge(ID_AA64DFR0, 0x1406), refused());
+    }
+
+    #[test]
+    fn in_6_5_and_6_6_few_fields_are_writable() {
+        let host = given("6.5.3", &[(ID_AA64PFR0, PFR0), (ID_AA64DFR0, 0x1006)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(0x11 << 56)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !0xf | 1), refused());
+        assert_eq!(host.judge(ID_AA64DFR0, 0x1806), Effect::Kept);
+        let host = Given { release: "6.6.60", ..host };
+        assert!(is_unknown(&host.judge(ID_AA64DFR0, 0x1806)));
+        assert_eq!(host.judge(ID_AA64DFR0, 0x1106), refused());
+        let ran = Given { state: State::Ran, ..host };
+        assert_eq!(ran.judge(ID_AA64PFR0, PFR0 & !(0x11 << 56)), Effect::Refused(Some(Errno::EBUSY)));
+    }
+
+    #[test]
+    fn without_masks_6_7_to_6_11_are_known_where_any_mask_gives_the_same() {
+        let host = given("6.9.1", &[(ID_AA64PFR0, PFR0)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0), Effect::Kept);
+        assert!(is_unknown(&host.judge(ID_AA64PFR0, PFR0 & !(1 << 56))));
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 | 2 << 56), refused());
+        let host = Given { masks: Some(vec![(ID_AA64PFR0, 0xf << 56)]), ..host };
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 56)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), refused());
+    }
+
+    #[test]
+    fn reported_masks_go_before_the_release() {
+        let masks = Some(vec![(ID_AA64PFR0, 0xff00_0000_0000_00ff)]);
+        let host = Given { masks, ..given("5.14.0-503.el9", &[(ID_AA64PFR0, PFR0)]) };
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !0xf | 1), Effect::Kept);
+        assert!(is_unknown(&host.judge(ID_AA64PFR0, PFR0 & !0xf)));
+        let untold = Given { release: "custom", ..host };
+        assert_eq!(untold.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), Effect::Kept);
+        let nothing = Given { masks: None, ..untold };
+        assert_eq!(nothing.judge(ID_AA64PFR0, PFR0), Effect::Kept);
+        assert!(is_unknown(&nothing.judge(ID_AA64PFR0, PFR0 & !(1 << 60))));
+        let ran = Given { state: State::Ran, ..nothing };
+        assert!(is_unknown(&ran.judge(ID_AA64PFR0, PFR0)));
+    }
+
+    #[test]
+    fn younger_kernels_and_back_ports_are_unknown() {
+        let host = given("7.4.1", &[(ID_AA64PFR0, PFR0), (CTR, 0x8444_c004)]);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0), Effect::Kept);
+        assert!(is_unknown(&host.judge(ID_AA64PFR0, PFR0 & !(1 << 60))));
+        assert!(is_unknown(&host.judge(CTR, 0x8444_8004)));
+        let mut registers: Vec<_> = (0..14).map(|index| (RegisterId::ccsidr(index), 0)).collect();
+        registers.extend([(ID_AA64PFR0, PFR0), (CTR, 0x8444_c004)]);
+        let ported = given("5.14.0", &registers);
+        assert!(is_unknown(&ported.judge(ID_AA64PFR0, PFR0 & !(1 << 60))));
+        assert!(is_unknown(&ported.judge(CTR, 0x8444_8004)));
+    }
+
+    #[test]
+    fn between_two_trees_only_what_differs_is_unknown() {
+        let host = given("6.12.60", &[(ID_PFR0, 0x131), (ID_AA64PFR0, PFR0)]);
+        assert!(is_unknown(&host.judge(ID_PFR0, 0x31)));
+        assert_eq!(host.judge(ID_PFR0, 0x231), refused());
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), Effect::Kept);
+        assert_eq!(Given { release: "6.12.117", ..host }.judge(ID_PFR0, 0x31), Effect::Kept);
+    }
+
+    #[test]
+    fn hosts_without_aarch32_ignore_writes_from_6_1() {
+        let zero = [(ID_AA64PFR0, 0x11), (ID_PFR0, 0), (ID_AFR0, 0), (ID_DFR0, 0)];
+        let host = given("6.1.0-56-arm64", &zero);
+        assert_eq!(host.judge(ID_PFR0, 0x131), Effect::Dropped(Some(Value::Word(0))));
+        assert_eq!(host.judge(ID_PFR0, 0), Effect::Kept);
+        assert_eq!(host.judge(ID_AFR0, 1), refused());
+        let ran = Given { state: State::Ran, ..given("6.12.117", &zero) };
+        assert_eq!(ran.judge(ID_DFR0, 0x131), Effect::Dropped(Some(Value::Word(0))));
+        assert_eq!(given("5.10.0", &zero).judge(ID_PFR0, 0x131), refused());
+        let nested = given("6.16.12", &[(ID_AA64PFR0, 0x11), (ID_PFR0, 0x131), (ID_DFR0, 0)]);
+        assert_eq!(nested.judge(ID_DFR0, 0x131), refused());
+        let with_aarch32 = given("6.12.117", &[(ID_AA64PFR0, 0x12), (ID_PFR0, 0)]);
+        assert_eq!(with_aarch32.judge(ID_PFR0, 0x131), refused());
+    }
+
+    #[test]
+    fn unallocated_registers_take_zero_only() {
+        let unallocated = RegisterId::system(3, 0, 0, 4, 3);
+        for release in ["5.10.0", "6.1.0", "6.12.117", "7.3.4"] {
+            let host = given(release, &[(unallocated, 0)]);
+            assert_eq!(host.judge(unallocated, 0), Effect::Kept, "{release}");
+            assert_eq!(host.judge(unallocated, 1), refused(), "{release}");
+        }
+        let ran = Given { state: State::Ran, ..given("6.12.117", &[(unallocated, 0)]) };
+        assert_eq!(ran.judge(unallocated, 1), Effect::Refused(Some(Errno::EBUSY)));
+    }
+
+    #[test]
+    fn the_cache_type_must_be_equal_up_to_6_11() {
+        for release in ["5.10.0", "6.1.0", "6.9.3"] {
+            let host = given(release, &[(CTR, 0x8444_c004)]);
+            assert_eq!(host.judge(CTR, 0x8444_c004), Effect::Kept, "{release}");
+            assert_eq!(host.judge(CTR, 0x8444_c003), refused(), "{release}");
+        }
+        let host = given("6.12.8", &[(CTR, 0x8444_c004)]);
+        assert_eq!(host.judge(CTR, 0x8444_c003), Effect::Kept);
+        assert_eq!(host.judge(CTR, 0x8444_c005), refused());
+        let without = Given { masks: Some(vec![]), ..given("6.9.3", &[(CTR, 0x8444_c004)]) };
+        assert_eq!(without.judge(CTR, 0x8444_c003), refused());
+        assert!(is_unknown(&given("custom", &[(CTR, 0x8444_c004)]).judge(CTR, 0x8444_c003)));
+    }
 }

@@ -5,6 +5,7 @@
 //! Section numbers in comments are those of the specification (`docs/semantics.md` sums it up).
 
 mod cache;
+mod check;
 mod fields;
 mod firmware;
 mod identification;
@@ -30,7 +31,7 @@ pub(crate) use identification::MASKS_CAPABILITY;
 pub use release::Release;
 
 /// What was observed of one vCPU configuration of a host; the input of every rule.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     /// The kernel's release; `None` when its text could not be read.
     pub release: Option<Release>,
@@ -146,7 +147,7 @@ pub enum Rule {
         has_pmu: bool,
     },
     /// Field by field.
-    Fields(Arc<identification::Check>),
+    Fields(Arc<check::Check>),
     /// This value; another one too while the VM has not run.
     Implementation {
         /// The host's own value.
@@ -225,11 +226,19 @@ impl Rule {
             Self::OsLock(own) => implementation::judge_os_lock(value, *own),
             Self::PmuControl(rule) => rule.judge(value),
             Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
-            Self::AnyOf(rules, needs) => identification::judge_any_of(value, rules, needs),
+            Self::AnyOf(rules, needs) => judge_any_of(value, context, rules, needs),
             Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
             Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),
         }
     }
+}
+
+/// The judgement on which all rules agree.
+fn judge_any_of(value: &Value, context: Context, rules: &[Rule], needs: &'static str) -> Effect {
+    let mut effects = rules.iter().map(|rule| rule.judge(value, context));
+    let Some(first) = effects.next() else { return Effect::Unknown(needs) };
+    let agreed = effects.all(|effect| effect == first);
+    if agreed { first } else { Effect::Unknown(needs) }
 }
 
 fn keep_if(kept: bool, errno: Errno) -> Effect {
@@ -241,15 +250,18 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
     let Some(fresh) = facts.value(register) else {
         return absent(register, facts);
     };
-    let only_fresh = || only_fresh(fresh, facts);
     let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
     match catalog::kind_of(register) {
+        // The first run cuts it to its defined bits (run on 6.16.12, 7.0.13, 7.3.4).
+        Kind::Plain if register == catalog::VMPIDR_EL2 && facts.state != State::Fresh => Rule::Unknown(PROBE),
         Kind::Plain => Rule::Kept,
         Kind::PsciVersion => firmware::psci_version(facts),
         Kind::Level => word(&Rule::Level),
         Kind::Workaround2 => firmware::workaround_2(facts),
         Kind::Bitmap(mask) => firmware::bitmap(mask, fresh, facts),
         Kind::Gated(gate) => other::gated(gate, facts),
+        // 4: after the vCPU is finalised, and so after it ran, the lengths are fixed.
+        Kind::VectorLengths if facts.state != State::Fresh => Rule::Refused(Errno::EPERM),
         Kind::VectorLengths => Rule::VectorLengths(fresh.clone()),
         Kind::Identification => word(&|own| identification::identification(register, own, facts)),
         Kind::Implementation(mask) => word(&|own| implementation::implementation(own, mask, facts)),
@@ -259,32 +271,113 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::OsLockStatus => word(&Rule::OsLock),
         Kind::PmuControl => word(&|own| pmu::control(own, facts)),
         Kind::PmuMachine => word(&|own| pmu::machine(own, facts)),
-        Kind::Unlisted => only_fresh(),
+        Kind::Unlisted => only_fresh(fresh.clone(), PROBE, facts),
     }
 }
 
-/// A register that the vCPU lists and the catalogue does not know, EL2 registers of nested VMs among them. Every
-/// listed register takes its own fresh value on a fresh VM (the kernel's selftest `get-reg-list`).
-fn only_fresh(fresh: &Value, facts: &Facts<'_>) -> Rule {
-    if facts.state == State::Fresh {
-        Rule::OnlyFresh { own: fresh.clone(), needs: PROBE }
-    } else {
-        Rule::Unknown(PROBE)
-    }
+/// A register of which only this is known: every listed register takes its own fresh value on a fresh VM (the kernel's
+/// selftest `get-reg-list`). The run of a VM can change what it reads.
+fn only_fresh(own: Value, needs: &'static str, facts: &Facts<'_>) -> Rule {
+    if facts.state == State::Fresh { Rule::OnlyFresh { own, needs } } else { Rule::Unknown(needs) }
 }
 
-/// A register that the vCPU does not list: unknown to this kernel, or hidden from this vCPU (3.1).
+/// A register that the vCPU does not list: unknown to this kernel, or hidden from this vCPU (1.3, 3.1, 4).
 ///
-/// Kernels before 5.3 answer EINVAL for firmware registers that they do not know (1.3); core ids that are
-/// not registers are EINVAL in every kernel (4).
+/// What the dispatch of `kvm_arm_set_reg` answers (`arch/arm64/kvm/guest.c`), the same in 5.10 to 7.3: sure. Kernels
+/// before 5.3 answer EINVAL for firmware registers that they do not know (1.3).
 fn absent(register: RegisterId, facts: &Facts<'_>) -> Rule {
-    let errno = match register.group() {
-        Group::Core | Group::Other => Errno::EINVAL,
-        Group::Firmware | Group::FirmwareBitmap => match facts.at_least(5, 3) {
-            Some(true) | None => Errno::ENOENT,
-            Some(false) => Errno::EINVAL,
-        },
-        Group::Demux | Group::System | Group::Sve => Errno::ENOENT,
-    };
-    Rule::Refused(errno)
+    Rule::Refused(match register.group() {
+        _ if !register.is_arm64() => Errno::EINVAL,
+        Group::Core if register.is_inside_core() => Errno::EINVAL,
+        Group::Sve if !register.is_sve() => Errno::EINVAL,
+        Group::Firmware | Group::FirmwareBitmap if facts.at_least(5, 3) == Some(false) => Errno::EINVAL,
+        _ => Errno::ENOENT,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judge(register: u64, facts: &Facts<'_>) -> Effect {
+        derive(RegisterId::new(register), facts).judge(&Value::Word(0), None)
+    }
+
+    fn of(release: &str) -> Facts<'static> {
+        Facts { release: Release::parse(release), ..Facts::default() }
+    }
+
+    fn refused(errno: Errno) -> Effect {
+        Effect::Refused(Some(errno))
+    }
+
+    #[test]
+    fn ids_that_are_not_listed_are_refused_as_the_kernel_finds_them() {
+        for (register, errno) in [
+            (0x4030_0000_0014_0000, Errno::EINVAL),
+            (0x7030_0000_0014_0000, Errno::EINVAL),
+            (0x6020_0000_0010_0000, Errno::EINVAL),
+            (0x6030_0000_0010_ffff, Errno::ENOENT),
+            (0x6040_0000_0010_0054, Errno::EINVAL),
+            (0x6030_0000_0011_0000, Errno::ENOENT),
+            (0x6030_0000_0013_c103, Errno::ENOENT),
+            (0x6030_0000_0014_0004, Errno::ENOENT),
+            (0x6080_0000_0015_0000, Errno::ENOENT),
+            (0x6030_0000_0015_0000, Errno::EINVAL),
+            (0x6060_0000_0015_ffff, Errno::ENOENT),
+            (0x6030_0000_0016_0003, Errno::ENOENT),
+            (0x6030_0000_0017_0000, Errno::ENOENT),
+        ] {
+            assert_eq!(judge(register, &of("6.12.8")), refused(errno), "{register:#x}");
+        }
+    }
+
+    #[test]
+    fn firmware_registers_that_are_not_listed_were_einval_before_5_3() {
+        assert_eq!(judge(0x6030_0000_0014_0004, &of("5.2.0")), refused(Errno::EINVAL));
+        assert_eq!(judge(0x6030_0000_0016_0000, &of("5.2.0")), refused(Errno::EINVAL));
+        assert_eq!(judge(0x6030_0000_0014_0004, &of("5.3.0")), refused(Errno::ENOENT));
+        assert_eq!(judge(0x6030_0000_0014_0004, &of("custom")), refused(Errno::ENOENT));
+        assert_eq!(judge(0x6030_0000_0013_c103, &of("5.2.0")), refused(Errno::ENOENT));
+    }
+
+    #[test]
+    fn a_register_without_a_rule_takes_its_fresh_value_on_a_fresh_vm() {
+        let hcr = RegisterId::system(3, 4, 1, 1, 0);
+        let registers = [(hcr, Value::Word(8))];
+        let facts = Facts { registers: &registers, ..of("6.18.15") };
+        let judge = |facts: &Facts<'_>, word| derive(hcr, facts).judge(&Value::Word(word), None);
+        assert_eq!(judge(&facts, 8), Effect::Kept);
+        assert_eq!(judge(&facts, 9), Effect::Unknown(PROBE));
+        assert_eq!(judge(&Facts { state: State::Ran, ..facts }, 8), Effect::Unknown(PROBE));
+    }
+
+    #[test]
+    fn the_virtual_mpidr_of_nested_vms_is_free_until_the_run() {
+        let registers = [(catalog::VMPIDR_EL2, Value::Word(8))];
+        let facts = Facts { registers: &registers, ..of("6.18.15") };
+        let judge = |facts: &Facts<'_>| derive(catalog::VMPIDR_EL2, facts).judge(&Value::Word(1), None);
+        assert_eq!(judge(&facts), Effect::Kept);
+        assert_eq!(judge(&Facts { state: State::Exited, ..facts }), Effect::Unknown(PROBE));
+    }
+
+    #[test]
+    fn a_run_that_was_refused_does_not_count() {
+        let config = VcpuConfig { features: 1 << 3, ..VcpuConfig::default() };
+        let facts = Facts { config, state: State::Exited, pmu_initialised: Some(false), ..Facts::default() };
+        assert!(!facts.has_run());
+        assert!(Facts { pmu_initialised: Some(true), ..facts }.has_run());
+        assert!(Facts { pmu_initialised: None, ..facts }.has_run());
+        assert!(Facts { config: VcpuConfig::default(), ..facts }.has_run());
+        assert!(!Facts { state: State::Fresh, pmu_initialised: None, ..facts }.has_run());
+    }
+
+    #[test]
+    fn rules_that_disagree_are_unknown() {
+        let rules = Rule::AnyOf(vec![Rule::OneOf(&[1, 2]), Rule::OneOf(&[2, 3])].into(), "ask");
+        let judge = |word| rules.judge(&Value::Word(word), None);
+        assert_eq!([judge(2), judge(4)], [Effect::Kept, refused(Errno::EINVAL)]);
+        assert_eq!([judge(1), judge(3)], [Effect::Unknown("ask"), Effect::Unknown("ask")]);
+        assert_eq!(Rule::AnyOf(vec![].into(), "ask").judge(&Value::Word(0), None), Effect::Unknown("ask"));
+    }
 }

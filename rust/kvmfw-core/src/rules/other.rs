@@ -16,15 +16,20 @@ pub(super) fn judge_vector_lengths(value: &Value, available: &Value) -> Effect {
     }
 }
 
+const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
+const NO_FIELD: &str = "the ID register that shows or hides this one is not known; capture it";
+
 /// 3.1: while the VM's own ID field is 0 the register is hidden. TCR2, PIR and PIRE0 were unconditional
 /// before 6.13 (commits 0fcb4eea5345, a68cddbe47ef); a host that lists one although its field is 0 shows that.
 pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
     let field = facts.word(gate.register).map(|value| value >> gate.shift & 0xf);
     let unconditional_before = if gate.field == "TCRX" || gate.field == "S1PIE" { (6, 13) } else { (6, 12) };
+    let gated = |field| Rule::Gated { fresh: u8::try_from(field).unwrap_or(0), errno: Errno::ENOENT };
     match (field, facts.at_least(unconditional_before.0, unconditional_before.1)) {
         (Some(0), _) | (_, Some(false)) => Rule::Kept,
-        (Some(field), Some(true)) => Rule::Gated { fresh: u8::try_from(field).unwrap_or(0), errno: Errno::ENOENT },
-        _ => Rule::Unknown("the kernel release of this host is not known"),
+        (Some(field), Some(true)) => gated(field),
+        (Some(field), None) => Rule::AnyOf(vec![Rule::Kept, gated(field)].into(), UNKNOWN_RELEASE),
+        (None, _) => Rule::Unknown(NO_FIELD),
     }
 }
 
@@ -32,6 +37,7 @@ pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
 mod tests {
     use super::*;
     use crate::id::RegisterId;
+    use crate::rules::{Release, derive};
 
     fn lengths(text: &str) -> Value {
         Value::parse(text, RegisterId::SVE_VLS).unwrap()
@@ -50,5 +56,37 @@ mod tests {
                 "{refused}"
             );
         }
+    }
+
+    #[test]
+    fn a_gated_register_is_there_while_the_vm_has_the_field() {
+        const TCR2: RegisterId = RegisterId::system(3, 0, 2, 0, 3);
+        let judge = |release, field: u64, context| {
+            let registers = [(crate::catalog::ID_AA64MMFR3, Value::Word(field)), (TCR2, Value::Word(0))];
+            let facts = Facts { release: Release::parse(release), registers: &registers, ..Facts::default() };
+            derive(TCR2, &facts).judge(&Value::Word(5), context)
+        };
+        let hidden = Effect::Refused(Some(Errno::ENOENT));
+        assert_eq!(judge("6.18.15", 1, None), Effect::Kept);
+        assert_eq!(judge("6.18.15", 1, Some(1)), Effect::Kept);
+        assert_eq!(judge("6.18.15", 1, Some(0)), hidden);
+        // Listed although the field is 0: this kernel does not hide it.
+        assert_eq!(judge("6.18.15", 0, Some(0)), Effect::Kept);
+        assert_eq!(judge("6.12.117", 1, Some(0)), Effect::Kept);
+        assert_eq!(judge("custom", 1, None), Effect::Kept);
+        assert!(matches!(judge("custom", 1, Some(0)), Effect::Unknown(_)));
+        let registers = [(TCR2, Value::Word(0))];
+        let facts = Facts { release: Release::parse("6.18.15"), registers: &registers, ..Facts::default() };
+        assert!(matches!(derive(TCR2, &facts).judge(&Value::Word(5), None), Effect::Unknown(_)));
+    }
+
+    #[test]
+    fn permission_overlay_was_gated_earlier() {
+        let por = RegisterId::system(3, 0, 10, 2, 4);
+        let registers = [(crate::catalog::ID_AA64MMFR3, Value::Word(0x1_0000)), (por, Value::Word(0))];
+        let facts = Facts { release: Release::parse("6.12.8"), registers: &registers, ..Facts::default() };
+        let judge = |context| derive(por, &facts).judge(&Value::Word(5), context);
+        assert_eq!(judge(Some(1)), Effect::Kept);
+        assert_eq!(judge(Some(0)), Effect::Refused(Some(Errno::ENOENT)));
     }
 }

@@ -178,6 +178,8 @@ pub(super) const TABLE: &[Row] = &[
         &[s(36, "DoubleLock"), l(32, "PMSVer"), l(28, "CTX_CMPs"), l(20, "WRPs"), l(12, "BRPs"),
           p(8, "PMUVer"), l(0, "DebugVer")],
         &[(T6_12_8, 0x00f0_00f0_0f0f)]),
+    (id(0, 0, 5, 1), // ID_AA64DFR1_EL1
+        &[], &[]),
     (id(0, 0, 6, 0), // ID_AA64ISAR0_EL1
         &[l(60, "RNDR"), l(56, "TLB"), l(52, "TS"), l(48, "FHM"), l(44, "DP"), l(40, "SM4"), l(36, "SM3"),
           l(32, "SHA3"), l(28, "RDM"), l(20, "ATOMIC"), l(16, "CRC32"), l(12, "SHA2"), l(8, "SHA1"),

@@ -23,19 +23,19 @@ pub(super) const T7_3: Tree = 11;
 
 /// The releases of the trees, ascending. 6.12.43, 6.16.12, 6.17.13, 6.19.14 and 7.0.13 are kernels that were run
 /// (specification, 12), the others were read; 6.19.6 was read and 6.19.14 run, without a difference.
-const TREES: &[Release] = &[
-    Release::new(6, 12, 8),
-    Release::new(6, 12, 43),
-    Release::new(6, 12, 117),
-    Release::new(6, 16, 12),
-    Release::new(6, 17, 8),
-    Release::new(6, 17, 13),
-    Release::new(6, 18, 15),
-    Release::new(6, 19, 14),
-    Release::new(7, 0, 13),
-    Release::new(7, 1, 8),
-    Release::new(7, 2, 13),
-    Release::new(7, 3, 4),
+const TREES: &[(Tree, Release)] = &[
+    (T6_12_8, Release::new(6, 12, 8)),
+    (T6_12_43, Release::new(6, 12, 43)),
+    (T6_12_117, Release::new(6, 12, 117)),
+    (T6_16_12, Release::new(6, 16, 12)),
+    (T6_17_8, Release::new(6, 17, 8)),
+    (T6_17_13, Release::new(6, 17, 13)),
+    (T6_18_15, Release::new(6, 18, 15)),
+    (T6_19, Release::new(6, 19, 14)),
+    (T7_0, Release::new(7, 0, 13)),
+    (T7_1, Release::new(7, 1, 8)),
+    (T7_2, Release::new(7, 2, 13)),
+    (T7_3, Release::new(7, 3, 4)),
 ];
 
 /// The last line of which anything is known.
@@ -53,33 +53,22 @@ pub(super) fn all() -> Vec<Tree> {
 
 /// The trees between which `release` (6.7 or later) stands.
 pub(super) fn around(release: Release) -> Vec<Tree> {
-    let line = |tree: Release| (tree.major, tree.minor);
+    let line = |release: Release| (release.major, release.minor);
     let own = line(release);
     let at = |wanted: &dyn Fn(Release) -> bool| -> Vec<Tree> {
-        (T6_12_8..).zip(TREES).filter(|(_, tree)| wanted(**tree)).map(|(index, _)| index).collect()
+        TREES.iter().filter(|(_, known)| wanted(*known)).map(|(tree, _)| *tree).collect()
     };
-    if release.knows_patch() {
-        let exact = at(&|tree| tree == release);
-        if !exact.is_empty() {
-            return exact;
-        }
+    let exact = at(&|known| known == release);
+    if !exact.is_empty() {
+        return exact;
     }
-    let within = at(&|tree| line(tree) == own);
-    let later = at(&|tree| line(tree) > own);
-    let earlier = at(&|tree| line(tree) < own);
-    let neighbour = |trees: &[Tree], tree: Option<&Tree>| -> Vec<Tree> {
-        let release = tree.and_then(|tree| TREES.get(usize::from(*tree)));
-        trees
-            .iter()
-            .copied()
-            .filter(|tree| {
-                let candidate = TREES.get(usize::from(*tree));
-                release.zip(candidate).is_some_and(|(release, candidate)| line(*release) == line(*candidate))
-            })
-            .collect()
-    };
-    let previous = neighbour(&earlier, earlier.last());
-    let next = neighbour(&later, later.first());
+    let lines = || TREES.iter().map(|(_, known)| line(*known));
+    let previous = lines().filter(|known| *known < own).max();
+    let next = lines().filter(|known| *known > own).min();
+    let previous = at(&|known| Some(line(known)) == previous);
+    let next = at(&|known| Some(line(known)) == next);
+    let within = at(&|known| line(known) == own);
+    let later = at(&|known| line(known) > own);
     if within.is_empty() {
         // A line of which no kernel is known.
         return [previous, next].concat();
@@ -88,14 +77,13 @@ pub(super) fn around(release: Release) -> Vec<Tree> {
         // `6.12.0-55` names a distribution's kernel, whose changes no release tells.
         return [previous, within, later].concat();
     }
-    let before = at(&|tree| line(tree) == own && tree < release).last().copied();
-    let after = at(&|tree| line(tree) == own && tree > release).first().copied();
+    let before = at(&|known| line(known) == own && known < release).last().copied();
+    let after = at(&|known| line(known) == own && known > release).first().copied();
     match (before, after) {
         (Some(before), Some(after)) => vec![before, after],
         // Fixes of any younger line may have been ported back.
         (Some(before), None) => std::iter::once(before).chain(later).collect(),
-        (None, Some(after)) => previous.into_iter().chain(std::iter::once(after)).collect(),
-        (None, None) => Vec::new(),
+        (None, after) => previous.into_iter().chain(after).collect(),
     }
 }
 

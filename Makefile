@@ -1,0 +1,70 @@
+# Everything that people and CI run. Needs git, make, a C compiler, Python >= 3.11 and cargo.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+FLEET ?= examples
+RECORDINGS ?= ../shared/data/realkvm
+QEMU ?= ../shared/data/realqemu
+
+SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
+
+.PHONY: audit test bench agreement live lint format types docs ci clean
+
+audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
+	$(BIN)/kvmfw audit $(FLEET) --fail-on none
+
+test: $(VENV)/.tests  ## set everything up and pass all tests
+	cd rust && cargo test --workspace --locked --quiet
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
+	$(BIN)/python -m pytest benches -q
+
+agreement: $(VENV)/.tests  ## compare with real kernels: RECORDINGS=folder QEMU=folder
+	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --out docs/agreement.md
+
+live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions
+	$(BIN)/python -m tests.live.run $(LIVE)
+
+lint: $(VENV)/.dev  ## format and lints, without changing anything
+	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+
+types: $(VENV)/.dev  ## types, and stubs against the native module
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest kvmfw._native --allowlist tests/stubtest-allowlist.txt
+
+docs: $(VENV)/.dev  ## API docs of the core without warnings
+	cd rust && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked -p kvmfw-core
+
+format: $(VENV)/.dev  ## format everything
+	cd rust && cargo fmt --all
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+ci: test lint types docs  ## what CI runs
+
+# Each stamp says what the environment holds; all build the native module from the sources of now.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "kvmfw needs Python >= 3.11; set PYTHON=python3.x" >&2; exit 1; }
+	@command -v cargo > /dev/null || { echo "kvmfw needs cargo (Rust >= 1.88) to build its core" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+
+$(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.tests: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[test,report]'
+	touch $(VENV)/.installed $@
+
+$(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[dev,report]'
+	touch $(VENV)/.installed $(VENV)/.tests $@
+
+$(VENV)/.bench: $(VENV)/bin/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
+	touch $(VENV)/.installed $@
+
+clean:  ## remove what was built
+	rm -rf $(VENV) rust/target dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,74 @@
+"""Compare the engine with real kernels.
+
+    python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vectors FOLDER] [--out FILE]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from tests.agreement import document, dumps, kvm, qemu, vectors
+from tests.oracle.crossed import Restores
+from tests.oracle.recordings import Recording
+
+
+def compare(folder: Path) -> tuple[kvm.Tally, kvm.Tally]:
+    """Ask everything of a folder of recordings again: with the answers, and with the answers hidden."""
+    measured, derived, restores = kvm.Tally(), kvm.Tally(), Restores(folder)
+    paths = kvm.recordings(folder)
+    for number, path in enumerate(paths, start=1):
+        recording = Recording(path)
+        kvm.check(recording, restores, derive_only=False, tally=measured)
+        kvm.check(recording, restores, derive_only=True, tally=derived)
+        if sys.stderr.isatty():
+            print(f"\r{number} of {len(paths)} recordings", end="", file=sys.stderr, flush=True)
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+    return measured, derived
+
+
+def main() -> int:
+    """Compare, print, write, and exit with 1 when anything disagrees."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recordings", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument("--qemu", type=Path, metavar="FOLDER", help="real loads of QEMU")
+    parser.add_argument("--vectors", type=Path, metavar="FOLDER", help="fw-vectors.json and the like (default: beside the recordings)")
+    parser.add_argument("--out", type=Path, metavar="FILE")
+    options = parser.parse_args()
+    if not kvm.recordings(options.recordings):
+        print(f"{options.recordings}: there are no recordings (*.json, *.json.gz)", file=sys.stderr)
+        return 1
+    measured, derived = compare(options.recordings)
+    text = [document.INTRODUCTION]
+    text += document.kvm_section(
+        "Measured evidence", "The engine judges by the capture made of the recording.", measured
+    )
+    text += document.kvm_section(
+        "Derived evidence",
+        "The answers are hidden: the engine has the lists, fresh values, writable masks, features, the release and"
+        " the sysfs vulnerabilities.",
+        derived,
+    )
+    failed = measured.disagreed + derived.disagreed
+    folder = options.vectors or options.recordings.resolve().parent
+    if (folder / "fw-vectors.json").exists():
+        results = {"firmware": vectors.firmware(folder), "identification": vectors.identification(folder)}
+        text += document.vector_section(results)
+        failed += sum(len(wrong) for _, wrong in results.values())
+    if options.qemu and (options.qemu / "outcomes.json").exists():
+        loads = qemu.check(options.qemu, [options.recordings])
+        text += document.qemu_section(loads)
+        failed += len(loads.wrong)
+    if (folder / "host-dumps.json").exists():
+        text += dumps.section(folder / "host-dumps.json")
+    text += document.register_section(derived)
+    if options.out:
+        options.out.write_text("\n".join(text).rstrip() + "\n")
+    print("\n".join(line for line in text if line.startswith(("## ", "**", "* "))))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

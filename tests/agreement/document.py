@@ -1,0 +1,126 @@
+"""The text of docs/agreement.md."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from tests.agreement import kvm, qemu
+
+INTRODUCTION = """# Agreement with real kernels
+
+Written by `make agreement RECORDINGS=folder QEMU=folder`; do not edit by hand. Every answer that a real kernel gave
+and a recording kept is asked of the engine, and compared: accepted or refused, the errno, and what the register
+reads afterwards. Recordings are boots of unmodified Debian kernels on emulated CPUs with EL2; loads are
+migrations between them by unmodified QEMUs with KVM.
+
+* *agreed*: the same.
+* *read-back not judged*: accepted, as the engine says; the register is a timer or an event counter, which moves by
+  itself or is masked by the PMU, and the engine says nothing of what it reads later.
+* *unknown*: the engine says UNKNOWN; a guess would be worse.
+* *wrong ...*: a disagreement. Each is a bug until it is explained.
+"""
+
+UNKNOWN_CAUSES = {
+    "ID_AA64MMFR2_EL1": "NV of 1 or 2 from kernel 6.15 on: taken and dropped where it is the hardware's own value, which nothing readable tells",
+    "ID_AA64PFR0_EL1": "MPAM of 1: taken and dropped where it is the hardware's own value, which nothing readable tells",
+    "ID_AA64PFR1_EL1": "MPAM_frac of 1: as MPAM",
+    "ID_AA64MMFR0_EL1": "nested virtualization: whether stage-2 granules may be hidden differs between releases that were read",
+    "ID_AA64DFR0_EL1": "PMUVer 8 to 14: signed or unsigned comparison, fixed at a point release that is not known",
+    "ID_DFR0_EL1": "PerfMon 8 to 14: as PMUVer",
+    "VMPIDR_EL2": "nested virtualization: EL2 registers are not in the rulebook",
+}
+
+
+def rows(header: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    """Give a Markdown table; all columns but the first two are numbers."""
+    rule = ["---" if at < 2 else "---:" for at in range(len(header))]
+    lines = [header, rule, *body]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def kvm_section(title: str, words: str, tally: kvm.Tally) -> list[str]:
+    """One kind of evidence: totals, per kernel and group, per kernel and register, unknowns, disagreements."""
+    total = tally.total
+    share = 100 * total[kvm.UNKNOWN] / max(total.total(), 1)
+    lines = [f"## {title}", "", words, ""]
+    lines += [
+        f"**{total.total():,} answers compared, {tally.disagreed:,} disagreements, {share:.3f} % unknown.**",
+        "",
+    ]
+    body = [
+        [kernel, group, f"{counts.total():,}", *(f"{counts[column]:,}" for column in kvm.COLUMNS)]
+        for (kernel, group), counts in sorted(tally.counts.items())
+    ]
+    lines += rows(["kernel", "group", "compared", *kvm.COLUMNS], body)
+    unknown = Counter({key: counts[kvm.UNKNOWN] for key, counts in tally.registers.items() if counts[kvm.UNKNOWN]})
+    if unknown:
+        by_register: Counter[str] = Counter()
+        for (_, register), count in unknown.items():
+            by_register[register] += count
+        lines += ["", "Unknown, by register and cause:", ""]
+        lines += rows(
+            ["register", "cause", "answers"],
+            [
+                [name, UNKNOWN_CAUSES.get(name, "an EL2 register of nested virtualization, which the rulebook leaves out"
+                                          if name.startswith("S3_4") else "see the finding's sentence"), f"{count:,}"]
+                for name, count in by_register.most_common(30)
+            ],
+        )
+    lines += ["", *disagreements(tally.wrong), ""]
+    return lines
+
+
+def register_section(tally: kvm.Tally) -> list[str]:
+    """Answers per register and kernel; unknown ones in brackets, wrong ones named."""
+    kernels = sorted({kernel for kernel, _ in tally.registers})
+    names = sorted({name for _, name in tally.registers})
+    body = []
+    for name in names:
+        cells = []
+        for kernel in kernels:
+            counts = tally.registers.get((kernel, name), Counter())
+            wrong = sum(counts[column] for column in kvm.WRONG)
+            cell = f"{counts.total():,}" if counts else ""
+            cell += f" ({counts[kvm.UNKNOWN]:,} unknown)" if counts[kvm.UNKNOWN] else ""
+            cells.append(cell + (f" **{wrong:,} wrong**" if wrong else ""))
+        body.append([name, "", *cells])
+    lines = ["## Derived evidence, per register and kernel", "", "Answers compared, with the unknown and wrong ones among them.", ""]
+    return [*lines, *rows(["register", "", *kernels], body), ""]
+
+
+def qemu_section(tally: qemu.QemuTally) -> list[str]:
+    """Loads of real QEMUs."""
+    total = tally.total
+    lines = ["## Real loads by QEMU", ""]
+    lines += [
+        "Each load's outcome was predicted from the two register lists and the target's capture (measured, where such a host"
+        " was recorded) or its facts (derived); for failures also which registers KVM refused, or which QEMU named.",
+        "",
+        f"**{total['loads']:,} loads compared, {total['outcome agreed']:,} outcomes and {total['registers agreed']:,} of"
+        f" {total['registers compared']:,} lists of refused registers agree, {total['unknown']:,} unknown,"
+        f" {len(tally.wrong):,} disagreements.**",
+        "",
+    ]
+    columns = ["loads", "measured", "derived", "outcome agreed", "unknown", "registers compared", "registers agreed"]
+    body = [[vmm, "", *(f"{counts[column]:,}" for column in columns)] for vmm, counts in sorted(tally.counts.items())]
+    lines += rows(["policy", "", *columns], body)
+    lines += ["", *(f"{count:,} more: {what}." for what, count in tally.skipped.items())]
+    return [*lines, "", *disagreements(tally.wrong), ""]
+
+
+def vector_section(results: dict[str, tuple[int, list[str]]]) -> list[str]:
+    """The kernels' own functions."""
+    lines = ["## The kernels' own functions", "", "Compiled from their sources and executed in user space.", ""]
+    body = [[name, "", f"{compared:,}", f"{len(wrong):,}"] for name, (compared, wrong) in results.items()]
+    lines += rows(["vectors", "", "compared", "wrong"], body)
+    return [*lines, "", *disagreements([line for _, wrong in results.values() for line in wrong]), ""]
+
+
+def disagreements(wrong: list[str]) -> list[str]:
+    """List what disagrees."""
+    if not wrong:
+        return ["No disagreements."]
+    shown = wrong[:50]
+    rest = [f"* and {len(wrong) - len(shown):,} more"] if len(wrong) > len(shown) else []
+    return ["Disagreements:", "", *(f"* {line}" for line in shown), *rest]

@@ -1,0 +1,49 @@
+"""What KVM_ARM_VCPU_INIT says to a feature word that was not tried on the host (semantics 12.15)."""
+
+from __future__ import annotations
+
+from .facts import (
+    EL1_32BIT,
+    HAS_EL2,
+    HAS_EL2_E2H0,
+    PMU_V3,
+    PMU_V3_STRICT,
+    PTRAUTH_ADDRESS,
+    PTRAUTH_GENERIC,
+    SVE,
+    parse_release,
+)
+
+# feature bit -> the KVM_CHECK_EXTENSION number that tells whether the host can do it
+CAPABILITY = {
+    EL1_32BIT: 93,
+    PMU_V3: 126,
+    SVE: 170,
+    PTRAUTH_ADDRESS: 171,
+    PTRAUTH_GENERIC: 172,
+    HAS_EL2: 240,
+    HAS_EL2_E2H0: 241,
+    PMU_V3_STRICT: 251,
+}
+# bits that are known only from a release on: recorded unknown in the first, known in the second
+KNOWN_FROM = {
+    HAS_EL2: ((6, 12), (6, 16)),
+    HAS_EL2_E2H0: ((6, 12), (6, 16)),
+    PMU_V3_STRICT: ((7, 2), (7, 3)),
+}
+
+
+def made(kernel: str, capabilities: set[int], features: int) -> str | None:
+    """The error of a feature that the host does not report; None where it reports all of them.
+
+    Unknown bits are ENOENT, and that test comes first; known but unsupported ones are EINVAL.
+    """
+    lacking = [bit for bit, number in CAPABILITY.items() if features & bit and number not in capabilities]
+    if not lacking:
+        return None
+    series = parse_release(kernel)[:2]
+    for bit in lacking:
+        unknown_until, _ = KNOWN_FROM.get(bit, ((0, 0), (0, 0)))
+        if series <= unknown_until:
+            return "ENOENT"
+    return "EINVAL"

@@ -1,0 +1,111 @@
+"""Make the fleet of ``examples/`` from recordings of real KVM.
+
+    python -m tests.realkvm.make_examples RECORDINGS examples
+
+Captures are converted as they are; hosts are named after CPU and kernel; VMs are what such hosts save:
+fresh register sets, and the same with levels, versions and bitmaps lowered as a VMM may do. A lowered
+value is used only where the host's own KVM kept it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.realkvm.convert import convert, dump, load
+
+Json = dict[str, Any]
+
+# host name -> recording; several hosts may share one
+HOSTS = {
+    "n1-510-a": "5.10.0-32-arm64__neoverse-n1__default",
+    "n1-510-b": "5.10.0-32-arm64__neoverse-n1__default",
+    "n1-61-a": "6.1.0-56-arm64__neoverse-n1__default",
+    "n1-61-b": "6.1.0-56-arm64__neoverse-n1__default",
+    "n1-612-a": "6.12.117+deb13-arm64__neoverse-n1__default",
+    "n1-612-b": "6.12.117+deb13-arm64__neoverse-n1__default",
+    "n1-618-a": "6.18.15+deb13-arm64__neoverse-n1__default",
+    "n1-73-a": "7.3.4+deb13-arm64__neoverse-n1__default",
+    "v1-510-a": "5.10.0-32-arm64__neoverse-v1__default",
+    "v1-510-nomit": "5.10.0-32-arm64__neoverse-v1__mitigations-off",
+    "v1-61-nomit": "6.1.0-56-arm64__neoverse-v1__mitigations-off",
+    "v1-612-a": "6.12.117+deb13-arm64__neoverse-v1__default",
+    "v1-618-a": "6.18.15+deb13-arm64__neoverse-v1__default",
+    "v1-618-b": "6.18.15+deb13-arm64__neoverse-v1__default",
+    "v1-73-a": "7.3.4+deb13-arm64__neoverse-v1__default",
+    "v1-73-nomit": "7.3.4+deb13-arm64__neoverse-v1__mitigations-off",
+    "a57-510-fw": "5.10.0-32-arm64__cortex-a57__el3-0_0_0",
+    "a57-612-fw-nomit": "6.12.117+deb13-arm64__cortex-a57__el3-0_0_0.mitigations-off",
+    "a57-73-fw": "7.3.4+deb13-arm64__cortex-a57__el3-1_1_1",
+    "a76-61-a": "6.1.0-56-arm64__cortex-a76__default",
+    "a76-73-nomit": "7.3.4+deb13-arm64__cortex-a76__el3-0_0_0.mitigations-off",
+    "max-618-a": "6.18.15+deb13-arm64__max__default",
+}
+VCPUS = ("gic3", "pmu", "full")
+PSCI, LEVELS = "0x6030000000140000", ("0x6030000000140001", "0x6030000000140003")
+BITMAPS = ("0x6030000000160000", "0x6030000000160001", "0x6030000000160002")
+LOWERED: dict[str, dict[str, str]] = {
+    "fresh": {},
+    "psci-1.0": {PSCI: "0x10000"},
+    "levels-0": dict.fromkeys(LEVELS, "0x0"),
+    "no-hypercalls": dict.fromkeys(BITMAPS, "0x0"),
+    "portable": {PSCI: "0x10000", **dict.fromkeys(LEVELS, "0x0"), BITMAPS[2]: "0x1"},
+}
+
+
+def taken(capture: Json, vcpu: str, register: str, value: str) -> bool:
+    """Tell whether the host's own KVM accepted this value."""
+    for answer in capture["answers"]:
+        here = any(vcpu in asked["vcpus"] and "fresh" in asked["states"] for asked in answer["asked_on"])
+        if answer["register"] == register and here:
+            return value in answer["kept"] or value in answer.get("changed", {})
+    return False
+
+
+def register_sets(name: str, capture: Json) -> Iterator[Json]:
+    """What VMs on this host may have saved."""
+    for vcpu in capture["vcpus"]:
+        if vcpu["name"] not in VCPUS or "values" not in vcpu:
+            continue
+        fresh = {r: v for r, v in zip(capture["registers"], vcpu["values"], strict=True) if v is not None}
+        for label, lowered in LOWERED.items():
+            wanted = {r: v for r, v in lowered.items() if r in fresh}
+            if lowered and (not wanted or not all(taken(capture, vcpu["name"], *item) for item in wanted.items())):
+                continue
+            if label not in ("fresh", "portable") and vcpu["name"] != "gic3":
+                continue
+            yield {
+                "format": "kvmfw-register-set",
+                "version": 1,
+                "id": f"{name}.{vcpu['name']}.{label}",
+                "host": name,
+                "vcpu": {"features": vcpu["features"], "vgic": vcpu["vgic"]},
+                "registers": fresh | wanted,
+            }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("recordings", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args()
+    (options.out / "captures").mkdir(parents=True, exist_ok=True)
+    captures = {}
+    for recording in sorted(set(HOSTS.values())):
+        captures[recording] = convert(load(options.recordings / f"{recording}.json.gz"), recording)
+        (options.out / "captures" / f"{recording}.json").write_text(dump(captures[recording]))
+    with (options.out / "hosts.csv").open("w", newline="") as stream:
+        csv.writer(stream, lineterminator="\n").writerows([("host", "capture"), *HOSTS.items()])
+    with (options.out / "vms.jsonl").open("w") as stream:
+        for name, recording in HOSTS.items():
+            for document in register_sets(name, captures[recording]):
+                stream.write(json.dumps(document, separators=(",", ":")) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
