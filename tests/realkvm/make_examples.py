@@ -45,6 +45,7 @@ HOSTS = {
     "a76-73-nomit": "7.3.4+deb13-arm64__cortex-a76__el3-0_0_0.mitigations-off",
     "max-618-a": "6.18.15+deb13-arm64__max__default",
 }
+SINGLE_VM = "v1-510-a.gic3.fresh"
 VCPUS = ("gic3", "pmu", "full")
 PSCI, LEVELS = "0x6030000000140000", ("0x6030000000140001", "0x6030000000140003")
 BITMAPS = ("0x6030000000160000", "0x6030000000160001", "0x6030000000160002")
@@ -104,6 +105,8 @@ def main() -> int:
         for name, recording in HOSTS.items():
             for document in register_sets(name, captures[recording]):
                 stream.write(json.dumps(document, separators=(",", ":")) + "\n")
+                if document["id"] == SINGLE_VM:
+                    (options.out / "vm.json").write_text(json.dumps(document, indent=1) + "\n")
     return 0
 
 

@@ -306,6 +306,7 @@ impl Builder {
         place: &str,
     ) -> Result<ByValue, FormatError> {
         let value = |text: &str| value_at(text, register, || place.to_owned());
+        value(&document.value)?;
         let mut kept = document.kept.iter().map(|text| value(text)).collect::<Result<Vec<_>, _>>()?;
         let mut changed = document
             .changed

@@ -22,5 +22,8 @@ pub(crate) fn from_python(value: &Bound<'_, PyAny>, register: RegisterId) -> Res
     }
     let text = value.call_method1("__format__", ("#x",)).and_then(|text| text.extract::<String>());
     let text = text.map_err(|_| format!("the value of register {register} is not an integer"))?;
+    if text.starts_with('-') {
+        return Err(format!("the value of register {register} is negative ({text})"));
+    }
     Value::parse(&text, register)
 }
