@@ -134,7 +134,9 @@ def firmware_values() -> List[int]:
 
 FIRMWARE_VALUES = firmware_values()
 FIRMWARE_REGISTERS = [group + index for group in (FIRMWARE_GROUP, BITMAP_GROUP) for index in range(16)]
-ID_REGISTERS = [system_register(3, op1, 0, crm, op2) for op1 in range(5) for crm in range(8) for op2 in range(8)]
+ID_REGISTERS = [
+    system_register(3, op1, 0, crm, op2) for op1 in range(5) for crm in range(8) for op2 in range(8)
+]
 # Ids that no kernel should know, or not with this size: what an unknown id is told.
 # fmt: off
 STRANGE_REGISTERS = (
@@ -343,7 +345,9 @@ class Vm:
 
     def create_vgic(self) -> "Vgic":
         """A GICv3 with its addresses set, not yet initialised; raises Refused."""
-        result, packed = self.kvm.call_with(self._fd, CREATE_DEVICE, struct.pack("=III", DEVICE_VGIC_V3, 0, 0))
+        result, packed = self.kvm.call_with(
+            self._fd, CREATE_DEVICE, struct.pack("=III", DEVICE_VGIC_V3, 0, 0)
+        )
         if result < 0:
             raise Refused(-result)
         vgic = Vgic(self.kvm, struct.unpack("=III", packed)[1])
@@ -354,7 +358,9 @@ class Vm:
     def writable_masks(self) -> Optional[Dict[int, int]]:
         """{register: mask} of KVM_ARM_GET_REG_WRITABLE_MASKS, None where there is no such call."""
         masks = array("Q", bytes(8 * 192))
-        result = self.kvm.call_with(self._fd, ARM_GET_REG_WRITABLE_MASKS, struct.pack("=Q56x", masks.buffer_info()[0]))
+        result = self.kvm.call_with(
+            self._fd, ARM_GET_REG_WRITABLE_MASKS, struct.pack("=Q56x", masks.buffer_info()[0])
+        )
         if result[0] < 0:
             return None
         found = {}
@@ -434,7 +440,9 @@ class Vcpu:
         result, packed = self._kvm.call_with(self._fd, GET_REG_LIST, struct.pack("=Q", 0))
         if result == -errno.E2BIG:
             count = struct.unpack("=Q", packed)[0]
-            result, packed = self._kvm.call_with(self._fd, GET_REG_LIST, struct.pack("=Q", count) + bytes(8 * count))
+            result, packed = self._kvm.call_with(
+                self._fd, GET_REG_LIST, struct.pack("=Q", count) + bytes(8 * count)
+            )
         if result < 0:
             raise Refused(-result)
         count = struct.unpack_from("=Q", packed)[0]
@@ -515,7 +523,9 @@ CODE_32 = struct.pack("<3I", 0xE3A0040A, 0xE5801000, 0xEAFFFFFE)
 class Machine:
     """A VM with one vCPU of a configuration, in a state; ``renew`` makes the same again."""
 
-    def __init__(self, kvm: Kvm, configuration: Configuration, state: str = FRESH, finalize: bool = True) -> None:
+    def __init__(
+        self, kvm: Kvm, configuration: Configuration, state: str = FRESH, finalize: bool = True
+    ) -> None:
         self._kvm = kvm
         self._configuration = configuration
         self._state = state
@@ -597,7 +607,9 @@ def hexadecimal(value: int) -> str:
     return hex(value)
 
 
-def put_back(machine: Machine, register: int, access: Tuple[Read, Write], original: int) -> Tuple[Read, Write]:
+def put_back(
+    machine: Machine, register: int, access: Tuple[Read, Write], original: int
+) -> Tuple[Read, Write]:
     """Undo an accepted write; a new machine where KVM does not let it be undone."""
     read, write = access
     if write(original) == 0 and read() == original:
@@ -876,8 +888,6 @@ class Probe:
             self._ask_fresh(machine, configuration)
         if self._quick:
             return
-        with Machine(self._kvm, configuration) as machine:
-            self._sweep_identification(machine, configuration, FRESH)
         for state in (EXITED, RAN):
             try:
                 machine = Machine(self._kvm, configuration, state)
@@ -912,10 +922,11 @@ class Probe:
         self._lists.append((vcpu, registers, values))
 
     def _ask_fresh(self, machine: Machine, configuration: Configuration) -> None:
-        """Firmware registers, masks, and ids that are not there."""
+        """Firmware and ID registers, masks, and ids that are not there."""
         absent: Dict[str, Dict[str, bool]] = {}
         if not self._quick:
             self._sweep_firmware(machine, configuration, FRESH)
+            self._sweep_identification(machine, configuration, FRESH)
         for register in FIRMWARE_REGISTERS + ID_REGISTERS + list(STRANGE_REGISTERS):
             if machine.vcpu.read(register) >= 0:
                 continue
@@ -954,7 +965,9 @@ def merge_orders(orders: Iterable[List[int]]) -> List[int]:
         for register in order:
             if register in position:
                 if position[register] < at:
-                    raise ProbeError("KVM lists register {} in two different orders.".format(hexadecimal(register)))
+                    raise ProbeError(
+                        "KVM lists register {} in two different orders.".format(hexadecimal(register))
+                    )
                 result += merged[at : position[register]]
                 at = position[register] + 1
             result.append(register)
@@ -1055,7 +1068,11 @@ def save_sets(kvm: Kvm, name: str, only: Optional[List[str]] = None, state: str 
         document = {"format": "kvmfw-register-set", "version": VERSION}
         document["id"] = "{}/{}".format(name, configuration.name)
         document["host"] = name
-        document["vcpu"] = {"features": configuration.features, "vgic": vgic, "enabled": configuration.enabled}
+        document["vcpu"] = {
+            "features": configuration.features,
+            "vgic": vgic,
+            "enabled": configuration.enabled,
+        }
         document["note"] = "a throwaway VM, state {}".format(state)
         document["registers"] = {hexadecimal(r): hexadecimal(v) for r, v in values if v >= 0}
         yield document
@@ -1195,7 +1212,9 @@ class Restore:
             if error:
                 answers.append({"register": "finalize", "outcome": "refused", "errno": errno_name(error)})
         errors += [(register, vcpu.write(register, registers[register])) for register in order]
-        return answers + [self._answer(vcpu, register, registers[register], error) for register, error in errors]
+        return answers + [
+            self._answer(vcpu, register, registers[register], error) for register, error in errors
+        ]
 
     def _answer(self, vcpu: Vcpu, register: int, value: int, error: int) -> Json:
         after = vcpu.read(register)
@@ -1237,7 +1256,9 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
     def _ring(self, *unused: object) -> NoReturn:
-        words = "The time limit of {:g} s is over and nothing was written: give --time-limit more, or --quick."
+        words = (
+            "The time limit of {:g} s is over and nothing was written: give --time-limit more, or --quick."
+        )
         raise TimeUp(words.format(self._seconds))
 
 
@@ -1358,7 +1379,9 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     common = Parser(add_help=False)
-    common.add_argument("-o", "--output", metavar="FILE", help="write there (whole or not at all), not to stdout")
+    common.add_argument(
+        "-o", "--output", metavar="FILE", help="write there (whole or not at all), not to stdout"
+    )
     common.add_argument("--name", help="the host's name in the document (default: its node name)")
     common.add_argument(
         "--time-limit",
@@ -1368,18 +1391,30 @@ def make_parser() -> argparse.ArgumentParser:
         help="give up, and write nothing, after so long (default: %(default)s)",
     )
     common.add_argument("--device", default=DEVICE, help=argparse.SUPPRESS)
-    common.add_argument("-v", "--verbose", action="store_true", help="say on standard error how long each part took")
+    common.add_argument(
+        "-v", "--verbose", action="store_true", help="say on standard error how long each part took"
+    )
     choice = Parser(add_help=False)
     choice.add_argument("--only", type=names, metavar="VCPU,...", help="only these vCPU configurations")
-    parser = Parser(prog="kvmfw probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Parser(
+        prog="kvmfw probe", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
-    probe = verbs.add_parser("probe", parents=[common, choice], help="print a capture of this host (the default)")
-    probe.add_argument("--quick", action="store_true", help="no sweeps: lists, fresh values and absent ids only")
+    probe = verbs.add_parser(
+        "probe", parents=[common, choice], help="print a capture of this host (the default)"
+    )
+    probe.add_argument(
+        "--quick", action="store_true", help="no sweeps: lists, fresh values and absent ids only"
+    )
     probe.set_defaults(work=run_probe)
     save = verbs.add_parser("save", parents=[common, choice], help="print register sets of throwaway VMs")
-    save.add_argument("--state", choices=(FRESH, EXITED, RAN), default=RAN, help="when they are saved (default: ran)")
+    save.add_argument(
+        "--state", choices=(FRESH, EXITED, RAN), default=RAN, help="when they are saved (default: ran)"
+    )
     save.set_defaults(work=run_save)
-    validate = verbs.add_parser("validate", parents=[common], help="really write register sets into fresh vCPUs")
+    validate = verbs.add_parser(
+        "validate", parents=[common], help="really write register sets into fresh vCPUs"
+    )
     validate.add_argument(
         "--on-host",
         dest="sets",
@@ -1388,7 +1423,9 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="SETS",
         help="register sets: .json, .jsonl, or - for lines on standard input",
     )
-    validate.add_argument("--vmm", choices=list(POLICIES), default="kvm", help="order of writing (default: kvm)")
+    validate.add_argument(
+        "--vmm", choices=list(POLICIES), default="kvm", help="order of writing (default: kvm)"
+    )
     validate.set_defaults(work=run_validate)
     return parser
 

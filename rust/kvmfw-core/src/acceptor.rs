@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::answers::{Answer, Answers};
 use crate::catalog::Kind;
 use crate::errno::Errno;
-use crate::judgement::{Effect, Evidence, Judgement};
-use crate::rules::{Context, Rule};
+use crate::judgement::{Effect, Evidence, Judgement, Outcome};
+use crate::rules::{self, Context, Rule};
 use crate::value::Value;
 
 /// Who judges.
@@ -73,6 +73,8 @@ pub struct Target {
     pub rule: Rule,
     /// The host's own value of the field that [`Context`] tells of the VM.
     pub fresh_context: Context,
+    /// Whether the VMM writes this register before the VM's ID registers.
+    pub before_id_registers: bool,
 }
 
 impl Acceptor {
@@ -111,6 +113,13 @@ impl Target {
     fn judge(&self, value: &Value, context: Context) -> Judgement {
         // Answers were recorded with the host's own ID registers in place.
         let as_recorded = context.is_none() || context == self.fresh_context;
+        if self.before_id_registers && !as_recorded {
+            // KVM judges by the host's own field; what the register reads afterwards follows the VM's.
+            let at_write = self.judge(value, None);
+            if at_write.outcome() >= Outcome::Unknown {
+                return at_write;
+            }
+        }
         if let Some(answer) = self.recorded(value).filter(|_| as_recorded) {
             return Judgement { effect: self.effect(value, answer), evidence: self.evidence };
         }
@@ -133,16 +142,11 @@ impl Target {
             Answer::Kept => Effect::Kept,
             Answer::Refused(errno) => Effect::Refused(Some(errno)),
             Answer::Changed(None) => Effect::Rewritten(None),
-            Answer::Changed(Some(read)) => {
-                let level = matches!(self.kind, Kind::Level | Kind::Workaround2);
-                if level && read > *written {
-                    Effect::Raised(read)
-                } else if Some(&read) == self.fresh.as_ref() {
-                    Effect::Dropped(Some(read))
-                } else {
-                    Effect::Rewritten(Some(read))
-                }
-            }
+            Answer::Changed(Some(read)) => match (self.kind, written.word(), read.word()) {
+                (Kind::Level | Kind::Workaround2, Some(written), Some(read)) => rules::reads(written, read),
+                _ if Some(&read) == self.fresh.as_ref() => Effect::Dropped(Some(read)),
+                _ => Effect::Rewritten(Some(read)),
+            },
         }
     }
 
@@ -179,6 +183,7 @@ mod tests {
             evidence: Evidence::Measured,
             rule: Rule::Unknown("probe"),
             fresh_context: Some(2),
+            before_id_registers: false,
         }))
     }
 

@@ -51,7 +51,7 @@ pub enum Choice<'a> {
     /// This one.
     Made(HostConfig<'a>),
     /// The host cannot make such a vCPU.
-    Refused(Errno, Evidence),
+    Refused(Option<Errno>, Evidence),
     /// The host was not asked for such a vCPU.
     NotAsked,
 }
@@ -70,8 +70,13 @@ pub struct HostConfig<'a> {
 const FEATURE_CAPABILITIES: &[(u32, u32)] =
     &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
 
-/// Feature bits that every KVM with the `KVM_ARM_VCPU_INIT` ioctl knows; higher ones are ENOENT where unknown.
-const FIRST_LATE_FEATURE: u32 = 7;
+/// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
+/// ENOENT, a known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
+const LATE_FEATURES: &[(u32, Release, Release)] = &[
+    (7, Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    (8, Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    (9, Release::new(7, 2, 0), Release::new(7, 3, 0)),
+];
 
 impl Host {
     /// Reads a `kvmfw-capture` document.
@@ -159,9 +164,12 @@ impl Host {
             _ => None,
         });
         if let Some(errno) = refused {
-            return Choice::Refused(errno, Evidence::Measured);
+            return Choice::Refused(Some(errno), Evidence::Measured);
         }
-        self.lacks_feature(config).map_or(Choice::NotAsked, |errno| Choice::Refused(errno, Evidence::Derived))
+        match self.lacked_feature(config) {
+            Some(feature) => Choice::Refused(self.unsupported(feature), Evidence::Derived),
+            None => Choice::NotAsked,
+        }
     }
 
     /// The same vCPU, but asked with a vGIC instead of without one or the other way round.
@@ -183,13 +191,27 @@ impl Host {
         Some(capabilities.iter().any(|(known, value)| *known == number && *value > 0))
     }
 
-    /// KVM refuses features whose capability it does not report (12.15: EINVAL, or ENOENT for unknown bits).
-    fn lacks_feature(&self, config: VcpuConfig) -> Option<Errno> {
+    /// A feature of the vCPU whose capability the host does not report: KVM refuses it.
+    fn lacked_feature(&self, config: VcpuConfig) -> Option<u32> {
         let lacks = |number: u32| self.has_capability(number) == Some(false);
         FEATURE_CAPABILITIES
             .iter()
             .find(|(bit, capability)| config.features >> bit & 1 == 1 && lacks(*capability))
-            .map(|(bit, _)| if *bit >= FIRST_LATE_FEATURE { Errno::ENOENT } else { Errno::EINVAL })
+            .map(|(bit, _)| *bit)
+    }
+
+    /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not
+    /// know); `None` where the release does not tell.
+    fn unsupported(&self, feature: u32) -> Option<Errno> {
+        let Some((_, without, with)) = LATE_FEATURES.iter().find(|(bit, ..)| *bit == feature) else {
+            return Some(Errno::EINVAL);
+        };
+        let release = self.0.release?;
+        match (release.at_least(with.major, with.minor), release.at_least(without.major, without.minor + 1)) {
+            (true, _) => Some(Errno::EINVAL),
+            (false, false) => Some(Errno::ENOENT),
+            (false, true) => None,
+        }
     }
 }
 
@@ -247,6 +269,7 @@ impl<'a> HostConfig<'a> {
         Acceptor::Kvm(Box::new(Target {
             kind,
             fresh_context: context_gate(kind).and_then(|gate| self.field(gate)),
+            before_id_registers: false,
             rule: rules::derive(register, &facts),
             evidence: self.evidence,
             answers,

@@ -144,23 +144,9 @@ impl Policy {
         (rank, register.raw())
     }
 
-    /// Whether ID registers are written before `register`, so that KVM judges it by the VM's own fields.
-    fn id_registers_first(self, register: RegisterId) -> bool {
-        match self {
-            Self::Firecracker | Self::CloudHypervisor => register.group() != Group::Firmware,
-            _ => true,
-        }
-    }
-
-    /// The field of the VM's own ID registers that decides about `register`, as it is when that is written.
-    pub(crate) fn context(self, register: RegisterId, set: &RegisterSet) -> Context {
-        let gate = self.context_gate(register)?;
-        saved_field(gate, set)
-    }
-
-    /// The field that [`Policy::context`] looks at.
-    pub(crate) fn context_gate(self, register: RegisterId) -> Option<Gate> {
-        context_gate(catalog::kind_of(register)).filter(|_| self.id_registers_first(register))
+    /// Whether `register` is written before the ID registers, so that KVM judges it by the host's own fields.
+    fn before_id_registers(self, register: RegisterId) -> bool {
+        matches!(self, Self::Firecracker | Self::CloudHypervisor) && register.group() == Group::Firmware
     }
 
     /// How the target's vCPU is made for a VM whose vCPU was made like `saved`.
@@ -199,7 +185,11 @@ impl Policy {
         if self.list_test() != ListTest::None && config.value(register).is_none() {
             return Acceptor::Elsewhere;
         }
-        config.acceptor(register, question.scheme, question.state, question.derive_only)
+        let mut acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
+        if let Acceptor::Kvm(target) = &mut acceptor {
+            target.before_id_registers = self.before_id_registers(register);
+        }
+        acceptor
     }
 }
 
@@ -210,8 +200,14 @@ fn features_of_target(depending: TargetFeatures, has_capability: impl Fn(u32) ->
     })
 }
 
-/// The value of a field in a saved set.
-pub(crate) fn saved_field(gate: Gate, set: &RegisterSet) -> Context {
+/// The field of the VM's own ID registers that decides about `register`.
+pub(crate) fn gate_of(register: RegisterId) -> Option<Gate> {
+    context_gate(catalog::kind_of(register))
+}
+
+/// The value of that field in a saved set.
+pub(crate) fn context_of(register: RegisterId, set: &RegisterSet) -> Context {
+    let gate = gate_of(register)?;
     let word = set.get(gate.register).and_then(Value::word)?;
     u8::try_from(word >> gate.shift & 0xf).ok()
 }

@@ -9,7 +9,7 @@ use crate::host::{Choice, Host};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::list::{HostList, ListFinding, SavedList};
-use crate::policy::Policy;
+use crate::policy::{Policy, context_of};
 use crate::set::RegisterSet;
 use crate::value::Value;
 
@@ -76,7 +76,7 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     let config = match host.choose(target) {
         Choice::Made(config) => config,
         Choice::Refused(errno, evidence) => {
-            let judgement = Judgement { effect: Effect::Refused(Some(errno)), evidence };
+            let judgement = Judgement { effect: Effect::Refused(errno), evidence };
             return Verdict::new(vec![explain::vcpu_finding(target, judgement)]);
         }
         Choice::NotAsked => {
@@ -96,7 +96,7 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     writes.sort_by_key(|(register, _)| question.policy.write_order(*register));
     for (register, value) in writes {
         let acceptor = question.policy.acceptor(config, *register, question);
-        let judgement = acceptor.judge(value, question.policy.context(*register, set));
+        let judgement = acceptor.judge(value, context_of(*register, set));
         if judgement.outcome() != Outcome::Accept {
             findings.push(explain::register_finding(*register, value, &acceptor, judgement));
         }

@@ -3,7 +3,6 @@
 use super::intern::Interner;
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
-use crate::errno::Errno;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
@@ -77,7 +76,7 @@ impl Hosts {
         for config in vms.configs.items() {
             let target = question.policy.target_config(*config, |capability| host.has_capability(capability));
             let choice = match question.policy.impossible(*config, target) {
-                Some(_) => Choice::Refused(Errno::EINVAL, Evidence::Derived),
+                Some(_) => Choice::Refused(None, Evidence::Derived),
                 None => host.choose(target),
             };
             for (at, interner) in self.acceptors.iter_mut().enumerate() {

@@ -105,7 +105,7 @@ impl Fleet {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             question,
-            vms: Vms::new(question.policy),
+            vms: Vms::default(),
             hosts: Hosts::default(),
             rows: UnitRows::default(),
             table: OnceLock::new(),
@@ -131,7 +131,7 @@ impl Fleet {
             starts
                 .par_iter()
                 .map(|&start| {
-                    let mut part = Vms::new(self.question.policy);
+                    let mut part = Vms::default();
                     let mut errors = Vec::new();
                     let end = (start + chunk).min(rows.configs.len());
                     for vm in start..end {

@@ -5,7 +5,7 @@ use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::list::SavedList;
-use crate::policy::{Policy, is_judged_by_value};
+use crate::policy::{gate_of, is_judged_by_value};
 use crate::rules::Context;
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -49,7 +49,6 @@ pub(crate) struct VmClass {
 /// The VMs of a fleet, interned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vms {
-    policy: Policy,
     pub(crate) configs: Interner<VcpuConfig>,
     pub(crate) lists: Interner<Saved>,
     pub(crate) units: Vec<RegisterUnit>,
@@ -66,11 +65,6 @@ fn field(gate: Gate, registers: &[(RegisterId, Value)]) -> Context {
 }
 
 impl Vms {
-    /// No VMs, to be restored by `policy`.
-    pub(crate) fn new(policy: Policy) -> Self {
-        Self { policy, ..Self::default() }
-    }
-
     /// Adds one VM; its registers ascend by id.
     pub(crate) fn add(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) {
         let config = self.configs.intern(config);
@@ -102,7 +96,7 @@ impl Vms {
         if let Some(at) = self.units.iter().position(|unit| unit.register == register) {
             return at;
         }
-        let gate = self.policy.context_gate(register);
+        let gate = gate_of(register);
         self.units.push(RegisterUnit { register, gate, values: Interner::default() });
         self.units.len() - 1
     }

@@ -23,7 +23,6 @@ pub(super) const NOT_VERSIONED: u64 = 0xf;
 /// `ID_AA64PFR0_EL1.GIC` and `ID_PFR1_EL1.GIC`.
 const GIC: (u64, u64) = (0x0f00_0000, 0xf000_0000);
 const L1IP: u64 = 0xc000;
-const STAGE_2_GRANULES: u64 = 0x0fff_0000_0000;
 
 const MTE_FRAC: &str = "whether this kernel takes MTE_frac 0 is not known; probe this host";
 const HARDWARE: &str = "only this host's hardware tells whether the field is tolerated; probe this host";
@@ -48,10 +47,14 @@ enum Wrapper {
     },
     /// `set_id_dfr0_el1` (6.5 and later): `PerfMon` 0xf becomes 0, 1 and 2 are EINVAL; `CopDbg` below 6 is EINVAL.
     DebugFeatures32,
-    /// `set_id_aa64mmfr0_el1` for nested VMs.
-    NestedGranules,
-    /// `set_id_aa64mmfr2_el1`: NV as the hardware has it is dropped.
-    NestedVirtualization,
+    /// `set_id_aa64mmfr0_el1` for nested VMs: stage-2 granules stay, or (`hidden`) may be hidden with 1.
+    NestedGranules {
+        hidden: Option<bool>,
+    },
+    /// `set_id_aa64mmfr2_el1`: NV as the hardware has it is dropped. A nested VM shows that its hardware has NV2.
+    NestedVirtualization {
+        nested: bool,
+    },
     /// `set_ctr_el0`: `L1Ip` 0 and 1 are EINVAL.
     CacheType,
 }
@@ -91,8 +94,8 @@ fn wrapper(register: RegisterId, tree: Tree, mask: u64, facts: &Facts<'_>) -> Wr
         ID_AA64PFR1 => Wrapper::ProcessorFeatures1 { mte_frac: trees::tolerates_mte_frac(tree) },
         ID_AA64DFR0 => Wrapper::DebugFeatures { double_lock: nested && trees::tolerates_double_lock(tree) },
         ID_DFR0 => Wrapper::DebugFeatures32,
-        ID_AA64MMFR0 if nested => Wrapper::NestedGranules,
-        ID_AA64MMFR2 if trees::tolerates_nv(tree) => Wrapper::NestedVirtualization,
+        ID_AA64MMFR0 if nested => Wrapper::NestedGranules { hidden: trees::hides_granules(tree) },
+        ID_AA64MMFR2 if trees::tolerates_nv(tree) => Wrapper::NestedVirtualization { nested },
         // The wrapper and the writable field came together (6.12.117: neither, 6.16.12: both).
         CTR if mask & L1IP != 0 => Wrapper::CacheType,
         _ => Wrapper::None,
@@ -186,12 +189,22 @@ impl Check {
                 NOT_VERSIONED => Wrapped::Written(word & !(0xf << PERF_MON)),
                 _ => Wrapped::Written(word),
             },
-            Wrapper::NestedGranules => {
-                let same = (word ^ limit) & STAGE_2_GRANULES == 0;
-                let refused = || self.current.is_none() && matches!(self.decide(word, word), Effect::Refused(_));
-                if same || refused() { Wrapped::Written(word) } else { Wrapped::Unknown(NESTED_GRANULES) }
+            Wrapper::NestedGranules { hidden } => {
+                let differing = [32, 36, 40].into_iter().filter(|shift| nibble(word ^ limit, *shift) != 0);
+                let (ones, others): (Vec<u32>, Vec<u32>) = differing.partition(|shift| nibble(word, *shift) == 1);
+                match hidden {
+                    _ if !others.is_empty() => Wrapped::Refused,
+                    _ if ones.is_empty() => Wrapped::Written(word),
+                    Some(true) => Wrapped::Written(word),
+                    Some(false) => Wrapped::Refused,
+                    None => Wrapped::Unknown(NESTED_GRANULES),
+                }
             }
-            Wrapper::NestedVirtualization => hidden(24, 2),
+            Wrapper::NestedVirtualization { nested: true } => {
+                let nv = if nibble(word, 24) == 2 { 0xf << 24 } else { 0 };
+                Wrapped::Written(word & !nv)
+            }
+            Wrapper::NestedVirtualization { nested: false } => hidden(24, 2),
             Wrapper::CacheType => {
                 if word & L1IP <= 0x4000 {
                     Wrapped::Refused
@@ -360,8 +373,14 @@ mod tests {
         assert_eq!(judge(&check(ID_AA64DFR0, 0x00f0_0000_0006, trees::T6_18_15), 0x6), refused());
         let mmfr0 = nested(trees::T7_3)(ID_AA64MMFR0, 0x0222_0000_0005);
         assert_eq!(judge(&mmfr0, 0x0222_0000_0004), kept());
-        assert_eq!(judge(&mmfr0, 0x0122_0000_0005), Effect::Unknown(NESTED_GRANULES));
         assert_eq!(judge(&mmfr0, 0x0322_0000_0005), refused());
+        let hiding = |tree| judge(&nested(tree)(ID_AA64MMFR0, 0x0222_0000_0005), 0x0122_0000_0005);
+        assert_eq!(hiding(trees::T7_3), kept());
+        assert_eq!(hiding(trees::T6_16_12), refused());
+        assert_eq!(hiding(trees::T6_18_15), Effect::Unknown(NESTED_GRANULES));
+        let mmfr2 = nested(trees::T7_3)(ID_AA64MMFR2, 0x11);
+        assert_eq!(judge(&mmfr2, 0x0200_0011), dropped(0x11));
+        assert_eq!(judge(&mmfr2, 0x0100_0011), refused());
         assert_eq!(judge(&check(ID_AA64MMFR0, 0x0222_0000_0005, trees::T7_3), 0x0122_0000_0005), kept());
     }
 

@@ -113,8 +113,11 @@ pub(super) fn judge_workaround_2_flag(value: &Value, host: u64) -> Effect {
     }
 }
 
-fn reads(written: u64, host: u64) -> Effect {
-    if host > written { Effect::Raised(Value::Word(host)) } else { Effect::Rewritten(Some(Value::Word(host))) }
+/// What a level register means that reads `host` after `written` was taken. Nothing is stored, so a value that is not
+/// lower (the flag of level 2, or level 1 on a host of level 0) is dropped.
+pub(crate) fn reads(written: u64, host: u64) -> Effect {
+    let higher = host & 0xf > written & 0xf;
+    if higher { Effect::Raised(Value::Word(host)) } else { Effect::Dropped(Some(Value::Word(host))) }
 }
 
 const NEW_BIT: &str = "this kernel may have service bits that kvmfw does not know; probe this host";
@@ -231,7 +234,7 @@ mod tests {
         assert_eq!(kernel.judge(&word(1), None), Effect::Raised(word(0x12)));
         assert_eq!(kernel.judge(&word(3), None), Effect::Refused(Some(Errno::EINVAL)));
         assert_eq!(rule(3).judge(&word(3), None), Effect::Kept);
-        assert_eq!(rule(3).judge(&word(0x12), None), Effect::Rewritten(Some(word(3))));
+        assert_eq!(rule(3).judge(&word(0x12), None), Effect::Raised(word(3)));
         assert_eq!(rule(3).judge(&word(0x13), None), Effect::Refused(Some(Errno::EINVAL)));
         assert_eq!(rule(0).judge(&word(1), None), Effect::Refused(Some(Errno::EINVAL)));
         assert!(matches!(derived("custom", None, &[(catalog::WORKAROUND_2, 0)], None), Rule::Unknown(_)));

@@ -27,6 +27,7 @@ use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
 pub use fields::{FieldDifference, check_features, field_differences};
+pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
 pub use release::Release;
 

@@ -101,6 +101,16 @@ pub(super) const fn needs_exception_levels(tree: Tree) -> bool {
     tree >= T6_16_12
 }
 
+/// Whether a nested VM may hide a stage-2 granule (`ID_AA64MMFR0_EL1.TGRAN*_2` = 1): 6.16.12 run, not; 7.0.13 and 7.3.4
+/// run, it may; between them the rule was not seen.
+pub(super) fn hides_granules(tree: Tree) -> Option<bool> {
+    match tree {
+        ..=T6_16_12 => Some(false),
+        T7_0.. => Some(true),
+        _ => None,
+    }
+}
+
 /// Whether `ID_AA64MMFR2_EL1.NV` as the hardware has it is taken and dropped: 6.16.12 run, 6.17.8 and later read; not
 /// in 6.12.117 (specification, 3.6 and 12.12). Sure.
 pub(super) const fn tolerates_nv(tree: Tree) -> bool {

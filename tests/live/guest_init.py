@@ -1,0 +1,80 @@
+"""PID 1 of an emulated machine: runs the probe's jobs and prints their output on the console.
+
+Runs inside the guest only.  Each job is {"name": ..., "argv": [...]}; its output goes to the
+host as gzip in base64 lines between two marks.
+"""
+
+import base64
+import ctypes
+import gzip
+import importlib
+import json
+import os
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+REBOOT_POWER_OFF = 0x4321FEDC
+
+
+def emit(name: str, code: Any, seconds: float, body: bytes) -> None:
+    text = base64.b64encode(gzip.compress(body, 6)).decode()
+    lines = [text[at : at + 120] for at in range(0, len(text), 120)]
+    head = json.dumps({"name": name, "exit": code, "seconds": round(seconds, 2), "lines": len(lines)})
+    for line in ["@KVMFW " + head] + ["@K " + line for line in lines] + ["@KVMFW-END " + name]:
+        os.write(1, line.encode() + b"\n")
+
+
+def as_nobody(probe: Any, argv: "list[str]") -> int:
+    """Exit code of the probe in a process of a user without rights."""
+    child = os.fork()
+    if child == 0:
+        os.setgid(65534)
+        os.setuid(65534)
+        os._exit(probe.main(argv))
+    return os.waitpid(child, 0)[1] >> 8
+
+
+def run(probe: Any, job: "dict[str, Any]") -> None:
+    output = Path("/tmp/output")
+    if output.exists():
+        output.unlink()
+    started = time.monotonic()
+    code: Any
+    argv = [*job["argv"], "--output", str(output)]
+    try:
+        code = as_nobody(probe, argv) if job.get("nobody") else probe.main(argv)
+    except SystemExit as error:
+        code = error.code
+    except BaseException:
+        traceback.print_exc()
+        code = -1
+    seconds = time.monotonic() - started
+    emit(job["name"], code, seconds, output.read_bytes() if output.exists() else b"")
+
+
+def main() -> None:
+    sys.path.insert(0, "/")
+    sys.dont_write_bytecode = True
+    libc = ctypes.CDLL(None)
+    for kind, place in ((b"devtmpfs", b"/dev"), (b"proc", b"/proc"), (b"sysfs", b"/sys")):
+        libc.mount(kind, place, kind, 0, None)
+    # Only the jobs speak on the console: kernel messages would tear their lines.
+    libc.klogctl(8, None, 1)
+    try:
+        probe = importlib.import_module("kvmfw_probe")
+        for job in json.loads(Path("/jobs/jobs.json").read_text()):
+            run(probe, job)
+        os.write(1, b"@KVMFW-DONE\n")
+    except BaseException:
+        traceback.print_exc()
+    time.sleep(0.2)
+    os.sync()
+    libc.reboot(REBOOT_POWER_OFF)
+
+
+# Never anywhere else: it ends with switching the machine off.
+if __name__ == "__main__" and os.getpid() == 1:
+    main()

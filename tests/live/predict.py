@@ -1,0 +1,78 @@
+"""What the engine says, before a real KVM is asked: the only use of kvmfw in the live runs."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+# The engine's outcomes, in words of the answers of "validate --on-host".
+WORDS = {"ACCEPT": "kept", "CHANGE": "changed", "UNKNOWN": "unknown", "REFUSE": "refused"}
+
+
+class EngineError(Exception):
+    """kvmfw cannot be imported, or cannot judge what is asked of it."""
+
+
+@dataclass
+class Expected:
+    """What one write is expected to answer."""
+
+    outcome: str
+    errno: str | None = None
+    read_back: str | None = None
+
+
+@dataclass
+class Prediction:
+    """What writing one register set is expected to answer; a register without entry is kept."""
+
+    vcpu: str = "kept"
+    registers: dict[str, Expected] = field(default_factory=dict)
+
+    def expected(self, register: str) -> Expected:
+        """What one write is expected to answer; nothing is, where nothing is known of the vCPU."""
+        return (
+            Expected("unknown") if self.vcpu == "unknown" else self.registers.get(register, Expected("kept"))
+        )
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Engine:
+    """kvmfw, asked for one target at a time."""
+
+    def __init__(self) -> None:
+        try:
+            self._kvmfw: Any = importlib.import_module("kvmfw")
+        except ImportError as error:
+            raise EngineError(
+                f"kvmfw cannot be imported ({error}): build it first, or give --no-predict"
+            ) from None
+
+    def predict(self, sets: list[dict[str, Any]], capture: Path, vmm: str) -> list[Prediction]:
+        """One prediction per register set."""
+        try:
+            return self._predict(sets, capture, vmm)
+        except self._kvmfw.KvmfwError as error:
+            raise EngineError(f"no prediction for {capture.name}: {error}") from error
+
+    def _predict(self, sets: list[dict[str, Any]], capture: Path, vmm: str) -> list[Prediction]:
+        host = self._kvmfw.Host.load(capture)
+        texts = (json.dumps(one).encode() for one in sets)
+        loaded = (self._kvmfw.RegisterSet.from_json(text) for text in texts)
+        return [self._translate(self._kvmfw.validate(one, host, vmm=vmm)) for one in loaded]
+
+    def _translate(self, verdict: Any) -> Prediction:
+        prediction = Prediction()
+        for finding in verdict.findings:
+            outcome = WORDS[finding.outcome.name]
+            if finding.register is None:
+                prediction.vcpu = outcome
+                continue
+            reads = None if finding.reads is None else hex(finding.reads)
+            prediction.registers[hex(finding.register)] = Expected(outcome, finding.errno, reads)
+        return prediction

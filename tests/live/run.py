@@ -1,0 +1,235 @@
+"""Live runs: real Debian kernels with KVM, emulated with EL2, against the engine's predictions.
+
+    python -m tests.live.run                                    # what `make live` does
+    python -m tests.live.run --kernels 6.1,7.3 --cpus max       # fewer
+    python -m tests.live.run --compare FOLDER-OF-RECORDINGS     # also compare the captures
+
+First boot of every host (kernel x CPU x boot options): the probe captures it and saves register sets of
+throwaway VMs.  Then the engine predicts what every other host answers to every one of these sets, and
+edited copies of them.  Second boot of every host: the sets are really written, register by register, and
+every answer is compared with its prediction.  Exit 0: all agree, 2: some do not, 1: it could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import archive, compare
+from .agree import Disagreement, Tally, explain, judge, table
+from .edits import edited
+from .hosts import Host, Hosts, Results
+from .machine import BootError, Emulator
+from .predict import Engine, EngineError, Prediction
+
+Json = dict[str, Any]
+KERNELS = ["5.10", "6.1", "6.12", "7.3"]
+
+
+def say(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
+
+
+def listed(text: str) -> list[str]:
+    return [part for part in text.split(",") if part]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kernels", type=listed, default=KERNELS, help="releases or series, a,b,c")
+    parser.add_argument(
+        "--cpus", nargs="+", default=["neoverse-n1", "max"], help="CPU models, each with its options"
+    )
+    parser.add_argument(
+        "--options", nargs="+", default=["", "mitigations=off"], help="kernel options, one text each"
+    )
+    parser.add_argument("--vmm", type=listed, default=["kvm", "firecracker"], help="orders of writing to try")
+    parser.add_argument("--edits", type=int, default=1, metavar="N", help="edited copies of every saved set")
+    parser.add_argument("--same-kernel", action="store_true", help="also restore between hosts of one kernel")
+    parser.add_argument(
+        "--qemu", default="auto", help="a command, suite:NAME for the QEMU of a Debian suite, or auto"
+    )
+    parser.add_argument(
+        "--machine", default="", metavar="OPTIONS", help="further machine options, such as mte=on"
+    )
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
+    parser.add_argument(
+        "--keep", type=Path, default=Path("live-results"), metavar="FOLDER", help="for what was said"
+    )
+    parser.add_argument("--reuse", action="store_true", help="do not capture again what FOLDER holds")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FOLDER", help="recordings or captures of the same hosts"
+    )
+    parser.add_argument(
+        "--replay", action="store_true", help="judge FOLDER's stored answers again, boot nothing"
+    )
+    parser.add_argument("--no-predict", action="store_true", help="only ask, without the engine")
+    parser.add_argument("--capture-only", action="store_true", help="stop after the first boots")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="write the report there as well (markdown)")
+    return parser.parse_args(argv)
+
+
+def find_qemu(wanted: str, cache: Path) -> list[str]:
+    """auto: the newest of Debian's that can be fetched, else the one that is installed."""
+    if wanted.startswith("suite:"):
+        return archive.fetched_qemu(cache, wanted.removeprefix("suite:"), say)
+    if wanted != "auto":
+        return wanted.split()
+    for suite in ("trixie-backports", "trixie"):
+        try:
+            return archive.fetched_qemu(cache, suite, say)
+        except archive.ArchiveError as error:
+            say(str(error))
+    if shutil.which("qemu-system-aarch64") is None:
+        raise archive.ArchiveError("There is no qemu-system-aarch64: install qemu-system-arm.")
+    return ["qemu-system-aarch64"]
+
+
+def known_hosts(arguments: argparse.Namespace, hosts: Hosts, cache: Path) -> list[Host]:
+    """Every host of the run; a kernel that the archive has not is said and left out."""
+    kernels = archive.Kernels(cache, say)
+    found = []
+    for release in arguments.kernels:
+        try:
+            image = kernels.image(release)
+        except archive.ArchiveError as error:
+            say(f"{error} Going on without it.")
+            continue
+        hosts.know(image.name, image)
+        found += [Host(image.name, cpu, options) for cpu in arguments.cpus for options in arguments.options]
+    if not found:
+        raise archive.ArchiveError("No kernel is left to boot.")
+    hosts.write_hosts(found)
+    return found
+
+
+def compare_with(folder: Path, hosts: Results, known: list[Host]) -> list[str]:
+    """Lines about every capture that has a recording of the same kernel, CPU and options."""
+    lines = []
+    for host in known:
+        others = [folder / f"{host.name}{end}" for end in (".json.gz", ".json", ".capture.json")]
+        other = next((path for path in others if path.exists()), None)
+        if other is None:
+            continue
+        both, words, _, _ = compare.difference(compare.load(hosts.capture_path(host)), compare.load(other))
+        lines.append(f"{host.name}: {both} facts asked by both, {len(words)} differ")
+        lines += [f"  {line}" for line in words[:20]]
+    return lines
+
+
+def sets_for(
+    target: Host, known: list[Host], hosts: Results, arguments: argparse.Namespace
+) -> Iterator[tuple[Host, Json]]:
+    """(where it was saved, register set) of everything that is restored on a host."""
+    for source in known:
+        if source == target or (source.kernel == target.kernel and not arguments.same_kernel):
+            continue
+        for one in hosts.sets(source):
+            yield source, one
+            for seed in range(arguments.edits):
+                yield source, edited(one, seed)
+
+
+def predictions(
+    engine: Engine | None, sets: list[Json], capture: Path, policies: list[str], keep: Path
+) -> dict[str, list[Prediction]]:
+    """Predictions per policy, written down (with their digest) before anything is asked."""
+    if engine is None:
+        return {}
+    found = {vmm: engine.predict(sets, capture, vmm) for vmm in policies}
+    text = json.dumps(
+        {vmm: [one.plain() for one in row] for vmm, row in found.items()}, separators=(",", ":")
+    )
+    keep.write_text(text)
+    say(f"{keep.name}: predicted, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}")
+    return found
+
+
+def restore_all(
+    known: list[Host], hosts: Results, engine: Engine | None, arguments: argparse.Namespace
+) -> dict[tuple[str, str], Tally]:
+    tallies: dict[tuple[str, str], Tally] = {}
+    for target in known:
+        pairs = list(sets_for(target, known, hosts, arguments))
+        sets = [one for _, one in pairs]
+        if not sets:
+            continue
+        # A replay leaves alone what was predicted before the real run.
+        kind = "replayed" if arguments.replay else "predicted"
+        keep = arguments.keep / f"{target.name}.{kind}.json"
+        predicted = predictions(engine, sets, hosts.capture_path(target), arguments.vmm, keep)
+        answers = hosts.restore(target, sets, arguments.vmm)
+        for vmm in arguments.vmm:
+            thought: list[Prediction | None] = [*predicted[vmm]] if engine else [None] * len(sets)
+            for (source, _), report, expected in zip(pairs, answers[vmm], thought, strict=True):
+                tally = tallies.setdefault((source.kernel, target.kernel), Tally())
+                tally.add(judge(report, expected, target.name, vmm))
+    return tallies
+
+
+def report(arguments: argparse.Namespace, known: list[Host], parts: list[str]) -> None:
+    text = "\n".join(parts) + "\n"
+    print(text)
+    if arguments.log:
+        head = f"{len(known)} hosts: {', '.join(host.name for host in known)}\n\n"
+        arguments.log.write_text("# Agreement with real kernels\n\n" + head + text)
+
+
+def first_boots(arguments: argparse.Namespace) -> tuple[Results, list[Host], str]:
+    """(results with a capture and register sets of every host, the hosts, what they ran on)."""
+    if arguments.replay:
+        results = Results(arguments.keep)
+        return results, results.hosts(), "replayed: the answers are older than the predictions"
+    cache = archive.cache_folder()
+    emulator = Emulator(find_qemu(arguments.qemu, cache), arguments.timeout, arguments.machine)
+    version = f"qemu {emulator.version()}"
+    say(version)
+    hosts = Hosts(emulator, cache, arguments.keep, say)
+    known = known_hosts(arguments, hosts, cache)
+    for host in known:
+        hosts.record(host, arguments.reuse)
+    return hosts, known, version
+
+
+def run(arguments: argparse.Namespace) -> int:
+    engine = None if arguments.no_predict or arguments.capture_only else Engine()
+    started = time.monotonic()
+    results, known, version = first_boots(arguments)
+    parts = []
+    differing = 0
+    if arguments.compare:
+        lines = compare_with(arguments.compare, results, known)
+        differing = sum(line.startswith("  ") for line in lines)
+        parts += ["Captures against earlier recordings:", "", *lines, ""]
+    disagreements: list[Disagreement] = []
+    if not arguments.capture_only:
+        tallies = restore_all(known, results, engine, arguments)
+        disagreements = [one for tally in tallies.values() for one in tally.disagreements]
+        parts += [table(tallies, engine is not None), "", *explain(disagreements)]
+    parts.append(f"{len(known)} hosts, {time.monotonic() - started:.0f} s in all, {version}.")
+    report(arguments, known, parts)
+    return 2 if disagreements or differing else 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse(argv)
+    try:
+        return run(arguments)
+    except (archive.ArchiveError, BootError, EngineError) as error:
+        say(f"live: {error}")
+    except KeyboardInterrupt:
+        say("live: interrupted")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

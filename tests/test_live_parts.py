@@ -1,0 +1,168 @@
+"""The parts of the live runs that need no emulated machine."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fakekvm import FakeKvm
+from tests.live import archive, compare
+from tests.live.agree import Tally, judge, table
+from tests.live.edits import edited
+from tests.live.guest import Cpio
+from tests.live.hosts import Host
+from tests.live.machine import BootError, parse_console
+from tests.live.predict import Expected, Prediction
+from tests.test_probe import probe
+
+Json = dict[str, Any]
+
+
+def answer(outcome: str, errno: str | None = None, back: str = "0x1") -> Json:
+    told: Json = {"register": "0x6030000000140000", "written": "0x1", "outcome": outcome, "read_back": back}
+    return told | ({"errno": errno} if errno else {})
+
+
+@pytest.mark.parametrize(
+    ("said", "expected", "agrees"),
+    [
+        (answer("kept"), Expected("kept"), True),
+        (answer("refused", "EINVAL"), Expected("refused", "EINVAL"), True),
+        (answer("refused", "EINVAL"), Expected("refused"), True),
+        (answer("refused", "EINVAL"), Expected("refused", "ENOENT"), False),
+        (answer("refused", "EINVAL"), Expected("kept"), False),
+        (answer("kept"), Expected("refused", "EINVAL"), False),
+        (answer("changed", back="0x2"), Expected("changed", read_back="0x2"), True),
+        (answer("changed", back="0x2"), Expected("changed", read_back="0x3"), False),
+        (answer("changed"), Expected("kept"), False),
+    ],
+)
+def test_an_answer_agrees_only_with_the_same_outcome_errno_and_value(
+    said: Json, expected: Expected, agrees: bool
+) -> None:
+    prediction = Prediction(registers={said["register"]: expected})
+    tally = judge({"id": "vm", "answers": [said]}, prediction, "target", "kvm")
+    assert (tally.disagreements == []) is agrees
+    assert tally.answers == 1
+
+
+def test_what_was_not_predicted_is_counted_apart() -> None:
+    prediction = Prediction(registers={"0x6030000000140000": Expected("unknown")})
+    tally = judge({"id": "vm", "answers": [answer("kept")]}, prediction, "target", "kvm")
+    assert (tally.unknown, tally.disagreements) == (1, [])
+
+
+@pytest.mark.parametrize("predicted", ["kept", "refused", "unknown"])
+def test_a_refused_vcpu_has_to_be_predicted(predicted: str) -> None:
+    refused = {"id": "vm", "refused": "EINVAL", "answers": []}
+    tally = judge(refused, Prediction(vcpu=predicted), "target", "kvm")
+    assert len(tally.disagreements) == (predicted == "kept")
+    assert (tally.vcpus_refused, tally.unknown) == (1, predicted == "unknown")
+    made = judge({"id": "vm", "answers": [answer("kept")]}, Prediction(vcpu=predicted), "target", "kvm")
+    assert len(made.disagreements) == (predicted == "refused")
+
+
+def test_the_table_has_a_sum() -> None:
+    lines = table(
+        {("5.10", "6.1"): Tally(sets=1, kept=2), ("6.1", "5.10"): Tally(sets=1, refused=3)}, True
+    ).splitlines()
+    cells = [cell.strip() for cell in lines[-1].strip("|").split("|")]
+    assert cells == ["all", "", "2", "5", "2", "0", "3", "0", "0", "0"]
+
+
+def test_edits_are_the_same_for_the_same_seed_and_keep_to_their_registers() -> None:
+    one = {
+        "id": "a",
+        "registers": {"0x6030000000140000": "0x10001", "0x603000000013c020": "0x12", "0x10": "0x5"},
+    }
+    copies = [edited(one, seed) for seed in range(20)]
+    assert copies == [edited(one, seed) for seed in range(20)]
+    assert {copy["registers"]["0x10"] for copy in copies} == {"0x5"}
+    assert len({copy["registers"]["0x603000000013c020"] for copy in copies}) > 3
+    assert len({copy["registers"]["0x6030000000140000"] for copy in copies}) > 3
+
+
+def console(body: bytes, cut: int = 0) -> str:
+    text = base64.b64encode(gzip.compress(body)).decode()
+    lines = [text[at : at + 20] for at in range(0, len(text), 20)]
+    head = json.dumps({"name": "probe", "exit": 0, "seconds": 1.5, "lines": len(lines)})
+    marked = ["noise", f"@KVMFW {head}", *[f"@K {line}" for line in lines[cut:]], "@KVMFW-END probe"]
+    return "\r\n".join(marked)
+
+
+def test_output_comes_back_whole_from_the_console() -> None:
+    output = parse_console(console(b"x" * 1000))["probe"]
+    assert (output.body, output.exit, output.seconds) == (b"x" * 1000, 0, 1.5)
+
+
+def test_torn_output_is_an_error() -> None:
+    with pytest.raises(BootError, match="lines arrived"):
+        parse_console(console(b"x" * 1000, cut=1))
+
+
+def test_hosts_are_named_as_recordings_are() -> None:
+    assert Host("6.1.0-56-arm64", "max,sve=off", "").name == "6.1.0-56-arm64__max+sveoff__default"
+    assert Host("k", "max", "mitigations=off").name == "k__max__mitigations-off"
+
+
+def test_the_initramfs_is_a_cpio_archive(tmp_path: Path) -> None:
+    cpio = Cpio()
+    cpio.file("usr/bin/tool", b"body", 0o755)
+    cpio.link("lib", "usr/lib")
+    cpio.device("dev/console", 5, 1)
+    body = cpio.bytes()
+    assert len(body) % 512 == 0
+    try:
+        listing = subprocess.run(
+            ["cpio", "-itv", "--quiet"], input=body, capture_output=True, check=True, cwd=tmp_path
+        )
+    except FileNotFoundError:
+        pytest.skip("cpio is not installed")
+    text = listing.stdout.decode()
+    assert "usr/bin/tool" in text
+    assert "lib -> usr/lib" in text
+
+
+def test_versions_sort_by_number() -> None:
+    assert sorted(["5.10.0-9", "5.10.0-32", "5.10.0-4"], key=archive.natural) == [
+        "5.10.0-4",
+        "5.10.0-9",
+        "5.10.0-32",
+    ]
+
+
+def captures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Json]:
+    monkeypatch.setattr(probe.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(probe, "Kvm", FakeKvm)
+    monkeypatch.setattr(probe, "settle_on_one_processor", lambda: 0)
+    path = tmp_path / "one.json"
+    assert probe.main(["--only", "psci02,gic3", "-o", str(path)]) == 0
+    return path, json.loads(path.read_text())
+
+
+def test_a_capture_equals_itself_and_any_other_answer_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, capture = captures(tmp_path, monkeypatch)
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(capture))
+    assert compare.main([str(path), str(other)]) == 0
+    nibbles = next(one for one in capture["answers"] if one.get("nibbles"))["nibbles"]
+    nibbles["0"] = "i" + nibbles["0"][1:]
+    other.write_text(json.dumps(capture))
+    assert compare.main([str(path), str(other)]) == 2
+    assert "0x0 at bit 0: . against i" in capsys.readouterr().out
+
+
+def test_what_only_one_asked_does_not_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, capture = captures(tmp_path, monkeypatch)
+    capture["answers"] = capture["answers"][:1]
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(capture))
+    assert compare.main([str(path), str(other)]) == 0
