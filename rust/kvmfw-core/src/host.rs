@@ -220,6 +220,11 @@ impl<'a> HostConfig<'a> {
         Self { vcpu, config, host, evidence: Evidence::Measured }
     }
 
+    /// How this vCPU is made.
+    pub fn config(&self) -> VcpuConfig {
+        self.config
+    }
+
     /// The listed registers with their fresh values, ascending by id.
     pub fn registers(&self) -> &'a [(RegisterId, Value)] {
         &self.vcpu.by_id

@@ -96,6 +96,21 @@ impl RegisterId {
         self.0 >> 32 << 32 & !SIZE == ARCHITECTURE_ARM64
     }
 
+    /// Whether this is a field of `struct kvm_regs`, with its width: X0 to X30, SP, PC, PSTATE, `SP_EL1`, `ELR_EL1` and the
+    /// SPSRs (8 bytes), V0 to V31 (16), FPSR and FPCR (4). Every vCPU has them, but for V registers under SVE.
+    pub(crate) const fn is_core_field(self) -> bool {
+        if !matches!(self.group(), Group::Core) {
+            return false;
+        }
+        let offset = self.0 & 0xffff;
+        match offset {
+            0x00..=0x50 => self.size() == 8 && offset.is_multiple_of(2),
+            0x54..=0xd3 => self.size() == 16 && offset.is_multiple_of(4),
+            0xd4 | 0xd5 => self.size() == 4,
+            _ => false,
+        }
+    }
+
     /// Whether a core id lies inside of `struct kvm_regs`, which has 216 words of 4 bytes.
     pub(crate) const fn is_inside_core(self) -> bool {
         const WORDS: u64 = 216;
@@ -157,6 +172,21 @@ mod tests {
         assert!(RegisterId::new(0x6030_0000_0010_00d5).is_inside_core());
         assert!(!RegisterId::new(0x6030_0000_0010_00d6).is_inside_core());
         assert!(!RegisterId::new(0x6030_0000_0010_ffff).is_inside_core());
+        for (id, field) in [
+            (0x6030_0000_0010_0040, true),
+            (0x6030_0000_0010_0041, false),
+            (0x6020_0000_0010_0040, false),
+            (0x6030_0000_0010_0050, true),
+            (0x6030_0000_0010_0052, false),
+            (0x6040_0000_0010_0054, true),
+            (0x6040_0000_0010_00d0, true),
+            (0x6040_0000_0010_00d2, false),
+            (0x6020_0000_0010_00d5, true),
+            (0x6030_0000_0010_00d4, false),
+            (0x6030_0000_0013_0040, false),
+        ] {
+            assert_eq!(RegisterId::new(id).is_core_field(), field, "{id:#x}");
+        }
         for raw in [0x6080_0000_0015_0000, 0x6050_0000_0015_0600, 0x6060_0000_0015_ffff] {
             assert!(RegisterId::new(raw).is_sve(), "{raw:#x}");
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::Scheme;
 use crate::acceptor::Acceptor;
 use crate::answers::State;
 use crate::catalog::{self, CATALOG, Gate, Kind};
@@ -13,7 +14,6 @@ use crate::policy::{ListTest, Policy, is_judged_by_value};
 use crate::rules::{Context, Rule};
 use crate::value::Value;
 use crate::verdict::Question;
-use crate::{RegisterSet, Scheme};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
 const TOLERATED: [RegisterId; 3] =
@@ -38,6 +38,8 @@ pub(crate) struct HostList {
     ids: Vec<RegisterId>,
     /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
     gated: Vec<(u32, u32, Rule)>,
+    /// Whether the vCPU has SVE, and so no V registers.
+    sve: bool,
     policy: Policy,
     scheme: Scheme,
 }
@@ -90,18 +92,16 @@ pub(crate) fn gates() -> Vec<Gate> {
 }
 
 impl SavedList {
-    /// The list of a register set.
-    pub(crate) fn of(set: &RegisterSet) -> Self {
-        Self::new(set.registers())
-    }
-
-    /// The list of registers that ascend by id.
-    pub(crate) fn new(registers: &[(RegisterId, Value)]) -> Self {
+    /// The list of registers that ascend by id; fields of ID registers that the host `refused` do not count.
+    pub(crate) fn new(registers: &[(RegisterId, Value)], refused: &[RegisterId]) -> Self {
         let find = |register: RegisterId| {
             let at = registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
             registers.get(at)?.1.word()
         };
-        let field = |gate: Gate| u8::try_from(find(gate.register)? >> gate.shift & 0xf).ok();
+        let field = |gate: Gate| {
+            let word = find(gate.register).filter(|_| !refused.contains(&gate.register))?;
+            u8::try_from(word >> gate.shift & 0xf).ok()
+        };
         Self {
             ids: registers.iter().map(|(id, _)| *id).collect(),
             gates: gates().into_iter().map(field).collect(),
@@ -122,7 +122,7 @@ impl HostList {
             Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
         });
         let gated = gated.collect();
-        Self { ids, gated, policy: question.policy, scheme: question.scheme }
+        Self { ids, gated, sve: config.config().has("sve"), policy: question.policy, scheme: question.scheme }
     }
 
     /// The outcome of the list unit. Missing registers that have a unit of their own are judged there.
@@ -150,7 +150,8 @@ impl HostList {
             visit(ListFinding::Unsaveable { saved: saved.ids.len(), longest });
         }
         let carried = |id: &&RegisterId| self.policy.carries(**id);
-        let only_saved = || saved.ids.iter().filter(carried).filter(|id| self.ids.binary_search(id).is_err()).copied();
+        let missing = |id: &&RegisterId| self.ids.binary_search(id).is_err() && !self.is_always_there(**id);
+        let only_saved = || saved.ids.iter().filter(carried).filter(missing).copied();
         match self.policy.list_test() {
             ListTest::None => only_saved().for_each(|id| visit(ListFinding::Missing(id))),
             ListTest::Merge => {
@@ -189,6 +190,11 @@ impl HostList {
         }
     }
 
+    /// Core registers exist whether or not a dump lists them.
+    fn is_always_there(&self, id: RegisterId) -> bool {
+        id.is_core_field() && !(id.size() == 16 && self.sve)
+    }
+
     /// The error of writing the host's register at `at`, if the set's ID registers hide it.
     fn hidden(&self, at: usize, saved: &SavedList) -> Option<Errno> {
         let at = u32::try_from(at).ok()?;
@@ -208,7 +214,7 @@ mod tests {
     const Z: RegisterId = RegisterId::firmware_bitmap(3);
 
     fn host(policy: Policy, ids: &[RegisterId]) -> HostList {
-        HostList { ids: ids.to_vec(), gated: Vec::new(), policy, scheme: Scheme::Kvm }
+        HostList { ids: ids.to_vec(), gated: Vec::new(), sve: false, policy, scheme: Scheme::Kvm }
     }
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {

@@ -205,9 +205,9 @@ pub(crate) fn gate_of(register: RegisterId) -> Option<Gate> {
     context_gate(catalog::kind_of(register))
 }
 
-/// The value of that field in a saved set.
-pub(crate) fn context_of(register: RegisterId, set: &RegisterSet) -> Context {
-    let gate = gate_of(register)?;
+/// The value of that field in a saved set, unless its register is among those that the host `refused`.
+pub(crate) fn context_of(register: RegisterId, set: &RegisterSet, refused: &[RegisterId]) -> Context {
+    let gate = gate_of(register).filter(|gate| !refused.contains(&gate.register))?;
     let word = set.get(gate.register).and_then(Value::word)?;
     u8::try_from(word >> gate.shift & 0xf).ok()
 }

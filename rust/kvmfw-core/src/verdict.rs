@@ -4,11 +4,12 @@ use std::fmt;
 
 use crate::acceptor::{Acceptor, Scheme};
 use crate::answers::State;
+use crate::catalog;
 use crate::explain;
-use crate::host::{Choice, Host};
+use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
-use crate::list::{HostList, ListFinding, SavedList};
+use crate::list::{HostList, ListFinding, SavedList, gates};
 use crate::policy::{Policy, context_of};
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -84,9 +85,10 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
             return Verdict::new(vec![explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None })]);
         }
     };
+    let refused = refused_gates(set, config, question);
     let list = HostList::new(config, question);
     let (list_test, host_only): (Vec<_>, Vec<_>) = list
-        .findings(&SavedList::of(set))
+        .findings(&SavedList::new(set.registers(), &refused))
         .into_iter()
         .filter(|finding| !matches!(finding, ListFinding::Missing(_)))
         .partition(|finding| !matches!(finding, ListFinding::HostOnly(_)));
@@ -96,13 +98,28 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     writes.sort_by_key(|(register, _)| question.policy.write_order(*register));
     for (register, value) in writes {
         let acceptor = question.policy.acceptor(config, *register, question);
-        let judgement = acceptor.judge(value, context_of(*register, set));
+        let judgement = acceptor.judge(value, context_of(*register, set, &refused));
         if judgement.outcome() != Outcome::Accept {
             findings.push(explain::register_finding(*register, value, &acceptor, judgement));
         }
     }
     findings.extend(host_only.into_iter().map(explained));
     Verdict::new(findings)
+}
+
+/// The saved ID registers that show or hide others and that this host refuses: its own fields stay in place.
+fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question) -> Vec<RegisterId> {
+    let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
+    registers.push(catalog::SSBS.register);
+    registers.sort_unstable();
+    registers.dedup();
+    registers.retain(|register| {
+        set.get(*register).is_some_and(|value| {
+            let acceptor = question.policy.acceptor(config, *register, question);
+            acceptor.judge(value, None).outcome() == Outcome::Refuse
+        })
+    });
+    registers
 }
 
 impl fmt::Display for Finding {

@@ -68,7 +68,7 @@ impl Vms {
     /// Adds one VM; its registers ascend by id.
     pub(crate) fn add(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) {
         let config = self.configs.intern(config);
-        let list = self.lists.intern(Saved { config, list: SavedList::new(registers) });
+        let list = self.lists.intern(Saved { config, list: SavedList::new(registers, &[]) });
         let mut values = std::mem::take(&mut self.scratch);
         values.clear();
         for (register, value) in registers.iter().filter(|(register, _)| is_judged_by_value(*register)) {
