@@ -1,4 +1,4 @@
-"""Golden vectors: hand-written cases of tests/vectors/*.json, read strictly (tests/vectors/README.md has the format)."""
+"""Golden vectors: the hand-written cases of tests/vectors, read strictly (its README tells the format)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ class TargetHost:
         vcpus = [made]
         if self.without_vgic is not None:
             bare = self.registers | self.without_vgic
-            vcpus.append(made | {"name": "no vgic", "vgic": False, "values": [f"{v:#x}" for v in bare.values()]})
+            vcpus.append(
+                made | {"name": "no vgic", "vgic": False, "values": [f"{v:#x}" for v in bare.values()]}
+            )
         masks = []
         if self.masks is not None:
             words = {f"{register:#x}": f"{mask:#x}" for register, mask in self.masks.items()}
@@ -114,7 +116,11 @@ class Case:
     def register_set(self) -> kvmfw.RegisterSet:
         """What was saved, for the engine."""
         return kvmfw.RegisterSet.from_mapping(
-            self.registers, features=self.vcpu.features, vgic=self.vcpu.vgic, enabled=self.vcpu.enabled, name=self.name
+            self.registers,
+            features=self.vcpu.features,
+            vgic=self.vcpu.vgic,
+            enabled=self.vcpu.enabled,
+            name=self.name,
         )
 
     def target(self) -> kvmfw.Host:
@@ -227,7 +233,9 @@ def read_case(file: str, hosts: Json, document: Any) -> Case:
         return read_host(f"{place}.host", merged)
 
     host = host_of(document["host"])
-    said = known(f"{place}.set", document["set"], "from", "registers", "without", "features", "vgic", "enabled")
+    said = known(
+        f"{place}.set", document["set"], "from", "registers", "without", "features", "vgic", "enabled"
+    )
     source = {"target": host}.get(said["from"]) or host_of(said["from"]) if "from" in said else None
     registers = {} if source is None else dict(source.registers)
     given = words(said.get("registers", {}))
@@ -235,7 +243,9 @@ def read_case(file: str, hosts: Json, document: Any) -> Case:
     left_out = [register_id(name) for name in said.get("without", [])]
     for register in left_out:
         del registers[register]
-    expect = known(f"{place}.expect", document["expect"], "outcome", "findings", "others", needed=("outcome",))
+    expect = known(
+        f"{place}.expect", document["expect"], "outcome", "findings", "others", needed=("outcome",)
+    )
     if expect.get("others", "ignored") != "ignored":
         raise ValueError(f"{place}.expect.others: only `ignored` can be said")
     findings = tuple(read_finding(f"{place}.expect", finding) for finding in expect.get("findings", []))
@@ -279,6 +289,8 @@ def cases() -> tuple[Case, ...]:
         read = [read_case(path.stem, document.get("hosts", {}), case) for case in document["cases"]]
         names = [case.name for case in read]
         if len(set(names)) != len(names):
-            raise ValueError(f"{path.name}: the same name twice: {sorted(n for n in names if names.count(n) > 1)}")
+            raise ValueError(
+                f"{path.name}: the same name twice: {sorted(n for n in names if names.count(n) > 1)}"
+            )
         found.extend(read)
     return tuple(found)

@@ -80,7 +80,11 @@ def judge(case: Case) -> tuple[str, tuple[Expected, ...]]:
     vm = Vm(facts, finalized="sve" not in vcpu.features or case.state != "fresh")
     if case.state != "fresh":
         vm.run(refused="pmu_v3" in vcpu.features and host.pmu_initialised is False)
-    aborting = {"firecracker": vmm.firecracker, "cloud-hypervisor": vmm.cloud_hypervisor, "crosvm": vmm.crosvm}
+    aborting = {
+        "firecracker": vmm.firecracker,
+        "cloud-hypervisor": vmm.cloud_hypervisor,
+        "crosvm": vmm.crosvm,
+    }
     if case.vmm in aborting:
         restore = aborting[case.vmm](case.registers, facts.registers, vm, go_on=True)
     else:
@@ -91,7 +95,8 @@ def judge(case: Case) -> tuple[str, tuple[Expected, ...]]:
 def in_words(restore: Restore, facts: Facts) -> tuple[Expected, ...]:
     """The oracle's findings in the words of a verdict.
 
-    First the list test with what it drops, then the writes in their order, then what the VMM did not save, then defaults.
+    First the list test with what it drops, then the writes in their order, then what the VMM did not save,
+    then defaults.
     """
     written = {register: at for at, (register, _) in reversed(list(enumerate(restore.writes)))}
     last = len(restore.writes)

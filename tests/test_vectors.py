@@ -14,7 +14,9 @@ Verdict = tuple[str, tuple[Expected, ...]]
 
 def by_engine(case: Case) -> Verdict:
     verdict = kvmfw.validate(case.register_set(), case.target(), vmm=case.vmm, state=case.state)
-    return verdict.outcome.name, tuple(Expected(f.register, f.effect, f.errno, f.reads) for f in verdict.findings)
+    return verdict.outcome.name, tuple(
+        Expected(f.register, f.effect, f.errno, f.reads) for f in verdict.findings
+    )
 
 
 def shown(case: Case, verdict: Verdict) -> list[str]:
@@ -50,11 +52,17 @@ def test_there_are_vectors() -> None:
     ("change", "problem"),
     [
         ({"extra": 1}, "unknown key `extra`"),
-        ({"host": {"kernel": "6.1.0", "registers": {}, "masks": None, "colour": "red"}}, "unknown key `colour`"),
+        (
+            {"host": {"kernel": "6.1.0", "registers": {}, "masks": None, "colour": "red"}},
+            "unknown key `colour`",
+        ),
         ({"host": {"kernel": "6.1.0", "registers": {}}}, "`masks` is missing"),
         ({"set": {"register": {}}}, "unknown key `register`"),
         ({"expect": {"outcome": "ACCEPT", "finding": []}}, "unknown key `finding`"),
-        ({"expect": {"outcome": "ACCEPT", "findings": [{"register": None, "effect": "eaten"}]}}, "not an effect"),
+        (
+            {"expect": {"outcome": "ACCEPT", "findings": [{"register": None, "effect": "eaten"}]}},
+            "not an effect",
+        ),
     ],
 )
 def test_a_case_with_an_unknown_key_is_refused(change: golden.Json, problem: str) -> None:

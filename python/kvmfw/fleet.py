@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kvmfw import _native, readers
 from kvmfw.audit import Audit
-from kvmfw.errors import ArgumentError
+from kvmfw.columns import Names, runs
+from kvmfw.errors import ArgumentError, InputError, RowError
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Verdict
 
 __all__ = ["Fleet", "Treat"]
 
 Treat = Literal["accept", "refuse"]
+
+
+_MOST_CELLS = 1 << 31
+_MOST_VIEWED = 1 << 26
+_ROWS_WORTH_A_TABLE = 64
 
 
 def _taken(change: str, unknown: str) -> tuple[bool, bool]:
@@ -36,7 +45,9 @@ class Fleet:
         A file or folder of register sets; or a table in long form with columns ``vm`` (name or number),
         ``register`` (uint64), ``value`` (uint64; for registers wider than 8 bytes the lowest 8) and, if
         the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of docs/formats.md with commas
-        between, such as ``"psci_0_2,pmu_v3,vgic"``); rows of a VM need not be together.
+        between, such as ``"psci_0_2,pmu_v3,vgic"``); or in nested form, with one row for each VM, where
+        ``register`` and ``value`` are lists. In long form the rows of a VM need not be together, except in a
+        `pyarrow.RecordBatchReader`, which is taken batch by batch. VMs have the order of their first rows.
     hosts : path, iterable of Host, or pair (sequence of Host, array of uint32)
         A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
         each host, the number of its capture.
@@ -70,6 +81,9 @@ class Fleet:
     array([0], dtype=uint32)
     """
 
+    # Sizes at which the native fleet changes its ways (rust: Limits); tests set them to see all ways.
+    _limits: tuple[int, int, int, int, int] | None = None
+
     def __init__(
         self,
         vms: Any,
@@ -87,13 +101,17 @@ class Fleet:
         self.vmm = vmm
         self.scheme = scheme
         self.rejected: list[tuple[int, str]] = []
-        self._native = _native.Fleet(vmm, scheme, threads or 0)
-        self._vm_names: Sequence[str] = ()
-        self._home_names: Sequence[str | None] = ()
-        self._add_vms(vms, on_error)
+        self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
+        self._vm_names = Names()
+        self._home_names = Names()
+        self._host_names: list[str] = []
+        self._changing = threading.Lock()
+        self._rows: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]] | None = None
+        self._rows_asked = 0
+        with self._changing:
+            self._add_vms(vms, on_error)
         kinds, kind_of, self._host_names = readers.hosts(hosts)
         self._native.add_hosts([kind._native for kind in kinds], kind_of)
-        self._native.compile()
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Fleet:
@@ -115,12 +133,16 @@ class Fleet:
         return cls(vms, hosts, **options)
 
     def _add_vms(self, vms: Any, on_error: str) -> None:
+        self._forget_rows()
         if hasattr(vms, "__arrow_c_stream__"):
-            columns = readers.long_columns(vms)
-            self.rejected = self._native.add_long(
-                columns.vm, columns.register, columns.value, columns.configs, columns.config_of
-            )
-            self._vm_names = columns.names
+            for columns in runs(vms):
+                rejected = self._native.add_runs(
+                    columns.starts, columns.register, columns.value, columns.configs, columns.config_of
+                )
+                self._vm_names.append(columns.names)
+                self._home_names.append(pa.nulls(len(columns.names)))
+                self.rejected += [(columns.input_row(row), problem) for row, problem in rejected]
+            self.rejected.sort()
             if self.rejected and on_error == "raise":
                 raise readers.rows_rejected(self.rejected)
             return
@@ -129,8 +151,108 @@ class Fleet:
             if not isinstance(one, RegisterSet):
                 raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")
         self._native.add_sets([one._native for one in sets])
-        self._vm_names = [one.name for one in sets]
-        self._home_names = [one.host for one in sets]
+        self._vm_names.append(pa.array([one.name for one in sets], pa.string()))
+        self._home_names.append(pa.array([one.host for one in sets], pa.string()))
+
+    @property
+    def generation(self) -> int:
+        """How often the fleet was changed: answers of different generations may differ."""
+        return self._native.generation()
+
+    def add_vms(self, vms: Any) -> None:
+        """Add VMs after the present ones; nothing is built anew.
+
+        Readers in other threads see all of a change or nothing of it.
+
+        Parameters
+        ----------
+        vms
+            As for `Fleet`; for a table with rows that cannot be used nothing is added.
+
+        Raises
+        ------
+        InputError
+            When input cannot be used.
+
+        Examples
+        --------
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> fleet = Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=1)])
+        >>> fleet.add_vms([tiny_set(workaround_3=2, name="new")])
+        >>> fleet.shape, fleet.candidates(1, unknown="refuse")
+        ((2, 1), array([], dtype=uint32))
+        """
+        with self._changing:
+            before, rejected = self.shape[0], self.rejected
+            self.rejected = []
+            try:
+                self._add_vms(vms, "raise")
+            except InputError:
+                self._remove(np.arange(before, self.shape[0]))
+                raise
+            finally:
+                self.rejected = rejected
+
+    def remove_vms(self, rows: npt.ArrayLike) -> None:
+        """Take VMs away; the rows after them move up.
+
+        Parameters
+        ----------
+        rows : array_like of int
+            Their rows.
+
+        Raises
+        ------
+        RowError
+            When there is no such row; nothing is removed then.
+        """
+        with self._changing:
+            self._remove(np.asarray(rows, dtype=np.intp).reshape(-1))
+
+    def _forget_rows(self) -> None:
+        self._rows, self._rows_asked = None, 0
+
+    def _remove(self, rows: npt.NDArray[np.intp]) -> None:
+        bad = np.flatnonzero((rows < 0) | (rows >= self.shape[0]))
+        if bad.size:
+            row = int(rows[bad[0]])
+            raise RowError(f"VM row {row} is out of range; there are {self.shape[0]} VMs", row)
+        self._forget_rows()
+        self._native.remove_vms(rows.tolist())
+        self._vm_names.remove(rows)
+        self._home_names.remove(rows)
+
+    def update_hosts(self, hosts: Mapping[int, Host]) -> None:
+        """Give hosts other captures, as after a kernel update; nothing is built anew.
+
+        Readers in other threads see all of a change or nothing of it.
+
+        Parameters
+        ----------
+        hosts : mapping of int to Host
+            Row of the host -> its capture from now on. The names of the hosts stay.
+
+        Raises
+        ------
+        RowError
+            When there is no such row; nothing is changed then.
+
+        Examples
+        --------
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> fleet = Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)])
+        >>> fleet.update_hosts({0: tiny_host(workaround_3=1)})
+        >>> fleet.candidates(0, unknown="refuse")
+        array([0], dtype=uint32)
+        """
+        with self._changing:
+            for row, host in hosts.items():
+                if not isinstance(host, Host):
+                    raise ArgumentError(f"host {row} is a {type(host).__name__}; expected a kvmfw.Host")
+                if not 0 <= row < self.shape[1]:
+                    raise RowError(f"host row {row} is out of range; there are {self.shape[1]} hosts", row)
+            self._forget_rows()
+            self._native.update_hosts(list(hosts), [host._native for host in hosts.values()])
 
     @property
     def vm_names(self) -> Sequence[str]:
@@ -145,10 +267,15 @@ class Fleet:
     @property
     def vm_homes(self) -> npt.NDArray[np.int64]:
         """The host row that each VM runs on; -1 where that is not known. Shape (VMs,)."""
-        rows = {name: row for row, name in enumerate(self._host_names)}
-        homes = [rows.get(name, -1) if name is not None else -1 for name in self._home_names]
-        homes.extend([-1] * (self.shape[0] - len(homes)))
-        return np.array(homes, dtype=np.int64)
+        hosts = pa.array(self._host_names, pa.string())
+        homes = [np.empty(0, dtype=np.int64)]
+        for chunk in self._home_names.chunks:
+            if pa.types.is_null(chunk.type):
+                homes.append(np.full(len(chunk), -1, dtype=np.int64))
+            else:
+                found = pc.index_in(chunk, value_set=hosts, skip_nulls=True).fill_null(-1)
+                homes.append(found.to_numpy(zero_copy_only=False).astype(np.int64))
+        return np.concatenate(homes)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -180,8 +307,57 @@ class Fleet:
         ]
 
     def table(self) -> npt.NDArray[np.uint8]:
-        """Give the outcome of every pair of classes. Shape (VM classes, host classes)."""
-        return self._native.table().reshape(self.class_shape)
+        """Give the outcome of every pair of classes. Shape (VM classes, host classes).
+
+        Raises
+        ------
+        ArgumentError
+            When it would take more than 2 GiB; ask for the rows of single VMs instead.
+        """
+        shape = self.class_shape
+        if shape[0] * shape[1] > _MOST_CELLS:
+            raise ArgumentError(f"a table of {shape[0]} x {shape[1]} classes is too large; ask for rows")
+        table = np.empty(shape, dtype=np.uint8)
+        self._native.class_rows(0, table.reshape(-1))
+        return table
+
+    def class_row(self, vm: int) -> npt.NDArray[np.uint8]:
+        """Give the outcomes of a VM on every host class. Shape (host classes,).
+
+        The row is the caller's to read only. When rows are asked for often between two changes, they are views of one
+        table, which is then made once if it takes at most 64 MiB; views stay as they are when the fleet changes.
+
+        Raises
+        ------
+        RowError
+            When there is no such VM.
+
+        Examples
+        --------
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)]).class_row(0)
+        array([3], dtype=uint8)
+        """
+        rows = self._rows
+        if rows is not None:
+            table, classes = rows
+            if 0 <= vm < len(classes):
+                return table[classes[vm]]
+        row = self._native.class_row(vm) if vm >= 0 else None
+        if row is None:
+            raise RowError(f"VM row {vm} is out of range; there are {self.shape[0]} VMs", vm)
+        self._rows_asked += 1
+        if rows is None and self._rows_asked == _ROWS_WORTH_A_TABLE:
+            self._make_rows()
+        return row
+
+    def _make_rows(self) -> None:
+        with self._changing:
+            cells = self.class_shape[0] * self.class_shape[1]
+            if cells and cells + 4 * self.shape[0] <= _MOST_VIEWED:
+                table = self.table()
+                table.flags.writeable = False
+                self._rows = table, self.vm_classes
 
     def validate_pairs(
         self,
@@ -263,6 +439,32 @@ class Fleet:
         self._native.matrix(start, max(stop, start), accept_change, accept_unknown, out.reshape(-1))
         return out
 
+    def iter_matrix(
+        self, *, unknown: Treat, change: Treat = "accept", block_bytes: int = 1 << 26
+    ) -> Iterator[tuple[slice, npt.NDArray[np.uint8]]]:
+        """Give the matrix block by block, in memory that is used again.
+
+        Parameters
+        ----------
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+        block_bytes : int
+            How much memory a block may take.
+
+        Yields
+        ------
+        slice, array of uint8
+            The rows of VMs and their part of `validate_matrix`; the array is written over by the next block.
+        """
+        _taken(change, unknown)
+        width = (self.shape[1] + 7) // 8
+        rows = max(block_bytes // max(width, 1), 1)
+        memory = np.empty((min(rows, self.shape[0]), width), dtype=np.uint8)
+        for start in range(0, self.shape[0], rows):
+            block = slice(start, min(start + rows, self.shape[0]))
+            out = memory[: block.stop - start]
+            yield block, self.validate_matrix(unknown=unknown, change=change, vms=block, out=out)
+
     def candidates(self, vm: int, *, unknown: Treat, change: Treat = "accept") -> npt.NDArray[np.uint32]:
         """Give the rows of the hosts that take this VM, ascending.
 
@@ -286,8 +488,17 @@ class Fleet:
         """Tell which host classes take a VM class. Shape (host classes,)."""
         return self._native.takers(vm_class, *_taken(change, unknown)).view(np.bool_)
 
-    def counts(self, axis: Literal["vm", "host"] = "vm") -> npt.NDArray[np.uint64]:
+    def counts(
+        self, axis: Literal["vm", "host"] = "vm", *, out: npt.NDArray[np.uint64] | None = None
+    ) -> npt.NDArray[np.uint64]:
         """Count outcomes per VM (over hosts) or per host (over VMs).
+
+        Parameters
+        ----------
+        axis : {"vm", "host"}
+            What to count for.
+        out : array of uint64, shape (VMs or hosts, 4), optional
+            Where to write; made if not given.
 
         Returns
         -------
@@ -296,7 +507,13 @@ class Fleet:
         """
         if axis not in ("vm", "host"):
             raise ArgumentError(f"`axis` is `{axis}`; expected `vm` or `host`")
-        return self._native.counts(axis == "host")
+        shape = (self.shape[axis == "host"], 4)
+        if out is None:
+            out = np.empty(shape, dtype=np.uint64)
+        if out.shape != shape or out.dtype != np.uint64 or not out.flags.c_contiguous:
+            raise ArgumentError(f"`out` is {out.dtype} {out.shape}; expected contiguous uint64 {shape}")
+        self._native.counts(axis == "host", out.reshape(-1))
+        return out
 
     def audit(self, *, unknown: Treat = "refuse", change: Treat = "accept") -> Audit:
         """Count all pairs of a VM and a host that is not its own: the tables of the report.

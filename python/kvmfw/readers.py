@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["LongColumns", "fleet_folder", "hosts", "long_columns", "register_sets", "rows_rejected"]
+__all__ = ["fleet_folder", "hosts", "register_sets", "rows_rejected", "vcpu_config"]
 
 FEATURES = (
     "power_off",
@@ -33,18 +30,6 @@ FEATURES = (
 ENABLED = ("mte", "writable_imp_id_regs")
 DEFAULT_VCPU = "psci_0_2,vgic"
 LISTED_ROWS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class LongColumns:
-    """A long table as the native module takes it: fixed-width columns, VMs by number."""
-
-    vm: npt.NDArray[np.uint32]
-    register: npt.NDArray[np.uint64]
-    value: npt.NDArray[np.uint64]
-    configs: list[tuple[int, bool, int]]
-    config_of: npt.NDArray[np.uint32]
-    names: Sequence[str]
 
 
 def rows_rejected(rejected: list[tuple[int, str]]) -> RowError:
@@ -144,7 +129,8 @@ def fleet_folder(folder: Path) -> tuple[list[RegisterSet], list[Host]]:
     return sets, named
 
 
-def _config(words: str) -> tuple[int, bool, int]:
+def vcpu_config(words: str) -> tuple[int, bool, int]:
+    """Give feature word, vGIC and enabled capabilities of the words of a `vcpu` column."""
     features, enabled, vgic = 0, 0, False
     for word in filter(None, (word.strip() for word in words.split(","))):
         if word in FEATURES:
@@ -157,54 +143,3 @@ def _config(words: str) -> tuple[int, bool, int]:
             known = ", ".join((*FEATURES, *ENABLED, "vgic"))
             raise ArgumentError(f"`{word}` in column `vcpu` is not known; expected {known}")
     return features, vgic, enabled
-
-
-def _column(table: pa.Table, name: str, wanted: pa.DataType) -> npt.NDArray[Any]:
-    if name not in table.column_names:
-        raise ArgumentError(f"the table has no column `{name}`; it has {', '.join(table.column_names)}")
-    column = table.column(name)
-    if column.null_count:
-        row = int(pc.index(column.is_null(), True).as_py())
-        raise RowError(f"column `{name}` is null", row)
-    if not pa.types.is_integer(column.type):
-        raise ArgumentError(f"column `{name}` is {column.type}; expected {wanted}")
-    try:
-        cast = column.cast(wanted)
-    except pa.ArrowInvalid as error:
-        raise ArgumentError(f"column `{name}`: {error}; expected {wanted}") from error
-    return np.ascontiguousarray(cast.to_numpy())
-
-
-def long_columns(source: Any) -> LongColumns:
-    """Take a table in long form: columns ``vm``, ``register``, ``value`` and optionally ``vcpu``.
-
-    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas.
-    """
-    table = pa.table(source)
-    register = _column(table, "register", pa.uint64())
-    value = _column(table, "value", pa.uint64())
-    if "vm" not in table.column_names:
-        raise ArgumentError(f"the table has no column `vm`; it has {', '.join(table.column_names)}")
-    codes, names = _codes(table.column("vm"))
-    if "vcpu" not in table.column_names:
-        return LongColumns(
-            codes, register, value, [_config(DEFAULT_VCPU)], np.zeros(len(names), dtype=np.uint32), names
-        )
-    config_codes, words = _codes(table.column("vcpu"))
-    config_of = np.zeros(len(names), dtype=np.uint32)
-    config_of[codes] = config_codes
-    differing = np.flatnonzero(config_of[codes] != config_codes)
-    if differing.size:
-        row = int(differing[0])
-        raise RowError(f"column `vcpu` differs between rows of the VM `{names[codes[row]]}`", row)
-    return LongColumns(codes, register, value, [_config(word) for word in words], config_of, names)
-
-
-def _codes(column: pa.ChunkedArray) -> tuple[npt.NDArray[np.uint32], list[str]]:
-    if column.null_count:
-        raise RowError("the column is null", int(pc.index(column.is_null(), True).as_py()))
-    encoded = column.combine_chunks().dictionary_encode()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    names = [str(name) for name in encoded.dictionary.to_pylist()]
-    return np.ascontiguousarray(encoded.indices.to_numpy(zero_copy_only=False), dtype=np.uint32), names

@@ -13,6 +13,10 @@ from tests.agreement import document, dumps, kvm, qemu, vectors
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
 
+# What else may tell about the hosts of a load: the project's own recordings, and those beside the checkout.
+COMMITTED = Path(__file__).parents[1] / "realkvm" / "recordings"
+BESIDE = Path(__file__).parents[3] / "shared" / "data"
+
 
 def compare(folder: Path) -> tuple[kvm.Tally, kvm.Tally]:
     """Ask everything of a folder of recordings again: with the answers, and with the answers hidden."""
@@ -58,7 +62,9 @@ def main() -> int:
         text += document.vector_section(results)
         failed += sum(len(wrong) for _, wrong in results.values())
     if options.qemu and (options.qemu / "outcomes.json").exists():
-        loads = qemu.check(options.qemu, [options.recordings])
+        captured = [path for path in (options.recordings, COMMITTED, BESIDE / "realkvm") if path.exists()]
+        others = [path for path in (BESIDE / "realqemu",) if (path / "outcomes.json").exists()]
+        loads = qemu.check(options.qemu, captured, others)
         text += document.qemu_section(loads)
         failed += len(loads.wrong)
     if (folder / "host-dumps.json").exists():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,6 @@ from tests.oracle.check_qemu import (
     policy,
     refusals,
 )
-from tests.oracle.check_qemu import Tally as LoadTally
-from tests.oracle.check_qemu import judged as judged_loads
 from tests.oracle.facts import Facts
 from tests.oracle.recordings import Recording
 from tests.realkvm.convert import convert
@@ -57,32 +56,63 @@ class Captures:
             capture = convert(recording.raw, recording.name)
             self.hosts.setdefault(key, kvmfw.Host.from_json(json.dumps(capture)))
 
-    def host(self, target: Any, facts: Facts) -> kvmfw.Host | None:
-        """The capture of this target, if it was asked for such a vCPU and lists the same registers."""
+    def find(self, target: Any) -> kvmfw.Host | None:
+        """The capture of this target, whatever vCPUs it was asked for."""
         el3 = target.get("el3_arch_features") or []
         el3 = list(el3.values()) if isinstance(el3, dict) else el3
-        found = self.hosts.get((target["kernel"], target["cpu"], target["cmdline"], str(list(el3)[:3])))
-        if found is None:
-            return None
-        fresh = found.fresh_set(features=features_of(facts))
-        same = fresh is not None and set(facts.registers) <= set(fresh)
-        return found if same else None
+        return self.hosts.get((target["kernel"], target["cpu"], target["cmdline"], str(list(el3)[:3])))
+
+    def host(self, target: Any, facts: Facts) -> kvmfw.Host | None:
+        """The capture of this target, if it was asked for such a vCPU and lists the same registers."""
+        found = self.find(target)
+        fresh = found.fresh_set(features=features_of(facts)) if found else None
+        return found if fresh is not None and set(facts.registers) <= set(fresh) else None
+
+    def features(self, target: Any) -> list[str] | None:
+        """What QEMU's ``-cpu host`` gives on this target, for targets of which there is no stream."""
+        found = self.find(target)
+        wanted = ["psci_0_2", "pmu_v3", "sve", "ptrauth_address", "ptrauth_generic"]
+        off = {"pmu_v3": "pmu=off", "sve": "sve=off"}
+        wanted = [feature for feature in wanted if off.get(feature, "-") not in target["variant"]]
+        for missing in ([], ["sve"], ["ptrauth_address", "ptrauth_generic"], wanted[2:]):
+            features = [feature for feature in wanted if feature not in missing]
+            if found is not None and found.fresh_set(features=features) is not None:
+                return features
+        return None
 
 
-def check(folder: Path, captured: list[Path]) -> QemuTally:
-    """Predict every load of a folder and compare."""
+def check(folder: Path, captured: list[Path], others: Iterable[Path] = ()) -> QemuTally:
+    """Predict every load of a folder and compare; ``others`` are folders that tell more about the hosts."""
     loads, captures = Folder(folder), Captures(captured)
+    for other in others:
+        loads.learn(Folder(other))
     predictor = Predictor(loads, captured)
-    tally, skipped = QemuTally(), LoadTally()
-    for load, saved, own, _ in judged_loads(loads, skipped):
-        facts = predictor(load, own).facts
+    tally = QemuTally()
+    for load in loads.loads:
+        saved, own = loads.streams.get(load["source"]["stream"]), loads.own(load["target"])
+        if "Machine type received is" in load["stderr"]:
+            tally.skipped["the machine type was refused before any register"] += 1
+            continue
+        if saved is None:
+            tally.skipped["no registers of the stream"] += 1
+            continue
+        if own is not None:
+            facts = predictor(load, own[0]).facts
+            host = captures.host(load["target"], facts)
+            features, evidence = features_of(facts), "measured" if host else "derived"
+            host = host or host_of(facts)
+        else:
+            known = captures.features(load["target"])
+            host, features, evidence = captures.find(load["target"]), known or [], "measured"
+            if host is None or known is None:
+                tally.skipped["nothing known of such a target"] += 1
+                continue
         vmm = policy(load["target"])
-        vm = kvmfw.RegisterSet.from_mapping(saved, features=features_of(facts), vgic=True)
-        captured_host = captures.host(load["target"], facts)
-        verdict = kvmfw.validate(vm, captured_host or host_of(facts), vmm=vmm)
+        vm = kvmfw.RegisterSet.from_mapping(saved, features=features, vgic=True)
+        verdict = kvmfw.validate(vm, host, vmm=vmm)
         counts = tally.counts.setdefault(vmm, Counter())
         counts["loads"] += 1
-        counts["measured" if captured_host else "derived"] += 1
+        counts[evidence] += 1
         if verdict.outcome == kvmfw.Outcome.UNKNOWN:
             counts["unknown"] += 1
             continue
@@ -93,7 +123,6 @@ def check(folder: Path, captured: list[Path]) -> QemuTally:
         counts["outcome agreed"] += 1
         if refused:
             compare_registers(load, verdict, counts, tally)
-    tally.skipped = Counter({what: n for what, n in skipped.counts.items() if "not judged" in what})
     return tally
 
 

@@ -1,8 +1,9 @@
 """`python -m tests.oracle.check_qemu FOLDER [MORE...]`: the model of QEMU against the real loads of FOLDER.
 
-A folder holds outcomes.json and registers.json.gz, and stands beside recordings of KVM (realkvm). MORE folders only
-tell what other hosts look like. First the refusals that were seen are KVM's answers (this proves the VMM half), then
-KVM's answers are predicted from facts only. A load that ends at the machine type is counted apart: no register decides.
+A folder holds outcomes.json and registers.json.gz, and stands beside recordings of KVM. MORE folders only
+tell what other hosts look like. First the refusals that were seen are KVM's answers (this proves the VMM
+half), then KVM's answers are predicted from facts only. A load that ends at the machine type is counted
+apart: no register decides.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Folder:
             name: {int(r, 16): int(v, 16) for r, v in regs.items()} for name, regs in json.loads(text).items()
         }
         sysfs = path / "host-vulnerabilities.json"
-        self.vulnerabilities: dict[str, dict[str, str]] = json.loads(sysfs.read_text()) if sysfs.exists() else {}
+        self.vulnerabilities: dict[str, dict[str, str]] = (
+            json.loads(sysfs.read_text()) if sysfs.exists() else {}
+        )
         self.hosts: list[tuple[Load, str]] = []
         for load in self.loads:
             source = load["source"]
@@ -75,10 +78,14 @@ class Folder:
         self.hosts += other.hosts
 
     def own(self, target: Load) -> tuple[dict[int, int], bool] | None:
-        """The target's list and values, from a stream saved there. False: another command line, only the list holds."""
+        """The target's list and values, from a stream saved there; False: the list holds."""
         best: tuple[tuple[bool, ...], str] | None = None
         for host, stream in self.hosts:
-            if host["kernel"] != target["kernel"] or host["cpu"] != target["cpu"] or variant(host) != variant(target):
+            if (
+                host["kernel"] != target["kernel"]
+                or host["cpu"] != target["cpu"]
+                or variant(host) != variant(target)
+            ):
                 continue
             same = all(host.get(key) == target.get(key) for key in ("cmdline", "el3_arch_features"))
             rank = (same, "psci" not in host["variant"], not host["ran"], host["qemu"] == target["qemu"])
@@ -275,7 +282,7 @@ PAUTH_ISAR1, PAUTH_ISAR2 = 0xFF000FF0, 0xFF00  # GPI GPA API APA; APA3 GPA3
 
 
 class Predictor:
-    """VMs of the oracle: list and values of a stream saved there, masks of a recording of this kernel and CPU."""
+    """VMs of the oracle: list and values of a stream, masks of a recording of this kernel and CPU."""
 
     def __init__(self, folder: Folder, recordings: list[Path]) -> None:
         self.folder, self.recordings = folder, recordings
@@ -286,7 +293,9 @@ class Predictor:
         key = (kernel, cpu, features)
         if key not in self.cache:
             found: list[tuple[tuple[bool, bool], str, dict[int, int] | None]] = []
-            for path in (p for place in self.recordings for p in sorted(place.glob(f"{kernel}-*__{cpu}*__*.json.gz"))):
+            for path in (
+                p for place in self.recordings for p in sorted(place.glob(f"{kernel}-*__{cpu}*__*.json.gz"))
+            ):
                 if path.name.split("__")[1].split("+")[0] != cpu or "xrestore" in path.name:
                     continue
                 recording = json.loads(gzip.decompress(path.read_bytes()))
@@ -311,7 +320,12 @@ class Predictor:
         release, masks = self.recorded(target["kernel"], target["cpu"], features)
         # QEMU enables no capability that changes an answer, and the vGIC is there
         facts = Facts(
-            release, features, vgic=True, registers=own, masks=masks, vulnerabilities=self.folder.sysfs(target)
+            release,
+            features,
+            vgic=True,
+            registers=own,
+            masks=masks,
+            vulnerabilities=self.folder.sysfs(target),
         )
         return Vm(facts)
 
@@ -320,7 +334,9 @@ def report(title: str, tally: Tally) -> None:
     print(f"== {title}")
     for key, count in tally.counts.items():
         if not key.endswith("agreed"):
-            agreed = tally.counts.get(key.replace("compared", "agreed"), 0) if key.endswith("compared") else None
+            agreed = (
+                tally.counts.get(key.replace("compared", "agreed"), 0) if key.endswith("compared") else None
+            )
             print(
                 f"  {key.removesuffix(': compared'):45} {count:5}"
                 + (f"   agreed {agreed}" if agreed is not None else "")

@@ -1,8 +1,8 @@
 """What each VMM does with a saved register set: an obvious model of its restore as a sequence of writes.
 
 A policy gets the saved set (id -> value, in the order in which it was saved: KVM's list order of the source),
-the target's own list (id -> fresh value, in KVM's list order) and a VM that answers writes; it knows nothing of
-what KVM accepts.
+the target's own list (id -> fresh value, in KVM's list order) and a VM that answers writes; it knows nothing
+of what KVM accepts.
 """
 
 from __future__ import annotations
@@ -76,13 +76,17 @@ class Finding:
 
 @dataclass
 class Restore:
-    """One restore: every write in order, and what came of it. Findings are in the order in which they arise."""
+    """One restore: every write in order, and what came of it. Findings are in the order of arising."""
 
     vm: Vm
     findings: list[Finding] = field(default_factory=list)
     writes: list[tuple[int, int]] = field(default_factory=list)
-    passes: list[list[int]] = field(default_factory=list)  # QEMU: the refused registers of each pass over the list
-    answers: dict[int, Answer] = field(default_factory=dict)  # the last answer to each register that was accepted
+    passes: list[list[int]] = field(
+        default_factory=list
+    )  # QEMU: the refused registers of each pass over the list
+    answers: dict[int, Answer] = field(
+        default_factory=dict
+    )  # the last answer to each register that was accepted
 
     @property
     def outcome(self) -> Outcome:
@@ -126,7 +130,7 @@ class Restore:
                     self.find(Finding(register, "changed", value, now=now))
 
     def own_only(self, saved: Registers, own: Registers) -> None:
-        """Own registers that the set lacks and that were not written keep the default, if they are still there."""
+        """Own registers that the set lacks and that were not written keep the default, if still there."""
         for register in own:
             if register not in saved and (now := self.vm.read(register)) is not None:
                 self.find(Finding(register, "defaulted", now=now))
@@ -233,7 +237,7 @@ def qemu(
     merge: Callable[[Restore, Registers, dict[int, int]], bool],
     put_after_failed_merge: bool,
 ) -> Restore:
-    """List test, then the whole own list is written, ascending: in post_load, and once more after the core."""
+    """List test, then the whole own list is written, ascending: in post_load, and again after the core."""
     run = Restore(vm)
     vm.finalize()  # long before, with the vector lengths of its own -cpu line
     stream = {r: saved[r] for r in sorted(saved) if group(r) not in (CORE, SVE)}
@@ -363,7 +367,9 @@ POLICIES: Final[dict[str, Callable[[Registers, Registers, Vm], Restore]]] = {
     "crosvm": crosvm,
 }
 
-VGIC_COMES_AFTER: Final = frozenset({"cloud-hypervisor"})  # every other VMM creates the vGIC before it writes registers
+VGIC_COMES_AFTER: Final = frozenset(
+    {"cloud-hypervisor"}
+)  # every other VMM creates the vGIC before it writes registers
 
 
 def restore(policy: str, saved: Registers, own: Registers, vm: Vm) -> Restore:

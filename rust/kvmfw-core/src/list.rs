@@ -19,7 +19,7 @@ use crate::verdict::Question;
 const TOLERATED: [RegisterId; 3] =
     [RegisterId::system(3, 0, 2, 0, 3), RegisterId::system(3, 0, 10, 2, 2), RegisterId::system(3, 0, 10, 2, 3)];
 /// `VENDOR_HYP_BMAP_2`: QEMU 11.1 lets it be in the stream only, if its value is 0.
-const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
+pub(crate) const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
 
 /// What the list unit looks at in a register set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

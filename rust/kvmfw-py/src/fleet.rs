@@ -3,8 +3,8 @@
 use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 use kvmfw_core as core;
-use kvmfw_core::{LongRows, NO_UNIT, RowIndex, Taken, VcpuConfig};
-use numpy::{Element, IntoPyArray, PyArray1, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadwriteArray1};
+use kvmfw_core::{Limits, NO_UNIT, RowIndex, Runs, Taken, VcpuConfig};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 
 use crate::door::enter;
@@ -34,12 +34,31 @@ fn slice<'a, T: Element>(py: Python<'_>, array: &'a PyReadonlyArray1<'_, T>, nam
     array.as_slice().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous; pass a contiguous array")))
 }
 
+/// The same of an array to write to.
+fn slice_mut<'a, T: Element>(
+    py: Python<'_>,
+    array: &'a mut PyReadwriteArray1<'_, T>,
+    name: &str,
+) -> PyResult<&'a mut [T]> {
+    array.as_slice_mut().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous")))
+}
+
 #[pymethods]
 impl Fleet {
     #[new]
-    fn new(py: Python<'_>, vmm: &str, scheme: &str, threads: usize) -> PyResult<Self> {
-        let question = question(py, vmm, scheme, "fresh", false)?;
-        let fleet = core::Fleet::new(question, threads).map_err(|problem| argument_error(py, &problem))?;
+    #[pyo3(signature = (vmm, scheme, threads, limits=None))]
+    fn new(
+        py: Python<'_>,
+        vmm: &str,
+        scheme: &str,
+        threads: usize,
+        limits: Option<(usize, usize, usize, usize, usize)>,
+    ) -> PyResult<Self> {
+        let mut fleet = core::Fleet::new(question(py, vmm, scheme, "fresh", false)?, threads);
+        if let Some((unit_cells, group_cells, class_cells, unpacked_cells, expanded_bytes)) = limits {
+            let limits = Limits { unit_cells, group_cells, class_cells, unpacked_cells, expanded_bytes };
+            fleet = fleet.with_limits(limits);
+        }
         Ok(Self(RwLock::new(fleet)))
     }
 
@@ -48,27 +67,26 @@ impl Fleet {
         self.change(py, |fleet| fleet.add_sets(sets))
     }
 
-    fn add_long(
+    fn add_runs(
         &self,
         py: Python<'_>,
-        vm: PyReadonlyArray1<'_, u32>,
+        starts: PyReadonlyArray1<'_, i64>,
         register: PyReadonlyArray1<'_, u64>,
         value: PyReadonlyArray1<'_, u64>,
         configs: Vec<(u32, bool, u8)>,
         config_of: PyReadonlyArray1<'_, u32>,
     ) -> PyResult<Vec<(usize, String)>> {
-        let (vm, register) = (slice(py, &vm, "vm")?, slice(py, &register, "register")?);
+        let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
         let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
-        if vm.len() != register.len() || vm.len() != value.len() {
-            let (a, b, c) = (vm.len(), register.len(), value.len());
-            return Err(argument_error(py, &format!("columns differ in length: vm {a}, register {b}, value {c}")));
-        }
-        let known: Vec<VcpuConfig> =
+        let configs: Vec<VcpuConfig> =
             configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
-        let configs = config_of.iter().map(|at| known.get(*at as usize).copied()).collect::<Option<Vec<_>>>();
-        let configs = configs.ok_or_else(|| argument_error(py, "a VM names a vCPU configuration that there is not"))?;
-        let errors = self.change(py, |fleet| fleet.add_long(LongRows { vm, register, value, configs: &configs }))?;
+        let rows = Runs { starts, register, value, configs: &configs, config_of };
+        let errors = self.change(py, |fleet| fleet.add_runs(rows))?.map_err(|error| row_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
+    }
+
+    fn remove_vms(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<()> {
+        self.change(py, |fleet| fleet.remove_vms(&rows))?.map_err(|error| row_error(py, &error))
     }
 
     fn add_hosts(
@@ -82,8 +100,14 @@ impl Fleet {
         self.change(py, |fleet| fleet.add_hosts(&kinds, kind_of))?.map_err(|error| row_error(py, &error))
     }
 
-    fn compile(&self, py: Python<'_>) -> PyResult<()> {
-        self.change(py, core::Fleet::compile)
+    fn update_hosts(&self, py: Python<'_>, rows: Vec<usize>, hosts: Vec<PyRef<'_, Host>>) -> PyResult<()> {
+        let hosts: Vec<core::Host> = hosts.iter().map(|host| host.0.clone()).collect();
+        let kind_of: Vec<u32> = (0..).take(hosts.len()).collect();
+        self.change(py, |fleet| fleet.update_hosts(&rows, &hosts, &kind_of))?.map_err(|error| row_error(py, &error))
+    }
+
+    fn generation(&self) -> u64 {
+        self.read().generation()
     }
 
     fn sizes(&self) -> (usize, usize, usize, usize) {
@@ -101,20 +125,35 @@ impl Fleet {
         self.read().units().iter().map(words).collect()
     }
 
-    fn vm_classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
-        self.read().vm_classes().to_vec().into_pyarray(py)
+    fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(enter(py, || self.read().vm_classes())?.into_pyarray(py))
     }
 
-    fn host_classes<'py>(&self, py: Python<'py>) -> Bound<'py, PyArray1<u32>> {
-        self.read().host_classes().to_vec().into_pyarray(py)
+    fn host_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(enter(py, || self.read().host_classes())?.into_pyarray(py))
     }
 
-    fn table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u8>>> {
-        Ok(enter(py, || self.read().table().to_vec())?.into_pyarray(py))
+    /// The outcomes of the VM classes from `start` on, class by class, as many as `out` has room for.
+    fn class_rows(&self, py: Python<'_>, start: u32, mut out: PyReadwriteArray1<'_, u8>) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        enter(py, || {
+            let fleet = self.read();
+            let width = fleet.class_counts().1.max(1);
+            for (class, row) in (start..).zip(out.chunks_mut(width)) {
+                fleet.class_row_into(class, row);
+            }
+        })
     }
 
     fn blocking_table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u16>>> {
-        Ok(enter(py, || self.read().blocking_table().to_vec())?.into_pyarray(py))
+        Ok(enter(py, || self.read().blocking_table())?.into_pyarray(py))
+    }
+
+    /// The outcomes of the VM in row `vm` on all host classes.
+    fn class_row<'py>(&self, py: Python<'py>, vm: usize) -> Option<Bound<'py, PyArray1<u8>>> {
+        // A row is copied faster than the GIL is let go and taken back.
+        let fleet = self.read();
+        Some(fleet.class_row(fleet.vm_class(vm)?).into_pyarray(py))
     }
 
     fn pairs(
@@ -123,14 +162,10 @@ impl Fleet {
         vm: &Bound<'_, PyAny>,
         host: &Bound<'_, PyAny>,
         mut out: PyReadwriteArray1<'_, u8>,
-        units: Option<PyReadwriteArray1<'_, u16>>,
+        mut units: Option<PyReadwriteArray1<'_, u16>>,
     ) -> PyResult<()> {
-        let out = out.as_slice_mut().map_err(|_| argument_error(py, "`out` is not contiguous"))?;
-        let mut units = units;
-        let units = units
-            .as_mut()
-            .map(|units| units.as_slice_mut().map_err(|_| argument_error(py, "`units` is not contiguous")))
-            .transpose()?;
+        let out = slice_mut(py, &mut out, "out")?;
+        let units = units.as_mut().map(|units| slice_mut(py, units, "units")).transpose()?;
         if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
             return self.pairs_of::<i64>(py, &vm, &host, out, units);
         }
@@ -158,7 +193,7 @@ impl Fleet {
         unknown: bool,
         mut out: PyReadwriteArray1<'_, u8>,
     ) -> PyResult<()> {
-        let out = out.as_slice_mut().map_err(|_| argument_error(py, "`out` is not contiguous"))?;
+        let out = slice_mut(py, &mut out, "out")?;
         let taken = Taken { change, unknown };
         enter(py, || self.read().matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
     }
@@ -184,13 +219,18 @@ impl Fleet {
         Ok(rows.map_err(|error| row_error(py, &error))?.into_pyarray(py))
     }
 
-    fn counts<'py>(&self, py: Python<'py>, by_host: bool) -> PyResult<Bound<'py, PyArray2<u64>>> {
-        let counts = enter(py, || {
+    fn counts(&self, py: Python<'_>, by_host: bool, mut out: PyReadwriteArray1<'_, u64>) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        enter(py, || {
             let fleet = self.read();
-            if by_host { fleet.counts_by_host() } else { fleet.counts_by_vm() }
-        })?;
-        let rows = counts.len();
-        counts.into_iter().flatten().collect::<Vec<u64>>().into_pyarray(py).reshape([rows, 4])
+            let rows = if by_host { fleet.host_count() } else { fleet.vm_count() };
+            if out.len() != 4 * rows {
+                return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
+            }
+            if by_host { fleet.counts_by_host(out) } else { fleet.counts_by_vm(out) }
+            Ok(())
+        })?
+        .map_err(|problem| argument_error(py, &problem))
     }
 
     /// Outcomes of all pairs, targets per VM, entrants per host, and (pairs, sole) per unit.
@@ -236,4 +276,33 @@ impl Fleet {
         }
         enter(py, || self.read().pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
     }
+}
+
+/// Where the VMs of a long table start: see `kvmfw_core::run_starts`.
+#[pyfunction]
+pub(crate) fn run_starts<'py>(
+    py: Python<'py>,
+    column: &Bound<'_, PyAny>,
+) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
+    fn of<'py, T: Element + PartialOrd + Copy + Sync>(
+        py: Python<'py>,
+        column: &PyReadonlyArray1<'_, T>,
+    ) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
+        let column = slice(py, column, "vm")?;
+        let (starts, ascending) = enter(py, || core::run_starts(column))?;
+        Ok((starts.into_pyarray(py), ascending))
+    }
+    if let Ok(column) = column.extract() {
+        return of::<u32>(py, &column);
+    }
+    if let Ok(column) = column.extract() {
+        return of::<i32>(py, &column);
+    }
+    if let Ok(column) = column.extract() {
+        return of::<i64>(py, &column);
+    }
+    if let Ok(column) = column.extract() {
+        return of::<u64>(py, &column);
+    }
+    Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
 }

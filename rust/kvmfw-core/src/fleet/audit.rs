@@ -1,8 +1,15 @@
 //! Counts over all pairs of a fleet, done on classes.
 
-use super::{Fleet, Taken, histogram};
+use hashbrown::HashMap;
+use rayon::prelude::*;
+
+use super::judged::rest_of;
+use super::{Fleet, Taken};
 use crate::error::RowError;
 use crate::judgement::Outcome;
+
+/// VM classes that one thread takes at a time.
+const CHUNK: usize = 64;
 
 /// What one unit refuses, in pairs of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -26,6 +33,9 @@ pub struct AuditCounts {
     pub blocked: Vec<Blocked>,
 }
 
+/// How many VMs of a class are at home on hosts of a class.
+type AtHome = HashMap<(u32, u32), u64, foldhash::fast::FixedState>;
+
 impl Fleet {
     /// Counts over all pairs; `home` gives the host row of each VM, negative where it has none.
     ///
@@ -38,80 +48,126 @@ impl Fleet {
                 format!("`home` has {} entries, expected one for each of {} VMs", home.len(), self.vm_count());
             return Err(RowError { row: home.len().min(self.vm_count()), problem });
         }
-        let hosts = self.hosts.classes.len();
-        let table = self.table();
-        let mut weights = self.class_weights();
-        let mut at_home = vec![false; home.len()];
+        let mut at_home = AtHome::default();
+        let mut taken_at_home = vec![false; home.len()];
         let mut own_entrants = vec![0_u64; self.host_count()];
-        for (row, ((place, class), at_home)) in home.iter().zip(&self.vms.class_of).zip(&mut at_home).enumerate() {
+        for (row, ((place, class), at_home_taken)) in
+            home.iter().zip(self.vms.class_of.iter()).zip(&mut taken_at_home).enumerate()
+        {
             if *place < 0 {
                 continue;
             }
-            let host = usize::try_from(*place).ok().and_then(|host| Some((host, *self.hosts.class_of.get(host)?)));
+            let host = usize::try_from(*place).ok().and_then(|host| Some((host, self.hosts.class_of.get(host)?)));
             let (host, host_class) = host.ok_or_else(|| RowError {
                 row,
                 problem: format!("home {place} is out of range; there are {} hosts", self.host_count()),
             })?;
-            let pair = *class as usize * hosts + host_class as usize;
-            if let Some(weight) = weights.get_mut(pair) {
-                *weight -= 1;
-            }
-            *at_home = table.get(pair).is_some_and(|outcome| taken.takes(*outcome));
+            *at_home.entry((class, host_class)).or_default() += 1;
+            *at_home_taken = taken.takes(self.outcome(class, host_class));
             if let Some(own) = own_entrants.get_mut(host) {
-                *own += u64::from(*at_home);
+                *own += u64::from(*at_home_taken);
             }
         }
-        let mut counts =
-            AuditCounts { blocked: vec![Blocked::default(); self.units().len()], ..AuditCounts::default() };
-        for (outcome, weight) in table.iter().zip(&weights) {
-            if let Some(count) = counts.outcomes.get_mut(usize::from(*outcome)) {
-                *count += weight;
+        let (mut by_vm, mut by_host) = (vec![0; 4 * self.vm_count()], vec![0; 4 * self.host_count()]);
+        self.counts_by_vm(&mut by_vm);
+        self.counts_by_host(&mut by_host);
+        let mut counts = AuditCounts { blocked: self.blocked(&at_home), ..AuditCounts::default() };
+        for row in by_vm.chunks(4) {
+            for (count, more) in counts.outcomes.iter_mut().zip(row) {
+                *count += more;
             }
         }
-        let sum = |counts: [u64; 4]| {
-            (0_u8..).zip(counts).filter(|(outcome, _)| taken.takes(*outcome)).map(|(_, count)| count).sum::<u64>()
+        for ((class, host_class), weight) in sorted(&at_home) {
+            let outcome = usize::from(self.outcome(class, host_class));
+            if let Some(count) = counts.outcomes.get_mut(outcome) {
+                *count -= weight;
+            }
+        }
+        let sum = |counts: &[u64]| {
+            let taken = (0_u8..).zip(counts).filter(|(outcome, _)| taken.takes(*outcome));
+            taken.map(|(_, count)| count).sum::<u64>()
         };
-        counts.targets = self
-            .counts_by_vm()
-            .into_iter()
-            .zip(&at_home)
-            .map(|(counts, at_home)| sum(counts) - u64::from(*at_home))
-            .collect();
-        counts.entrants =
-            self.counts_by_host().into_iter().zip(&own_entrants).map(|(counts, own)| sum(counts) - own).collect();
-        self.count_blocked(&weights, &mut counts.blocked);
+        let targets = by_vm.chunks(4).zip(&taken_at_home).map(|(counts, own)| sum(counts) - u64::from(*own));
+        counts.targets = targets.collect();
+        counts.entrants = by_host.chunks(4).zip(&own_entrants).map(|(counts, own)| sum(counts) - own).collect();
         Ok(counts)
     }
 
-    /// How many pairs of rows each pair of classes stands for.
-    fn class_weights(&self) -> Vec<u64> {
-        let vms = histogram(&self.vms.class_of, self.vms.classes.len());
-        let hosts = histogram(&self.hosts.class_of, self.hosts.classes.len());
-        vms.iter().flat_map(|vms| hosts.iter().map(move |hosts| vms * hosts)).collect()
-    }
-
-    fn count_blocked(&self, weights: &[u64], blocked: &mut [Blocked]) {
-        let hosts = self.hosts.classes.len();
-        let words = self.rows.words;
-        for (class, weights) in self.vms.classes.items().iter().zip(weights.chunks(hosts.max(1))) {
-            let mut refusing = vec![(0_u32, 0_usize); hosts];
-            self.rows.each_row(&self.vms, class, |unit, row| {
-                let refused = row.get((Outcome::Refuse as usize - 1) * words..).unwrap_or(&[]);
-                for (host, (slot, weight)) in refusing.iter_mut().zip(weights).enumerate() {
-                    let bit = refused.get(host / 64).map_or(0, |word| word >> (host % 64) & 1);
-                    if bit == 1 {
-                        *slot = (slot.0 + 1, unit);
-                        if let Some(blocked) = blocked.get_mut(unit) {
-                            blocked.pairs += weight;
-                        }
+    /// For each unit, in how many pairs it refuses, and in how many it alone.
+    fn blocked(&self, at_home: &AtHome) -> Vec<Blocked> {
+        let vms = self.vms.class_of.histogram(self.vms.classes.len());
+        let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
+        let starts: Vec<usize> = (0..vms.len()).step_by(CHUNK).collect();
+        let units = self.units().len();
+        let chunk = |start: &usize| {
+            let mut blocked = vec![Blocked::default(); units];
+            let mut refusals: Vec<Vec<u32>> = vec![Vec::new(); units];
+            for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
+                let class = u32::try_from(class).unwrap_or(u32::MAX);
+                self.refusals(class, &mut refusals);
+                let mut count_of = vec![0_u32; hosts.len()];
+                for host in refusals.iter().flatten() {
+                    if let Some(count) = count_of.get_mut(*host as usize) {
+                        *count += 1;
                     }
                 }
-            });
-            for ((count, unit), weight) in refusing.iter().zip(weights) {
-                if let (1, Some(blocked)) = (count, blocked.get_mut(*unit)) {
-                    blocked.sole += weight;
+                for (blocked, refusals) in blocked.iter_mut().zip(&refusals) {
+                    for host in refusals {
+                        let all = vms * hosts.get(*host as usize).copied().unwrap_or(0);
+                        let pairs = all - at_home.get(&(class, *host)).copied().unwrap_or(0);
+                        blocked.pairs += pairs;
+                        blocked.sole += if count_of.get(*host as usize) == Some(&1) { pairs } else { 0 };
+                    }
+                }
+            }
+            blocked
+        };
+        let add = |mut all: Vec<Blocked>, other: Vec<Blocked>| {
+            for (all, other) in all.iter_mut().zip(other) {
+                all.pairs += other.pairs;
+                all.sole += other.sole;
+            }
+            all
+        };
+        let none = || vec![Blocked::default(); units];
+        self.pool.run(|| starts.par_iter().map(chunk).reduce(none, add))
+    }
+
+    /// For each unit the host classes on which it refuses a VM class.
+    fn refusals(&self, vm: u32, refusals: &mut [Vec<u32>]) {
+        refusals.iter_mut().for_each(Vec::clear);
+        let refuse = Outcome::Refuse as u8;
+        let Some(class) = self.vms.classes.get(vm) else { return };
+        for (group, row) in self.judged.groups.all.iter().zip(self.judged.groups.rows_of(vm)) {
+            if group.row(*row).iter().all(|cell| super::groups::outcome(*cell) < refuse) {
+                continue;
+            }
+            for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
+                let (row, own) = (part.row(&self.vms, class), refusals.get_mut(part.unit));
+                let Some(own) = own else { continue };
+                for (host, column) in (0..).zip(&part.column_of) {
+                    if part.cell(row, *column) == refuse {
+                        own.push(host);
+                    }
                 }
             }
         }
+        let hosts = u32::try_from(self.hosts.classes.len()).unwrap_or(u32::MAX);
+        for rest in &self.judged.rests {
+            let Some(own) = refusals.get_mut(rest.unit) else { continue };
+            let refused = |host: &u32| rest_of(rest, &self.vms, &self.hosts, vm, *host) == refuse;
+            own.extend((0..hosts).filter(refused));
+        }
+        // Several parts of one unit may refuse the same host.
+        for own in refusals {
+            own.sort_unstable();
+            own.dedup();
+        }
     }
+}
+
+fn sorted(at_home: &AtHome) -> Vec<((u32, u32), u64)> {
+    let mut sorted: Vec<((u32, u32), u64)> = at_home.iter().map(|(pair, weight)| (*pair, *weight)).collect();
+    sorted.sort_unstable();
+    sorted
 }

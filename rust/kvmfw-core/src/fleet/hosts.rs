@@ -1,6 +1,12 @@
 //! The host side: captures become classes that no unit can tell apart.
 
-use super::intern::Interner;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use rayon::prelude::*;
+
+use super::class_map::ClassMap;
+use super::intern::{Interner, RowInterner};
+use super::pool::Pool;
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
 use crate::host::{Choice, Host};
@@ -26,16 +32,18 @@ pub(crate) enum UnitAcceptor {
 pub(crate) struct Hosts {
     /// Distinct captures in memory.
     pub(crate) kinds: Vec<Host>,
+    /// The number of each kind, by its address.
+    number_of_kind: HashMap<usize, u32, FixedState>,
     /// The kind of each host, by row.
     pub(crate) kind_of: Vec<u32>,
-    /// The class of each kind.
+    /// The class of each kind that was compiled.
     pub(crate) class_of_kind: Vec<u32>,
     /// The class of each host, by row.
-    pub(crate) class_of: Vec<u32>,
+    pub(crate) class_of: ClassMap,
     /// Acceptors by unit: the vCPU, the list, then the register units.
     pub(crate) acceptors: Vec<Interner<UnitAcceptor>>,
     /// For each class and configuration, the acceptor numbers of all units.
-    pub(crate) classes: Interner<Vec<u32>>,
+    pub(crate) classes: RowInterner,
 }
 
 /// The unit that judges the vCPU as a whole.
@@ -48,54 +56,62 @@ pub(crate) const FIRST_REGISTER_UNIT: usize = 2;
 impl Hosts {
     /// Adds one host and gives the number of its kind.
     pub(crate) fn kind(&mut self, host: &Host) -> u32 {
-        let at = self.kinds.iter().position(|kind| kind.is(host)).unwrap_or_else(|| {
+        // A kind is kept, so its address stays its own.
+        *self.number_of_kind.entry(host.address()).or_insert_with(|| {
             self.kinds.push(host.clone());
-            self.kinds.len() - 1
-        });
-        u32::try_from(at).unwrap_or(u32::MAX)
+            u32::try_from(self.kinds.len() - 1).unwrap_or(u32::MAX)
+        })
     }
 
     /// Compiles every kind for the configurations and units that the VMs have.
-    pub(crate) fn compile(&mut self, vms: &Vms, question: Question) {
+    pub(crate) fn compile(&mut self, vms: &Vms, question: Question, pool: &Pool) {
         self.acceptors = (0..FIRST_REGISTER_UNIT + vms.units.len()).map(|_| Interner::default()).collect();
-        self.classes = Interner::default();
-        let kinds = self.kinds.clone();
-        self.class_of_kind = kinds.iter().map(|kind| self.class(kind, vms, question)).collect();
-        self.classify();
-    }
-
-    /// Gives every host the class of its kind.
-    pub(crate) fn classify(&mut self) {
-        let class = |kind: &u32| self.class_of_kind.get(*kind as usize).copied();
-        self.class_of = self.kind_of.iter().filter_map(class).collect();
-    }
-
-    /// Compiles one kind and gives the number of its class.
-    pub(crate) fn class(&mut self, host: &Host, vms: &Vms, question: Question) -> u32 {
-        let mut numbers = Vec::new();
-        for config in vms.configs.items() {
-            let target = question.policy.target_config(*config, |capability| host.has_capability(capability));
-            let choice = match question.policy.impossible(*config, target) {
-                Some(_) => Choice::Refused(None, Evidence::Derived),
-                None => host.choose(target),
+        self.classes = RowInterner::default();
+        self.class_of_kind.clear();
+        // Deriving acceptors is the work, and threads share it; numbers are given in order.
+        for start in (0..self.kinds.len()).step_by(BATCH) {
+            let kinds = self.kinds.get(start..(start + BATCH).min(self.kinds.len())).unwrap_or(&[]);
+            let derive = |kind: &Host| self.hashed(acceptors(kind, vms, question));
+            let derived: Vec<Vec<(u64, UnitAcceptor)>> = if kinds.len() < 2 {
+                kinds.iter().map(derive).collect()
+            } else {
+                pool.run(|| kinds.par_iter().map(derive).collect())
             };
-            for (at, interner) in self.acceptors.iter_mut().enumerate() {
-                let acceptor = match (&choice, at) {
-                    (Choice::Refused(..), VCPU_UNIT) => UnitAcceptor::Vcpu(Outcome::Refuse),
-                    (Choice::NotAsked, VCPU_UNIT) => UnitAcceptor::Vcpu(Outcome::Unknown),
-                    (Choice::Made(_), VCPU_UNIT) | (Choice::Refused(..) | Choice::NotAsked, _) => UnitAcceptor::Silent,
-                    (Choice::Made(config), LIST_UNIT) => UnitAcceptor::List(HostList::new(*config, question)),
-                    (Choice::Made(config), _) => match vms.units.get(at - FIRST_REGISTER_UNIT) {
-                        Some(unit) => {
-                            UnitAcceptor::Register(question.policy.acceptor(*config, unit.register, question))
-                        }
-                        None => UnitAcceptor::Silent,
-                    },
-                };
-                numbers.push(interner.intern(acceptor));
+            for acceptors in derived {
+                let class = self.intern(acceptors);
+                self.class_of_kind.push(class);
             }
         }
-        self.classes.intern(numbers)
+        let class = |kind: &u32| self.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
+        self.class_of = ClassMap::default();
+        self.class_of.extend(self.kind_of.iter().map(class));
+    }
+
+    /// Compiles the kinds that were added since the last time.
+    pub(crate) fn compile_new(&mut self, vms: &Vms, question: Question) {
+        for at in self.class_of_kind.len()..self.kinds.len() {
+            let Some(kind) = self.kinds.get(at) else { continue };
+            let acceptors = self.hashed(acceptors(kind, vms, question));
+            let class = self.intern(acceptors);
+            self.class_of_kind.push(class);
+        }
+    }
+
+    fn hashed(&self, acceptors: Vec<UnitAcceptor>) -> Vec<(u64, UnitAcceptor)> {
+        let units = self.acceptors.iter().cycle();
+        let hashed = acceptors.into_iter().zip(units);
+        hashed.map(|(acceptor, interner)| (interner.hash(&acceptor), acceptor)).collect()
+    }
+
+    fn intern(&mut self, acceptors: Vec<(u64, UnitAcceptor)>) -> u32 {
+        let mut numbers = Vec::with_capacity(acceptors.len());
+        let units = self.acceptors.len().max(1);
+        for (at, (hash, acceptor)) in acceptors.into_iter().enumerate() {
+            if let Some(interner) = self.acceptors.get_mut(at % units) {
+                numbers.push(interner.intern_hashed(hash, acceptor));
+            }
+        }
+        self.classes.intern(&numbers)
     }
 
     /// The acceptor number of a class for a configuration and a unit.
@@ -103,6 +119,35 @@ impl Hosts {
         let numbers = self.classes.get(class)?;
         numbers.get(config as usize * self.acceptors.len() + unit).copied()
     }
+}
+
+/// Kinds are compiled in batches of this many: their acceptors are in memory twice meanwhile.
+const BATCH: usize = 1 << 10;
+
+/// What a host says to each configuration and unit.
+fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
+    let mut acceptors = Vec::with_capacity(vms.configs.len() * (FIRST_REGISTER_UNIT + vms.units.len()));
+    for config in vms.configs.items() {
+        let target = question.policy.target_config(*config, |capability| host.has_capability(capability));
+        let choice = match question.policy.impossible(*config, target) {
+            Some(_) => Choice::Refused(None, Evidence::Derived),
+            None => host.choose(target),
+        };
+        acceptors.push(match choice {
+            Choice::Refused(..) => UnitAcceptor::Vcpu(Outcome::Refuse),
+            Choice::NotAsked => UnitAcceptor::Vcpu(Outcome::Unknown),
+            Choice::Made(_) => UnitAcceptor::Silent,
+        });
+        let Choice::Made(made) = choice else {
+            acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
+            continue;
+        };
+        acceptors.push(UnitAcceptor::List(HostList::new(made, question)));
+        acceptors.extend(vms.units.iter().map(|unit| {
+            UnitAcceptor::Register(question.policy.acceptor(made, unit.register, question))
+        }));
+    }
+    acceptors
 }
 
 impl UnitAcceptor {

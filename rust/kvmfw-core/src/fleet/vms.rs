@@ -1,11 +1,13 @@
 //! The VM side: register sets become classes that no unit can tell apart.
 
-use super::intern::Interner;
+use super::class_map::ClassMap;
+use super::intern::{Interner, RowInterner};
+use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::list::SavedList;
-use crate::policy::{gate_of, is_judged_by_value};
+use crate::policy::gate_of;
 use crate::rules::Context;
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -37,62 +39,69 @@ pub(crate) struct RegisterUnit {
     pub(crate) values: Interner<SavedValue>,
 }
 
-/// A class of VMs: the number of its list and, for each register unit, the number of its value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct VmClass {
-    /// The number of the saved list; [`ABSENT`] for VMs whose rows could not be used.
-    pub(crate) list: u32,
-    /// Value numbers by unit; units that appeared later are missing at the end.
-    pub(crate) values: Box<[u32]>,
-}
-
 /// The VMs of a fleet, interned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vms {
     pub(crate) configs: Interner<VcpuConfig>,
     pub(crate) lists: Interner<Saved>,
     pub(crate) units: Vec<RegisterUnit>,
-    pub(crate) classes: Interner<VmClass>,
+    /// Classes: the number of the list ([`ABSENT`] for VMs whose rows could not be used), then for each register unit
+    /// the number of its value; values of units after the last one that the set holds are left out.
+    pub(crate) classes: RowInterner,
     /// The class of each VM, by row.
-    pub(crate) class_of: Vec<u32>,
+    pub(crate) class_of: ClassMap,
+    pub(super) shapes: Shapes,
     scratch: Vec<u32>,
-}
-
-fn field(gate: Gate, registers: &[(RegisterId, Value)]) -> Context {
-    let at = registers.binary_search_by_key(&gate.register, |(id, _)| *id).ok()?;
-    let word = registers.get(at)?.1.word()?;
-    u8::try_from(word >> gate.shift & 0xf).ok()
 }
 
 impl Vms {
     /// Adds one VM; its registers ascend by id.
     pub(crate) fn add(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) {
         let config = self.configs.intern(config);
-        let list = self.lists.intern(Saved { config, list: SavedList::new(registers, &[]) });
-        let mut values = std::mem::take(&mut self.scratch);
-        values.clear();
-        for (register, value) in registers.iter().filter(|(register, _)| is_judged_by_value(*register)) {
-            let at = self.unit(*register);
-            if values.len() <= at {
-                values.resize(at + 1, ABSENT);
+        let mut shapes = std::mem::take(&mut self.shapes);
+        let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
+        let found = shapes.is_last(config, &ids).or_else(|| shapes.find(config, &ids));
+        let shape = found.unwrap_or_else(|| shapes.add(config, ids.clone(), self));
+        let value = |at: usize| registers.get(at).map(|(_, value)| value.clone());
+        let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, value));
+        let class = class.unwrap_or_else(|| self.unusable_class());
+        self.shapes = shapes;
+        self.class_of.push(class);
+    }
+
+    /// The class of a VM of this shape; `value` gives the value at a place of `ids`.
+    pub(super) fn class(&mut self, shape: &mut Shape, ids: &[u64], value: impl Fn(usize) -> Option<Value>) -> u32 {
+        let field = |at: Option<usize>, shift: u32| {
+            let word = value(at?)?.word()?;
+            u8::try_from(word >> shift & 0xf).ok()
+        };
+        let config = shape.config;
+        let list = shape.list(ids, field, &value, |list| self.lists.intern(Saved { config, list }));
+        let mut row = std::mem::take(&mut self.scratch);
+        row.clear();
+        row.push(list);
+        for column in &shape.columns {
+            let (Some(unit), Some(value)) = (self.units.get_mut(column.unit), value(column.at)) else { continue };
+            if row.len() <= column.unit + 1 {
+                row.resize(column.unit + 2, ABSENT);
             }
-            if let (Some(unit), Some(slot)) = (self.units.get_mut(at), values.get_mut(at)) {
-                let context = unit.gate.and_then(|gate| field(gate, registers));
-                *slot = unit.values.intern(SavedValue { config, value: value.clone(), context });
+            let context = column.gate.and_then(|(at, shift)| field(at, shift));
+            if let Some(slot) = row.get_mut(column.unit + 1) {
+                *slot = unit.values.intern(SavedValue { config, value, context });
             }
         }
-        let class = self.classes.intern(VmClass { list, values: values.as_slice().into() });
-        self.scratch = values;
-        self.class_of.push(class);
+        let class = self.classes.intern(&row);
+        self.scratch = row;
+        class
     }
 
-    /// Adds one VM whose rows could not be used: every pair of it is unknown.
-    pub(crate) fn add_unusable(&mut self) {
-        let class = self.classes.intern(VmClass { list: ABSENT, values: Box::default() });
-        self.class_of.push(class);
+    /// The class of VMs whose rows could not be used.
+    pub(super) fn unusable_class(&mut self) -> u32 {
+        self.classes.intern(&[ABSENT])
     }
 
-    fn unit(&mut self, register: RegisterId) -> usize {
+    /// The number of the unit that judges `register`.
+    pub(super) fn unit(&mut self, register: RegisterId) -> usize {
         if let Some(at) = self.units.iter().position(|unit| unit.register == register) {
             return at;
         }
@@ -126,35 +135,43 @@ impl Vms {
                 (at, numbers)
             })
             .collect();
-        let classes: Vec<u32> =
-            other.classes.items().iter().map(|class| self.translate(class, &lists, &units)).collect();
-        self.class_of.extend(other.class_of.iter().filter_map(|class| classes.get(*class as usize)));
+        let classes: Vec<u32> = other.classes.rows().map(|class| self.translate(class, &lists, &units)).collect();
+        // Every number of `other` is the number of one of its classes.
+        let translated = |class: u32| classes.get(class as usize).copied().unwrap_or(ABSENT);
+        let mut chunk = vec![0; 1 << 12];
+        for start in (0..other.class_of.len()).step_by(chunk.len()) {
+            let rows = chunk.len().min(other.class_of.len() - start);
+            let chunk = chunk.get_mut(..rows).unwrap_or_default();
+            other.class_of.write(start, chunk);
+            self.class_of.extend(chunk.iter().map(|class| translated(*class)));
+        }
     }
 
-    fn translate(&mut self, class: &VmClass, lists: &[u32], units: &[(usize, Vec<u32>)]) -> u32 {
-        let mut values = std::mem::take(&mut self.scratch);
-        values.clear();
-        for (number, (at, numbers)) in class.values.iter().zip(units) {
+    fn translate(&mut self, class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> u32 {
+        let mut row = std::mem::take(&mut self.scratch);
+        row.clear();
+        let list = class.first().and_then(|list| lists.get(*list as usize));
+        row.push(list.copied().unwrap_or(ABSENT));
+        for (number, (at, numbers)) in class.iter().skip(1).zip(units) {
             if *number == ABSENT {
                 continue;
             }
-            if values.len() <= *at {
-                values.resize(at + 1, ABSENT);
+            if row.len() <= at + 1 {
+                row.resize(at + 2, ABSENT);
             }
-            if let (Some(slot), Some(own)) = (values.get_mut(*at), numbers.get(*number as usize)) {
+            if let (Some(slot), Some(own)) = (row.get_mut(at + 1), numbers.get(*number as usize)) {
                 *slot = *own;
             }
         }
-        let list = lists.get(class.list as usize).copied().unwrap_or(ABSENT);
-        let class = self.classes.intern(VmClass { list, values: values.as_slice().into() });
-        self.scratch = values;
+        let class = self.classes.intern(&row);
+        self.scratch = row;
         class
     }
 
     /// The saved registers of a class; registers whose value nobody looks at have value 0.
     pub(crate) fn registers_of(&self, class: u32) -> Option<Result<RegisterSet, FormatError>> {
         let class = self.classes.get(class)?;
-        let list = self.lists.get(class.list)?;
+        let list = self.lists.get(*class.first()?)?;
         let config = self.configs.get(list.config)?;
         let registers = list
             .list
@@ -163,7 +180,7 @@ impl Vms {
             .map(|id| {
                 let at = self.units.iter().position(|unit| unit.register == *id);
                 let value = at.and_then(|at| {
-                    let number = class.values.get(at)?;
+                    let number = class.get(at + 1)?;
                     Some(self.units.get(at)?.values.get(*number)?.value.clone())
                 });
                 (*id, value.unwrap_or(Value::Word(0)))

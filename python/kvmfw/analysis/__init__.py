@@ -1,0 +1,43 @@
+"""Audits in full: what a fleet's outcomes mean for its VMs, hosts and updates."""
+
+from kvmfw.analysis.blockers import Blocker, Cure, Step, blockers, cure_plan, cures
+from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
+from kvmfw.analysis.frame import Frame, make_frame
+from kvmfw.analysis.opened import OpenedFleet, open_fleet
+from kvmfw.analysis.policy import policy_refusals
+from kvmfw.analysis.report import Report, examine
+from kvmfw.analysis.traps import Passage, Trap, circles, passages, traps
+from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
+from kvmfw.analysis.unknowns import Missing, missing_inputs
+from kvmfw.analysis.upgrades import Upgrade, best_upgrades
+
+__all__ = [
+    "Blocker",
+    "Cure",
+    "Drain",
+    "Frame",
+    "Missing",
+    "OpenedFleet",
+    "Passage",
+    "Report",
+    "Samples",
+    "Step",
+    "Trap",
+    "UnitOutcomes",
+    "Upgrade",
+    "best_upgrades",
+    "blockers",
+    "circles",
+    "cure_plan",
+    "cures",
+    "drain_groups",
+    "drain_hosts",
+    "examine",
+    "make_frame",
+    "missing_inputs",
+    "open_fleet",
+    "passages",
+    "policy_refusals",
+    "traps",
+    "unit_outcomes",
+]

@@ -1,0 +1,287 @@
+"""Baselines: the greatest register values that a VM may start with so that all hosts, or most, take it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from kvmfw.errors import ArgumentError
+from kvmfw.registers import register_name
+from kvmfw.sets import Host, RegisterSet
+from kvmfw.verdict import Outcome, validate
+
+__all__ = ["Baseline", "BaselineRegister", "baseline"]
+
+ROUNDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineRegister:
+    """One register of a baseline.
+
+    Attributes
+    ----------
+    register : int
+        The register id.
+    name : str
+        Its name.
+    value : int or None
+        What a VM may start with; `None` where the hosts take no common value, or where some lack the
+        register (see `absent_on`).
+    greatest : int
+        The greatest value that a fresh VM has on one of the hosts.
+    bound_by : tuple of str
+        Hosts that refuse the greatest value: they bind it.
+    absent_on : tuple of str
+        Hosts that do not have the register: a VM must not save it.
+    """
+
+    register: int
+    name: str
+    value: int | None
+    greatest: int
+    bound_by: tuple[str, ...]
+    absent_on: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """Register values that all covered hosts take.
+
+    Attributes
+    ----------
+    covered : tuple of str
+        The hosts that it is for.
+    left_out : tuple of str
+        Hosts that it is not for: those that bind most, as far as the share allows, and hosts that cannot
+        make the vCPU or were not asked for it.
+    outcome : Outcome
+        The worst that a covered host says to a VM with the values, without the registers that are absent
+        or have none; REFUSE where hosts have no value in common.
+    registers : tuple of BaselineRegister
+        Registers that some covered host binds, lacks or disputes, and all firmware registers.
+    vm : RegisterSet
+        A VM with these values.
+    """
+
+    covered: tuple[str, ...]
+    left_out: tuple[str, ...]
+    outcome: Outcome
+    registers: tuple[BaselineRegister, ...]
+    vm: RegisterSet
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Hosts that share a capture."""
+
+    host: Host
+    names: tuple[str, ...]
+    fresh: dict[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Descent:
+    """How far values had to go down: the place among the candidates, and which kinds refused.
+
+    `binding` holds the kinds that refused the greatest value, `refused` those that refused any.
+    """
+
+    place: dict[int, int]
+    binding: dict[int, set[int]]
+    refused: dict[int, set[int]]
+    outcome: Outcome
+
+
+def baseline(
+    hosts: Sequence[Host],
+    *,
+    features: Sequence[str] = ("psci_0_2",),
+    vgic: bool = True,
+    enabled: Sequence[str] = (),
+    share: float = 1.0,
+    vmm: str = "kvm",
+) -> Baseline:
+    """Find the greatest register values that hosts take.
+
+    Parameters
+    ----------
+    hosts : sequence of Host
+        The hosts; those of one capture count once each.
+    features, enabled : sequence of str
+        How the VM's vCPU is made.
+    vgic : bool
+        Whether the VM has a GICv3.
+    share : float
+        Which share of the hosts must take it; the hosts that bind most are left out first.
+    vmm : str
+        The restore policy.
+
+    Raises
+    ------
+    ArgumentError
+        When no host can make such a vCPU, or the share is not above 0 and at most 1.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_host
+    >>> made = baseline([tiny_host(workaround_3=2, name="a"), tiny_host(workaround_3=1, name="b")])
+    >>> [(one.name, one.value, one.bound_by) for one in made.registers if one.bound_by]
+    [('SMCCC_ARCH_WORKAROUND_3', 1, ('b',))]
+    """
+    if not 0 < share <= 1:
+        raise ArgumentError(f"`share` is {share}; expected above 0 and at most 1")
+    kinds, lacking = _kinds(hosts, features, vgic, enabled)
+    left_out = list(lacking)
+    allowed = int(len(hosts) * (1 - share) + 1e-9) - len(lacking)
+    make = _Maker(tuple(features), vgic, tuple(enabled), vmm)
+    descent = make.descend(kinds)
+    while True:
+        removable = [at for at, kind in enumerate(kinds) if len(kind.names) <= allowed and len(kinds) > 1]
+        burden = Counter(at for refusing in descent.refused.values() for at in refusing)
+        burden.update(at for at, kind in enumerate(kinds) for _ in _missing(kinds, kind))
+        removable = [at for at in removable if burden[at]]
+        if not removable:
+            break
+        worst = max(removable, key=lambda at: (burden[at] / len(kinds[at].names), -at))
+        left_out += kinds[worst].names
+        allowed -= len(kinds[worst].names)
+        kinds = [kind for at, kind in enumerate(kinds) if at != worst]
+        descent = make.descend(kinds)
+    return make.result(kinds, descent, tuple(left_out))
+
+
+def _kinds(
+    hosts: Sequence[Host], features: Sequence[str], vgic: bool, enabled: Sequence[str]
+) -> tuple[list[_Kind], list[str]]:
+    names: dict[int, list[str]] = {}
+    first: dict[int, Host] = {}
+    for host in hosts:
+        names.setdefault(id(host._native), []).append(host.name)
+        first.setdefault(id(host._native), host)
+    kinds, lacking = [], []
+    for key, host in first.items():
+        fresh = host.fresh_set(features=features, vgic=vgic, enabled=enabled)
+        if fresh is None:
+            lacking += names[key]
+        else:
+            kinds.append(_Kind(host, tuple(names[key]), fresh.to_mapping()))
+    if not kinds:
+        words = ", ".join([*features, *(["vgic"] if vgic else []), *enabled])
+        raise ArgumentError(f"no host was asked for, or can make, a vCPU with {words}")
+    return kinds, lacking
+
+
+def _missing(kinds: Sequence[_Kind], kind: _Kind) -> set[int]:
+    """Find the registers that others have and this kind lacks."""
+    return {register for other in kinds for register in other.fresh if register not in kind.fresh}
+
+
+def _nibbles(value: int) -> list[int]:
+    return [value >> shift & 0xF for shift in range(0, max(value.bit_length(), 1), 4)]
+
+
+def _candidates(register: int, values: Sequence[int]) -> list[int]:
+    """Give the values to try, greatest first: those of fresh VMs, and what they have in common."""
+    distinct = set(values)
+    group = register >> 16 & 0xFFF
+    both = values[0]
+    for value in values[1:]:
+        both &= value
+    if group == 0x13:
+        for first in list(distinct):
+            for second in list(distinct):
+                distinct.add(_least(first, second))
+        least = values[0]
+        for value in values[1:]:
+            least = _least(least, value)
+        distinct |= {least, 0}
+        return sorted(distinct, key=lambda value: (sum(_nibbles(value)), value), reverse=True)
+    if group == 0x14:
+        distinct |= set(range(min(distinct))) if max(distinct) < 16 else set()
+        return sorted(distinct, reverse=True)
+    return sorted(distinct | {both}, key=lambda value: (value.bit_count(), value), reverse=True)
+
+
+def _least(first: int, second: int) -> int:
+    """Give the smaller of two values in every 4 bits."""
+    size = max(first.bit_length(), second.bit_length())
+    return sum(min(first >> at & 0xF, second >> at & 0xF) << at for at in range(0, size, 4))
+
+
+class _Maker:
+    """Goes down from the greatest values until nobody refuses."""
+
+    def __init__(self, features: tuple[str, ...], vgic: bool, enabled: tuple[str, ...], vmm: str) -> None:
+        self._features, self._vgic, self._enabled, self._vmm = features, vgic, enabled, vmm
+
+    def _set(self, registers: dict[int, int]) -> RegisterSet:
+        return RegisterSet.from_mapping(
+            registers, features=self._features, vgic=self._vgic, enabled=self._enabled, name="baseline"
+        )
+
+    def _common(self, kinds: Sequence[_Kind]) -> dict[int, list[int]]:
+        common = set(kinds[0].fresh).intersection(*(kind.fresh for kind in kinds))
+        return {
+            register: _candidates(register, [kind.fresh[register] for kind in kinds])
+            for register in sorted(common)
+        }
+
+    def descend(self, kinds: Sequence[_Kind]) -> _Descent:
+        candidates = self._common(kinds)
+        place = dict.fromkeys(candidates, 0)
+        binding: dict[int, set[int]] = {}
+        refused: dict[int, set[int]] = {}
+        worst = Outcome.ACCEPT
+        for _ in range(ROUNDS):
+            tried = {
+                register: candidates[register][at]
+                for register, at in place.items()
+                if at < len(candidates[register])
+            }
+            worst = Outcome.ACCEPT
+            lower: set[int] = set()
+            for number, kind in enumerate(kinds):
+                for finding in validate(self._set(tried), kind.host, vmm=self._vmm).findings:
+                    worst = max(worst, finding.outcome)
+                    register = finding.register
+                    if register is not None and register in tried and finding.outcome >= Outcome.UNKNOWN:
+                        lower.add(register)
+                        refused.setdefault(register, set()).add(number)
+                        if place[register] == 0:
+                            binding.setdefault(register, set()).add(number)
+            if not lower:
+                break
+            for register in lower:
+                place[register] += 1
+        if any(at >= len(candidates[register]) for register, at in place.items()):
+            worst = Outcome.REFUSE
+        return _Descent(place, binding, refused, worst)
+
+    def result(self, kinds: Sequence[_Kind], descent: _Descent, left_out: tuple[str, ...]) -> Baseline:
+        candidates = self._common(kinds)
+        chosen = {
+            register: candidates[register][at]
+            for register, at in descent.place.items()
+            if at < len(candidates[register])
+        }
+        rows = []
+        for register in sorted({register for kind in kinds for register in kind.fresh}):
+            absent = tuple(name for kind in kinds if register not in kind.fresh for name in kind.names)
+            binding = descent.binding.get(register, set())
+            if not (absent or binding or register >> 16 & 0xFFF in (0x14, 0x16)):
+                continue
+            values = [kind.fresh[register] for kind in kinds if register in kind.fresh]
+            rows.append(
+                BaselineRegister(
+                    register,
+                    register_name(register),
+                    chosen.get(register),
+                    max(values),
+                    tuple(name for at in sorted(binding) for name in kinds[at].names),
+                    absent,
+                )
+            )
+        covered = tuple(name for kind in kinds for name in kind.names)
+        return Baseline(covered, left_out, descent.outcome, tuple(rows), self._set(chosen))

@@ -1,0 +1,219 @@
+"""Before and after: what VMs lose and win when a capture, or a fleet, becomes another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvmfw.analysis.frame import Frame, make_frame
+from kvmfw.errors import InputError
+from kvmfw.fleet import Fleet
+from kvmfw.sets import Host
+from kvmfw.verdict import Finding, Outcome, Verdict, validate
+
+__all__ = ["CaptureDiff", "Direction", "FleetDiff", "RegisterDiff", "diff_captures", "diff_fleets"]
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """What one host says to fresh VMs of the other, for one vCPU configuration.
+
+    Attributes
+    ----------
+    vcpu : str
+        The configuration's name in the first capture.
+    forward, back : Verdict or None
+        Of the first capture's VM on the second, and of the second's on the first; `None` where the host
+        that the VM comes from cannot make it.
+    """
+
+    vcpu: str
+    forward: Verdict | None
+    back: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class RegisterDiff:
+    """One register on which two captures do not simply agree.
+
+    Attributes
+    ----------
+    name : str
+        The register, or vCPU.
+    forward, back : Outcome
+        The worst outcome in each direction, over all vCPU configurations.
+    forward_finding, back_finding : Finding or None
+        A finding of that outcome.
+    vcpus : int
+        In how many vCPU configurations it speaks.
+    """
+
+    name: str
+    forward: Outcome
+    back: Outcome
+    forward_finding: Finding | None
+    back_finding: Finding | None
+    vcpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureDiff:
+    """Two captures compared: verdicts by vCPU configuration, and registers by worst outcome."""
+
+    directions: tuple[Direction, ...]
+    registers: tuple[RegisterDiff, ...]
+
+    @property
+    def strands(self) -> bool:
+        """Whether some VM of the first is refused by the second."""
+        return any(
+            one.forward is not None and one.forward.outcome is Outcome.REFUSE for one in self.directions
+        )
+
+
+def diff_captures(before: Host, after: Host, *, vmm: str = "kvm", scheme: str = "kvm") -> CaptureDiff:
+    """Compare two captures: what fresh VMs of each find on the other, register by register.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_host
+    >>> diff = diff_captures(tiny_host(workaround_3=2), tiny_host(workaround_3=1))
+    >>> diff.strands, [(one.name, one.forward.name, one.back.name) for one in diff.registers]
+    (True, [('SMCCC_ARCH_WORKAROUND_3', 'REFUSE', 'CHANGE')])
+    """
+    directions = []
+    seen: set[tuple[object, ...]] = set()
+    for name, features, vgic, enabled in (*before.vcpus, *after.vcpus):
+        key = (tuple(features), vgic, tuple(enabled))
+        if key in seen:
+            continue
+        seen.add(key)
+        sets = [host.fresh_set(features=features, vgic=vgic, enabled=enabled) for host in (before, after)]
+        if sets == [None, None]:
+            continue
+        forward, back = (
+            None if one is None else validate(one, target, vmm=vmm, scheme=scheme)
+            for one, target in zip(sets, (after, before), strict=True)
+        )
+        directions.append(Direction(name, forward, back))
+    return CaptureDiff(tuple(directions), _registers(directions))
+
+
+def _registers(directions: Sequence[Direction]) -> tuple[RegisterDiff, ...]:
+    found: dict[str, list[list[Finding]]] = {}
+    vcpus: dict[str, set[str]] = {}
+    for one in directions:
+        for at, verdict in enumerate((one.forward, one.back)):
+            for finding in verdict.findings if verdict is not None else ():
+                found.setdefault(finding.name, [[], []])[at].append(finding)
+                vcpus.setdefault(finding.name, set()).add(one.vcpu)
+    rows = []
+    for name, (forward, back) in found.items():
+        worst = [max(side, key=lambda finding: finding.outcome, default=None) for side in (forward, back)]
+        outcomes = [one.outcome if one is not None else Outcome.ACCEPT for one in worst]
+        rows.append(RegisterDiff(name, outcomes[0], outcomes[1], worst[0], worst[1], len(vcpus[name])))
+    return tuple(sorted(rows, key=lambda row: (-row.forward, -row.back)))
+
+
+@dataclass(frozen=True, slots=True)
+class FleetDiff:
+    """Two states of a fleet compared, with the VMs as they were saved before.
+
+    Attributes
+    ----------
+    vms, hosts : int
+        VMs before, and hosts of the same name in both.
+    changed_hosts : tuple of str
+        Hosts whose answers to these VMs differ.
+    newly_stranded, freed : tuple of (str, str or None)
+        VMs (and their hosts) that no other host takes any more, or that one takes again.
+    transitions : dict of (Outcome, Outcome) to int
+        Pairs of a VM and another host, by outcome before and after; hosts of both states only.
+    blockers : tuple of (str, int)
+        What refuses the newly stranded VMs on the hosts that took them before: unit and pairs.
+    """
+
+    vms: int
+    hosts: int
+    changed_hosts: tuple[str, ...]
+    newly_stranded: tuple[tuple[str, str | None], ...]
+    freed: tuple[tuple[str, str | None], ...]
+    transitions: dict[tuple[Outcome, Outcome], int]
+    blockers: tuple[tuple[str, int], ...]
+
+
+def diff_fleets(before: Fleet, after: Fleet, *, unknown: bool = False, change: bool = True) -> FleetDiff:
+    """Compare the same VMs on two sets of hosts, matched by name.
+
+    Parameters
+    ----------
+    before, after : Fleet
+        The same VMs in the same rows, on the hosts of each state.
+    unknown, change : bool
+        Whether these outcomes count as taken.
+
+    Raises
+    ------
+    InputError
+        When the VMs are not the same, or no host has the same name in both.
+    """
+    if list(before.vm_names) != list(after.vm_names):
+        raise InputError("the two fleets have different VMs; compare the same VMs on both sets of hosts")
+    rows = {name: row for row, name in enumerate(after.host_names)}
+    common = [(row, rows[name]) for row, name in enumerate(before.host_names) if name in rows]
+    if not common:
+        raise InputError("the two fleets have no host of the same name")
+    frames = [make_frame(fleet, change=change, unknown=unknown) for fleet in (before, after)]
+    stranded = [frame.group_targets[frame.group_of] == 0 for frame in frames]
+    lost, won = np.flatnonzero(stranded[1] & ~stranded[0]), np.flatnonzero(stranded[0] & ~stranded[1])
+    named = [
+        tuple((frames[0].vm_names(part)[at], frames[0].home_name(int(row))) for at, row in enumerate(part))
+        for part in (lost, won)
+    ]
+    transitions, changed, refusing = _transitions(frames, common, lost)
+    return FleetDiff(
+        before.shape[0],
+        len(common),
+        tuple(before.host_names[common[at][0]] for at in changed),
+        named[0],
+        named[1],
+        transitions,
+        tuple(sorted(refusing.items(), key=lambda item: (-item[1], item[0]))),
+    )
+
+
+def _transitions(
+    frames: Sequence[Frame], common: Sequence[tuple[int, int]], lost: np.typing.NDArray[np.int64]
+) -> tuple[dict[tuple[Outcome, Outcome], int], list[int], dict[str, int]]:
+    before, after = frames
+    pairs = np.stack([before.vm_class, after.vm_class])
+    vm_both, vm_number, vm_count = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    vm_number = vm_number.ravel()
+    places = np.array(common)
+    pairs = np.stack([before.host_class[places[:, 0]], after.host_class[places[:, 1]]])
+    host_both, host_number, host_count = np.unique(pairs, axis=1, return_inverse=True, return_counts=True)
+    host_number = host_number.ravel()
+    weight = np.outer(vm_count, host_count)
+    place_of = np.full(before.fleet.shape[1], -1, dtype=np.int64)
+    place_of[places[:, 0]] = host_number
+    home_place = np.where(before.homes >= 0, place_of[np.maximum(before.homes, 0)], -1)
+    known = home_place >= 0
+    np.subtract.at(weight, (vm_number[known], home_place[known]), 1)
+    was = before.outcomes[np.ix_(vm_both[0], host_both[0])]
+    now = after.outcomes[np.ix_(vm_both[1], host_both[1])]
+    counts = np.bincount((was * 4 + now).ravel(), weight.ravel(), minlength=16).astype(np.int64)
+    transitions = {(a, b): int(counts[a * 4 + b]) for a in Outcome for b in Outcome if counts[a * 4 + b]}
+    differs = (was != now).any(axis=0)
+    changed = np.flatnonzero(differs[host_number]).tolist()
+    units = after.deciding[np.ix_(vm_both[1], host_both[1])]
+    taken_before = before.taken[np.ix_(vm_both[0], host_both[0])]
+    lost_weight = np.zeros_like(weight)
+    np.add.at(lost_weight, vm_number[lost], host_count)
+    at_home = lost[known[lost]]
+    np.subtract.at(lost_weight, (vm_number[at_home], home_place[at_home]), 1)
+    wanted = taken_before & (lost_weight > 0) & (units < len(after.fleet.units))
+    refused = np.bincount(units[wanted], lost_weight[wanted], minlength=len(after.fleet.units))
+    names = after.fleet.units
+    return transitions, changed, {names[at]: int(refused[at]) for at in np.flatnonzero(refused).tolist()}

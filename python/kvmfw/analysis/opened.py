@@ -1,0 +1,124 @@
+"""Fleet folders with everything that audits need besides outcomes: columns, captures, register sets."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kvmfw import readers
+from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.fleet import Fleet
+from kvmfw.sets import Host, RegisterSet
+
+__all__ = ["CAPACITY", "OpenedFleet", "chosen_column", "cpu_name", "open_fleet", "read_columns"]
+
+CAPACITY = "capacity"
+_PARTS = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0C): "Neoverse N1",
+    (0x41, 0xD40): "Neoverse V1",
+    (0x41, 0xD49): "Neoverse N2",
+    (0x41, 0xD4F): "Neoverse V2",
+    (0x41, 0xD83): "Neoverse V3AE",
+    (0x41, 0xD84): "Neoverse V3",
+    (0x41, 0xD8E): "Neoverse N3",
+    (0xC0, 0xAC3): "Ampere-1",
+}
+
+
+def cpu_name(midr: int) -> str:
+    """Name the CPU that a MIDR_EL1 value means, or give its implementer and part.
+
+    >>> cpu_name(0x410FD401), cpu_name(0x000F0510)
+    ('Neoverse V1', 'CPU 0x00/0x051')
+    """
+    implementer, part = midr >> 24 & 0xFF, midr >> 4 & 0xFFF
+    return _PARTS.get((implementer, part), f"CPU {implementer:#04x}/{part:#05x}")
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFleet:
+    """A fleet with its sources.
+
+    Attributes
+    ----------
+    fleet : Fleet
+        The outcomes.
+    hosts : sequence of Host
+        The capture of each host, by row.
+    vms : sequence of RegisterSet
+        The register set of each VM, by row.
+    columns : mapping of str to sequence of str
+        Further columns of the hosts, by row: those of hosts.csv, and capture, kernel and cpu.
+    """
+
+    fleet: Fleet
+    hosts: Sequence[Host]
+    vms: Sequence[RegisterSet]
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> OpenedFleet:
+    """Open a fleet folder (docs/formats.md) with its columns.
+
+    Parameters
+    ----------
+    folder : path
+        The folder.
+    vmm, scheme : str
+        As for `Fleet`.
+
+    Raises
+    ------
+    InputError
+        When something in it cannot be used; the error names the file.
+    """
+    vms, hosts = readers.fleet_folder(Path(folder))
+    columns = read_columns(Path(folder) / "hosts.csv", [host.name for host in hosts])
+    columns.setdefault("capture", [host._native.name for host in hosts])
+    columns.setdefault("kernel", [host.kernel for host in hosts])
+    columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
+    return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns)
+
+
+def read_columns(path: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Read the further columns of hosts.csv, in the order of `names`; nothing where there is no such file."""
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as lines:
+        reader = csv.DictReader(lines)
+        rows = list(reader)
+        columns = [name for name in reader.fieldnames or () if name != "host"]
+    listed = [row["host"] for row in rows]
+    if listed != list(names):
+        raise InputError("the hosts changed while they were read", file=str(path))
+    seen: set[str] = set()
+    for number, name in enumerate(listed, start=2):
+        if name in seen:
+            raise FormatError(f"the host `{name}` occurs twice", f"line {number}", file=str(path))
+        seen.add(name)
+    found: dict[str, Sequence[str]] = {name: [row[name] or "" for row in rows] for name in columns}
+    for number, text in enumerate(found.get(CAPACITY, ()), start=2):
+        if not text.isdecimal():
+            problem = f"capacity is `{text}`; expected how many VMs the host can hold"
+            raise FormatError(problem, f"line {number}", file=str(path))
+    return found
+
+
+def chosen_column(columns: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
+    """Give a column by name.
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such column; it names those that there are.
+    """
+    if name not in columns:
+        raise ArgumentError(f"the fleet has no column `{name}`; it has {', '.join(columns) or 'none'}")
+    return columns[name]

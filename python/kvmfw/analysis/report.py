@@ -1,0 +1,287 @@
+"""The whole of an audit as tables, ready to be shown, written or compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from kvmfw.analysis.blockers import blockers, cure_plan, cures
+from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
+from kvmfw.analysis.frame import Frame
+from kvmfw.analysis.opened import CAPACITY, chosen_column
+from kvmfw.analysis.traps import passages, traps
+from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
+from kvmfw.analysis.unknowns import missing_inputs
+from kvmfw.analysis.upgrades import best_upgrades
+from kvmfw.verdict import Outcome
+
+__all__ = ["Report", "examine"]
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """An audit in full.
+
+    Attributes
+    ----------
+    frame : Frame
+        The fleet, by classes.
+    units : UnitOutcomes
+        Units in the way, by pair of classes.
+    samples : Samples
+        A finding for each unit and host class.
+    facts : dict
+        Sizes and how the pairs were judged.
+    tables : dict of str to list of dict
+        The tables, by name; every row of a table has the same keys.
+    """
+
+    frame: Frame
+    units: UnitOutcomes
+    samples: Samples
+    facts: Row
+    tables: dict[str, list[Row]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give facts and tables as JSON-ready data."""
+        return {**self.facts, **self.tables}
+
+
+def examine(
+    frame: Frame,
+    *,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    few: int = 2,
+    group_by: str | None = None,
+) -> Report:
+    """Audit a fleet in full.
+
+    Parameters
+    ----------
+    frame : Frame
+        The fleet, whole or filtered.
+    columns : mapping of str to sequence of str, optional
+        Columns of the hosts, by row; a column `capacity` says how many VMs a host can hold.
+    few : int
+        VMs with fewer targets than this are listed.
+    group_by : str, optional
+        A column by whose values hosts, VMs and drain checks are grouped.
+
+    Raises
+    ------
+    ArgumentError
+        When there is no such column.
+
+    Examples
+    --------
+    >>> from kvmfw import Fleet
+    >>> from kvmfw.analysis import make_frame
+    >>> from kvmfw.testing import tiny_host, tiny_set
+    >>> fleet = Fleet([tiny_set(workaround_3=2, name="a")], [tiny_host(name="h")])
+    >>> examine(make_frame(fleet)).tables["blockers"][0]["unit"]
+    'SMCCC_ARCH_WORKAROUND_3'
+    """
+    columns = columns or {}
+    grouped = None if group_by is None else chosen_column(columns, group_by)
+    units = unit_outcomes(frame)
+    samples = Samples(frame, units)
+    capacity = [int(text) for text in columns[CAPACITY]] if CAPACITY in columns else None
+    report = Report(frame, units, samples, _facts(frame, few))
+    tables = report.tables
+    totals = frame.totals()
+    every = sum(totals.values()) or 1
+    tables["totals"] = [
+        {"outcome": name, "pairs": pairs, "share": round(pairs / every, 6)} for name, pairs in totals.items()
+    ]
+    tables["stranded"] = _vms(frame, 0, 1)
+    tables["few_targets"] = _vms(frame, 1, few)
+    tables["traps"] = _traps(frame)
+    classes = host_classes(frame, columns)
+    tables["passages"] = _passages(frame, {row["class"]: row["label"] for row in classes})
+    names = frame.fleet.units
+    tables["blockers"] = [
+        {
+            "unit": names[one.unit],
+            "rules": _rules(report, one.unit),
+            "freed": one.freed,
+            "shared": one.shared,
+            "pairs": one.pairs,
+            "sole_pairs": one.sole_pairs,
+        }
+        for one in blockers(frame, units)
+    ]
+    tables["cures"] = [
+        {"units": [names[unit] for unit in cure.units], "freed": cure.freed} for cure in cures(frame, units)
+    ]
+    tables["plan"] = [
+        {"step": number, "cured": [names[unit] for unit in step.units], "freed": step.freed}
+        for number, step in enumerate(cure_plan(frame, units), start=1)
+    ]
+    if {"capture", "cpu", "kernel"} <= columns.keys():
+        tables["upgrades"] = [asdict(one) for one in best_upgrades(frame, columns)]
+    tables["drain"] = [_drain(one) for one in drain_hosts(frame, capacity=capacity)]
+    tables["unknowns"] = [
+        {
+            "unit": names[one.unit],
+            "needs": one.needs,
+            "decisive": one.decisive,
+            "pairs": one.pairs,
+            "vms": one.vms,
+            "hosts": one.hosts,
+        }
+        for one in missing_inputs(frame, units, samples)
+    ]
+    tables["host_classes"] = classes
+    if grouped is not None:
+        report.facts["group_by"] = group_by
+        tables["groups"] = _groups(frame, grouped)
+        tables["drain_groups"] = [_drain(one) for one in drain_groups(frame, grouped, capacity=capacity)]
+    return report
+
+
+def _facts(frame: Frame, few: int) -> Row:
+    return {
+        "vmm": frame.fleet.vmm,
+        "scheme": frame.fleet.scheme,
+        "vms": len(frame.vm_rows),
+        "hosts": len(frame.host_rows),
+        "vm_classes": len(np.unique(frame.group_vm_class)),
+        "host_classes": int((frame.host_weight > 0).sum()),
+        "homeless": int((frame.homes[frame.vm_rows] < 0).sum()),
+        "unknown_counts_as_taken": frame.unknown,
+        "change_counts_as_taken": frame.change,
+        "few": few,
+    }
+
+
+def _vms(frame: Frame, least: int, below: int) -> list[Row]:
+    """List the VMs with at least `least` and fewer than `below` targets, in the order of their rows."""
+    wanted = (frame.group_targets >= least) & (frame.group_targets < below)
+    kept = np.flatnonzero(wanted[frame.group_of])
+    rows = frame.vm_rows[kept]
+    hosts = frame.fleet.host_names
+    return [
+        {
+            "vm": name,
+            "host": hosts[home] if home >= 0 else None,
+            "vm_class": vm_class,
+            "targets": targets,
+        }
+        for name, home, vm_class, targets in zip(
+            frame.vm_names(rows),
+            frame.homes[rows].tolist(),
+            frame.vm_class[rows].tolist(),
+            frame.group_targets[frame.group_of[kept]].tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _traps(frame: Frame) -> list[Row]:
+    names = np.array(frame.fleet.host_names, dtype=object)
+    classes = frame.host_class[frame.host_rows]
+    return [
+        {
+            "classes": list(trap.classes),
+            "names": names[frame.host_rows[np.isin(classes, trap.classes)]].tolist(),
+            "hosts": trap.hosts,
+            "entrants": trap.entrants,
+            "residents": trap.residents,
+        }
+        for trap in traps(frame)
+    ]
+
+
+def _passages(frame: Frame, labels: Mapping[int, str]) -> list[Row]:
+    return [
+        {
+            "from": one.source,
+            "from_hosts": labels[one.source],
+            "to": one.target,
+            "to_hosts": labels[one.target],
+            "vms": one.vms,
+            "residents": one.residents,
+        }
+        for one in passages(frame)
+    ]
+
+
+def _rules(report: Report, unit: int) -> list[str]:
+    rows = report.units.unit == unit
+    keys = np.stack([report.units.host_class[rows], report.units.outcome[rows]], axis=1)
+    found = {
+        finding.rule
+        for host_class, outcome in np.unique(keys, axis=0).tolist()
+        if (finding := report.samples.finding(unit, host_class, Outcome(outcome)))
+    }
+    return sorted(found)
+
+
+def _drain(one: Drain) -> Row:
+    return {
+        "name": one.name,
+        "hosts": one.hosts,
+        "residents": one.residents,
+        "stranded": one.stranded,
+        "unplaced": one.unplaced,
+        "drains": one.stranded == 0 and one.unplaced == 0,
+    }
+
+
+def _groups(frame: Frame, column: Sequence[str]) -> list[Row]:
+    """Count hosts and VMs by the value of a column; confined VMs find targets only outside of their group."""
+    values = np.array(column, dtype=object)
+    homes = frame.homes[frame.vm_rows]
+    targets = frame.group_targets[frame.group_of]
+    classes = frame.outcomes.shape[1]
+    rows = []
+    for value in sorted(set(values[frame.host_rows].tolist())):
+        hosts = frame.host_rows[values[frame.host_rows] == value]
+        inside = np.isin(homes, hosts)
+        weight = np.bincount(frame.host_class[hosts], minlength=classes)
+        within = (frame.taken * weight).sum(axis=1)[frame.vm_class[frame.vm_rows[inside]]]
+        own = frame.taken[frame.vm_class[frame.vm_rows[inside]], frame.host_class[homes[inside]]]
+        alone = within - own == 0
+        rows.append(
+            {
+                "group": str(value),
+                "hosts": len(hosts),
+                "vms": int(inside.sum()),
+                "stranded": int((targets[inside] == 0).sum()),
+                "confined": int((alone & (targets[inside] > 0)).sum()),
+            }
+        )
+    return rows
+
+
+def host_classes(frame: Frame, columns: Mapping[str, Sequence[str]]) -> list[Row]:
+    """Describe the host classes: how many hosts, which, and how many VMs they have and take."""
+    names = frame.fleet.host_names
+    vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
+    takes = (frame.taken * vm_weight[:, None]).sum(axis=0)
+    classes = frame.host_class[frame.host_rows]
+    order = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[order], np.arange(len(frame.host_weight) + 1))
+    rows = []
+    for number in np.flatnonzero(frame.host_weight > 0).tolist():
+        members = frame.host_rows[order[starts[number] : starts[number + 1]]].tolist()
+        row: Row = {
+            "class": number,
+            "hosts": len(members),
+            "first": names[members[0]],
+            "residents": int(frame.residents[number]),
+            "takes": int(takes[number]),
+        }
+        for name in ("capture", "kernel", "cpu"):
+            if name in columns:
+                row[name] = sorted({columns[name][member] for member in members})
+        more = f" and {len(members) - 1:,} more" if len(members) > 1 else ""
+        words = [f"{names[members[0]]}{more}", *row.get("cpu", [])[:1], *row.get("kernel", [])[:1]]
+        row["label"] = ", ".join(words)
+        rows.append(row)
+    return rows

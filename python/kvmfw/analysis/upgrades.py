@@ -1,0 +1,119 @@
+"""The best next upgrades: which hosts to bring to another capture of the fleet."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from kvmfw.analysis.frame import Frame, Ints
+
+__all__ = ["Upgrade", "best_upgrades"]
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """All hosts of one capture become hosts of another.
+
+    Attributes
+    ----------
+    capture, becomes : str
+        The captures' names.
+    hosts : int
+        How many hosts change.
+    freed, newly_stranded : int
+        VMs that find a target again, and VMs that find none any more, against the step before.
+    stranded : int
+        VMs that are stranded after it.
+    """
+
+    capture: str
+    becomes: str
+    hosts: int
+    freed: int
+    newly_stranded: int
+    stranded: int
+
+
+def best_upgrades(frame: Frame, columns: Mapping[str, Sequence[str]], *, steps: int = 5) -> list[Upgrade]:
+    """Choose upgrades one after another: each time the one after which fewest VMs are stranded.
+
+    Hosts can only become what another host with the same CPU and the same or a newer kernel is. VMs keep
+    what they have saved.
+
+    Parameters
+    ----------
+    frame : Frame
+        The fleet.
+    columns : mapping of str to sequence of str
+        ``capture``, ``cpu`` and ``kernel`` of each host, by row.
+    steps : int
+        How many upgrades to choose at most.
+    """
+    names, of = np.unique(np.array(columns["capture"])[frame.host_rows], return_inverse=True)
+    count = np.bincount(of, minlength=len(names))
+    first = np.array([np.flatnonzero(of == number)[0] for number in range(len(names))], dtype=np.int64)
+    class_of = frame.host_class[frame.host_rows[first]]
+    rows = frame.host_rows[first].tolist()
+    cpu_of = [columns["cpu"][row] for row in rows]
+    kernel_of = [_release(columns["kernel"][row]) for row in rows]
+    vm_class, home, weight = _groups(frame, of)
+    state = class_of.copy()
+    plan: list[Upgrade] = []
+    for _ in range(steps):
+        before = _stranded(frame, state, count, vm_class, home)
+        best: tuple[tuple[int, int, str, str], Upgrade, Ints] | None = None
+        for old in range(len(names)):
+            for new in range(len(names)):
+                if cpu_of[old] != cpu_of[new] or kernel_of[old] > kernel_of[new]:
+                    continue
+                if state[old] == class_of[new]:
+                    continue
+                trial = state.copy()
+                trial[old] = class_of[new]
+                after = _stranded(frame, trial, count, vm_class, home)
+                made = Upgrade(
+                    str(names[old]),
+                    str(names[new]),
+                    int(count[old]),
+                    int(weight[before & ~after].sum()),
+                    int(weight[after & ~before].sum()),
+                    int(weight[after].sum()),
+                )
+                rank = made.stranded, made.newly_stranded, made.capture, made.becomes
+                if best is None or rank < best[0]:
+                    best = rank, made, trial
+        if best is None or best[1].stranded >= int(weight[before].sum()):
+            break
+        plan.append(best[1])
+        state = best[2]
+    return plan
+
+
+def _release(kernel: str) -> tuple[int, ...]:
+    """Read the leading numbers of a kernel release: 6.12.117+deb13 is (6, 12, 117)."""
+    found = re.match(r"\d+(?:\.\d+)*", kernel)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def _groups(frame: Frame, of: npt.NDArray[np.intp]) -> tuple[Ints, Ints, Ints]:
+    """Group kept VMs by class and capture of their home."""
+    number = np.full(len(frame.host_class), -1, dtype=np.int64)
+    number[frame.host_rows] = of
+    homes = frame.homes[frame.vm_rows]
+    capture = np.where(homes >= 0, number[np.maximum(homes, 0)], -1)
+    pairs, weight = np.unique(np.stack([frame.vm_class[frame.vm_rows], capture]), axis=1, return_counts=True)
+    return pairs[0], pairs[1], weight.astype(np.int64)
+
+
+def _stranded(
+    frame: Frame, state: Ints, count: npt.NDArray[np.intp], vm_class: Ints, home: Ints
+) -> npt.NDArray[np.bool_]:
+    """Tell which groups no other host takes when captures have these host classes."""
+    takes = frame.taken[:, state]
+    targets = (takes @ count)[vm_class]
+    own = takes[vm_class, np.maximum(home, 0)] & (home >= 0)
+    return np.asarray(targets - own == 0)

@@ -1,0 +1,33 @@
+"""The command line: `kvmfw VERB ...`."""
+
+from __future__ import annotations
+
+import click
+
+import kvmfw
+from kvmfw.cli.comparing import diff, schemes
+from kvmfw.cli.door import Door
+from kvmfw.cli.judge import explain, validate
+from kvmfw.cli.overview import audit
+from kvmfw.cli.planning import baseline, emit
+from kvmfw.cli.probe import probe
+from kvmfw.cli.reference import registers, schema
+from kvmfw.cli.supposing import whatif
+
+__all__ = ["main"]
+
+
+@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(kvmfw.__version__, prog_name="kvmfw")
+def main() -> None:
+    """Tell whether a target host's arm64 KVM takes a VM's saved registers, and why not.
+
+    A capture holds what one host's KVM said when it was asked once; a register set holds what was
+    saved of one VM. From both, kvmfw decides every pair of VM and host without moving anything.
+
+    Exit code: 0 nothing over the threshold, 2 findings (see --fail-on), 1 wrong usage or input.
+    """
+
+
+for verb in (validate, audit, explain, diff, whatif, baseline, emit, schemes, registers, schema, probe):
+    main.add_command(verb)

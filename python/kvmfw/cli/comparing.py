@@ -1,0 +1,226 @@
+"""Verbs that compare: `diff` (before and after) and `schemes` (who judges)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kvmfw import readers
+from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets
+from kvmfw.analysis.schemes import SchemeScore, compare_schemes
+from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.options import (
+    fail_on_option,
+    folder_argument,
+    format_option,
+    path_type,
+    scheme_option,
+    vmm_option,
+)
+from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
+from kvmfw.errors import InputError
+from kvmfw.fleet import Fleet
+from kvmfw.sets import Host
+from kvmfw.verdict import Outcome, Verdict
+
+__all__ = ["diff", "fleet_diff_document", "print_fleet_diff", "schemes"]
+
+SHOWN = 25
+
+
+@click.command(short_help="Compare before and after an update: what VMs lose.")
+@click.argument("before", type=path_type())
+@click.argument("after", type=path_type())
+@vmm_option()
+@scheme_option
+@format_option("table", "json")
+@fail_on_option("stranded", "unknown", "back", default="stranded")
+def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
+    r"""Compare BEFORE and AFTER: the gate in front of an update.
+
+    Two captures: what VMs saved on BEFORE find on AFTER, and back, register by register. Two fleet
+    folders: the VMs of BEFORE on the hosts of both, matched by name: VMs newly stranded, and freed.
+    Exit code 2 when something is stranded (captures: refused on AFTER; `back`: AFTER's VMs refused
+    on BEFORE).
+
+    \b
+    kvmfw diff host-6.1.129.json host-6.1.140.json
+    kvmfw diff fleet-today fleet-after-update
+    """
+    if before.is_dir() != after.is_dir():
+        raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
+    if before.is_dir():
+        vms, hosts = readers.fleet_folder(before)
+        old = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
+        new = Fleet(vms, readers.fleet_folder(after)[1], vmm=vmm, scheme=scheme)
+        return _diff_folders(old, new, form, fail_on)
+    result = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
+    if form == "json":
+        print_json(capture_diff_document(result))
+    else:
+        _print_captures(console(), before.stem, after.stem, result)
+    forward = {one.forward.outcome for one in result.directions if one.forward}
+    back = {one.back.outcome for one in result.directions if one.back}
+    failed = {
+        "stranded": Outcome.REFUSE in forward,
+        "unknown": Outcome.UNKNOWN in forward,
+        "back": Outcome.REFUSE in back,
+    }
+    return FINDINGS if any(failed[word] for word in fail_on) else 0
+
+
+def _diff_folders(old: Fleet, new: Fleet, form: str, fail_on: frozenset[str]) -> int:
+    result = diff_fleets(old, new)
+    if form == "json":
+        print_json(fleet_diff_document(result))
+    else:
+        print_fleet_diff(console(), result)
+    lost = sum(
+        count for (was, now), count in result.transitions.items() if now is Outcome.UNKNOWN and was < now
+    )
+    failed = {"stranded": bool(result.newly_stranded), "unknown": bool(lost), "back": False}
+    return FINDINGS if any(failed[word] for word in fail_on) else 0
+
+
+def capture_diff_document(result: CaptureDiff) -> dict[str, Any]:
+    """Give a diff of captures as JSON-ready data."""
+
+    def outcome(verdict: Verdict | None) -> str | None:
+        return None if verdict is None else verdict.outcome.name
+
+    return {
+        "strands": result.strands,
+        "vcpus": [
+            {"vcpu": one.vcpu, "forward": outcome(one.forward), "back": outcome(one.back)}
+            for one in result.directions
+        ],
+        "registers": [
+            {
+                "register": one.name,
+                "forward": one.forward.name,
+                "back": one.back.name,
+                "vcpus": one.vcpus,
+                "forward_finding": one.forward_finding.to_dict() if one.forward_finding else None,
+                "back_finding": one.back_finding.to_dict() if one.back_finding else None,
+            }
+            for one in result.registers
+        ],
+    }
+
+
+def _print_captures(out: Console, before: str, after: str, result: CaptureDiff) -> None:
+    out.print(f"before: {before}\nafter:  {after}\n", soft_wrap=True)
+    out.print(heading("Fresh VMs, by vCPU configuration"))
+    rows = [
+        [one.vcpu, *(verdict.outcome if verdict else None for verdict in (one.forward, one.back))]
+        for one in result.directions
+    ]
+    out.print(table(("vCPU", "forward", "back"), rows))
+    out.print()
+    out.print(heading("Registers"))
+    if not result.registers:
+        out.print("every register is kept both ways")
+        return
+    columns: tuple[str, ...] = ("register", "forward", "back", "why")
+    cells = []
+    for one in result.registers[:SHOWN]:
+        why = [finding.sentence for finding in (one.forward_finding, one.back_finding) if finding]
+        cells.append([one.name, one.forward, one.back, "\n".join(why)])
+    out.print(table(columns, cells))
+    if len(result.registers) > SHOWN:
+        out.print(f"and {len(result.registers) - SHOWN:,} more (--format json has them all)", style="dim")
+
+
+def fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
+    """Give a diff of fleets as JSON-ready data."""
+    return {
+        "vms": result.vms,
+        "hosts": result.hosts,
+        "changed_hosts": list(result.changed_hosts),
+        "newly_stranded": [{"vm": vm, "host": host} for vm, host in result.newly_stranded],
+        "freed": [{"vm": vm, "host": host} for vm, host in result.freed],
+        "transitions": [
+            {"before": was.name, "after": now.name, "pairs": pairs}
+            for (was, now), pairs in result.transitions.items()
+        ],
+        "blockers": [{"unit": unit, "pairs": pairs} for unit, pairs in result.blockers],
+    }
+
+
+def print_fleet_diff(out: Console, result: FleetDiff) -> None:
+    """Print a diff of fleets."""
+    changed = len(result.changed_hosts)
+    out.print(f"{result.vms:,} VMs, {result.hosts:,} hosts in both; {changed:,} hosts answer otherwise\n")
+    for title, rows in (("Newly stranded VMs", result.newly_stranded), ("Freed VMs", result.freed)):
+        out.print(heading(f"{title}  {len(rows):,}"))
+        if rows:
+            out.print(table(("VM", "runs on"), rows[:SHOWN]))
+        if len(rows) > SHOWN:
+            out.print(f"and {len(rows) - SHOWN:,} more (--format json has them all)", style="dim")
+        out.print()
+    if result.blockers:
+        out.print(heading("What refuses the newly stranded VMs where they were taken before"))
+        out.print(table(("register", "pairs"), result.blockers[:SHOWN], numbers=("pairs",)))
+        out.print()
+    out.print(heading("Pairs whose outcome changes"))
+    moved = [(was, now, pairs) for (was, now), pairs in result.transitions.items() if was is not now]
+    if moved:
+        cells = [(outcome_text(was), outcome_text(now), pairs) for was, now, pairs in moved]
+        out.print(table(("before", "after", "pairs"), cells, numbers=("pairs",)))
+    else:
+        out.print("none")
+
+
+@click.command(short_help="Compare who judges: the target's KVM, a generic comparison, equality.")
+@folder_argument
+@vmm_option()
+@format_option("table", "json")
+@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Registers to show.")
+def schemes(*, fleet: Path, vmm: str, form: str, top: int) -> None:
+    r"""Count where the generic comparison and equality differ from the target's own decision.
+
+    Wrongly accepted: the scheme takes the VM and the target's KVM refuses it, so the restore would fail.
+    Wrongly refused: the scheme refuses a VM that KVM would take, so a target is lost.
+    """
+    vms, hosts = readers.fleet_folder(fleet)
+    scores = compare_schemes(vms, hosts, vmm=vmm)
+    if form == "json":
+        print_json([scheme_document(score) for score in scores])
+        return
+    out = console()
+    out.print(heading("Pairs of a VM and another host"))
+    numbers = ("pairs", "accepted", "wrongly accepted", "wrongly refused", "KVM unknown")
+    rows = [
+        (one.scheme, one.pairs, one.accepted, one.wrongly_accepted, one.wrongly_refused, one.undecided)
+        for one in scores
+    ]
+    out.print(table(("scheme", *numbers), rows, numbers=numbers))
+    for score in scores:
+        if score.registers:
+            out.print()
+            out.print(heading(f"Where {score.scheme} differs, by register  {len(score.registers):,}"))
+            cells = [(one.unit, one.wrongly_accepted, one.wrongly_refused) for one in score.registers[:top]]
+            out.print(table(("register", *numbers[2:4]), cells, numbers=numbers))
+
+
+def scheme_document(score: SchemeScore) -> dict[str, Any]:
+    """Give the score of a scheme as JSON-ready data."""
+    return {
+        "scheme": score.scheme,
+        "pairs": score.pairs,
+        "accepted": score.accepted,
+        "wrongly_accepted": score.wrongly_accepted,
+        "wrongly_refused": score.wrongly_refused,
+        "undecided": score.undecided,
+        "registers": [
+            {
+                "register": one.unit,
+                "wrongly_accepted": one.wrongly_accepted,
+                "wrongly_refused": one.wrongly_refused,
+            }
+            for one in score.registers
+        ],
+    }

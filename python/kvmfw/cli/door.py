@@ -1,0 +1,70 @@
+"""The single way in and out: every error is one sentence on stderr, every exit code is chosen here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from kvmfw.errors import KvmfwError
+
+__all__ = ["BAD_INPUT", "FINDINGS", "Door"]
+
+FINDINGS = 2
+BAD_INPUT = 1
+
+
+class Door(click.Group):
+    """A group of verbs that never shows a traceback: 0 fine, 2 findings, 1 wrong usage or input."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a verb, as `click.Command.main` does, and leave with its exit code."""
+        del prog_name, windows_expand_args
+        name = "kvmfw"
+        if not standalone_mode:
+            return super().main(args, name, complete_var, standalone_mode=False, **extra)
+        try:
+            code = super().main(args, name, complete_var, standalone_mode=False, **extra)
+            sys.stdout.flush()
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            code = BAD_INPUT
+        except click.ClickException as error:
+            _fail(_sentence(error))
+        except KvmfwError as error:
+            _fail(str(error))
+        except (click.Abort, KeyboardInterrupt):
+            _fail("interrupted; no file was left half written")
+        except BrokenPipeError:
+            # The reader has seen enough; keep the interpreter from complaining about it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+            code = 0
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            _fail(f"{place}{error.strerror or error}")
+        except MemoryError:
+            _fail("there is not enough memory for this input")
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _sentence(error: click.ClickException) -> str:
+    text = error.format_message().rstrip(".")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{text}; `{error.ctx.command_path} --help` tells more"
+    return text
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"kvmfw: {sentence}", err=True)
+    sys.exit(BAD_INPUT)

@@ -1,0 +1,114 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from kvmfw import _native
+
+__all__ = [
+    "VMMS",
+    "fail_on_option",
+    "folder_argument",
+    "format_option",
+    "scheme_option",
+    "vmm_option",
+    "where_option",
+]
+
+VMMS = tuple(_native.policies())
+SCHEMES = ("kvm", "signed4", "equal")
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def fail_on_option(*known: str, default: str) -> Callable[[Verb], Verb]:
+    """Add the option --fail-on: words with commas between, or none."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str) -> frozenset[str]:
+        words = frozenset(filter(None, (word.strip() for word in value.split(","))))
+        if words == {"none"}:
+            return frozenset()
+        for word in sorted(words - set(known)):
+            raise click.BadParameter(
+                f"`{word}` is not known; expected {', '.join(known)} or none", ctx, param
+            )
+        return words
+
+    return click.option(
+        "--fail-on",
+        callback=read,
+        default=default,
+        show_default=True,
+        metavar="WORDS",
+        help=f"What gives exit code 2: {', '.join(known)} with commas between, or none.",
+    )
+
+
+def path_type(*, folder: bool | None = None) -> click.Path:
+    """Take an existing file or folder; `folder` says which of them."""
+    return click.Path(
+        exists=True, file_okay=folder is not True, dir_okay=folder is not False, path_type=Path, readable=True
+    )
+
+
+def folder_argument(verb: Verb) -> Verb:
+    """Add the argument FLEET."""
+    return click.argument("fleet", type=path_type(folder=True))(verb)
+
+
+def where_option(verb: Verb) -> Verb:
+    """Add the option --where."""
+
+    def read(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+        pairs = [value.partition("=") for value in values]
+        for name, equals, _ in pairs:
+            if not name or not equals:
+                raise click.BadParameter(f"`{name}{equals}` is not COLUMN=VALUE", ctx, param)
+        return {name: value for name, _, value in pairs}
+
+    return click.option(
+        "--where",
+        callback=read,
+        multiple=True,
+        metavar="COLUMN=VALUE",
+        help="Keep hosts with this value in hosts.csv (or capture, kernel, cpu), and their VMs.",
+    )(verb)
+
+
+def vmm_option(*more: str) -> Callable[[Verb], Verb]:
+    """Add the option --vmm, with further words than the restore policies."""
+    return click.option(
+        "--vmm",
+        type=click.Choice([*VMMS, *more]),
+        default="kvm",
+        show_default=True,
+        help="How the VMM restores the registers.",
+    )
+
+
+def scheme_option(verb: Verb) -> Verb:
+    """Add the option --scheme."""
+    return click.option(
+        "--scheme",
+        type=click.Choice(SCHEMES),
+        default="kvm",
+        show_default=True,
+        help="Who judges: the target's KVM, the generic comparison of low 4 bits, or equality.",
+    )(verb)
+
+
+def format_option(*formats: str) -> Callable[[Verb], Verb]:
+    """Add the option --format."""
+    return click.option(
+        "--format",
+        "form",
+        type=click.Choice(formats),
+        default=formats[0],
+        show_default=True,
+        help="What to print on standard output.",
+    )

@@ -1,0 +1,135 @@
+"""The verb `audit`: a whole fleet."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import click
+
+from kvmfw.analysis import examine, make_frame, open_fleet, policy_refusals
+from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.options import (
+    fail_on_option,
+    folder_argument,
+    format_option,
+    path_type,
+    scheme_option,
+    vmm_option,
+    where_option,
+)
+from kvmfw.cli.output import output_option, print_or_write
+from kvmfw.cli.render import Shown, print_report
+from kvmfw.cli.screen import console, note
+from kvmfw.fleet import Fleet
+from kvmfw.report import issues, read_waivers, waive, write_tables
+from kvmfw.report.issues import expired
+
+__all__ = ["audit"]
+
+FOLDER_FORMATS = ("csv", "parquet")
+
+
+@click.command(short_help="Audit a fleet: stranded VMs, one-way traps, what blocks most.")
+@folder_argument
+@vmm_option()
+@scheme_option
+@where_option
+@click.option(
+    "--group-by", metavar="COLUMN", help="Group hosts, VMs and drain checks by a column of hosts.csv."
+)
+@click.option(
+    "--few",
+    type=click.IntRange(1),
+    default=2,
+    show_default=True,
+    help="List VMs with fewer targets than this.",
+)
+@click.option(
+    "--unknown",
+    type=click.Choice(["refuse", "accept"]),
+    default="refuse",
+    show_default=True,
+    help="What UNKNOWN counts as where a host either takes a VM or does not.",
+)
+@click.option(
+    "--change",
+    type=click.Choice(["accept", "refuse"]),
+    default="accept",
+    show_default=True,
+    help="What CHANGE counts as where a host either takes a VM or does not.",
+)
+@format_option("table", "json", "csv", "parquet", "sarif", "junit", "markdown", "html")
+@output_option
+@click.option(
+    "--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report as one HTML file."
+)
+@click.option(
+    "--waivers", type=path_type(folder=False), help="A waivers file (TOML) with rule, reason, expires."
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Rows of each table to show to people.",
+)
+@fail_on_option("refuse", "unknown", "trap", "stranded", "few", "drain", default="trap,stranded")
+def audit(
+    *,
+    fleet: Path,
+    vmm: str,
+    scheme: str,
+    where: dict[str, str],
+    group_by: str | None,
+    few: int,
+    unknown: str,
+    change: str,
+    form: str,
+    output: Path | None,
+    html: Path | None,
+    waivers: Path | None,
+    top: int,
+    fail_on: frozenset[str],
+) -> int:
+    r"""Audit a fleet: which VMs are stranded, which hosts are one-way traps, what blocks most.
+
+    FLEET is a fleet folder: captures, hosts.csv, vms.jsonl. Pairs are counted over every VM and every
+    host that is not its own; a VM is stranded when no other host takes it.
+
+    \b
+    kvmfw audit examples
+    kvmfw audit examples --html report.html --group-by cluster
+    kvmfw audit examples --format sarif -o kvmfw.sarif --waivers waivers.toml
+    """
+    if form in FOLDER_FORMATS and output is None:
+        raise click.UsageError(
+            f"--format {form} writes one file for each table; say where with --output FOLDER"
+        )
+    decided = read_waivers(waivers) if waivers else []
+    for waiver in expired(decided, date.today()):
+        note(f"kvmfw: a waiver of {waiver.rule} expired on {waiver.expires}: {waiver.reason}")
+    opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
+    taken = {"change": change == "accept", "unknown": unknown == "accept"}
+    frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
+    report = examine(frame, columns=opened.columns, few=few, group_by=group_by)
+    report.facts["where"] = where
+    if vmm != "kvm":
+        pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))
+        report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
+    found = waive(issues(report), decided, date.today())
+    shown = Shown(report, found, opened, fleet, fail_on, top)
+    if form in FOLDER_FORMATS and output is not None:
+        write_tables(report.tables, output, form)
+    elif form == "table" and output is None:
+        print_report(console(), report, top)
+    else:
+        print_or_write(shown.text(form), output)
+    if html is not None:
+        print_or_write(shown.text("html"), html)
+        note(f"kvmfw: wrote {html}")
+    waived = sum(issue.waiver is not None for issue in found)
+    if waived:
+        note(f"kvmfw: {waived:,} of {len(found):,} issues are waived")
+    failed = any(issue.word in fail_on and issue.waiver is None for issue in found)
+    return FINDINGS if failed else 0

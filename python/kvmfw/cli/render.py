@@ -1,0 +1,95 @@
+"""An audit as text in every form: tables for people, documents for machines."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from kvmfw.analysis import OpenedFleet, Report
+from kvmfw.cli.screen import as_json, heading, outcome_text, table
+from kvmfw.report import Issue, junit, markdown, sarif
+from kvmfw.report.html import html_report
+from kvmfw.report.words import PARTS, Part, headline
+from kvmfw.verdict import Outcome
+
+__all__ = ["Shown", "print_report"]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An audit and how to show it."""
+
+    report: Report
+    found: Sequence[Issue]
+    opened: OpenedFleet
+    fleet: Path
+    fail_on: frozenset[str]
+    top: int
+
+    def text(self, form: str) -> str:
+        """Give the audit in a form of `--format` that is one text."""
+        if form == "json":
+            return as_json(self.report.to_dict() | {"waived": self._waived()})
+        if form == "sarif":
+            return as_json(sarif(self.found, self.fleet.as_posix()))
+        if form == "junit":
+            return junit(self.report, self.found, self.fail_on)
+        if form == "html":
+            return html_report(self.report, self.found, title=self.fleet.resolve().name)
+        if form == "markdown":
+            return markdown(self.report, self.found, top=self.top)
+        text = io.StringIO()
+        print_report(Console(file=text, width=160, highlight=False, emoji=False), self.report, self.top)
+        return text.getvalue()
+
+    def _waived(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "rule": issue.rule,
+                "subject": issue.subject,
+                "reason": issue.waiver.reason,
+                "expires": issue.waiver.expires.isoformat(),
+            }
+            for issue in self.found
+            if issue.waiver is not None
+        ]
+
+
+def print_report(out: Console, report: Report, top: int) -> None:
+    """Print the tables of an audit, `top` rows of each."""
+    out.print(f"{headline(report)}\n")
+    nothing = []
+    for part in PARTS:
+        rows = report.tables.get(part.table)
+        if rows is None:
+            continue
+        if rows:
+            _print_part(out, part, rows, top)
+        else:
+            nothing.append(part.title.lower())
+    if nothing:
+        out.print(f"None: {', '.join(nothing)}.")
+
+
+def _print_part(out: Console, part: Part, rows: Sequence[dict[str, object]], top: int) -> None:
+    title = heading(part.title)
+    title.append(f"  {len(rows):,}" if part.table != "totals" else "", style="default not bold")
+    out.print(title)
+    out.print(part.meaning, style="dim")
+    numbers = [column.title for column in part.columns if column.number]
+    cells = [
+        [
+            outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)
+            for column in part.columns
+        ]
+        for row in rows[:top]
+    ]
+    out.print(table([column.title for column in part.columns], cells, numbers=numbers))
+    if len(rows) > top:
+        out.print(f"and {len(rows) - top:,} more (--top shows more, --format json all)", style="dim")
+    out.print()

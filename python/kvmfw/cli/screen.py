@@ -1,0 +1,82 @@
+"""What a person sees on a terminal: tables that fit, colours that say the outcome."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from kvmfw.verdict import Outcome
+
+__all__ = ["as_json", "console", "heading", "note", "outcome_text", "print_json", "table"]
+
+STYLES = {
+    Outcome.ACCEPT: "green",
+    Outcome.CHANGE: "yellow",
+    Outcome.UNKNOWN: "magenta",
+    Outcome.REFUSE: "red",
+}
+
+
+def console() -> Console:
+    """Make a console for standard output as it is now."""
+    return Console(file=sys.stdout, highlight=False, emoji=False)
+
+
+def note(text: str) -> None:
+    """Say something on stderr that is not a result."""
+    click.echo(text, err=True)
+
+
+def as_json(data: Any) -> str:
+    """Give JSON: one document, stable order, readable."""
+    return json.dumps(data, indent=1, ensure_ascii=False)
+
+
+def print_json(data: Any) -> None:
+    """Print JSON."""
+    click.echo(as_json(data))
+
+
+def outcome_text(outcome: Outcome) -> Text:
+    """Give an outcome in its colour."""
+    return Text(outcome.name, style=f"bold {STYLES[outcome]}")
+
+
+def heading(text: str) -> Text:
+    """Give a heading."""
+    return Text(text, style="bold")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> Table:
+    """Make a table; columns named in `numbers` are right-aligned and keep their width."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    for name in columns:
+        if name in numbers:
+            made.add_column(
+                name.replace(" ", "\n") if len(name) > 10 else name, justify="right", no_wrap=True
+            )
+        else:
+            made.add_column(name, overflow="fold")
+    for row in rows:
+        made.add_row(*(_cell(value) for value in row))
+    return made
+
+
+def _cell(value: Any) -> Text:
+    if isinstance(value, Text):
+        return value
+    if value is None:
+        return Text("-", style="dim")
+    if isinstance(value, Outcome):
+        return outcome_text(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Text(f"{value:,}")
+    return Text(str(value))

@@ -1,0 +1,205 @@
+"""The verb `whatif`: the fleet as it would be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kvmfw.analysis import best_upgrades, make_frame, open_fleet
+from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
+from kvmfw.analysis.compare import diff_fleets
+from kvmfw.analysis.opened import OpenedFleet
+from kvmfw.cli.comparing import fleet_diff_document, print_fleet_diff
+from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.options import fail_on_option, folder_argument, format_option, scheme_option, vmm_option
+from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.errors import InputError
+from kvmfw.fleet import Fleet
+from kvmfw.registers import find_register
+from kvmfw.sets import Host
+
+__all__ = ["whatif"]
+
+
+@click.command(short_help="Suppose an upgrade, another level or a hidden register.")
+@folder_argument
+@vmm_option()
+@scheme_option
+@click.option(
+    "--replace", multiple=True, metavar="CAPTURE=FILE", help="Hosts of CAPTURE become hosts of FILE."
+)
+@click.option(
+    "--level",
+    multiple=True,
+    metavar="CAPTURE:REGISTER=VALUE",
+    help="Fresh VMs on hosts of CAPTURE (a name or a pattern such as *) have VALUE in REGISTER, as after"
+    " another boot option or firmware.",
+)
+@click.option(
+    "--hide", multiple=True, metavar="REGISTER", help="The VMM hides REGISTER from all VMs and hosts."
+)
+@click.option("--best", type=click.IntRange(1), help="Propose up to this many upgrades, the best first.")
+@format_option("table", "json")
+@fail_on_option("stranded", default="stranded")
+def whatif(
+    *,
+    fleet: Path,
+    vmm: str,
+    scheme: str,
+    replace: tuple[str, ...],
+    level: tuple[str, ...],
+    hide: tuple[str, ...],
+    best: int | None,
+    form: str,
+    fail_on: frozenset[str],
+) -> int:
+    r"""Judge FLEET as it would be, and compare: VMs freed, VMs newly stranded, pairs that change.
+
+    VMs keep what they have saved. With --best, propose which hosts to bring to the capture of other hosts
+    with the same CPU. Exit code 2 when a VM would be newly stranded.
+
+    \b
+    kvmfw whatif examples --replace g4-old=captures/g4-new.json
+    kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'
+    kvmfw whatif examples --hide VENDOR_HYP_BMAP_2
+    kvmfw whatif examples --best 3
+    """
+    opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
+    if best is not None:
+        if replace or level or hide:
+            raise click.UsageError("--best stands alone; leave --replace, --level and --hide out")
+        _propose(opened, best, form)
+        return 0
+    if not (replace or level or hide):
+        raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
+    changes = _changes(fleet, opened, replace, level)
+    hidden = [_register(text) for text in hide]
+    hosts = _hosts(fleet, opened, changes, hidden)
+    vms = without_register(opened.vms, hidden) if hidden else opened.vms
+    result = diff_fleets(opened.fleet, Fleet(vms, hosts, vmm=vmm, scheme=scheme))
+    if form == "json":
+        print_json(fleet_diff_document(result))
+    else:
+        print_fleet_diff(console(), result)
+    return FINDINGS if "stranded" in fail_on and result.newly_stranded else 0
+
+
+Change = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def _register(text: str) -> int:
+    found = find_register(text)
+    if found is None:
+        raise InputError(f"`{text}` is no register; `kvmfw registers` lists those with a name, or give an id")
+    return found
+
+
+def _documents(fleet: Path) -> dict[str, dict[str, Any]]:
+    """Read the capture documents of a fleet folder that `open_fleet` has checked."""
+    found = {}
+    for path in sorted((fleet / "captures").glob("*.json")):
+        document = json.loads(path.read_bytes())
+        found[document["host"]["name"]] = document
+    return found
+
+
+def _changes(
+    fleet: Path, opened: OpenedFleet, replace: tuple[str, ...], level: tuple[str, ...]
+) -> dict[str, list[Change]]:
+    known = sorted(set(opened.columns["capture"]))
+    changes: dict[str, list[Change]] = {}
+    for text in replace:
+        name, equals, file = text.partition("=")
+        if not equals or not file:
+            raise InputError(f"--replace `{text}` is not CAPTURE=FILE")
+        _matching(known, name, fleet)
+        Host.load(file)
+        document = json.loads(Path(file).read_bytes())
+        changes.setdefault(name, []).append(partial(_replaced, document))
+    for text in level:
+        name, colon, rest = text.rpartition(":")
+        register, equals, value = rest.partition("=")
+        if not (colon and equals):
+            raise InputError(f"--level `{text}` is not CAPTURE:REGISTER=VALUE")
+        try:
+            number = int(value, 0)
+        except ValueError:
+            raise InputError(f"--level `{text}`: `{value}` is not a number") from None
+        found = _register(register)
+        for capture in _matching(known, name, fleet):
+            changes.setdefault(capture, []).append(partial(_levelled, found, number))
+    return changes
+
+
+def _replaced(new: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+    return new
+
+
+def _levelled(register: int, value: int, document: dict[str, Any]) -> dict[str, Any]:
+    return set_level(document, register, value)
+
+
+def _matching(known: list[str], pattern: str, fleet: Path) -> list[str]:
+    found = [name for name in known if name == pattern or fnmatchcase(name, pattern)]
+    if not found:
+        raise InputError(
+            f"no host has the capture `{pattern}`; there are, for example, {', '.join(known[:3])}",
+            file=str(fleet),
+        )
+    return found
+
+
+def _hosts(
+    fleet: Path, opened: OpenedFleet, changes: Mapping[str, list[Change]], hidden: list[int]
+) -> list[Host]:
+    documents = _documents(fleet) if changes or hidden else {}
+    made: dict[str, Host] = {}
+    for name, document in documents.items():
+        steps = changes.get(name, [])
+        if not steps and not hidden:
+            continue
+        changed = document
+        for step in steps:
+            changed = step(changed)
+        for register in hidden:
+            changed = hide_register(changed, register)
+        made[name] = host_of(changed)
+    captures = opened.columns["capture"]
+    return [
+        made[capture].renamed(host.name) if capture in made else host
+        for host, capture in zip(opened.hosts, captures, strict=True)
+    ]
+
+
+def _propose(opened: OpenedFleet, best: int, form: str) -> None:
+    frame = make_frame(opened.fleet)
+    plan = best_upgrades(frame, opened.columns, steps=best)
+    stranded = int(frame.group_weight[frame.group_targets == 0].sum())
+    rows = [
+        {
+            "capture": one.capture,
+            "becomes": one.becomes,
+            "hosts": one.hosts,
+            "freed": one.freed,
+            "newly_stranded": one.newly_stranded,
+            "stranded": one.stranded,
+        }
+        for one in plan
+    ]
+    if form == "json":
+        print_json({"stranded": stranded, "upgrades": rows})
+        return
+    out = console()
+    out.print(heading(f"Upgrades that free VMs, best first; {stranded:,} VMs are stranded today"))
+    if not rows:
+        out.print("no upgrade to another capture of this fleet frees more VMs than it strands")
+        return
+    numbers = ("hosts", "freed", "newly stranded", "stranded after")
+    cells = [list(row.values()) for row in rows]
+    out.print(table(("hosts of", "become", *numbers), cells, numbers=numbers))

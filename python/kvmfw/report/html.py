@@ -1,0 +1,195 @@
+"""The report as one HTML file: nothing is loaded from elsewhere."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Sequence
+from importlib import resources
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+import kvmfw
+from kvmfw.analysis import Report
+from kvmfw.analysis.extras import need
+from kvmfw.analysis.frame import Ints
+from kvmfw.report.charts import COLOURS, blocker_bars, class_order, heat_map, trap_graph
+from kvmfw.report.issues import Issue
+from kvmfw.report.words import PARTS, Part, headline
+from kvmfw.verdict import Outcome
+
+__all__ = ["html_report"]
+
+ROWS_SHOWN = 20
+ROWS_KEPT = 20_000
+ORDER = (
+    "stranded",
+    "few_targets",
+    "traps",
+    "passages",
+    "blockers",
+    "plan",
+    "upgrades",
+    "drain",
+    "groups",
+    "drain_groups",
+    "policy",
+    "unknowns",
+)
+
+
+def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
+    """Give an audit as one HTML document.
+
+    Parameters
+    ----------
+    report : Report
+        The audit.
+    found : sequence of Issue
+        Its issues; those with a waiver are listed with their reason.
+    title : str
+        The fleet's name.
+
+    Raises
+    ------
+    MissingExtraError
+        When jinja2, matplotlib or scipy is not installed.
+    """
+    jinja2 = need("jinja2")
+    source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    markup = need("markupsafe").Markup
+    vms, hosts = class_order(report)
+    heat, place = heat_map(report, vms, hosts) if len(vms) and len(hosts) else ("", {})
+    graph, left_out = trap_graph(report)
+    parts = {part.table: part for part in PARTS}
+    sections = [_section(parts[name], report) for name in ORDER if name in parts and name in report.tables]
+    text: str = template.render(
+        title=title,
+        version=kvmfw.__version__,
+        headline=headline(report),
+        rows_shown=ROWS_SHOWN,
+        facts=report.facts,
+        cards=_cards(report),
+        totals=report.tables["totals"],
+        colours=dict(zip((outcome.name for outcome in Outcome), COLOURS, strict=True)),
+        sections={section["table"]: section for section in sections},
+        order=[section["table"] for section in sections],
+        heat=markup(heat),
+        heat_size=(len(vms), len(hosts)),
+        graph=markup(graph),
+        graph_left_out=left_out,
+        bars=markup(blocker_bars(report)),
+        classes=report.tables["host_classes"],
+        waived=[issue for issue in found if issue.waiver is not None],
+        data=markup(_json(_classes(report, vms, hosts, place))),
+    )
+    return text
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+
+
+def _cards(report: Report) -> list[dict[str, str]]:
+    facts, tables = report.facts, report.tables
+    vms = facts["vms"] or 1
+    stranded, few, trapped = len(tables["stranded"]), len(tables["few_targets"]), tables["traps"]
+    totals = {row["outcome"]: row for row in tables["totals"]}
+    taken = totals["ACCEPT"]["share"] + totals["CHANGE"]["share"]
+    blocked = [row for row in tables["drain"] if not row["drains"]]
+    return [
+        _card(
+            "stranded",
+            f"{stranded:,}",
+            "stranded VMs",
+            f"{stranded / vms:.1%} of {facts['vms']:,}",
+            stranded > 0,
+        ),
+        _card(
+            "few_targets",
+            f"{few:,}",
+            f"VMs with fewer than {facts['few']} targets",
+            f"{few / vms:.1%}",
+            few > 0,
+        ),
+        _card(
+            "traps",
+            f"{len(trapped):,}",
+            "one-way traps",
+            f"{sum(row['residents'] for row in trapped):,} VMs in them",
+            bool(trapped),
+        ),
+        _card(
+            "drain",
+            f"{len(blocked):,}",
+            "hosts that cannot be emptied",
+            f"of {len(tables['drain']):,} with VMs",
+            bool(blocked),
+        ),
+        _card("heat", f"{taken:.1%}", "of pairs taken", f"{totals['UNKNOWN']['share']:.1%} unknown", False),
+    ]
+
+
+def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str, str]:
+    return {"link": link, "number": number, "what": what, "more": more, "kind": "alarm" if alarm else "calm"}
+
+
+def _section(part: Part, report: Report) -> dict[str, Any]:
+    rows = report.tables[part.table]
+    shown = [[column.show(row) for column in part.columns] for row in rows[:ROWS_KEPT]]
+    markup = need("markupsafe").Markup
+    return {
+        "table": part.table,
+        "title": part.title,
+        "meaning": part.meaning,
+        "empty": part.empty,
+        "count": len(rows),
+        "left_out": max(len(rows) - ROWS_KEPT, 0),
+        "columns": [{"title": column.title, "number": column.number} for column in part.columns],
+        "rows": shown[:ROWS_SHOWN],
+        "all": markup(_json(shown)) if len(shown) > ROWS_SHOWN else None,
+    }
+
+
+def _classes(report: Report, vms: Ints, hosts: Ints, place: dict[str, float]) -> dict[str, Any]:
+    """Give what the script needs to tell what stands in the way of a pair of classes."""
+    frame, units = report.frame, report.units
+    weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
+    vm_rows, _ = frame.first_rows()
+    sets: dict[bytes, int] = {b"": 0}
+    set_of = np.zeros(frame.outcomes.shape, dtype=np.uint32)
+    key = units.vm_class << 32 | units.host_class
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.zeros(0, dtype=np.int64)
+    for start, end in pairwise([*starts.tolist(), len(key)]):
+        number = sets.setdefault(units.unit[start:end].astype(np.int64).tobytes(), len(sets))
+        set_of[units.vm_class[start], units.host_class[start]] = number
+    labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
+    names = frame.fleet.units
+    used = np.unique(np.stack([units.unit, units.host_class, units.outcome], axis=1), axis=0)
+    examples = {
+        f"{unit} {host}": f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
+        for unit, host, outcome in used.tolist()
+        if (finding := report.samples.finding(unit, host, Outcome(outcome)))
+    }
+    places = np.ix_(vms, hosts)
+    return {
+        "place": place,
+        "vms": vms.tolist(),
+        "vmWeights": weight[vms].astype(np.int64).tolist(),
+        "vmNames": frame.vm_names(vm_rows[vms]),
+        "hosts": hosts.tolist(),
+        "hostLabels": [labels[host] for host in hosts.tolist()],
+        "hostWeights": frame.host_weight[hosts].tolist(),
+        "outcomes": _packed(frame.outcomes[places].astype(np.uint8)),
+        "setOf": _packed(set_of[places].astype("<u4")),
+        "sets": [np.frombuffer(one, dtype=np.int64).tolist() for one in sets],
+        "units": names,
+        "examples": examples,
+    }
+
+
+def _packed(array: Any) -> str:
+    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")

@@ -1,0 +1,267 @@
+"""Issues: what an audit found that someone should look at, with stable rule ids, and waivers for them."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kvmfw.analysis import Report
+from kvmfw.errors import FormatError, InputError
+from kvmfw.verdict import Outcome
+
+__all__ = ["RULES", "Issue", "Waiver", "expired", "issues", "read_waivers", "waive"]
+
+RULES = {
+    "KVMFW-STRANDED": "No other host takes this VM.",
+    "KVMFW-FEW-TARGETS": "Few other hosts take this VM.",
+    "KVMFW-TRAP": "These hosts can be entered but not left.",
+    "KVMFW-DRAIN": "This host cannot be emptied.",
+    "KVMFW-VCPU": "The host cannot make such a vCPU, or was not asked.",
+    "KVMFW-LIST-MISSING": "A saved register does not exist on the host.",
+    "KVMFW-LIST-EXTRA": "The host has a register that was not saved.",
+    "KVMFW-PSCI-VERSION": "The host does not take this PSCI version.",
+    "KVMFW-WA1-LEVEL": "The host does not take this level of WORKAROUND_1.",
+    "KVMFW-WA2-LEVEL": "The host does not take this level of WORKAROUND_2.",
+    "KVMFW-WA3-LEVEL": "The host does not take this level of WORKAROUND_3.",
+    "KVMFW-BITMAP": "The host does not take this bitmap of hypercall services.",
+    "KVMFW-ID-REGISTER": "The host does not take this value of an ID register.",
+    "KVMFW-IMPLEMENTATION": "The host's CPU is another one.",
+    "KVMFW-CACHE": "The host does not take this description of caches.",
+    "KVMFW-OS-LOCK": "The host does not take this state of the OS lock.",
+    "KVMFW-SVE-VLS": "The host does not take this set of SVE vector lengths.",
+    "KVMFW-PMU": "The host does not take this PMU.",
+    "KVMFW-HIDDEN": "An ID register of the VM hides this register on the host.",
+    "KVMFW-REGISTER": "The host does not take this value.",
+    "KVMFW-QEMU-COUNT": "QEMU refuses the number of registers.",
+    "KVMFW-QEMU-LIST": "QEMU refuses the list of registers.",
+    "KVMFW-QEMU-DROP": "QEMU drops this register without a word.",
+    "KVMFW-VMM": "The VMM refuses by itself.",
+    "KVMFW-VMM-UNWRITTEN": "The VMM does not write this register.",
+}
+"""What every rule id means; findings may bring further ids, which speak for themselves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One thing that an audit found.
+
+    Attributes
+    ----------
+    word : str
+        What `--fail-on` calls it: stranded, few, trap, drain, refuse or unknown.
+    rule : str
+        The stable rule id.
+    subject : str
+        The VM, host or host class that it is about.
+    host : str or None
+        The VM's host, or the host class that refuses.
+    register : str or None
+        The register, where the issue is about one.
+    message : str
+        One sentence.
+    count : int
+        How many pairs, VMs or hosts it stands for.
+    waiver : Waiver or None
+        The waiver that covers it.
+    """
+
+    word: str
+    rule: str
+    subject: str
+    host: str | None
+    register: str | None
+    message: str
+    count: int
+    waiver: Waiver | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A stable name for this issue: it stays the same while rule, subject, host and register do."""
+        parts = "\0".join((self.rule, self.word, self.subject, self.host or "", self.register or ""))
+        return hashlib.sha256(parts.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A decision to live with an issue until a day.
+
+    Attributes
+    ----------
+    rule : str
+        The rule id that it covers.
+    reason : str
+        Why.
+    expires : date
+        The last day on which it holds.
+    scope : dict of str to str
+        Patterns (``*`` and ``?``) for subject, host and register; those not named match anything.
+    """
+
+    rule: str
+    reason: str
+    expires: date
+    scope: dict[str, str] = field(default_factory=dict)
+
+    def covers(self, issue: Issue) -> bool:
+        """Tell whether it covers an issue."""
+        if issue.rule != self.rule:
+            return False
+        found = {"subject": issue.subject, "host": issue.host or "", "register": issue.register or ""}
+        return all(fnmatchcase(found[key], pattern) for key, pattern in self.scope.items())
+
+
+SCOPE = ("subject", "host", "register")
+
+
+def read_waivers(path: str | Path) -> list[Waiver]:
+    """Read a waivers file (TOML).
+
+    Each ``[[waiver]]`` has ``rule``, ``reason``, ``expires`` (a date) and optionally ``subject``, ``host``
+    and ``register`` (patterns).
+
+    Raises
+    ------
+    InputError
+        When it cannot be used; the sentence says where and what was expected.
+    """
+    file = str(path)
+    try:
+        document = tomllib.loads(Path(path).read_text("utf-8"))
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=file) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FormatError(f"is not TOML: {error}", file=file) from error
+    entries = document.pop("waiver", [])
+    if document or not isinstance(entries, list):
+        raise FormatError("expected nothing but [[waiver]] tables", file=file)
+    return [_waiver(entry, f"waiver {number}", file) for number, entry in enumerate(entries, start=1)]
+
+
+def _waiver(entry: Any, place: str, file: str) -> Waiver:
+    if not isinstance(entry, dict):
+        raise FormatError("expected a table", place, file=file)
+    for key in ("rule", "reason", "expires"):
+        if key not in entry:
+            raise FormatError(f"`{key}` is missing; expected rule, reason and expires", place, file=file)
+    for key, value in entry.items():
+        if key not in ("rule", "reason", "expires", *SCOPE):
+            problem = f"`{key}` is not known; expected rule, reason, expires, {', '.join(SCOPE)}"
+            raise FormatError(problem, place, file=file)
+        if key == "expires":
+            if type(value) is not date:
+                raise FormatError("`expires` is not a date; expected such as 2027-01-31", place, file=file)
+        elif not isinstance(value, str) or not value.strip():
+            raise FormatError(f"`{key}` is not a text", place, file=file)
+    scope = {key: entry[key] for key in SCOPE if key in entry}
+    return Waiver(entry["rule"], entry["reason"], entry["expires"], scope)
+
+
+def expired(waivers: Iterable[Waiver], today: date) -> list[Waiver]:
+    """Give the waivers that no longer hold."""
+    return [waiver for waiver in waivers if waiver.expires < today]
+
+
+def waive(found: Iterable[Issue], waivers: Sequence[Waiver], today: date) -> list[Issue]:
+    """Mark the issues that a waiver covers which still holds."""
+    holding = [waiver for waiver in waivers if waiver.expires >= today]
+    if not holding:
+        return list(found)
+    return [
+        replace(issue, waiver=next((waiver for waiver in holding if waiver.covers(issue)), None))
+        for issue in found
+    ]
+
+
+def issues(report: Report) -> list[Issue]:
+    """Give everything that an audit found, VMs first, in a stable order."""
+    tables = report.tables
+    found = [
+        Issue(
+            "stranded",
+            "KVMFW-STRANDED",
+            row["vm"],
+            row["host"],
+            None,
+            f"{row['vm']}{_on(row['host'])} is stranded: no other host takes it",
+            1,
+        )
+        for row in tables["stranded"]
+    ]
+    found.extend(
+        Issue(
+            "few",
+            "KVMFW-FEW-TARGETS",
+            row["vm"],
+            row["host"],
+            None,
+            f"{row['vm']}{_on(row['host'])} has only {row['targets']} target{_s(row['targets'])}",
+            1,
+        )
+        for row in tables["few_targets"]
+    )
+    for row in tables["traps"]:
+        names = ", ".join(row["names"][:5]) + (", ..." if len(row["names"]) > 5 else "")
+        verb = "them" if row["hosts"] > 1 else "it"
+        message = f"{names}: {row['entrants']} VMs of other hosts can enter, none of the {row['residents']}"
+        message += f" VMs there can leave {verb}"
+        found.append(Issue("trap", "KVMFW-TRAP", row["names"][0], None, None, message, row["residents"]))
+    for row in tables["drain"]:
+        if not row["drains"]:
+            message = (
+                f"{row['name']} cannot be emptied: {row['stranded']} of its {row['residents']} VMs are taken"
+            )
+            message += f" nowhere else, {row['unplaced']} find no free place"
+            found.append(
+                Issue(
+                    "drain",
+                    "KVMFW-DRAIN",
+                    row["name"],
+                    None,
+                    None,
+                    message,
+                    row["stranded"] + row["unplaced"],
+                )
+            )
+    found.extend(_unit_issues(report))
+    return found
+
+
+def _on(host: str | None) -> str:
+    return f" on {host}" if host is not None else ""
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _unit_issues(report: Report) -> list[Issue]:
+    """One issue for each unit and host class that refuses VMs or is unknown to them."""
+    frame, units = report.frame, report.units
+    vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
+    keys = np.stack([units.unit, units.host_class, units.outcome], axis=1)
+    distinct, number = np.unique(keys, axis=0, return_inverse=True)
+    vms = np.bincount(number.ravel(), vm_weight[units.vm_class], minlength=len(distinct))
+    first = {row["class"]: row["first"] for row in report.tables["host_classes"]}
+    names = frame.fleet.units
+    found = []
+    for (unit, host_class, outcome), count in zip(distinct.tolist(), vms.tolist(), strict=True):
+        finding = report.samples.finding(unit, host_class, Outcome(outcome))
+        if finding is None or outcome == Outcome.CHANGE:
+            continue
+        word = "refuse" if outcome == Outcome.REFUSE else "unknown"
+        message = (
+            f"host class {host_class} ({first[host_class]}), {int(count)} VM{_s(int(count))}: for example, "
+        )
+        message += finding.sentence
+        found.append(
+            Issue(word, finding.rule, names[unit], first[host_class], finding.name, message, int(count))
+        )
+    return found

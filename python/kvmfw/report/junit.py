@@ -1,0 +1,78 @@
+"""JUnit XML: one test for each VM, trap and host class, for pipelines that show tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from xml.etree import ElementTree
+
+from kvmfw.analysis import Report
+from kvmfw.report.issues import Issue
+
+__all__ = ["junit"]
+
+SUITES = {
+    "stranded": "VMs that no other host takes",
+    "few": "VMs with few targets",
+    "trap": "one-way traps",
+    "drain": "hosts that cannot be emptied",
+    "refuse": "registers that hosts refuse",
+    "unknown": "registers that are not known",
+}
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
+
+
+def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> str:
+    """Give issues as JUnit XML.
+
+    Parameters
+    ----------
+    report : Report
+        The audit.
+    found : sequence of Issue
+        What was found.
+    failing : frozenset of str
+        The words of `--fail-on`: their issues are failures, all others are skipped with their message.
+    """
+    root = ElementTree.Element("testsuites", name="kvmfw")
+    for word, title in SUITES.items():
+        members = [issue for issue in found if issue.word == word]
+        failures = sum(word in failing and issue.waiver is None for issue in members)
+        suite = ElementTree.SubElement(
+            root,
+            "testsuite",
+            name=title,
+            tests=str(len(members) or 1),
+            failures=str(failures),
+            errors="0",
+            skipped=str(len(members) - failures),
+        )
+        if not members:
+            # An empty suite reads as one that did not run.
+            ElementTree.SubElement(suite, "testcase", name="none found", classname=f"kvmfw.{word}")
+        for issue in members:
+            _case(suite, issue, failing)
+    root.set("tests", str(sum(int(suite.get("tests", "0")) for suite in root)))
+    root.set("failures", str(sum(int(suite.get("failures", "0")) for suite in root)))
+    facts = report.facts
+    name = f"kvmfw: {facts['vms']} VMs, {facts['hosts']} hosts, vmm {facts['vmm']}, scheme {facts['scheme']}"
+    root.set("name", name)
+    ElementTree.indent(root, " ")
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _case(suite: ElementTree.Element, issue: Issue, failing: frozenset[str]) -> None:
+    name = " / ".join(filter(None, (issue.subject, issue.host, issue.register)))
+    case = ElementTree.SubElement(suite, "testcase", name=_clean(name), classname=f"kvmfw.{issue.rule}")
+    if issue.waiver is not None:
+        text = f"waived until {issue.waiver.expires}: {issue.waiver.reason}"
+        ElementTree.SubElement(case, "skipped", message=_clean(text))
+    elif issue.word in failing:
+        failure = ElementTree.SubElement(case, "failure", message=_clean(issue.message), type=issue.rule)
+        failure.text = _clean(issue.message)
+    else:
+        ElementTree.SubElement(case, "skipped", message=_clean(issue.message))
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("\ufffd", text)

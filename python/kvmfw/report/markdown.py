@@ -1,0 +1,47 @@
+"""Markdown: the audit for a ticket or a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from kvmfw.analysis import Report
+from kvmfw.report.issues import Issue
+from kvmfw.report.words import PARTS, headline
+
+__all__ = ["markdown"]
+
+
+def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
+    """Give an audit as Markdown, `top` rows of each table."""
+    lines = ["# Fleet audit", "", f"{headline(report)}.", ""]
+    for part in PARTS:
+        rows = report.tables.get(part.table)
+        if rows is None:
+            continue
+        lines += [f"## {part.title} ({len(rows):,})", "", part.meaning, ""]
+        if not rows:
+            lines += [f"{part.empty}", ""]
+            continue
+        lines.append("| " + " | ".join(column.title for column in part.columns) + " |")
+        lines.append("|" + "|".join("---:" if column.number else "---" for column in part.columns) + "|")
+        lines += [
+            "| " + " | ".join(_cell(column.show(row)) for column in part.columns) + " |" for row in rows[:top]
+        ]
+        if len(rows) > top:
+            lines += ["", f"and {len(rows) - top:,} more"]
+        lines.append("")
+    waived = [issue for issue in found if issue.waiver is not None]
+    if waived:
+        lines += [f"## Waived ({len(waived):,})", ""]
+        lines += [f"- {_cell(i.message)} ({i.rule}): {_cell(_reason(i))}" for i in waived[:top]]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _reason(issue: Issue) -> str:
+    return f"{issue.waiver.reason}, until {issue.waiver.expires}" if issue.waiver else ""
+
+
+def _cell(value: Any) -> str:
+    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

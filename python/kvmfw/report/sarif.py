@@ -1,0 +1,85 @@
+"""SARIF 2.1.0: issues for code-scanning dashboards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import kvmfw
+from kvmfw.report.issues import RULES, Issue
+
+__all__ = ["sarif"]
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+LEVELS = {
+    "stranded": "error",
+    "trap": "error",
+    "drain": "warning",
+    "few": "warning",
+    "refuse": "warning",
+}
+
+
+def sarif(found: Sequence[Issue], source: str) -> dict[str, Any]:
+    """Give issues as a SARIF document.
+
+    Parameters
+    ----------
+    found : sequence of Issue
+        What was found.
+    source : str
+        What was audited: a path relative to where the reader looks.
+    """
+    rules = sorted({issue.rule for issue in found} | set(RULES))
+    number = {rule: at for at, rule in enumerate(rules)}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "kvmfw",
+                        "semanticVersion": kvmfw.__version__,
+                        "rules": [
+                            {"id": rule, "shortDescription": {"text": RULES.get(rule, rule)}}
+                            for rule in rules
+                        ],
+                    }
+                },
+                "results": [_result(issue, number[issue.rule], source) for issue in found],
+                "columnKind": "utf16CodeUnits",
+            }
+        ],
+    }
+
+
+def _result(issue: Issue, rule: int, source: str) -> dict[str, Any]:
+    logical = [{"name": issue.subject, "kind": "resource"}]
+    if issue.host is not None and issue.host != issue.subject:
+        logical.append({"name": issue.host, "kind": "resource"})
+    result: dict[str, Any] = {
+        "ruleId": issue.rule,
+        "ruleIndex": rule,
+        "kind": "open" if issue.word == "unknown" else "fail",
+        "level": LEVELS.get(issue.word, "none"),
+        "message": {"text": issue.message},
+        "locations": [
+            {
+                "physicalLocation": {"artifactLocation": {"uri": source}, "region": {"startLine": 1}},
+                "logicalLocations": logical,
+            }
+        ],
+        "partialFingerprints": {"kvmfw/v1": issue.fingerprint},
+        "properties": {"count": issue.count, "what": issue.word},
+    }
+    if issue.waiver is not None:
+        until = issue.waiver.expires.isoformat()
+        result["suppressions"] = [
+            {
+                "kind": "external",
+                "status": "accepted",
+                "justification": f"{issue.waiver.reason} (until {until})",
+            }
+        ]
+    return result

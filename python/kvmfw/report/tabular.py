@@ -1,0 +1,46 @@
+"""CSV and Parquet: one file for each table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+
+__all__ = ["write_tables"]
+
+
+def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, form: str) -> list[Path]:
+    """Write tables into a folder, each as one file of its name.
+
+    Parameters
+    ----------
+    tables : mapping of str to sequence of dict
+        The tables.
+    folder : Path
+        Made if it is not there.
+    form : {"csv", "parquet"}
+        In CSV, lists are written with semicolons between.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, rows in tables.items():
+        path = folder / f"{name}.{form}"
+        draft = path.with_suffix(f".{form}.part")
+        table = pa.Table.from_pylist([_flat(row) for row in rows] if form == "csv" else list(rows))
+        if form == "csv":
+            pa.csv.write_csv(table, draft)
+        else:
+            pa.parquet.write_table(table, draft)
+        draft.replace(path)
+        written.append(path)
+    return written
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key: ";".join(map(str, value)) if isinstance(value, list) else value for key, value in row.items()
+    }

@@ -1,0 +1,192 @@
+"""The parts of a report in their order, with the words for people: one place for every way to show them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmfw.analysis import Report
+
+__all__ = ["PARTS", "Column", "Part", "headline"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a part: its title, how to show a row, and whether it is a number."""
+
+    title: str
+    show: Callable[[Row], str]
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One table of a report."""
+
+    table: str
+    title: str
+    meaning: str
+    empty: str
+    columns: tuple[Column, ...]
+
+
+def _text(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: "-" if row[key] is None else str(row[key]))
+
+
+def _count(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: f"{row[key]:,}", number=True)
+
+
+def _names(key: str, title: str, *, shown: int = 4) -> Column:
+    def show(row: Row) -> str:
+        names = row[key]
+        rest = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+        return ", ".join(map(str, names[:shown])) + rest
+
+    return Column(title, show)
+
+
+PARTS = (
+    Part(
+        "totals",
+        "Pairs by outcome",
+        "Every pair of a VM and a host that is not its own.",
+        "There are no pairs.",
+        (_text("outcome"), _count("pairs"), Column("share", lambda row: f"{row['share']:.1%}", number=True)),
+    ),
+    Part(
+        "stranded",
+        "Stranded VMs",
+        "VMs that no other host takes.",
+        "None.",
+        (_text("vm", "VM"), _text("host", "runs on"), _text("vm_class", "VM class")),
+    ),
+    Part(
+        "few_targets",
+        "VMs with few targets",
+        "VMs that some other hosts take, but fewer than asked for.",
+        "None.",
+        (_text("vm", "VM"), _text("host", "runs on"), _count("targets")),
+    ),
+    Part(
+        "traps",
+        "One-way traps",
+        "Hosts that VMs of other hosts can enter, and that no VM running there can leave.",
+        "None.",
+        (_names("names", "hosts"), _count("hosts", "number"), _count("entrants"), _count("residents")),
+    ),
+    Part(
+        "passages",
+        "Moves that cannot be undone",
+        "VMs of one host class can go to another; VMs that run there cannot come back.",
+        "None.",
+        (
+            Column("from class", lambda row: f"{row['from']}: {row['from_hosts']}"),
+            Column("to class", lambda row: f"{row['to']}: {row['to_hosts']}"),
+            _count("vms", "VMs that can go"),
+            _count("residents", "VMs that cannot come back"),
+        ),
+    ),
+    Part(
+        "blockers",
+        "Blockers",
+        "What stands in the way: stranded VMs that its cure alone would free, stranded VMs for which it"
+        " belongs to a smallest cure with others, and pairs that it blocks.",
+        "Nothing stands in the way.",
+        (
+            _text("unit", "register"),
+            _count("freed", "VMs freed alone"),
+            _count("shared", "with others"),
+            _count("pairs"),
+            _count("sole_pairs", "sole pairs"),
+        ),
+    ),
+    Part(
+        "plan",
+        "What to cure first",
+        "Each step adds the registers that free most stranded VMs for each register.",
+        "Nothing to free, or no cure of registers frees a VM.",
+        (_count("step"), _names("cured", "registers", shown=12), _count("freed", "VMs freed so far")),
+    ),
+    Part(
+        "upgrades",
+        "Best next upgrades",
+        "Hosts become what others with the same CPU and no older kernel are; VMs keep what they have saved.",
+        "No upgrade to another capture of this fleet frees more VMs than it strands.",
+        (
+            _text("capture", "hosts of"),
+            _text("becomes", "become"),
+            _count("hosts", "how many"),
+            _count("freed", "VMs freed"),
+            _count("newly_stranded", "newly stranded"),
+            _count("stranded", "stranded after"),
+        ),
+    ),
+    Part(
+        "drain",
+        "Drain check",
+        "Whether all VMs of a host can go elsewhere at once.",
+        "No host is known to run VMs.",
+        (
+            _text("name", "host"),
+            _count("residents", "VMs"),
+            _count("stranded"),
+            _count("unplaced", "without a free place"),
+            Column("can be emptied", lambda row: "yes" if row["drains"] else "no"),
+        ),
+    ),
+    Part(
+        "groups",
+        "Groups",
+        "Hosts and VMs by group; confined VMs find targets only outside of their group.",
+        "There are no groups.",
+        (_text("group"), _count("hosts"), _count("vms", "VMs"), _count("stranded"), _count("confined")),
+    ),
+    Part(
+        "drain_groups",
+        "Drain check by group",
+        "Whether all VMs of all hosts of a group can go to other groups at once.",
+        "There are no groups.",
+        (
+            _text("name", "group"),
+            _count("hosts"),
+            _count("residents", "VMs"),
+            _count("stranded"),
+            _count("unplaced", "without a free place"),
+            Column("can be emptied", lambda row: "yes" if row["drains"] else "no"),
+        ),
+    ),
+    Part(
+        "policy",
+        "Refused by the VMM alone",
+        "Pairs that KVM would take, but not this VMM's restore policy.",
+        "None.",
+        (_text("unit", "register"), _count("pairs")),
+    ),
+    Part(
+        "unknowns",
+        "Unknowns by missing input",
+        "What would tell; decisive pairs are those that nothing refuses.",
+        "None.",
+        (
+            _text("unit", "register"),
+            _text("needs", "what would tell"),
+            _count("decisive", "decisive pairs"),
+            _count("pairs"),
+            _count("hosts"),
+        ),
+    ),
+)
+
+
+def headline(report: Report) -> str:
+    """Give the size of the fleet and how it was judged in one line."""
+    facts = report.facts
+    return (
+        f"{facts['vms']:,} VMs in {facts['vm_classes']:,} classes, {facts['hosts']:,} hosts in"
+        f" {facts['host_classes']:,} classes (vmm {facts['vmm']}, scheme {facts['scheme']})"
+    )

@@ -1,0 +1,172 @@
+//! Changes without a rebuild.
+
+use super::intake::{self, Runs};
+use super::dense::Dense;
+use super::{Fleet, Judged};
+use crate::error::RowError;
+use crate::host::Host;
+use crate::set::RegisterSet;
+
+/// Groups that were chosen for few classes are kept up to this many.
+const MOST_UNGROUPED: usize = 1 << 12;
+
+impl Fleet {
+    /// Adds VMs in order.
+    pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) {
+        for set in sets {
+            self.vms.add(set.vcpu, set.registers());
+        }
+        self.catch_up();
+    }
+
+    /// Adds VMs given as columns, in order. Rows that cannot be used are returned; a VM with such a row is kept in its
+    /// place, and is unknown to every host.
+    ///
+    /// # Errors
+    ///
+    /// When the columns do not fit together; nothing is added then.
+    pub fn add_runs(&mut self, rows: Runs<'_>) -> Result<Vec<RowError>, RowError> {
+        rows.check()?;
+        let errors = intake::add(&mut self.vms, rows, &self.pool);
+        self.catch_up();
+        Ok(errors)
+    }
+
+    /// Takes VMs away; the rows after them move up.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row; nothing is removed then.
+    pub fn remove_vms(&mut self, rows: &[usize]) -> Result<(), RowError> {
+        let mut marked = vec![false; self.vm_count()];
+        for row in rows {
+            *marked.get_mut(*row).ok_or_else(|| self.no_vm(*row))? = true;
+        }
+        self.vms.class_of.remove(&marked);
+        self.generation += 1;
+        Ok(())
+    }
+
+    /// Adds hosts in order: each is one of `kinds`.
+    ///
+    /// # Errors
+    ///
+    /// When a row names a kind that there is not; nothing is added then.
+    pub fn add_hosts(&mut self, kinds: &[Host], kind_of: &[u32]) -> Result<(), RowError> {
+        check_kinds(kinds, kind_of)?;
+        let numbers: Vec<u32> = kinds.iter().map(|kind| self.hosts.kind(kind)).collect();
+        let numbers = kind_of.iter().filter_map(|kind| numbers.get(*kind as usize));
+        self.hosts.kind_of.extend(numbers);
+        self.catch_up();
+        Ok(())
+    }
+
+    /// Gives hosts other captures: the host in `rows[i]` is now of kind `kinds[kind_of[i]]`.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such host or kind; nothing is changed then.
+    pub fn update_hosts(&mut self, rows: &[usize], kinds: &[Host], kind_of: &[u32]) -> Result<(), RowError> {
+        check_kinds(kinds, kind_of)?;
+        if rows.len() != kind_of.len() {
+            let problem = format!("there are {} rows and {} kinds for them", rows.len(), kind_of.len());
+            return Err(RowError { row: rows.len().min(kind_of.len()), problem });
+        }
+        if let Some(row) = rows.iter().find(|row| **row >= self.host_count()) {
+            return Err(self.no_host(*row));
+        }
+        let numbers: Vec<u32> = kinds.iter().map(|kind| self.hosts.kind(kind)).collect();
+        self.catch_up();
+        for (row, kind) in rows.iter().zip(kind_of) {
+            let Some(kind) = numbers.get(*kind as usize) else { continue };
+            let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
+            if let Some(slot) = self.hosts.kind_of.get_mut(*row) {
+                *slot = *kind;
+            }
+            self.hosts.class_of.set(*row, class);
+        }
+        Ok(())
+    }
+
+    /// Judges what is new. Everything is judged anew when the vCPU configurations or the units changed, when classes are many
+    /// more than when they were last grouped, and where a split unit meets a new host.
+    fn catch_up(&mut self) {
+        self.generation += 1;
+        if self.hosts.kind_of.is_empty() {
+            // Without hosts there is nothing to judge; the first hosts find everything to be done.
+            self.judged_size = (0, 0);
+            return;
+        }
+        let now = (self.vms.configs.len(), self.vms.units.len());
+        let vm_classes = self.vms.classes.len();
+        let grown = vm_classes > MOST_UNGROUPED && vm_classes > 2 * self.grouped;
+        if self.judged_size != now || grown || self.hosts.class_of.len() == 0 || !self.catch_up_with_hosts() {
+            self.rebuild();
+            return;
+        }
+        for part in &mut self.judged.parts {
+            if !part.judge_new_rows(&self.vms, &self.hosts) {
+                self.rebuild();
+                return;
+            }
+        }
+        let known = self.judged.groups.placed();
+        for class in known..vm_classes {
+            let Some(row) = self.vms.classes.get(u32::try_from(class).unwrap_or(u32::MAX)) else { continue };
+            self.judged.groups.add_vm_class(&self.judged.parts, &self.vms, row);
+            self.blocking.take();
+            if let Some(mut dense) = self.dense.take()
+                && Dense::fits(&self.vms, &self.hosts, self.limits)
+            {
+                dense.add_vm_class(&self.judged, &self.vms, &self.hosts);
+                self.dense = dense.into();
+            }
+        }
+    }
+
+    /// `false` where everything must be judged anew.
+    fn catch_up_with_hosts(&mut self) -> bool {
+        let known = self.hosts.classes.len();
+        self.hosts.compile_new(&self.vms, self.question);
+        for class in known..self.hosts.classes.len() {
+            for part in &mut self.judged.parts {
+                if !part.add_host_class(&self.vms, &self.hosts, class) {
+                    return false;
+                }
+            }
+            self.judged.groups.add_host_class(&self.judged.parts, class);
+            self.blocking.take();
+            if let Some(mut dense) = self.dense.take()
+                && Dense::fits(&self.vms, &self.hosts, self.limits)
+                && dense.add_host_class(&self.judged, &self.vms, &self.hosts)
+            {
+                self.dense = dense.into();
+            }
+        }
+        for kind in self.hosts.kind_of.iter().skip(self.hosts.class_of.len()) {
+            let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
+            self.hosts.class_of.push(class);
+        }
+        true
+    }
+
+    /// Judges everything anew.
+    fn rebuild(&mut self) {
+        self.hosts.compile(&self.vms, self.question, &self.pool);
+        self.judged = Judged::new(&self.vms, &self.hosts, &self.pool, self.limits);
+        self.judged_size = (self.vms.configs.len(), self.vms.units.len());
+        self.grouped = self.vms.classes.len();
+        self.dense.take();
+        self.blocking.take();
+    }
+}
+
+fn check_kinds(kinds: &[Host], kind_of: &[u32]) -> Result<(), RowError> {
+    match kind_of.iter().enumerate().find(|(_, kind)| **kind as usize >= kinds.len()) {
+        Some((row, kind)) => {
+            let problem = format!("host kind {kind} is out of range; there are {}", kinds.len());
+            Err(RowError { row, problem })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,205 @@
+//! Counts over all pairs, done on classes.
+
+use rayon::prelude::*;
+
+use super::bits::HostBits;
+use super::Fleet;
+
+/// VM classes that one thread takes at a time.
+const CHUNK: usize = 256;
+
+impl Fleet {
+    /// For each VM, how many hosts have each outcome: `[accept, change, unknown, refuse]`, into `4 × VMs` numbers.
+    pub fn counts_by_vm(&self, out: &mut [u64]) {
+        let by_class = self.class_counts_by_vm();
+        self.spread(&self.vms.class_of, &by_class, out);
+    }
+
+    /// For each host, how many VMs have each outcome, into `4 × hosts` numbers.
+    pub fn counts_by_host(&self, out: &mut [u64]) {
+        if !self.has_class_table() {
+            self.counts_by_host_from_bits(out);
+            return;
+        }
+        let weights = self.vms.class_of.histogram(self.vms.classes.len());
+        let hosts = self.hosts.classes.len();
+        let starts: Vec<usize> = (0..weights.len()).step_by(CHUNK).collect();
+        let chunk = |start: &usize| {
+            let mut counts = vec![[0_u64; 4]; hosts];
+            let mut row = vec![0; hosts];
+            for (class, weight) in weights.iter().enumerate().skip(*start).take(CHUNK) {
+                self.class_row_into(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                for (counts, outcome) in counts.iter_mut().zip(&row) {
+                    if let Some(count) = counts.get_mut(usize::from(outcome & 3)) {
+                        *count += weight;
+                    }
+                }
+            }
+            counts
+        };
+        let add = |mut all: Vec<[u64; 4]>, other: Vec<[u64; 4]>| {
+            for (all, other) in all.iter_mut().zip(other) {
+                for (all, other) in all.iter_mut().zip(other) {
+                    *all += other;
+                }
+            }
+            all
+        };
+        self.dense();
+        let zero = || vec![[0; 4]; hosts];
+        let by_class = self.pool.run(|| starts.par_iter().map(chunk).reduce(zero, add));
+        self.spread(&self.hosts.class_of, &by_class, out);
+    }
+
+    fn class_counts_by_vm(&self) -> Vec<[u64; 4]> {
+        let classes = self.vms.classes.len();
+        let mut by_class = vec![[0; 4]; classes];
+        if self.has_class_table() {
+            let weights = self.hosts.class_of.histogram(self.hosts.classes.len());
+            self.dense();
+            let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
+                let mut row = vec![0; weights.len()];
+                for (class, counts) in (at * CHUNK..).zip(counts) {
+                    self.class_row_into(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                    *counts = weigh(&row, &weights);
+                }
+            };
+            self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
+            return by_class;
+        }
+        let bits = HostBits::new(self, &[1, 2, 3]);
+        let hosts = self.host_count() as u64;
+        let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
+            let mut row = vec![0; bits.words];
+            for (class, counts) in (at * CHUNK..).zip(counts) {
+                let class = u32::try_from(class).unwrap_or(u32::MAX);
+                let [mut change, mut unknown, mut refuse] = [0; 3];
+                for (plane, count) in [&mut change, &mut unknown, &mut refuse].into_iter().enumerate() {
+                    bits.join(self, class, plane, 0, &mut row);
+                    *count = row.iter().map(|word| u64::from(word.count_ones())).sum();
+                }
+                *counts = [hosts - change, change - unknown, unknown - refuse, refuse];
+            }
+        };
+        self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
+        by_class
+    }
+
+    /// Without a class table: every VM class's bits are added up in counters that are bit rows themselves.
+    fn counts_by_host_from_bits(&self, out: &mut [u64]) {
+        let weights = self.vms.class_of.histogram(self.vms.classes.len());
+        let bits = HostBits::new(self, &[1, 2, 3]);
+        let chunk = weights.len().div_ceil(self.pool.threads()).max(CHUNK);
+        let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
+        let part = |start: &usize| {
+            let mut planes = [(); 3].map(|()| Counter::new(bits.words));
+            let mut row = vec![0; bits.words];
+            for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
+                for (plane, counter) in planes.iter_mut().enumerate() {
+                    bits.join(self, u32::try_from(class).unwrap_or(u32::MAX), plane, 0, &mut row);
+                    counter.add(&row, *weight);
+                }
+            }
+            planes.map(|counter| counter.counts())
+        };
+        let parts: Vec<[Vec<u64>; 3]> = self.pool.run(|| starts.par_iter().map(part).collect());
+        let all = self.vm_count() as u64;
+        for (host, out) in out.chunks_mut(4).enumerate() {
+            let reached = |plane: usize| {
+                let counts = parts.iter().filter_map(|part| part.get(plane)?.get(host));
+                counts.sum::<u64>()
+            };
+            let (change, unknown, refuse) = (reached(0), reached(1), reached(2));
+            out.copy_from_slice(&[all - change, change - unknown, unknown - refuse, refuse]);
+        }
+    }
+
+    fn spread(&self, class_of: &super::class_map::ClassMap, by_class: &[[u64; 4]], out: &mut [u64]) {
+        const ROWS: usize = 1 << 12;
+        let write = |(at, out): (usize, &mut [u64])| {
+            let mut classes = vec![0; out.len() / 4];
+            class_of.write(at * ROWS, &mut classes);
+            for (out, class) in out.as_chunks_mut::<4>().0.iter_mut().zip(&classes) {
+                *out = by_class.get(*class as usize).copied().unwrap_or_default();
+            }
+        };
+        self.pool.run(|| out.par_chunks_mut(4 * ROWS).enumerate().for_each(write));
+    }
+}
+
+fn weigh(row: &[u8], weights: &[u64]) -> [u64; 4] {
+    let mut counts = [0; 4];
+    for (outcome, weight) in row.iter().zip(weights) {
+        if let Some(count) = counts.get_mut(usize::from(outcome & 3)) {
+            *count += weight;
+        }
+    }
+    counts
+}
+
+/// A number for each bit of a row; bit `b` of all numbers is one row.
+struct Counter {
+    words: usize,
+    levels: Vec<u64>,
+}
+
+impl Counter {
+    fn new(words: usize) -> Self {
+        Self { words, levels: Vec::new() }
+    }
+
+    /// Adds `weight` to the numbers whose bit is set.
+    fn add(&mut self, row: &[u64], weight: u64) {
+        for bit in 0..64 - weight.leading_zeros() {
+            if weight >> bit & 1 == 1 {
+                self.add_at(row, bit as usize);
+            }
+        }
+    }
+
+    fn add_at(&mut self, row: &[u64], level: usize) {
+        let words = self.words.max(1);
+        let mut carry = row.to_vec();
+        for level in level.. {
+            if carry.iter().all(|word| *word == 0) {
+                return;
+            }
+            if self.levels.len() <= level * words {
+                self.levels.resize((level + 1) * words, 0);
+            }
+            let sums = self.levels.get_mut(level * words..(level + 1) * words).unwrap_or_default();
+            for (sum, carry) in sums.iter_mut().zip(&mut carry) {
+                let both = *sum & *carry;
+                *sum ^= *carry;
+                *carry = both;
+            }
+        }
+    }
+
+    fn counts(&self) -> Vec<u64> {
+        let mut counts = vec![0; self.words * 64];
+        for (level, row) in self.levels.chunks(self.words.max(1)).enumerate() {
+            for (word, counts) in row.iter().zip(counts.chunks_mut(64)) {
+                for (bit, count) in counts.iter_mut().enumerate() {
+                    *count += (word >> bit & 1) << level;
+                }
+            }
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_adds_weights_where_bits_are_set() {
+        let mut counter = Counter::new(2);
+        counter.add(&[0b11, 0], 5);
+        counter.add(&[0b01, 1 << 63], 3);
+        counter.add(&[0b01, 0], 1_000);
+        let counts = counter.counts();
+        assert_eq!((counts[0], counts[1], counts[2], counts[127]), (1_008, 5, 0, 3));
+    }
+}

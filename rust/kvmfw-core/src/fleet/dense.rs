@@ -1,0 +1,150 @@
+//! The class table: the outcome of every pair of classes, where there are not too many.
+
+use rayon::prelude::*;
+
+use super::hosts::Hosts;
+use super::judged::Judged;
+use super::limits::Limits;
+use super::pool::Pool;
+use super::vms::Vms;
+
+/// Outcomes by VM class and host class.
+#[derive(Clone, Debug)]
+pub(super) struct Dense {
+    pub(super) cells: Cells,
+    /// Cells from one VM class to the next; a multiple of 4, with room for more host classes.
+    pub(super) stride: usize,
+    rows: usize,
+    hosts: usize,
+}
+
+/// The cells of a class table.
+#[derive(Clone, Debug)]
+pub(super) enum Cells {
+    Bytes(Vec<u8>),
+    Packed(Vec<u8>),
+}
+
+/// A table to gather from.
+pub(super) trait Gather: Sync {
+    /// The cell at a place; 2 (unknown) outside, which classes never reach.
+    fn at(&self, place: usize) -> u8;
+}
+
+/// One byte for each cell.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+/// Two bits for each cell.
+pub(super) struct Packed<'a>(pub(super) &'a [u8]);
+
+impl Gather for Bytes<'_> {
+    fn at(&self, place: usize) -> u8 {
+        self.0.get(place).copied().unwrap_or(2)
+    }
+}
+
+impl Gather for Packed<'_> {
+    fn at(&self, place: usize) -> u8 {
+        self.0.get(place / 4).copied().unwrap_or(0xaa) >> (place % 4 * 2) & 3
+    }
+}
+
+impl Dense {
+    /// Whether a fleet has a class table.
+    pub(super) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
+        vms.classes.len().saturating_mul(hosts.classes.len()) <= limits.class_cells
+    }
+
+    /// Fills the table.
+    pub(super) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
+        let classes = hosts.classes.len();
+        let stride = (classes + classes / 32 + 4).next_multiple_of(16);
+        let rows = vms.classes.len();
+        let packs = rows * stride > limits.unpacked_cells;
+        let width = if packs { stride / 4 } else { stride };
+        let mut cells = vec![0; rows * width];
+        let fill = |(at, chunk): (usize, &mut [u8])| {
+            let mut row = vec![0; classes];
+            for (class, out) in (at * CHUNK..).zip(chunk.chunks_mut(width)) {
+                judged.row(vms, hosts, u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                write_row(&row, out, packs);
+            }
+        };
+        pool.run(|| cells.par_chunks_mut(width * CHUNK).enumerate().for_each(fill));
+        let cells = if packs { Cells::Packed(cells) } else { Cells::Bytes(cells) };
+        Self { cells, stride, rows, hosts: classes }
+    }
+
+    /// Appends the next VM class.
+    pub(super) fn add_vm_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
+        let mut row = vec![0; self.hosts];
+        judged.row(vms, hosts, u32::try_from(self.rows).unwrap_or(u32::MAX), &mut row);
+        self.rows += 1;
+        let (cells, width, packs) = match &mut self.cells {
+            Cells::Bytes(cells) => (cells, self.stride, false),
+            Cells::Packed(cells) => (cells, self.stride / 4, true),
+        };
+        let start = cells.len();
+        cells.resize(start + width, 0);
+        write_row(&row, cells.get_mut(start..).unwrap_or_default(), packs);
+    }
+
+    /// Adds the next host class. `false` when the table must be made anew.
+    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) -> bool {
+        if self.hosts >= self.stride {
+            return false;
+        }
+        let host = self.hosts;
+        let column = judged.column(vms, hosts, u32::try_from(host).unwrap_or(u32::MAX));
+        self.hosts += 1;
+        match &mut self.cells {
+            Cells::Bytes(cells) => {
+                for (row, outcome) in cells.chunks_mut(self.stride).zip(column) {
+                    if let Some(cell) = row.get_mut(host) {
+                        *cell = outcome;
+                    }
+                }
+            }
+            Cells::Packed(cells) => {
+                for (row, outcome) in cells.chunks_mut(self.stride / 4).zip(column) {
+                    if let Some(cell) = row.get_mut(host / 4) {
+                        *cell = (*cell & !(3 << (host % 4 * 2))) | outcome << (host % 4 * 2);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The outcomes of one VM class.
+    pub(super) fn row(&self, class: u32, out: &mut [u8]) {
+        let start = class as usize * self.stride;
+        match &self.cells {
+            Cells::Bytes(cells) => {
+                if let Some(row) = cells.get(start..start + out.len()) {
+                    out.copy_from_slice(row);
+                }
+            }
+            Cells::Packed(cells) => {
+                let row = cells.get(start / 4..(start + self.stride) / 4).unwrap_or(&[]);
+                for (out, byte) in out.chunks_mut(4).zip(row) {
+                    for (at, out) in out.iter_mut().enumerate() {
+                        *out = byte >> (2 * at) & 3;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows are filled in chunks of this many.
+const CHUNK: usize = 64;
+
+fn write_row(row: &[u8], out: &mut [u8], packs: bool) {
+    if packs {
+        for (four, byte) in row.chunks(4).zip(out) {
+            *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);
+        }
+    } else if let Some(out) = out.get_mut(..row.len()) {
+        out.copy_from_slice(row);
+    }
+}

@@ -1,0 +1,29 @@
+//! Where a fleet changes its ways: answers are the same on both sides of each limit.
+
+/// Sizes up to which a fleet uses tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// A unit with more values times acceptors than this is split into digits, if its acceptors allow it.
+    pub unit_cells: usize,
+    /// A group of units has at most this many cells of a byte: those of all groups share the second-level cache.
+    pub group_cells: usize,
+    /// With more pairs of classes than this there is no class table: pairs are decided by the groups.
+    pub class_cells: usize,
+    /// Class tables up to this size have a byte for each cell, larger ones 2 bits: a quarter of the memory to gather
+    /// from is worth more than two operations (`large`: 8 MB against 2 MB of second-level cache).
+    pub unpacked_cells: usize,
+    /// Rows of a matrix are made once for each class if those take at most this many bytes.
+    pub expanded_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            unit_cells: 1 << 22,
+            group_cells: 1 << 16,
+            class_cells: 1 << 28,
+            unpacked_cells: 1 << 19,
+            expanded_bytes: 1 << 28,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! Parts: what one unit says about every value and every kind of acceptor.
+//!
+//! A part is a table of outcomes: a row for each value saved in a VM, a column for each way in which host classes judge the
+//! unit. Units with too many of both are split ([`super::split`]).
+
+use super::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNIT};
+use super::intern::RowInterner;
+use super::limits::Limits;
+use super::split::Split;
+use super::vms::{ABSENT, Vms};
+use crate::judgement::Outcome;
+
+/// The row of VMs that a part has nothing to say about.
+pub(super) const SILENT_ROW: u32 = 0;
+/// The row of the list unit for VMs whose rows could not be used.
+const UNUSABLE_ROW: u32 = 1;
+
+/// The outcomes of one unit, or of one part of it.
+#[derive(Clone, Debug)]
+pub(super) struct Part {
+    pub(super) unit: usize,
+    pub(super) source: Source,
+    /// The column of each host class.
+    pub(super) column_of: Vec<u32>,
+    /// For each column what tells it from the others: its acceptor for each vCPU configuration.
+    pub(super) columns: RowInterner,
+    rows: usize,
+    /// How many values of a split unit were looked at.
+    pub(super) looked_at: usize,
+    /// Row by row; between rows there is room for more columns.
+    cells: Vec<u8>,
+    room: usize,
+}
+
+/// What the rows of a part stand for.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    /// Every value of the unit has a row.
+    Values,
+    /// The values of a split unit that are not judged digit by digit.
+    Special(Split),
+    /// One hexadecimal digit of the values of a split unit.
+    Digit(Split, u32),
+}
+
+impl Part {
+    /// The part of a unit with a row for each of its values.
+    pub(super) fn of_values(unit: usize, vms: &Vms, hosts: &Hosts) -> Self {
+        let mut part = Self::empty(unit, Source::Values);
+        part.set_columns((0..hosts.classes.len()).map(|class| key(hosts, class, unit)));
+        part.judge_new_rows(vms, hosts);
+        part
+    }
+
+    /// A part without columns.
+    pub(super) fn empty(unit: usize, source: Source) -> Self {
+        Self {
+            unit,
+            source,
+            column_of: Vec::new(),
+            columns: RowInterner::default(),
+            rows: 0,
+            looked_at: 0,
+            cells: Vec::new(),
+            room: 0,
+        }
+    }
+
+    /// Gives each host class its column.
+    pub(super) fn set_columns(&mut self, keys: impl Iterator<Item = Vec<u32>>) {
+        for key in keys {
+            self.column_of.push(self.columns.intern(&key));
+        }
+        self.room = self.columns.len().next_power_of_two();
+    }
+
+    /// Whether a unit is better split.
+    pub(super) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
+        let values = unit.checked_sub(FIRST_REGISTER_UNIT).and_then(|at| vms.units.get(at));
+        let acceptors = hosts.acceptors.get(unit).map_or(0, super::intern::Interner::len);
+        values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
+    }
+
+    /// The outcome in a row and a column.
+    pub(super) fn cell(&self, row: u32, column: u32) -> u8 {
+        self.cells.get(row as usize * self.room + column as usize).copied().unwrap_or(0)
+    }
+
+    /// Whether no VM is anything but accepted.
+    pub(super) fn is_silent(&self) -> bool {
+        self.cells.iter().all(|cell| *cell == 0)
+    }
+
+    /// The row of a VM class.
+    pub(super) fn row(&self, vms: &Vms, class: &[u32]) -> u32 {
+        let list = class.first().copied().unwrap_or(ABSENT);
+        match (self.unit, &self.source) {
+            (VCPU_UNIT, _) => vms.lists.get(list).map_or(SILENT_ROW, |list| list.config + 1),
+            (LIST_UNIT, _) => if list == ABSENT { UNUSABLE_ROW } else { list + 2 },
+            (unit, Source::Values) => match class.get(unit - LIST_UNIT) {
+                None | Some(&ABSENT) => SILENT_ROW,
+                Some(value) => value + 1,
+            },
+            (unit, Source::Special(split)) => {
+                value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
+            }
+            (unit, Source::Digit(split, digit)) => {
+                value(vms, unit, class).map_or(SILENT_ROW, |value| split.digit_row(value, *digit))
+            }
+        }
+    }
+
+    /// Judges the values that appeared since the last time. `false` where a split unit has a new value that is not judged
+    /// digit by digit.
+    pub(super) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
+        if let Source::Special(split) = &self.source {
+            let values = vms.units.get(self.unit - FIRST_REGISTER_UNIT).map_or(&[][..], |unit| unit.values.items());
+            let covered = values.iter().skip(self.looked_at).all(|value| !split.is_special(value));
+            self.looked_at = values.len();
+            return covered;
+        }
+        if !matches!(self.source, Source::Values) {
+            return true;
+        }
+        let rows = match self.unit {
+            VCPU_UNIT => 1 + vms.configs.len(),
+            LIST_UNIT => 2 + vms.lists.len(),
+            unit => 1 + vms.units.get(unit - FIRST_REGISTER_UNIT).map_or(0, |unit| unit.values.len()),
+        };
+        let mut known = Vec::new();
+        for row in self.rows..rows {
+            known.clear();
+            known.resize(hosts.acceptors.get(self.unit).map_or(0, super::intern::Interner::len), None);
+            let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
+                Some(Some(outcome)) => *outcome,
+                Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
+                None => 0,
+            };
+            let config = config_of_row(vms, self.unit, row);
+            let cells = self.columns.rows().map(|key| {
+                let acceptor = config.and_then(|config| key.get(config as usize));
+                acceptor.map_or(0, |acceptor| outcome(*acceptor, &mut known))
+            });
+            let mut cells: Vec<u8> = cells.collect();
+            if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize {
+                cells.fill(Outcome::Unknown as u8);
+            }
+            self.push_row(&cells);
+        }
+        true
+    }
+
+    /// Appends a row.
+    pub(super) fn push_row(&mut self, cells: &[u8]) {
+        self.cells.extend_from_slice(cells);
+        self.rows += 1;
+        self.cells.resize(self.rows * self.room, 0);
+    }
+
+    /// Adds a host class, with a new column if it judges like no other. `false` where this part cannot grow.
+    pub(super) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) -> bool {
+        if !matches!(self.source, Source::Values) {
+            return false;
+        }
+        let key = key(hosts, class, self.unit);
+        let column = self.columns.intern(&key);
+        let at = column as usize;
+        self.column_of.push(column);
+        if at + 1 < self.columns.len() || self.column_of.iter().rev().skip(1).any(|known| *known == column) {
+            return true;
+        }
+        self.make_room();
+        for row in 0..self.rows {
+            let acceptor = config_of_row(vms, self.unit, row).and_then(|config| key.get(config as usize));
+            let cell = match acceptor {
+                _ if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize => Outcome::Unknown as u8,
+                Some(acceptor) => outcome(vms, hosts, self.unit, row, *acceptor),
+                None => 0,
+            };
+            if let Some(slot) = self.cells.get_mut(row * self.room + at) {
+                *slot = cell;
+            }
+        }
+        true
+    }
+
+    fn make_room(&mut self) {
+        if self.columns.len() <= self.room {
+            return;
+        }
+        let room = self.columns.len().next_power_of_two();
+        let mut cells = vec![0; self.rows * room];
+        for (to, from) in cells.chunks_mut(room).zip(self.cells.chunks(self.room.max(1))) {
+            if let Some(to) = to.get_mut(..from.len()) {
+                to.copy_from_slice(from);
+            }
+        }
+        (self.cells, self.room) = (cells, room);
+    }
+}
+
+/// The acceptors of a host class for a unit, by vCPU configuration.
+pub(super) fn key(hosts: &Hosts, class: usize, unit: usize) -> Vec<u32> {
+    let class = u32::try_from(class).unwrap_or(ABSENT);
+    (0..).map_while(|config| hosts.acceptor_number(class, config, unit)).collect()
+}
+
+/// The value of a register unit in a VM class.
+pub(super) fn value<'a>(vms: &'a Vms, unit: usize, class: &[u32]) -> Option<&'a super::vms::SavedValue> {
+    let number = class.get(unit - LIST_UNIT)?;
+    vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(*number)
+}
+
+fn config_of_row(vms: &Vms, unit: usize, row: usize) -> Option<u32> {
+    let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
+    match unit {
+        VCPU_UNIT => at(1),
+        LIST_UNIT => Some(vms.lists.get(at(2)?)?.config),
+        unit => Some(vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(at(1)?)?.config),
+    }
+}
+
+/// What an acceptor says to the value of a row.
+fn outcome(vms: &Vms, hosts: &Hosts, unit: usize, row: usize, acceptor: u32) -> u8 {
+    let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
+    let acceptor = hosts.acceptors.get(unit).and_then(|interner| interner.get(acceptor));
+    let outcome = match (unit, acceptor) {
+        (VCPU_UNIT, Some(UnitAcceptor::Vcpu(outcome))) => Some(*outcome),
+        (_, None) | (VCPU_UNIT, Some(_)) => None,
+        (LIST_UNIT, Some(acceptor)) => {
+            at(2).and_then(|list| vms.lists.get(list)).map(|saved| acceptor.judge_list(saved))
+        }
+        (unit, Some(acceptor)) => {
+            let values = vms.units.get(unit - FIRST_REGISTER_UNIT);
+            let saved = values.and_then(|unit| unit.values.get(at(1)?));
+            saved.map(|saved| acceptor.judge_value(saved))
+        }
+    };
+    outcome.unwrap_or(Outcome::Accept) as u8
+}

@@ -1,0 +1,153 @@
+//! Shapes: which registers a set holds, in which order, and what is looked at where.
+//!
+//! Sets of a fleet have few shapes. What depends on the registers alone is worked out once for each of them.
+
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashTable;
+
+use super::vms::Vms;
+use crate::id::RegisterId;
+use crate::list::{self, SavedList};
+use crate::policy::is_judged_by_value;
+use crate::set::check_size;
+use crate::value::Value;
+
+/// One list of registers of one vCPU configuration.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape {
+    pub(super) config: u32,
+    /// The ids, in the order of the input.
+    pub(super) ids: Vec<u64>,
+    /// The places whose values are looked at, ascending by id.
+    pub(super) columns: Vec<Column>,
+    /// The same places, ascending.
+    pub(super) looked_at: Vec<usize>,
+    /// The places of registers of less than 8 bytes, and how many bits they have.
+    pub(super) narrow: Vec<(usize, u32)>,
+    /// Places that make such a set unusable, and why.
+    pub(super) problems: Vec<(usize, String)>,
+    gates: Vec<(Option<usize>, u32)>,
+    bitmap_2: Option<usize>,
+    /// List numbers by what the list unit looks at besides the ids.
+    lists: Vec<(u64, u32)>,
+}
+
+/// One register whose value is looked at.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Column {
+    /// Its place in the shape.
+    pub(super) at: usize,
+    pub(super) unit: usize,
+    /// The place and the lowest bit of the field that decides about it.
+    pub(super) gate: Option<(Option<usize>, u32)>,
+}
+
+/// All shapes of a fleet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shapes {
+    all: Vec<Shape>,
+    table: HashTable<u32>,
+    state: FixedState,
+    last: usize,
+}
+
+impl Shapes {
+    /// The shape with these ids.
+    pub(super) fn find(&mut self, config: u32, ids: &[u64]) -> Option<usize> {
+        let is = |shape: &Shape| shape.config == config && shape.ids == ids;
+        let hash = self.state.hash_one((config, ids));
+        let found = self.table.find(hash, |at| self.all.get(*at as usize).is_some_and(is));
+        self.last = *found? as usize;
+        Some(self.last)
+    }
+
+    /// The shape with these ids, if it was the last one found: a comparison of memory. Neighbours mostly have the same.
+    pub(super) fn is_last(&self, config: u32, ids: &[u64]) -> Option<usize> {
+        let last = self.all.get(self.last)?;
+        (last.config == config && last.ids == ids).then_some(self.last)
+    }
+
+    /// The shape with this number.
+    pub(super) fn get(&self, number: usize) -> Option<&Shape> {
+        self.all.get(number)
+    }
+
+    /// The shape with this number, for looking up its lists.
+    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Shape> {
+        self.all.get_mut(number)
+    }
+
+    /// Adds a shape that was not found.
+    pub(super) fn add(&mut self, config: u32, ids: Vec<u64>, vms: &mut Vms) -> usize {
+        let hash = self.state.hash_one((config, ids.as_slice()));
+        self.last = self.all.len();
+        self.all.push(Shape::new(config, ids, vms));
+        let number = u32::try_from(self.last).unwrap_or(u32::MAX);
+        let (shapes, state) = (&self.all, &self.state);
+        let hash_of = |shape: &Shape| state.hash_one((shape.config, shape.ids.as_slice()));
+        self.table.insert_unique(hash, number, |at| shapes.get(*at as usize).map_or(0, hash_of));
+        self.last
+    }
+}
+
+impl Shape {
+    fn new(config: u32, ids: Vec<u64>, vms: &mut Vms) -> Self {
+        let mut order: Vec<usize> = (0..ids.len()).collect();
+        let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
+        order.sort_by_key(|at| (id(at), *at));
+        let mut problems: Vec<(usize, String)> =
+            order.iter().filter_map(|at| Some((*at, check_size(id(at)).err()?))).collect();
+        for pair in order.windows(2) {
+            if let [first, second] = pair
+                && id(first) == id(second)
+            {
+                problems.push((*second, format!("register {} occurs twice in one VM", id(first))));
+            }
+        }
+        problems.sort_by_key(|(at, _)| *at);
+        if !problems.is_empty() {
+            return Self { config, ids, problems, ..Self::default() };
+        }
+        let place = |register: RegisterId| order.binary_search_by_key(&register, id).ok();
+        let place = |register| place(register).and_then(|found| order.get(found).copied());
+        let columns = order.iter().filter(|at| is_judged_by_value(id(at))).map(|at| {
+            let unit = vms.unit(id(at));
+            let gate = vms.units.get(unit).and_then(|unit| unit.gate);
+            Column { at: *at, unit, gate: gate.map(|gate| (place(gate.register), gate.shift)) }
+        });
+        let columns: Vec<Column> = columns.collect();
+        let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).collect();
+        looked_at.sort_unstable();
+        let narrow = order.iter().filter(|at| id(at).size() < 8);
+        let narrow = narrow.map(|at| (*at, u32::try_from(id(at).size() * 8).unwrap_or(64))).collect();
+        let gates = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
+        let bitmap_2 = place(list::TOLERATED_ZERO);
+        Self { config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() }
+    }
+
+    /// The number of the list of a set of this shape; `make` interns a list that was not seen before.
+    pub(super) fn list(
+        &mut self,
+        ids: &[u64],
+        field: impl Fn(Option<usize>, u32) -> Option<u8>,
+        value: impl Fn(usize) -> Option<Value>,
+        make: impl FnOnce(SavedList) -> u32,
+    ) -> u32 {
+        let bit = self.bitmap_2.and_then(&value).and_then(|value| value.word()).is_some_and(|word| word != 0);
+        // 5 bits for each gate: there are far fewer than 12 of them.
+        let key = self.gates.iter().fold(u64::from(bit), |key, (at, shift)| {
+            key << 5 | u64::from(field(*at, *shift).map_or(16, |field| field))
+        });
+        if let Some((_, number)) = self.lists.iter().find(|(known, _)| *known == key) {
+            return *number;
+        }
+        let registers = ids.iter().enumerate().filter_map(|(at, id)| Some((RegisterId::new(*id), value(at)?)));
+        let mut registers: Vec<(RegisterId, Value)> = registers.collect();
+        registers.sort_by_key(|(id, _)| *id);
+        let number = make(SavedList::new(&registers, &[]));
+        self.lists.push((key, number));
+        number
+    }
+}

@@ -1,0 +1,320 @@
+//! Splitting: units in which every VM and every host differs.
+//!
+//! A table of 1 M values and 10 k acceptors is too large, and so is the number of judgements. But most acceptors judge
+//! a value digit by digit (recorded nibble answers, masks), or by comparing it with one value. Such a unit becomes a part
+//! for each of its 16 hexadecimal digits and a comparison; values of which that is not true (0, all ones, values that
+//! some host was asked) are judged one by one, and hosts of which it is not true when they are asked about.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::hosts::{FIRST_REGISTER_UNIT, Hosts, UnitAcceptor};
+use super::intern::RowInterner;
+use super::parts::{Part, SILENT_ROW, Source, key};
+use super::vms::{SavedValue, Vms};
+use crate::acceptor::{Acceptor, Target};
+use crate::answers::Answers;
+use crate::catalog::Kind;
+use crate::judgement::Outcome;
+use crate::rules::Rule;
+use crate::value::Value;
+
+/// The values of a split unit that are judged one by one.
+#[derive(Clone, Debug)]
+pub(super) struct Split(Arc<HashMap<SavedValue, u32, foldhash::fast::FixedState>>, Arc<[u64]>);
+
+impl Split {
+    /// The row of a value in the part of special values.
+    pub(super) fn special_row(&self, value: &SavedValue) -> u32 {
+        self.0.get(value).copied().unwrap_or(SILENT_ROW)
+    }
+
+    /// The row of a value in the part of one digit.
+    pub(super) fn digit_row(&self, value: &SavedValue, digit: u32) -> u32 {
+        match value.value.word() {
+            Some(word) if !self.is_special(value) => {
+                let digit = u32::try_from(word >> (4 * digit) & 15).unwrap_or(0);
+                1 + value.config * 16 + digit
+            }
+            _ => SILENT_ROW,
+        }
+    }
+
+    /// Whether a value is judged on its own.
+    pub(super) fn is_special(&self, value: &SavedValue) -> bool {
+        value.value.word().is_none_or(|word| self.1.binary_search(&word).is_ok())
+    }
+}
+
+/// How an acceptor judges values that are not special.
+#[derive(Clone, Debug)]
+struct Form {
+    digits: [[u8; 16]; 16],
+    /// A value that gets another outcome than the rest.
+    own: Option<(u64, u8)>,
+    /// The least outcome of every other value.
+    other: u8,
+}
+
+/// What is left of a split unit after its digits: a comparison with one value of each host, or the judge itself.
+#[derive(Clone, Debug)]
+pub(super) struct Rest {
+    pub(super) unit: usize,
+    split: Split,
+    /// By acceptor number.
+    forms: Vec<Compare>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Compare {
+    Nothing,
+    With { own: u64, same: u8, other: u8 },
+    Judge,
+}
+
+impl Rest {
+    /// The outcome of the rest of a unit for a value and an acceptor.
+    pub(super) fn judge(&self, hosts: &Hosts, saved: &SavedValue, acceptor: u32) -> u8 {
+        if self.split.is_special(saved) {
+            return 0;
+        }
+        match (self.forms.get(acceptor as usize), saved.value.word()) {
+            (Some(Compare::With { own, same, .. }), Some(word)) if word == *own => *same,
+            (Some(Compare::With { other, .. }), _) => *other,
+            (Some(Compare::Judge), _) => {
+                let acceptor = hosts.acceptors.get(self.unit).and_then(|interner| interner.get(acceptor));
+                acceptor.map_or(0, |acceptor| acceptor.judge_value(saved) as u8)
+            }
+            (Some(Compare::Nothing) | None, _) => 0,
+        }
+    }
+}
+
+/// The parts of a split unit, and what is left where digits do not say all.
+pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
+    let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit)) else {
+        return (Vec::new(), None);
+    };
+    let mut words = vec![0, u64::MAX];
+    for acceptor in acceptors.items() {
+        if let UnitAcceptor::Register(Acceptor::Kvm(target)) = acceptor
+            && let Some(Answers::ByValue(_)) = target.answers.as_deref()
+            && let Some(answers) = &target.answers
+        {
+            words.extend(answers.asked().filter_map(|(value, _)| value.word()));
+        }
+    }
+    words.sort_unstable();
+    words.dedup();
+    let words: Arc<[u64]> = words.into();
+    let none = Split(Arc::default(), Arc::clone(&words));
+    let special: Vec<SavedValue> =
+        values.values.items().iter().filter(|value| none.is_special(value)).cloned().collect();
+    let rows = (1..).zip(&special).map(|(row, value)| (value.clone(), row)).collect();
+    let split = Split(Arc::new(rows), words);
+    let forms: Vec<Option<Form>> = acceptors.items().iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
+
+    let keys = || (0..hosts.classes.len()).map(|class| key(hosts, class, unit));
+    let mut parts = Vec::new();
+    let mut one = Part::empty(unit, Source::Special(split.clone()));
+    one.set_columns(keys());
+    one.push_row(&vec![0; one.columns.len()]);
+    for value in &special {
+        let cells = one.columns.rows().map(|key| {
+            let acceptor = key.get(value.config as usize).and_then(|number| acceptors.get(*number));
+            acceptor.map_or(0, |acceptor| acceptor.judge_value(value) as u8)
+        });
+        let cells: Vec<u8> = cells.collect();
+        one.push_row(&cells);
+    }
+    one.looked_at = values.values.len();
+    parts.push(one);
+    let digits = (0..16).map(|digit| digit_part(unit, digit, &split, &forms, vms.configs.len(), keys()));
+    parts.extend(digits.filter(|part| !part.is_silent()));
+    let compare = |form: &Option<Form>| match form {
+        None => Compare::Judge,
+        Some(Form { own: Some((own, same)), other, .. }) if same != other => {
+            Compare::With { own: *own, same: *same, other: *other }
+        }
+        Some(Form { other: 0, .. }) => Compare::Nothing,
+        Some(Form { other, .. }) => Compare::With { own: 0, same: *other, other: *other },
+    };
+    let forms: Vec<Compare> = forms.iter().map(compare).collect();
+    let needed = forms.iter().any(|form| *form != Compare::Nothing);
+    (parts, needed.then_some(Rest { unit, split, forms }))
+}
+
+fn digit_part(
+    unit: usize,
+    digit: u32,
+    split: &Split,
+    forms: &[Option<Form>],
+    configs: usize,
+    keys: impl Iterator<Item = Vec<u32>>,
+) -> Part {
+    // Acceptors that judge this digit alike share a column.
+    let mut kinds = RowInterner::default();
+    let kind_of: Vec<u32> = forms
+        .iter()
+        .map(|form| {
+            let cells = form.as_ref().and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default();
+            kinds.intern(&cells.map(u32::from))
+        })
+        .collect();
+    let mut part = Part::empty(unit, Source::Digit(split.clone(), digit));
+    let kind = |acceptor: &u32| kind_of.get(*acceptor as usize).copied().unwrap_or(0);
+    part.set_columns(keys.map(|key| key.iter().map(kind).collect()));
+    part.push_row(&vec![0; part.columns.len()]);
+    for row in 0..configs * 16 {
+        let cells = part.columns.rows().map(|key| {
+            let cells = key.get(row / 16).and_then(|kind| kinds.get(*kind));
+            let cell = cells.and_then(|cells| cells.get(row % 16)).copied().unwrap_or(0);
+            u8::try_from(cell).unwrap_or(0)
+        });
+        let cells: Vec<u8> = cells.collect();
+        part.push_row(&cells);
+    }
+    part
+}
+
+/// The form of an acceptor; `None` where it has none and must be asked for each value.
+fn form(acceptor: &UnitAcceptor, is_gated: bool) -> Option<Form> {
+    let UnitAcceptor::Register(acceptor) = acceptor else { return Some(constant(Outcome::Accept)) };
+    let form = match acceptor {
+        Acceptor::Elsewhere => constant(Outcome::Accept),
+        Acceptor::Equal(own) => Form { own: exactly(own.as_ref()), ..constant(Outcome::Refuse) },
+        Acceptor::Unwritten(own) => Form { own: exactly(own.as_ref()), ..constant(Outcome::Change) },
+        Acceptor::Signed4(_) => {
+            let mut form = constant(Outcome::Accept);
+            if let Some(digits) = form.digits.first_mut() {
+                *digits = std::array::from_fn(|digit| outcome(acceptor, digit as u64));
+            }
+            form
+        }
+        Acceptor::Kvm(_) if is_gated => return None,
+        Acceptor::Kvm(target) => form_of_target(acceptor, target)?,
+    };
+    // A form that fails on the host's own value would be a lie elsewhere too.
+    let holds = |word: u64| word == 0 || word == u64::MAX || form.judge(word) == outcome(acceptor, word);
+    form.own.is_none_or(|(own, _)| holds(own)).then_some(form)
+}
+
+fn form_of_target(acceptor: &Acceptor, target: &Target) -> Option<Form> {
+    if let Some(Answers::ByNibble(answers)) = target.answers.as_deref() {
+        if target.kind == Kind::CacheLevels {
+            return None;
+        }
+        return Some(by_digit(acceptor, answers.value));
+    }
+    let same = |own: Option<&Value>| own.and_then(Value::word).map(|own| (own, outcome(acceptor, own)));
+    if target.fresh.is_none() && target.same.is_some() {
+        // An id that is not listed gets the same answer whatever the value; asked values are special.
+        return Some(Form { other: outcome(acceptor, UNASKED), ..constant(Outcome::Accept) });
+    }
+    let own = same(target.fresh.as_ref());
+    Some(match &target.rule {
+        Rule::Kept => Form { own, ..constant(Outcome::Accept) },
+        Rule::Refused(_) => Form { own, ..constant(Outcome::Refuse) },
+        Rule::Unknown(_) => Form { own, ..constant(Outcome::Unknown) },
+        Rule::Equal(_) | Rule::Ignored(_) | Rule::OnlyFresh { .. } => {
+            let value = match &target.rule {
+                Rule::Equal(own) | Rule::OnlyFresh { own, .. } => own.word()?,
+                Rule::Ignored(own) => *own,
+                _ => return None,
+            };
+            if target.fresh.as_ref().and_then(Value::word) != Some(value) {
+                return None;
+            }
+            let other = match &target.rule {
+                Rule::Equal(_) => Outcome::Refuse,
+                Rule::Ignored(_) => Outcome::Change,
+                _ => Outcome::Unknown,
+            };
+            Form { own, ..constant(other) }
+        }
+        Rule::Bits { mask, current: None } => {
+            let refused = |word: u64| if word & !mask == 0 { 0 } else { Outcome::Refuse as u8 };
+            let mut form = Form { own, ..constant(Outcome::Accept) };
+            for (at, digits) in form.digits.iter_mut().enumerate() {
+                *digits = std::array::from_fn(|digit| refused((digit as u64) << (4 * at)));
+            }
+            let (own, same) = form.own?;
+            if form.judge_digits(own) > same {
+                return None;
+            }
+            form
+        }
+        _ => return None,
+    })
+}
+
+/// A value that no probe writes: stands for all that were not asked.
+const UNASKED: u64 = 0x5bd1_e995_7b93_a6d1;
+
+/// Asks an acceptor that judges digit by digit what it says to each digit beside the others of `value`.
+fn by_digit(acceptor: &Acceptor, value: u64) -> Form {
+    let mut form = Form { own: Some((value, outcome(acceptor, value))), ..constant(Outcome::Accept) };
+    for (at, digits) in form.digits.iter_mut().enumerate() {
+        let shift = 4 * at;
+        for (digit, cell) in digits.iter_mut().enumerate() {
+            let word = (value & !(15 << shift)) | (digit as u64) << shift;
+            // 0 and all ones have answers of their own, which say nothing about their digits.
+            *cell = match word {
+                _ if word == value => 0,
+                0 | u64::MAX => beside(acceptor, value, at, digit),
+                _ => outcome(acceptor, word),
+            };
+        }
+    }
+    form
+}
+
+/// The outcome of a digit that would make the value 0 or all ones, read from the recorded answers.
+fn beside(acceptor: &Acceptor, value: u64, at: usize, digit: usize) -> u8 {
+    if let Acceptor::Kvm(target) = acceptor
+        && let Some(Answers::ByNibble(answers)) = target.answers.as_deref()
+    {
+        let codes = answers.nibbles.get(at).and_then(Option::as_ref);
+        let code = codes.and_then(|codes| codes.get(digit)).copied().unwrap_or(answers.other);
+        return match code {
+            crate::answers::Code::Kept => Outcome::Accept,
+            crate::answers::Code::Changed => Outcome::Change,
+            crate::answers::Code::Refused(_) => Outcome::Refuse,
+        } as u8;
+    }
+    let shift = 4 * at;
+    outcome(acceptor, (value & !(15 << shift)) | (digit as u64) << shift)
+}
+
+fn exactly(own: Option<&Value>) -> Option<(u64, u8)> {
+    own.and_then(Value::word).map(|own| (own, 0))
+}
+
+fn constant(other: Outcome) -> Form {
+    Form { digits: [[0; 16]; 16], own: None, other: other as u8 }
+}
+
+fn outcome(acceptor: &Acceptor, word: u64) -> u8 {
+    acceptor.judge(&Value::Word(word), None).outcome() as u8
+}
+
+impl Form {
+    fn judge(&self, word: u64) -> u8 {
+        if let Some((own, outcome)) = self.own
+            && own == word
+        {
+            return outcome;
+        }
+        self.judge_digits(word).max(self.other)
+    }
+
+    fn judge_digits(&self, word: u64) -> u8 {
+        let digits = self.digits.iter().enumerate();
+        let cells = digits.map(|(at, digits)| {
+            let digit = usize::try_from(word >> (4 * at) & 15).unwrap_or(0);
+            digits.get(digit).copied().unwrap_or(0)
+        });
+        cells.max().unwrap_or(0)
+    }
+}

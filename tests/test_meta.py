@@ -1,0 +1,214 @@
+"""Completeness: what must not be forgotten when a register, a rule or a name is added."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import tomllib
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import kvmfw
+import kvmfw.testing
+from kvmfw import _native
+from tests import golden, make_registers_doc
+from tests.golden import Case
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "rust" / "kvmfw-core"
+CASES = golden.cases()
+REGISTERS = kvmfw.registers()
+NEVER_REFUSED = {"PMCR_EL0": "a listed PMCR_EL0 takes any value (semantics 4)"}
+LONGEST_FILE = 600
+LONG_FILES = {
+    "python/kvmfw/probe.py": "one file that runs by itself on a host, without the package around it"
+}
+
+
+def names(registers: list[kvmfw.Register]) -> list[str]:
+    return [register.name for register in registers]
+
+
+def refused_registers(case: Case) -> set[int | None]:
+    return {finding.register for finding in case.findings if finding.effect == "refused"}
+
+
+def accepts(case: Case, register: int) -> bool:
+    unsure = {finding.register for finding in case.findings if finding.effect in ("refused", "unknown")}
+    return register in case.registers and not case.others_ignored and not unsure & {register, None}
+
+
+def cases_about(register: int) -> tuple[list[Case], list[Case]]:
+    """The cases in which the target lists the register and takes it, and those in which it refuses it."""
+    listed = [case for case in CASES if register in case.host.registers]
+    return (
+        [case for case in listed if accepts(case, register)],
+        [case for case in listed if register in refused_registers(case)],
+    )
+
+
+# --- vectors --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("register", REGISTERS, ids=names(REGISTERS))
+def test_every_register_has_accepted_and_refused_vectors(register: kvmfw.Register) -> None:
+    accepted, refused = cases_about(register.id)
+    assert accepted
+    if register.name in NEVER_REFUSED:
+        assert not refused, NEVER_REFUSED[register.name]
+    else:
+        assert refused
+
+
+ID_REGISTERS = [register for register in REGISTERS if register.kind == "Identification"]
+# not allocated before 6.12, or listed since 6.1 only: no exact era of their own
+LATE = {"ID_AA64ISAR3_EL1"}
+
+
+@pytest.mark.parametrize("register", ID_REGISTERS, ids=names(ID_REGISTERS))
+def test_every_id_register_has_vectors_of_both_eras(register: kvmfw.Register) -> None:
+    assert len(ID_REGISTERS) > 40
+    accepted, refused = cases_about(register.id)
+    for cases in (accepted, refused):
+        eras = {case.host.masks is not None for case in cases}
+        assert eras == ({True} if register.name in LATE else {False, True})
+
+
+@cache
+def rules_seen() -> frozenset[str]:
+    """Every rule that the engine names on any vector."""
+    seen: set[str] = set()
+    for case in CASES:
+        verdict = kvmfw.validate(case.register_set(), case.target(), vmm=case.vmm, state=case.state)
+        seen.update(finding.rule for finding in verdict.findings)
+    return frozenset(seen)
+
+
+def test_every_rule_of_the_engine_speaks_in_some_vector() -> None:
+    sources = "".join(path.read_text() for path in sorted((CORE / "src").rglob("*.rs")))
+    rules = set(re.findall(r'"(KVMFW-[A-Z0-9-]+)"', sources))
+    assert len(rules) > 15
+    assert rules_seen() == rules
+
+
+def test_every_effect_and_outcome_occurs_in_some_vector() -> None:
+    effects = {finding.effect for case in CASES for finding in case.findings}
+    assert effects == set(golden.EFFECTS) - {"kept"}, "what is kept is no finding"
+    assert {case.outcome for case in CASES} == {outcome.name for outcome in kvmfw.Outcome}
+
+
+def test_every_restore_policy_and_state_occurs_in_some_vector() -> None:
+    policies = {case.vmm for case in CASES}
+    documented = set(re.findall(r'=> "([a-z0-9.-]+)"', (CORE / "src" / "policy.rs").read_text()))
+    assert len(documented) > 5
+    assert policies == documented
+    assert {case.state for case in CASES} == {"fresh", "exited", "ran"}
+
+
+def test_every_incident_with_enough_detail_has_a_vector() -> None:
+    wanted = {f"I{n}" for n in (1, 2, 3, 4, 5, 7, 8, 10, 11, 12, 13, 14, 23, 24, 25)}
+    told = {case.name.partition(":")[0].partition(" ")[0] for case in CASES if case.file == "incidents"}
+    assert wanted <= told
+
+
+def test_the_outcome_of_every_vector_is_the_greatest_of_its_findings() -> None:
+    order = [outcome.name for outcome in sorted(kvmfw.Outcome)]
+    of_effect = {"refused": "REFUSE", "unknown": "UNKNOWN"}
+    checked = 0
+    for case in CASES:
+        if case.others_ignored:
+            continue
+        outcomes = [of_effect.get(finding.effect, "CHANGE") for finding in case.findings]
+        assert case.outcome == max(outcomes, key=order.index, default="ACCEPT"), case.label
+        checked += 1
+    assert checked > 400
+
+
+# --- documents and names --------------------------------------------------------------------------
+
+
+def test_the_document_of_registers_is_current() -> None:
+    assert len(REGISTERS) > 60
+    assert make_registers_doc.TARGET.read_text() == make_registers_doc.document()
+
+
+def test_the_stub_names_what_the_native_module_has() -> None:
+    tree = ast.parse((ROOT / "python" / "kvmfw" / "_native.pyi").read_text())
+    stub = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    assert len(stub) > 5
+    assert set(stub) == {name for name in dir(_native) if not name.startswith("__")}
+    for name, node in stub.items():
+        if isinstance(node, ast.ClassDef):
+            assert members_of_stub(node) == {
+                m for m in vars(getattr(_native, name)) if not m.startswith("_")
+            }, name
+
+
+def members_of_stub(node: ast.ClassDef) -> set[str]:
+    members = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+    members |= {
+        item.target.id
+        for item in node.body
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name)
+    }
+    return {member for member in members if not member.startswith("_")}
+
+
+def undocumented(owner: type | ModuleType, public: list[str], prefix: str) -> list[str]:
+    missing = []
+    for name in public:
+        item = inspect.getattr_static(owner, name)
+        if isinstance(item, staticmethod | classmethod):
+            item = item.__func__
+        if not (inspect.isclass(item) or callable(item) or isinstance(item, property)):
+            continue
+        if not inspect.getdoc(item):
+            missing.append(f"{prefix}.{name}")
+        if inspect.isclass(item) and item.__module__.startswith("kvmfw"):
+            members = [member for member in vars(item) if not member.startswith("_")]
+            missing += undocumented(item, members, f"{prefix}.{name}")
+    return missing
+
+
+@pytest.mark.parametrize("module", [kvmfw, kvmfw.testing], ids=["kvmfw", "kvmfw.testing"])
+def test_every_public_name_has_a_docstring(module: ModuleType) -> None:
+    assert module.__doc__
+    assert len(module.__all__) > 1
+    assert undocumented(module, module.__all__, module.__name__) == []
+
+
+# --- sources --------------------------------------------------------------------------------------
+
+
+def test_the_core_does_not_depend_on_the_binding() -> None:
+    lock = tomllib.loads((ROOT / "rust" / "Cargo.lock").read_text())
+    needs = {package["name"]: package.get("dependencies", []) for package in lock["package"]}
+    reached, waiting = set(), ["kvmfw-core"]
+    while waiting:
+        name = waiting.pop().split()[0]
+        if name not in reached:
+            reached.add(name)
+            waiting += needs[name]
+    assert len(reached) > 5
+    assert "pyo3" in needs
+    assert not {name for name in reached if name.startswith("pyo3") or name == "numpy"}
+    direct = tomllib.loads((CORE / "Cargo.toml").read_text())["dependencies"]
+    assert direct
+    assert "pyo3" not in direct
+
+
+def test_no_source_file_is_too_long() -> None:
+    found = {}
+    for folder in ("rust", "python", "tests", "benches"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in (".rs", ".py", ".pyi") and "target" not in path.relative_to(ROOT).parts:
+                found[path.relative_to(ROOT).as_posix()] = len(path.read_text().splitlines())
+    assert len(found) > 40
+    assert {
+        path: lines for path, lines in found.items() if lines > LONGEST_FILE and path not in LONG_FILES
+    } == {}
+    assert set(LONG_FILES) <= set(found), "an exception for a file that is not there"

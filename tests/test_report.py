@@ -1,0 +1,368 @@
+"""Reports: every form says the same, validates, and works without anything from elsewhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+from datetime import date
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import jsonschema
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+import kvmfw
+from kvmfw.analysis import Report, examine, make_frame
+from kvmfw.cli import main
+from kvmfw.errors import FormatError
+from kvmfw.report import issues, junit, read_waivers, sarif, waive
+from kvmfw.report.html import html_report
+from kvmfw.report.issues import RULES, expired
+
+from .slow_audit import random_fleet
+
+pytest.importorskip("jinja2")
+pytest.importorskip("matplotlib")
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
+SARIF = {
+    "type": "object",
+    "required": ["version", "runs"],
+    "properties": {
+        "version": {"const": "2.1.0"},
+        "runs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["tool"],
+                "properties": {
+                    "columnKind": {"enum": ["utf16CodeUnits", "unicodeCodePoints"]},
+                    "tool": {
+                        "required": ["driver"],
+                        "properties": {
+                            "driver": {
+                                "required": ["name"],
+                                "properties": {
+                                    "semanticVersion": {
+                                        "type": "string",
+                                        "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+",
+                                    },
+                                    "rules": {
+                                        "uniqueItems": True,
+                                        "items": {
+                                            "required": ["id"],
+                                            "properties": {"shortDescription": TEXT},
+                                        },
+                                    },
+                                },
+                            }
+                        },
+                    },
+                    "results": {
+                        "items": {
+                            "type": "object",
+                            "required": ["message", "ruleId", "locations", "partialFingerprints"],
+                            "properties": {
+                                "message": TEXT,
+                                "kind": {"enum": ["fail", "open", "pass", "review", "notApplicable"]},
+                                "level": {"enum": ["none", "note", "warning", "error"]},
+                                "ruleIndex": {"type": "integer", "minimum": -1},
+                                "partialFingerprints": {"additionalProperties": {"type": "string"}},
+                                "suppressions": {
+                                    "uniqueItems": True,
+                                    "items": {
+                                        "required": ["kind"],
+                                        "properties": {
+                                            "kind": {"enum": ["inSource", "external"]},
+                                            "status": {"enum": ["accepted", "underReview", "rejected"]},
+                                        },
+                                    },
+                                },
+                            },
+                        }
+                    },
+                },
+            },
+        },
+    },
+}
+"""The parts of SARIF 2.1.0 that are used; KVMFW_SARIF_SCHEMA names a file with the standard's own schema."""
+
+needs_examples = pytest.mark.skipif(not EXAMPLES.exists(), reason="there is no examples folder")
+
+
+def run(*arguments: str | Path, width: int = 160) -> Result:
+    words = [str(argument) for argument in arguments]
+    return CliRunner().invoke(main, words, env={"COLUMNS": str(width)})
+
+
+def report_of(seed: int) -> Report:
+    made = random_fleet(seed)
+    columns = {"capacity": [str(count) for count in made.capacity], "zone": made.zone}
+    fleet = kvmfw.Fleet(made.vms, made.hosts)
+    return examine(make_frame(fleet), columns=columns, few=3, group_by="zone")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sarif_validates_and_is_stable(seed: int) -> None:
+    report = report_of(seed)
+    found = issues(report)
+    document = sarif(found, "fleet")
+    jsonschema.validate(document, SARIF)
+    if standard := os.environ.get("KVMFW_SARIF_SCHEMA"):
+        jsonschema.validate(document, json.loads(Path(standard).read_text()))
+    assert document == sarif(issues(report_of(seed)), "fleet")
+    (scan,) = document["runs"]
+    rules = [rule["id"] for rule in scan["tool"]["driver"]["rules"]]
+    prints = [result["partialFingerprints"]["kvmfw/v1"] for result in scan["results"]]
+    assert len(prints) == len(set(prints))
+    assert len(prints) == len(found)
+    for result in scan["results"]:
+        assert rules[result["ruleIndex"]] == result["ruleId"]
+        assert (result["kind"] == "fail") == (result["level"] != "none")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_junit_counts_what_it_holds(seed: int) -> None:
+    report = report_of(seed)
+    found = issues(report)
+    root = ElementTree.fromstring(junit(report, found, frozenset({"stranded"})))
+    assert_junit(root)
+    assert int(root.get("failures", "")) == len(report.tables["stranded"])
+
+
+def assert_junit(root: ElementTree.Element) -> None:
+    """Check the structure that JUnit readers rely on (junit-10.xsd of Jenkins)."""
+    assert root.tag == "testsuites"
+    assert set(root.keys()) <= {"name", "time", "tests", "failures", "disabled", "errors"}
+    for suite in root:
+        assert suite.tag == "testsuite"
+        assert set(suite.keys()) <= {"name", "tests", "failures", "errors", "skipped", "time", "timestamp"}
+        cases = list(suite)
+        assert all(case.tag == "testcase" and case.get("name") and case.get("classname") for case in cases)
+        assert int(suite.get("tests", "")) == len(cases)
+        children = [child.tag for case in cases for child in case]
+        assert set(children) <= {"failure", "skipped"}
+        assert int(suite.get("failures", "")) == children.count("failure")
+        assert int(suite.get("skipped", "")) == children.count("skipped")
+
+
+class Loader(HTMLParser):
+    """Collects what a page would load, the links inside of it and the ids they lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.links: set[str] = set()
+        self.ids: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            if value is None:
+                continue
+            if name == "id":
+                self.ids.append(value)
+            if name == "src" or (name in ("href", "xlink:href") and tag != "a"):
+                self.loaded.append(value)
+            if name == "href" and tag == "a":
+                self.links.add(value)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_html_stands_alone_and_its_links_lead_somewhere(seed: int) -> None:
+    report = report_of(seed)
+    page = html_report(report, issues(report), title="<fleet> & co")
+    assert "<title>&lt;fleet&gt; &amp; co: fleet audit</title>" in page
+    loader = Loader()
+    loader.feed(page)
+    assert [one for one in loader.loaded if not one.startswith(("data:", "#"))] == []
+    assert "@import" not in page
+    assert "url(http" not in page
+    assert len(loader.ids) == len(set(loader.ids))
+    inside = {link[1:] for link in loader.links if not re.fullmatch(r"#v\d+(h\d+)?", link)}
+    assert inside <= set(loader.ids)
+    assert all(link.startswith("#") for link in loader.links)
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    assert len(data["vms"]) == report.facts["vm_classes"]
+    assert page == html_report(report, issues(report), title="<fleet> & co")
+
+
+@needs_examples
+def test_every_form_says_the_same(tmp_path: Path) -> None:
+    numbers = json.loads(run("audit", EXAMPLES, "--format", "json").stdout)
+    run("audit", EXAMPLES, "--format", "csv", "-o", tmp_path / "csv")
+    run("audit", EXAMPLES, "--format", "parquet", "-o", tmp_path / "parquet")
+    for name in ("totals", "stranded", "blockers", "traps", "cures", "drain"):
+        rows = pq.read_table(tmp_path / "parquet" / f"{name}.parquet").to_pylist()
+        assert rows == numbers[name]
+        with (tmp_path / "csv" / f"{name}.csv").open(newline="") as file:
+            listed = list(csv.DictReader(file))
+        assert len(listed) == len(rows)
+        assert all(list(row) == list(numbers[name][0]) for row in listed)
+    table = run("audit", EXAMPLES, "--top", "100000").stdout
+    text = run("audit", EXAMPLES, "--top", "100000", "--format", "markdown").stdout
+    for row in numbers["stranded"]:
+        assert row["vm"] in table
+        assert f"| {row['vm']} | {row['host']} |" in text
+    for row in numbers["totals"]:
+        assert f"{row['pairs']:,}" in table
+        assert f"| {row['outcome']} | {row['pairs']:,} |" in text
+    page = run("audit", EXAMPLES, "--format", "html").stdout
+    assert f"<b>{len(numbers['stranded'])}</b>stranded VMs" in page
+
+
+@needs_examples
+@pytest.mark.parametrize("width", [80, 160])
+def test_tables_fit_the_terminal(width: int) -> None:
+    for verb in (["audit"], ["schemes"], ["baseline"], ["whatif", "--best", "2"], ["audit", "--few", "5"]):
+        result = run(verb[0], EXAMPLES, *verb[1:], width=width)
+        assert result.exit_code in (0, 2), result.output
+        assert max(map(len, result.stdout.splitlines())) <= width, verb
+
+
+@needs_examples
+def test_exit_codes_follow_fail_on_and_waivers(tmp_path: Path) -> None:
+    assert run("audit", EXAMPLES).exit_code == 2
+    assert run("audit", EXAMPLES, "--fail-on", "none").exit_code == 0
+    waivers = tmp_path / "waivers.toml"
+    waivers.write_text(
+        '[[waiver]]\nrule = "KVMFW-STRANDED"\nsubject = "*"\nreason = "they stay"\nexpires = 2999-01-01\n'
+    )
+    assert run("audit", EXAMPLES, "--fail-on", "stranded").exit_code == 2
+    waived = run("audit", EXAMPLES, "--fail-on", "stranded", "--waivers", waivers, "--format", "sarif")
+    assert waived.exit_code == 0
+    assert "issues are waived" in waived.stderr
+    results = json.loads(waived.stdout)["runs"][0]["results"]
+    assert all(result["suppressions"] for result in results if result["ruleId"] == "KVMFW-STRANDED")
+    waivers.write_text(waivers.read_text().replace("2999", "2001"))
+    late = run("audit", EXAMPLES, "--fail-on", "stranded", "--waivers", waivers, "--format", "json")
+    assert late.exit_code == 2
+    assert "expired on 2001-01-01" in late.stderr
+
+
+@needs_examples
+def test_files_appear_whole(tmp_path: Path) -> None:
+    page = tmp_path / "out.html"
+    result = run("audit", EXAMPLES, "--format", "json", "--html", page)
+    assert page.read_text().endswith("</html>\n")
+    assert json.loads(result.stdout)["vms"] > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.html"]
+    nowhere = run("audit", EXAMPLES, "--html", tmp_path / "missing" / "out.html")
+    assert nowhere.exit_code == 1
+    assert nowhere.stderr.count("\n") == 1
+
+
+def test_waivers_cover_by_rule_and_pattern(tmp_path: Path) -> None:
+    report = report_of(1)
+    found = issues(report)
+    assert {issue.rule for issue in found} <= set(RULES)
+    rule = found[0].rule
+    path = tmp_path / "waivers.toml"
+    path.write_text(
+        f'[[waiver]]\nrule = "{rule}"\nsubject = "{found[0].subject}"\nreason = "r"\nexpires = 2030-05-06\n'
+    )
+    waivers = read_waivers(path)
+    marked = waive(found, waivers, date(2030, 5, 6))
+    assert [issue.waiver is not None for issue in marked] == [
+        issue.rule == rule and issue.subject == found[0].subject for issue in found
+    ]
+    assert not any(issue.waiver for issue in waive(found, waivers, date(2030, 5, 7)))
+    assert expired(waivers, date(2030, 5, 7)) == waivers
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("nonsense", "is not TOML"),
+        ("a = 1", "nothing but"),
+        ('[[waiver]]\nrule = "X"\nreason = "r"', "`expires` is missing"),
+        ('[[waiver]]\nrule = "X"\nreason = "r"\nexpires = "soon"', "not a date"),
+        ('[[waiver]]\nrule = "X"\nreason = ""\nexpires = 2030-01-01', "`reason` is not a text"),
+        ('[[waiver]]\nrule = "X"\nreason = "r"\nexpires = 2030-01-01\nvm = "a"', "`vm` is not known"),
+    ],
+)
+def test_bad_waivers_say_where(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "w.toml"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=re.escape(words)) as caught:
+        read_waivers(path)
+    assert "w.toml" in str(caught.value)
+
+
+def json_of(*arguments: str | Path) -> Any:
+    result = run(*arguments, "--format", "json")
+    assert result.exit_code in (0, 2), result.output
+    return json.loads(result.stdout)
+
+
+@needs_examples
+def test_whatif_best_foretells_what_replacing_does() -> None:
+    proposed = json_of("whatif", EXAMPLES, "--best", "1")["upgrades"]
+    for row in proposed:
+        file = EXAMPLES / "captures" / f"{row['becomes']}.json"
+        done = json_of("whatif", EXAMPLES, "--replace", f"{row['capture']}={file}")
+        assert len(done["freed"]) == row["freed"]
+        assert len(done["newly_stranded"]) == row["newly_stranded"]
+
+
+@needs_examples
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "say what to suppose"),
+        (("--best", "1", "--hide", "PSCI_VERSION"), "--best stands alone"),
+        (("--hide", "NOTHING"), "`NOTHING` is no register"),
+        (("--level", "*:PSCI_VERSION"), "is not CAPTURE:REGISTER=VALUE"),
+        (("--level", "*:PSCI_VERSION=many"), "`many` is not a number"),
+        (("--replace", "nobody=x.json"), "no host has the capture `nobody`"),
+    ],
+)
+def test_whatif_explains_wrong_usage(arguments: tuple[str, ...], words: str) -> None:
+    result = run("whatif", EXAMPLES, *arguments)
+    assert result.exit_code == 1
+    assert words in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+@needs_examples
+def test_a_baseline_is_taken_by_all_that_it_covers() -> None:
+    hosts = [kvmfw.Host.load(path) for path in sorted((EXAMPLES / "captures").glob("*neoverse-v1*.json"))]
+    document = json_of(
+        "baseline", EXAMPLES, "--where", "kernel=6.18.15+deb13-arm64", "--where", "cpu=Neoverse V1"
+    )
+    text = run(
+        "baseline",
+        EXAMPLES,
+        "--where",
+        "kernel=6.18.15+deb13-arm64",
+        "--where",
+        "cpu=Neoverse V1",
+        "--format",
+        "register-set",
+    ).stdout
+    vm = kvmfw.RegisterSet.from_json(text)
+    assert document["covered"]
+    for host in hosts:
+        if host.kernel == "6.18.15+deb13-arm64":
+            assert kvmfw.validate(vm, host).outcome < kvmfw.Outcome.UNKNOWN
+
+
+@needs_examples
+@pytest.mark.parametrize("target", ["qemu", "firecracker", "openstack", "kubernetes", "json"])
+def test_emit_gives_text_for_every_target(target: str) -> None:
+    result = run("emit", EXAMPLES, target)
+    assert result.exit_code == 0, result.output
+    if target in ("firecracker", "json"):
+        json.loads(result.stdout)
+    if target == "firecracker":
+        for one in json.loads(result.stdout)["reg_modifiers"]:
+            assert re.fullmatch(r"0b[01x_]+", one["bitmap"])
+            assert len(one["bitmap"].replace("_", "")) == 2 + 8 * (1 << (int(one["addr"], 16) >> 52 & 0xF))
+    if target == "qemu":
+        assert "x-mig-hidden-regs" in result.stdout
