@@ -50,7 +50,9 @@ def test_a_wrong_answer_is_seen() -> None:
     assert [line.split(":")[0] for line in tally.wrong] == ["wrong accept"]
 
 
-@pytest.mark.skipif(not (DATA / "fw-vectors.json").exists(), reason="the kernels' vectors are not beside this checkout")
+@pytest.mark.skipif(
+    not (DATA / "fw-vectors.json").exists(), reason="the kernels' vectors are not beside this checkout"
+)
 def test_the_kernels_own_functions_agree() -> None:
     for check, least in ((vectors.firmware, 7000), (vectors.identification, 1100)):
         compared, wrong = check(DATA)
@@ -58,7 +60,9 @@ def test_the_kernels_own_functions_agree() -> None:
         assert wrong == []
 
 
-@pytest.mark.skipif(not (DATA / "realqemu").exists(), reason="real loads of QEMU are not beside this checkout")
+@pytest.mark.skipif(
+    not (DATA / "realqemu").exists(), reason="real loads of QEMU are not beside this checkout"
+)
 def test_real_loads_of_qemu_are_predicted() -> None:
     tally = qemu.check(DATA / "realqemu", [HERE, DATA / "realkvm"])
     assert tally.total["loads"] > 400

@@ -24,7 +24,7 @@ def blocks(language: str) -> list[str]:
 def test_python_blocks_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})  # noqa: S102
+        exec(compile(block, "README.md", "exec"), {})
     assert "SMCCC_ARCH_WORKAROUND_3" in capsys.readouterr().out
 
 
@@ -35,7 +35,9 @@ def test_console_blocks_print_what_is_shown(monkeypatch: pytest.MonkeyPatch) -> 
         command, *shown = block.strip().splitlines()
         words = shlex.split(command.removeprefix("$ kvmfw "))
         result = CliRunner().invoke(main, words)
-        assert [line.rstrip() for line in result.output.strip().splitlines()] == [line.rstrip() for line in shown]
+        assert [line.rstrip() for line in result.output.strip().splitlines()] == [
+            line.rstrip() for line in shown
+        ]
 
 
 def test_files_that_it_links_to_exist() -> None:

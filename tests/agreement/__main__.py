@@ -1,6 +1,6 @@
 """Compare the engine with real kernels.
 
-    python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vectors FOLDER] [--out FILE]
+python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vectors FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
@@ -35,10 +35,17 @@ def compare(folder: Path) -> tuple[kvm.Tally, kvm.Tally]:
 
 def main() -> int:
     """Compare, print, write, and exit with 1 when anything disagrees."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--recordings", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--qemu", type=Path, metavar="FOLDER", help="real loads of QEMU")
-    parser.add_argument("--vectors", type=Path, metavar="FOLDER", help="fw-vectors.json and the like (default: beside the recordings)")
+    parser.add_argument(
+        "--vectors",
+        type=Path,
+        metavar="FOLDER",
+        help="fw-vectors.json and the like (default: beside the recordings)",
+    )
     parser.add_argument("--out", type=Path, metavar="FILE")
     options = parser.parse_args()
     if not kvm.recordings(options.recordings):

@@ -53,7 +53,9 @@ def kvm_section(title: str, words: str, tally: kvm.Tally) -> list[str]:
         for (kernel, group), counts in sorted(tally.counts.items())
     ]
     lines += rows(["kernel", "group", "compared", *kvm.COLUMNS], body)
-    unknown = Counter({key: counts[kvm.UNKNOWN] for key, counts in tally.registers.items() if counts[kvm.UNKNOWN]})
+    unknown = Counter(
+        {key: counts[kvm.UNKNOWN] for key, counts in tally.registers.items() if counts[kvm.UNKNOWN]}
+    )
     if unknown:
         by_register: Counter[str] = Counter()
         for (_, register), count in unknown.items():
@@ -62,8 +64,16 @@ def kvm_section(title: str, words: str, tally: kvm.Tally) -> list[str]:
         lines += rows(
             ["register", "cause", "answers"],
             [
-                [name, UNKNOWN_CAUSES.get(name, "an EL2 register of nested virtualization, which the rulebook leaves out"
-                                          if name.startswith("S3_4") else "see the finding's sentence"), f"{count:,}"]
+                [
+                    name,
+                    UNKNOWN_CAUSES.get(
+                        name,
+                        "an EL2 register of nested virtualization, which the rulebook leaves out"
+                        if name.startswith("S3_4")
+                        else "see the finding's sentence",
+                    ),
+                    f"{count:,}",
+                ]
                 for name, count in by_register.most_common(30)
             ],
         )
@@ -85,7 +95,12 @@ def register_section(tally: kvm.Tally) -> list[str]:
             cell += f" ({counts[kvm.UNKNOWN]:,} unknown)" if counts[kvm.UNKNOWN] else ""
             cells.append(cell + (f" **{wrong:,} wrong**" if wrong else ""))
         body.append([name, "", *cells])
-    lines = ["## Derived evidence, per register and kernel", "", "Answers compared, with the unknown and wrong ones among them.", ""]
+    lines = [
+        "## Derived evidence, per register and kernel",
+        "",
+        "Answers compared, with the unknown and wrong ones among them.",
+        "",
+    ]
     return [*lines, *rows(["register", "", *kernels], body), ""]
 
 
@@ -102,8 +117,19 @@ def qemu_section(tally: qemu.QemuTally) -> list[str]:
         f" {len(tally.wrong):,} disagreements.**",
         "",
     ]
-    columns = ["loads", "measured", "derived", "outcome agreed", "unknown", "registers compared", "registers agreed"]
-    body = [[vmm, "", *(f"{counts[column]:,}" for column in columns)] for vmm, counts in sorted(tally.counts.items())]
+    columns = [
+        "loads",
+        "measured",
+        "derived",
+        "outcome agreed",
+        "unknown",
+        "registers compared",
+        "registers agreed",
+    ]
+    body = [
+        [vmm, "", *(f"{counts[column]:,}" for column in columns)]
+        for vmm, counts in sorted(tally.counts.items())
+    ]
     lines += rows(["policy", "", *columns], body)
     lines += ["", *(f"{count:,} more: {what}." for what, count in tally.skipped.items())]
     return [*lines, "", *disagreements(tally.wrong), ""]
@@ -111,7 +137,12 @@ def qemu_section(tally: qemu.QemuTally) -> list[str]:
 
 def vector_section(results: dict[str, tuple[int, list[str]]]) -> list[str]:
     """The kernels' own functions."""
-    lines = ["## The kernels' own functions", "", "Compiled from their sources and executed in user space.", ""]
+    lines = [
+        "## The kernels' own functions",
+        "",
+        "Compiled from their sources and executed in user space.",
+        "",
+    ]
     body = [[name, "", f"{compared:,}", f"{len(wrong):,}"] for name, (compared, wrong) in results.items()]
     lines += rows(["vectors", "", "compared", "wrong"], body)
     return [*lines, "", *disagreements([line for _, wrong in results.values() for line in wrong]), ""]

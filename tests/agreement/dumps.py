@@ -39,7 +39,12 @@ def section(path: Path) -> list[str]:
         "",
     ]
     for vmm in POLICIES:
-        lines += [f"### `{vmm}`", "", "| saved \\ target | " + " | ".join(hosts) + " |", "|---" * (len(hosts) + 1) + "|"]
+        lines += [
+            f"### `{vmm}`",
+            "",
+            "| saved \\ target | " + " | ".join(hosts) + " |",
+            "|---" * (len(hosts) + 1) + "|",
+        ]
         reasons: Counter[str] = Counter()
         for source, known in facts.items():
             vm = kvmfw.RegisterSet.from_mapping(known.registers, features=["psci_0_2"], vgic=True)

@@ -51,9 +51,7 @@ class Vm:
                 else None
             )
         if other_registers.is_visible(self.facts, self.state, register) is False:
-            return (
-                None  # hidden by the VM's own ID registers: ENOENT, for reads as for writes (semantics 3.1)
-            )
+            return None  # hidden by the VM's own ID registers: ENOENT for reads too (semantics 3.1)
         return self.state.current(register)
 
     def write(self, register: int, value: int) -> Answer:

@@ -75,7 +75,9 @@ def register_sets(name: str, capture: Json) -> Iterator[Json]:
         fresh = {r: v for r, v in zip(capture["registers"], vcpu["values"], strict=True) if v is not None}
         for label, lowered in LOWERED.items():
             wanted = {r: v for r, v in lowered.items() if r in fresh}
-            if lowered and (not wanted or not all(taken(capture, vcpu["name"], *item) for item in wanted.items())):
+            if lowered and (
+                not wanted or not all(taken(capture, vcpu["name"], *item) for item in wanted.items())
+            ):
                 continue
             if label not in ("fresh", "portable") and vcpu["name"] != "gic3":
                 continue
@@ -90,7 +92,9 @@ def register_sets(name: str, capture: Json) -> Iterator[Json]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("recordings", type=Path)
     parser.add_argument("out", type=Path)
     options = parser.parse_args()

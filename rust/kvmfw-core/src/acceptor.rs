@@ -133,7 +133,9 @@ impl Target {
         let answer = self.answers.as_ref().and_then(|answers| answers.answer(value, joint));
         answer.or_else(|| {
             let asked = self.fresh.is_none() || self.fresh.as_ref() == Some(value);
-            self.same.clone().filter(|_| asked)
+            // Only that the host took it is recorded: a clear name takes its own value and then reads 0.
+            let tells = self.kind != Kind::PmuBits || matches!(self.same, Some(Answer::Refused(_)));
+            self.same.clone().filter(|_| asked && tells)
         })
     }
 

@@ -34,6 +34,12 @@ pub enum Kind {
     PmuControl,
     /// `PMMIR_EL1`.
     PmuMachine,
+    /// `PMSWINC_EL0`, which reads 0 on later kernels.
+    PmuIncrement,
+    /// An event counter of the PMU, of 32 or 64 bits.
+    PmuCounter,
+    /// One of the two names, set and clear, of a register with a bit for each counter of the PMU.
+    PmuBits,
     /// Stored without a look at the value, but there only while a field of an ID register is not 0.
     Gated(Gate),
     /// Stored without a look at the value.
@@ -102,6 +108,12 @@ pub const ID_AA64PFR2: RegisterId = system(0, 0, 4, 2);
 pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
 /// `ID_AA64MMFR3_EL1`.
 pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
+/// `PMCR_EL0`.
+pub const PMCR: RegisterId = system(3, 9, 12, 0);
+/// `PMOVSCLR_EL0`, of its pair the name that is written first.
+pub const PMOVSCLR: RegisterId = system(3, 9, 12, 3);
+/// `PMOVSSET_EL0`.
+pub const PMOVSSET: RegisterId = system(3, 9, 14, 3);
 /// `CTR_EL0`.
 pub const CTR: RegisterId = system(3, 0, 0, 1);
 /// `CLIDR_EL1`.
@@ -110,6 +122,10 @@ pub const CLIDR: RegisterId = system(1, 0, 0, 1);
 pub const VMPIDR_EL2: RegisterId = system(4, 0, 0, 5);
 /// The SSBS field of the VM, on which WORKAROUND_2 depends.
 pub const SSBS: Gate = Gate { register: ID_AA64PFR1, shift: 4, field: "SSBS" };
+/// The PMU version of the VM, which decides how wide its event counters are.
+pub const PMU_VERSION: Gate = Gate { register: ID_AA64DFR0, shift: 8, field: "PMUVer" };
+/// How many event counters the VM has: `PMCR_EL0.N` without its lowest bit, as fields have 4 bits here.
+pub const PMU_COUNTERS: Gate = Gate { register: PMCR, shift: 12, field: "N" };
 
 const TCRX: Gate = Gate { register: ID_AA64MMFR3, shift: 0, field: "TCRX" };
 const SCTLRX: Gate = Gate { register: ID_AA64MMFR3, shift: 4, field: "SCTLRX" };
@@ -210,8 +226,15 @@ pub const CATALOG: &[Register] = &[
     entry(CTR, "CTR_EL0", Kind::CacheType, "cache line sizes and maintenance needs"),
     entry(RegisterId::system(2, 0, 1, 1, 4), "OSLSR_EL1", Kind::OsLockStatus, "OS lock status"),
     entry(RegisterId::SVE_VLS, "SVE_VLS", Kind::VectorLengths, "the SVE vector lengths of the vCPU"),
-    entry(system(3, 9, 12, 0), "PMCR_EL0", Kind::PmuControl, "PMU control, with the number of counters"),
+    entry(PMCR, "PMCR_EL0", Kind::PmuControl, "PMU control, with the number of counters"),
     entry(system(0, 9, 14, 6), "PMMIR_EL1", Kind::PmuMachine, "PMU implementation: slots"),
+    entry(system(3, 9, 12, 4), "PMSWINC_EL0", Kind::PmuIncrement, "PMU software increment, without a state of its own"),
+    entry(system(0, 9, 14, 1), "PMINTENSET_EL1", Kind::PmuBits, "PMU counters that raise interrupts"),
+    entry(system(0, 9, 14, 2), "PMINTENCLR_EL1", Kind::PmuBits, "the same, by its other name"),
+    entry(system(3, 9, 12, 1), "PMCNTENSET_EL0", Kind::PmuBits, "PMU counters that count"),
+    entry(system(3, 9, 12, 2), "PMCNTENCLR_EL0", Kind::PmuBits, "the same, by its other name"),
+    entry(PMOVSSET, "PMOVSSET_EL0", Kind::PmuBits, "PMU counters that have overflowed"),
+    entry(PMOVSCLR, "PMOVSCLR_EL0", Kind::PmuBits, "the same, by its other name"),
     gated(system(0, 2, 0, 3), "TCR2_EL1", TCRX, "extended translation control"),
     gated(system(0, 10, 2, 2), "PIRE0_EL1", S1PIE, "permission indirection, EL0"),
     gated(system(0, 10, 2, 3), "PIR_EL1", S1PIE, "permission indirection, EL1"),
@@ -289,6 +312,8 @@ pub fn kind_of(id: RegisterId) -> Kind {
 fn kind_of_system(id: RegisterId) -> Kind {
     match id.encoding() {
         [3, 0, 0, 1..=7, _] => Kind::Identification,
+        // PMEVCNTR0_EL0 to PMEVCNTR30_EL0.
+        [3, 3, 14, 8..=10, _] | [3, 3, 14, 11, 0..=6] => Kind::PmuCounter,
         // MPIDR and CSSELR, VPIDR_EL2 and VMPIDR_EL2, the AArch32 banked registers, debug registers, and all other EL0 and EL1 state.
         [3, 0, 0, 0, 5]
         | [3, 2, 0, 0, 0]
@@ -316,6 +341,9 @@ pub fn name_of(id: RegisterId) -> String {
         Group::Demux => format!("CCSIDR {index}"),
         Group::System => {
             let [op0, op1, crn, crm, op2] = id.encoding();
+            if kind_of(id) == Kind::PmuCounter {
+                return format!("PMEVCNTR{}_EL0", (crm & 3) * 8 + op2);
+            }
             format!("S{op0}_{op1}_C{crn}_C{crm}_{op2}")
         }
         Group::Firmware => format!("firmware register {index}"),
@@ -356,6 +384,9 @@ mod tests {
         assert_eq!(kind_of(system(0, 0, 0, 5)), Kind::Plain);
         assert_eq!(kind_of(system(0, 0, 4, 3)), Kind::Identification);
         assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Unlisted);
+        assert_eq!([0, 30].map(|n| kind_of(system(3, 14, 8 + n / 8, n % 8))), [Kind::PmuCounter; 2]);
+        assert_eq!(kind_of(system(3, 14, 11, 7)), Kind::Plain);
+        assert_eq!(name_of(system(3, 14, 11, 6)), "PMEVCNTR30_EL0");
         assert_eq!(kind_of(RegisterId::ccsidr(13)), Kind::CacheSize);
         assert_eq!(kind_of(RegisterId::ccsidr(14)), Kind::Unlisted);
         assert_eq!(kind_of(RegisterId::new(0x6030_0000_0010_0040)), Kind::Plain);

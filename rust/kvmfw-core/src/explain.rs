@@ -166,7 +166,7 @@ fn rule_id(register: RegisterId, absent: bool) -> &'static str {
         Kind::CacheType | Kind::CacheLevels | Kind::CacheSize => "KVMFW-CACHE",
         Kind::OsLockStatus => "KVMFW-OS-LOCK",
         Kind::VectorLengths => "KVMFW-SVE-VLS",
-        Kind::PmuControl | Kind::PmuMachine => "KVMFW-PMU",
+        Kind::PmuControl | Kind::PmuMachine | Kind::PmuIncrement | Kind::PmuCounter | Kind::PmuBits => "KVMFW-PMU",
         Kind::Gated(_) => "KVMFW-HIDDEN",
         Kind::Plain | Kind::Unlisted => "KVMFW-REGISTER",
     }

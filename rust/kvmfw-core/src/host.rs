@@ -321,6 +321,8 @@ pub(crate) fn context_gate(kind: Kind) -> Option<Gate> {
     match kind {
         Kind::Gated(gate) => Some(gate),
         Kind::Workaround2 => Some(catalog::SSBS),
+        Kind::PmuCounter => Some(catalog::PMU_VERSION),
+        Kind::PmuBits => Some(catalog::PMU_COUNTERS),
         _ => None,
     }
 }

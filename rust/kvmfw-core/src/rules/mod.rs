@@ -172,6 +172,10 @@ pub enum Rule {
     OsLock(u64),
     /// `PMCR_EL0` from 6.7 on.
     PmuControl(pmu::PmuControl),
+    /// `PMEVCNTRn_EL0` from 6.1 on.
+    PmuCounter(pmu::PmuCounter),
+    /// One of the two names of a PMU register with a bit for each counter, from 6.7 on.
+    PmuBits(pmu::PmuBits),
     /// `PMMIR_EL1`.
     PmuMachine {
         /// The host's own value.
@@ -181,6 +185,8 @@ pub enum Rule {
     },
     /// One of these, it is not known which: where they agree that is the answer, else the sentence says what settles it.
     AnyOf(Arc<[Rule]>, &'static str),
+    /// One of these, which all take the value: what reads back is known where they agree.
+    AnyTaken(Arc<[Rule]>),
     /// This value is taken; of others nothing is known but what would settle it.
     OnlyFresh {
         /// The host's own value.
@@ -226,20 +232,22 @@ impl Rule {
             Self::CacheSize { shortest_line } => cache::judge_cache_size(value, *shortest_line),
             Self::OsLock(own) => implementation::judge_os_lock(value, *own),
             Self::PmuControl(rule) => rule.judge(value),
+            Self::PmuCounter(rule) => rule.judge(value, context),
+            Self::PmuBits(rule) => rule.judge(value, context),
             Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
-            Self::AnyOf(rules, needs) => judge_any_of(value, context, rules, needs),
+            Self::AnyOf(rules, needs) => agreed(value, context, rules).unwrap_or(Effect::Unknown(needs)),
+            Self::AnyTaken(rules) => agreed(value, context, rules).unwrap_or(Effect::Rewritten(None)),
             Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
             Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),
         }
     }
 }
 
-/// The judgement on which all rules agree.
-fn judge_any_of(value: &Value, context: Context, rules: &[Rule], needs: &'static str) -> Effect {
+/// What a write does, if all rules say the same.
+fn agreed(value: &Value, context: Context, rules: &[Rule]) -> Option<Effect> {
     let mut effects = rules.iter().map(|rule| rule.judge(value, context));
-    let Some(first) = effects.next() else { return Effect::Unknown(needs) };
-    let agreed = effects.all(|effect| effect == first);
-    if agreed { first } else { Effect::Unknown(needs) }
+    let first = effects.next()?;
+    effects.all(|effect| effect == first).then_some(first)
 }
 
 fn keep_if(kept: bool, errno: Errno) -> Effect {
@@ -272,6 +280,9 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::OsLockStatus => word(&Rule::OsLock),
         Kind::PmuControl => word(&|own| pmu::control(own, facts)),
         Kind::PmuMachine => word(&|own| pmu::machine(own, facts)),
+        Kind::PmuIncrement => pmu::increment(facts),
+        Kind::PmuCounter => word(&|own| pmu::counter(own, facts)),
+        Kind::PmuBits => word(&|own| pmu::bits(register, own, facts)),
         Kind::Unlisted => only_fresh(fresh.clone(), PROBE, facts),
     }
 }
