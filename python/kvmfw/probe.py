@@ -27,8 +27,7 @@ import sys
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 VERSION = 1
 DEVICE = "/dev/kvm"
@@ -118,7 +117,7 @@ def size_of(register: int) -> int:
 FRESH, EXITED, RAN = "fresh", "exited", "ran"
 
 
-def firmware_values() -> list[int]:
+def firmware_values() -> List[int]:
     """Every value that is written to each firmware register."""
     values = list(range(32))
     values += [1 << bit for bit in range(64)]
@@ -163,7 +162,7 @@ STRANGE_REGISTERS = (
 )
 # fmt: on
 
-Json = dict[str, Any]
+Json = Dict[str, Any]
 Read = Callable[[], int]
 Write = Callable[[int], int]
 
@@ -172,10 +171,10 @@ class Configuration(NamedTuple):
     """One kind of vCPU.  deep: ID registers are also swept after it has run."""
 
     name: str
-    features: list[str]
+    features: List[str]
     vgic: bool
     pmu: bool
-    enabled: list[str]
+    enabled: List[str]
     deep: bool
 
 
@@ -184,7 +183,7 @@ def feature_word(names: Iterable[str]) -> int:
     return sum(1 << FEATURES.index(name) for name in names)
 
 
-def configurations(kvm: "Kvm") -> list[tuple[Configuration, bool]]:
+def configurations(kvm: "Kvm") -> List[Tuple[Configuration, bool]]:
     """(vCPU configuration, whether this host says that it has it), in the order of asking."""
     sve = kvm.capability(CAP_ARM_SVE) > 0
     address = kvm.capability(CAP_ARM_PTRAUTH_ADDRESS) > 0
@@ -261,7 +260,7 @@ CODES = {
 
 
 def errno_name(number: int) -> str:
-    return ERRNO_NAMES.get(number, f"E{number}")
+    return ERRNO_NAMES.get(number, "E{}".format(number))
 
 
 # ---------------------------------------------------------------- the only code that talks to KVM
@@ -283,14 +282,14 @@ class Kvm:
         version = self.call(self._fd, GET_API_VERSION)
         if version != 12:
             os.close(self._fd)
-            raise ProbeError(f"{path} is not KVM: it answers {version} to KVM_GET_API_VERSION.")
+            raise ProbeError("{} is not KVM: it answers {} to KVM_GET_API_VERSION.".format(path, version))
 
     def call(self, fd: int, request: int, argument: int = 0) -> int:
         """One ioctl: what it returns, or -errno."""
         result = self.ioctl(fd, request, argument)
         return -ctypes.get_errno() if result < 0 else result
 
-    def call_with(self, fd: int, request: int, packed: bytes) -> tuple[int, bytes]:
+    def call_with(self, fd: int, request: int, packed: bytes) -> Tuple[int, bytes]:
         """One ioctl on a structure: (what it returns or -errno, the structure afterwards)."""
         memory = ctypes.create_string_buffer(packed, len(packed))
         return self.call(fd, request, ctypes.addressof(memory)), memory.raw
@@ -320,8 +319,8 @@ class Vm:
     def __init__(self, kvm: Kvm, fd: int) -> None:
         self.kvm = kvm
         self._fd = fd
-        self._opened: list[Any] = []
-        self._guest_memory: mmap.mmap | None = None
+        self._opened: List[Any] = []
+        self._guest_memory: Optional[mmap.mmap] = None
 
     def capability(self, number: int) -> int:
         return self.kvm.call(self._fd, CHECK_EXTENSION, number)
@@ -356,7 +355,7 @@ class Vm:
         vgic.place()
         return vgic
 
-    def writable_masks(self) -> dict[int, int] | None:
+    def writable_masks(self) -> Optional[Dict[int, int]]:
         """{register: mask} of KVM_ARM_GET_REG_WRITABLE_MASKS, None where there is no such call."""
         masks = array("Q", bytes(8 * 192))
         result = self.kvm.call_with(
@@ -421,7 +420,7 @@ class Vcpu:
     def __init__(self, kvm: Kvm, fd: int) -> None:
         self._kvm = kvm
         self._fd = fd
-        self._run: mmap.mmap | None = None
+        self._run: Optional[mmap.mmap] = None
 
     def init(self, target: int, features: int) -> int:
         """KVM_ARM_VCPU_INIT: 0 or errno."""
@@ -436,7 +435,7 @@ class Vcpu:
         error = set_attribute(self._kvm, self._fd, PMU_CONTROL_GROUP, PMU_INTERRUPT, interrupt)
         return error or set_attribute(self._kvm, self._fd, PMU_CONTROL_GROUP, PMU_INIT)
 
-    def register_list(self) -> list[int]:
+    def register_list(self) -> List[int]:
         """Ids in KVM's order."""
         result, packed = self._kvm.call_with(self._fd, GET_REG_LIST, struct.pack("=Q", 0))
         if result == -errno.E2BIG:
@@ -447,7 +446,7 @@ class Vcpu:
         if result < 0:
             raise Refused(-result)
         count = struct.unpack_from("=Q", packed)[0]
-        return list(struct.unpack_from(f"={count}Q", packed, 8))
+        return list(struct.unpack_from("={}Q".format(count), packed, 8))
 
     def read(self, register: int) -> int:
         """Its value, or -errno."""
@@ -464,7 +463,7 @@ class Vcpu:
         request = struct.pack("=QQ", register, self._kvm.buffer_address)
         return -self._kvm.call_with(self._fd, SET_ONE_REG, request)[0]
 
-    def accessors(self, register: int) -> tuple[Read, Write]:
+    def accessors(self, register: int) -> Tuple[Read, Write]:
         """(read, write) of one 8-byte register, for sweeps: nothing is packed anew per call."""
         fd, ioctl, get_errno = self._fd, self._kvm.ioctl, ctypes.get_errno
         cell = array("Q", [0])
@@ -498,12 +497,12 @@ def open_device(path: str) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise ProbeError(f"There is no {path}: this host's kernel offers no KVM.") from None
+        raise ProbeError("There is no {}: this host's kernel offers no KVM.".format(path)) from None
     except PermissionError:
         words = "{} may not be opened by this user: run as root or as a member of the group that owns it."
         raise ProbeError(words.format(path)) from None
     except OSError as error:
-        raise ProbeError(f"{path} cannot be opened: {error.strerror}.") from None
+        raise ProbeError("{} cannot be opened: {}.".format(path, error.strerror)) from None
 
 
 def set_attribute(kvm: Kvm, fd: int, group: int, attribute: int, value: bytes = b"") -> int:
@@ -531,7 +530,7 @@ class Machine:
         self._configuration = configuration
         self._state = state
         self._finalize = finalize
-        self._vm: Vm | None = None
+        self._vm: Optional[Vm] = None
         self.vgic = self.pmu_initialised = False
         self.renew()
 
@@ -577,7 +576,7 @@ class Machine:
         self.vgic = vgic is not None
         self.pmu_initialised = configuration.pmu and self.vcpu.initialise_pmu() == 0
 
-    def _create_vgic(self, vm: Vm) -> Vgic | None:
+    def _create_vgic(self, vm: Vm) -> Optional[Vgic]:
         try:
             return vm.create_vgic()
         except Refused:
@@ -609,8 +608,8 @@ def hexadecimal(value: int) -> str:
 
 
 def put_back(
-    machine: Machine, register: int, access: tuple[Read, Write], original: int
-) -> tuple[Read, Write]:
+    machine: Machine, register: int, access: Tuple[Read, Write], original: int
+) -> Tuple[Read, Write]:
     """Undo an accepted write; a new machine where KVM does not let it be undone."""
     read, write = access
     if write(original) == 0 and read() == original:
@@ -619,15 +618,15 @@ def put_back(
     return machine.vcpu.accessors(register)
 
 
-def firmware_answer(machine: Machine, register: int) -> Json | None:
+def firmware_answer(machine: Machine, register: int) -> Optional[Json]:
     """What KVM says to every value of the firmware sweep; None for a register that it has not."""
     access = machine.vcpu.accessors(register)
     original = access[0]()
     if original < 0:
         return None
-    kept: list[str] = []
-    changed: dict[str, str] = {}
-    refused: dict[str, list[str]] = {}
+    kept: List[str] = []
+    changed: Dict[str, str] = {}
+    refused: Dict[str, List[str]] = {}
     for value in FIRMWARE_VALUES:
         error = access[1](value)
         if error:
@@ -650,7 +649,7 @@ def firmware_answer(machine: Machine, register: int) -> Json | None:
     return record
 
 
-def name_the_rest(record: Json, refused: dict[str, list[str]]) -> None:
+def name_the_rest(record: Json, refused: Dict[str, List[str]]) -> None:
     """Give the largest group of refused values as the errno of everything else."""
     if not refused:
         return
@@ -672,7 +671,7 @@ class NibbleSweep:
         self._register = register
         self._original = original
         self._access = machine.vcpu.accessors(register)
-        self.changed: dict[str, str] = {}
+        self.changed: Dict[str, str] = {}
 
     def code(self, value: int) -> str:
         """Write ``value``, undo it, and say in one letter what happened."""
@@ -716,7 +715,7 @@ class NibbleSweep:
         return record
 
 
-def most_frequent(rows: list[str], original: int) -> str:
+def most_frequent(rows: List[str], original: int) -> str:
     """The code that most values other than the present one got; 'i' where several are as frequent."""
     counts = {"i": 0}
     for index, row in enumerate(rows):
@@ -726,7 +725,7 @@ def most_frequent(rows: list[str], original: int) -> str:
     return max(sorted(counts, key=lambda code: (code != "i", code)), key=lambda code: counts[code])
 
 
-def vector_length_sets(default: int) -> list[int]:
+def vector_length_sets(default: int) -> List[int]:
     """The SVE_VLS values to write: small subsets, prefixes, single bits, default less or plus one bit."""
     highest = default.bit_length()
     values = list(range(512 if highest >= 8 else 1 << (highest + 1)))
@@ -737,16 +736,16 @@ def vector_length_sets(default: int) -> list[int]:
     return list(dict.fromkeys(values))
 
 
-def vector_length_answer(vcpu: Vcpu) -> Json | None:
+def vector_length_answer(vcpu: Vcpu) -> Optional[Json]:
     """What SVE_VLS takes before the vCPU is finalized."""
     default = vcpu.read(SVE_VLS)
     if default < 0:
         return None
     record: Json = {"register": hexadecimal(SVE_VLS)}
     record["value"] = hexadecimal(default)
-    kept: list[str] = []
-    changed: dict[str, str] = {}
-    refused: dict[str, list[str]] = {}
+    kept: List[str] = []
+    changed: Dict[str, str] = {}
+    refused: Dict[str, List[str]] = {}
     for value in vector_length_sets(default):
         error = vcpu.write(SVE_VLS, value)
         if error:
@@ -771,17 +770,17 @@ class Answers:
     """Collects answers: one record for all vCPUs and states that answered alike."""
 
     def __init__(self) -> None:
-        self._records: dict[str, tuple[Json, dict[str, list[str]]]] = {}
+        self._records: Dict[str, Tuple[Json, Dict[str, List[str]]]] = {}
 
     def add(self, record: Json, vcpu: str, state: str) -> None:
         key = json.dumps(record, sort_keys=True)
         where = self._records.setdefault(key, (record, {}))[1]
         where.setdefault(vcpu, []).append(state)
 
-    def records(self) -> list[Json]:
+    def records(self) -> List[Json]:
         found = []
         for record, where in self._records.values():
-            by_states: dict[tuple[str, ...], list[str]] = {}
+            by_states: Dict[Tuple[str, ...], List[str]] = {}
             for vcpu, states in where.items():
                 by_states.setdefault(tuple(states), []).append(vcpu)
             asked = [{"vcpus": vcpus, "states": list(states)} for states, vcpus in by_states.items()]
@@ -795,13 +794,13 @@ class Groups:
     """Collects what several vCPUs have in common under one key."""
 
     def __init__(self) -> None:
-        self._groups: dict[str, tuple[Json, list[str]]] = {}
+        self._groups: Dict[str, Tuple[Json, List[str]]] = {}
 
     def add(self, content: Json, vcpu: str) -> None:
         key = json.dumps(content, sort_keys=True)
         self._groups.setdefault(key, (content, []))[1].append(vcpu)
 
-    def rows(self, name: str) -> list[Json]:
+    def rows(self, name: str) -> List[Json]:
         return [{"vcpus": vcpus, name: content} for content, vcpus in self._groups.values()]
 
 
@@ -812,8 +811,8 @@ class Probe:
         self,
         kvm: Kvm,
         quick: bool = False,
-        only: list[str] | None = None,
-        say: Callable[[str], None] | None = None,
+        only: Optional[List[str]] = None,
+        say: Optional[Callable[[str], None]] = None,
     ) -> None:
         self._kvm = kvm
         self._quick = quick
@@ -822,8 +821,8 @@ class Probe:
         self._answers = Answers()
         self._absent = Groups()
         self._masks = Groups()
-        self._vcpus: list[Json] = []
-        self._lists: list[tuple[Json, list[int], dict[int, str]]] = []
+        self._vcpus: List[Json] = []
+        self._lists: List[Tuple[Json, List[int], Dict[int, str]]] = []
 
     def capture(self, facts: Json) -> Json:
         """The whole capture; ``facts`` are the host's (see host_facts)."""
@@ -835,7 +834,7 @@ class Probe:
                 self._ask(configuration)
             else:
                 self._ask_anyway(configuration)
-            self._say(f"{configuration.name}: {time.monotonic() - started:.1f} s")
+            self._say("{}: {:.1f} s".format(configuration.name, time.monotonic() - started))
         registers = merge_orders([registers for _, registers, _ in self._lists])
         for vcpu, _, values in self._lists:
             vcpu["values"] = [values.get(register) for register in registers]
@@ -851,7 +850,7 @@ class Probe:
         document["writable_masks"] = self._masks.rows("masks")
         return document
 
-    def _capabilities(self) -> dict[str, int]:
+    def _capabilities(self) -> Dict[str, int]:
         vm = self._kvm.create_vm()
         try:
             values = [(number, vm.capability(number)) for number in range(HIGHEST_CAPABILITY)]
@@ -924,7 +923,7 @@ class Probe:
 
     def _ask_fresh(self, machine: Machine, configuration: Configuration) -> None:
         """Firmware and ID registers, masks, and ids that are not there."""
-        absent: dict[str, dict[str, bool]] = {}
+        absent: Dict[str, Dict[str, bool]] = {}
         if not self._quick:
             self._sweep_firmware(machine, configuration, FRESH)
             self._sweep_identification(machine, configuration, FRESH)
@@ -957,9 +956,9 @@ class Probe:
                 self._answers.add(record, configuration.name, state)
 
 
-def merge_orders(orders: Iterable[list[int]]) -> list[int]:
+def merge_orders(orders: Iterable[List[int]]) -> List[int]:
     """One order that every given order is a part of."""
-    merged: list[int] = []
+    merged: List[int] = []
     for order in orders:
         position = {register: index for index, register in enumerate(merged)}
         result, at = [], 0
@@ -967,7 +966,7 @@ def merge_orders(orders: Iterable[list[int]]) -> list[int]:
             if register in position:
                 if position[register] < at:
                     raise ProbeError(
-                        f"KVM lists register {hexadecimal(register)} in two different orders."
+                        "KVM lists register {} in two different orders.".format(hexadecimal(register))
                     )
                 result += merged[at : position[register]]
                 at = position[register] + 1
@@ -982,7 +981,7 @@ def dump(document: Json) -> str:
     for key, value in document.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             rows = ",\n".join("  " + json.dumps(row, separators=(",", ":")) for row in value)
-            parts.append(f" {json.dumps(key)}: [\n{rows}\n ]")
+            parts.append(" {}: [\n{}\n ]".format(json.dumps(key), rows))
         else:
             parts.append(" {}: {}".format(json.dumps(key), json.dumps(value, separators=(",", ":"))))
     return "{\n" + ",\n".join(parts) + "\n}\n"
@@ -1000,7 +999,7 @@ def text_of(path: str) -> str:
         return ""
 
 
-def vulnerabilities(root: str = "/sys/devices/system/cpu/vulnerabilities") -> dict[str, str]:
+def vulnerabilities(root: str = "/sys/devices/system/cpu/vulnerabilities") -> Dict[str, str]:
     try:
         names = sorted(os.listdir(root))
     except OSError:
@@ -1017,9 +1016,9 @@ def machine_text() -> str:
     return " ".join(part for part in parts if part)
 
 
-def host_facts(kvm: Kvm, name: str | None, processor: int) -> Json:
+def host_facts(kvm: Kvm, name: Optional[str], processor: int) -> Json:
     """The "host" part of a capture.  ``processor``: number of the CPU that the probe runs on."""
-    identification = f"/sys/devices/system/cpu/cpu{processor}/regs/identification/"
+    identification = "/sys/devices/system/cpu/cpu{}/regs/identification/".format(processor)
     system = os.uname()
     facts: Json = {"name": name or system.nodename}
     facts["kernel"] = system.release
@@ -1039,7 +1038,7 @@ def host_facts(kvm: Kvm, name: str | None, processor: int) -> Json:
 def midr_of_vcpu(kvm: Kvm) -> str:
     """MIDR as a plain vCPU sees it, for kernels that do not show it in /sys."""
     with Machine(kvm, Configuration("midr", [], False, False, [], False)) as machine:
-        return f"0x{max(machine.vcpu.read(MIDR), 0):016x}"
+        return "0x{:016x}".format(max(machine.vcpu.read(MIDR), 0))
 
 
 def settle_on_one_processor() -> int:
@@ -1053,7 +1052,7 @@ def settle_on_one_processor() -> int:
 # ---------------------------------------------------------------- register sets
 
 
-def save_sets(kvm: Kvm, name: str, only: list[str] | None = None, state: str = RAN) -> Iterator[Json]:
+def save_sets(kvm: Kvm, name: str, only: Optional[List[str]] = None, state: str = RAN) -> Iterator[Json]:
     """Register sets of throwaway VMs: what a VMM would have saved of a VM on this host."""
     for configuration, offered in configurations(kvm):
         if not offered or (only and configuration.name not in only):
@@ -1067,27 +1066,27 @@ def save_sets(kvm: Kvm, name: str, only: list[str] | None = None, state: str = R
             values = [(register, machine.vcpu.read(register)) for register in registers]
             vgic = machine.vgic
         document = {"format": "kvmfw-register-set", "version": VERSION}
-        document["id"] = f"{name}/{configuration.name}"
+        document["id"] = "{}/{}".format(name, configuration.name)
         document["host"] = name
         document["vcpu"] = {
             "features": configuration.features,
             "vgic": vgic,
             "enabled": configuration.enabled,
         }
-        document["note"] = f"a throwaway VM, state {state}"
+        document["note"] = "a throwaway VM, state {}".format(state)
         document["registers"] = {hexadecimal(r): hexadecimal(v) for r, v in values if v >= 0}
         yield document
 
 
-RegisterSet = tuple[str, Configuration, dict[int, int]]
+RegisterSet = Tuple[str, Configuration, Dict[int, int]]
 
 
-def no_duplicates(pairs: list[tuple[str, Any]]) -> Json:
+def no_duplicates(pairs: List[Tuple[str, Any]]) -> Json:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ProbeError(f"the key {twice[0]} is there twice")
+        raise ProbeError("the key {} is there twice".format(twice[0]))
     return found
 
 
@@ -1097,10 +1096,10 @@ def parse_set(text: str, place: str) -> RegisterSet:
         document = json.loads(text, object_pairs_hook=no_duplicates)
         return check_set(document)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        words = f"the key {error} is missing" if isinstance(error, KeyError) else str(error)
-        raise ProbeError(f"{place}: not a register set: {words}.") from None
+        words = "the key {} is missing".format(error) if isinstance(error, KeyError) else str(error)
+        raise ProbeError("{}: not a register set: {}.".format(place, words)) from None
     except ProbeError as error:
-        raise ProbeError(f"{place}: not a register set: {error}.") from None
+        raise ProbeError("{}: not a register set: {}.".format(place, error)) from None
 
 
 def check_set(document: Json) -> RegisterSet:
@@ -1113,17 +1112,17 @@ def check_set(document: Json) -> RegisterSet:
     enabled = list(vcpu.get("enabled", []))
     for name in features:
         if name not in FEATURES:
-            raise ProbeError(f"unknown vCPU feature {name!r}")
+            raise ProbeError("unknown vCPU feature {!r}".format(name))
     for name in enabled:
         if name not in ENABLED:
-            raise ProbeError(f"unknown capability {name!r}")
+            raise ProbeError("unknown capability {!r}".format(name))
     registers = {}
     for name, text in document["registers"].items():
         register, value = int(name, 16), int(text, 16)
         if register in registers:
-            raise ProbeError(f"register {name} is there twice")
+            raise ProbeError("register {} is there twice".format(name))
         if value < 0 or value.bit_length() > 8 * size_of(register):
-            raise ProbeError(f"value {text} is wider than register {name}")
+            raise ProbeError("value {} is wider than register {}".format(text, name))
         registers[register] = value
     vgic = bool(vcpu.get("vgic", False))
     configuration = Configuration(document["id"], features, vgic, "pmu_v3" in features, enabled, False)
@@ -1137,11 +1136,11 @@ def read_sets(paths: Iterable[str]) -> Iterator[RegisterSet]:
             with sys.stdin if path == "-" else open(path) as stream:
                 text = stream.read()
         except (OSError, UnicodeDecodeError) as error:
-            raise ProbeError(f"{path} cannot be read: {error}.") from None
+            raise ProbeError("{} cannot be read: {}.".format(path, error)) from None
         if path.endswith(".jsonl") or path == "-":
             for number, line in enumerate(text.splitlines(), 1):
                 if line.strip():
-                    yield parse_set(line, f"{path}, line {number}")
+                    yield parse_set(line, "{}, line {}".format(path, number))
         else:
             yield parse_set(text, path)
 
@@ -1151,17 +1150,17 @@ KVM_LIST_GROUPS = (0x10, 0x15, 0x14, 0x16, 0x13, 0x11)
 CROSVM_GROUPS = (0x10, 0x15, 0x13, 0x11, 0x14)
 
 
-def by_groups(groups: tuple[int, ...], registers: Iterable[int]) -> list[int]:
+def by_groups(groups: Tuple[int, ...], registers: Iterable[int]) -> List[int]:
     """Order of writing: group after group, ascending in each; other groups last."""
 
-    def place(register: int) -> tuple[int, int]:
+    def place(register: int) -> Tuple[int, int]:
         group = register >> 16 & 0xFFF
         return (groups.index(group) if group in groups else len(groups), register)
 
     return sorted(registers, key=place)
 
 
-POLICIES: dict[str, Callable[[Iterable[int]], list[int]]] = {
+POLICIES: Dict[str, Callable[[Iterable[int]], List[int]]] = {
     "kvm": sorted,
     "firecracker": lambda registers: by_groups(KVM_LIST_GROUPS, registers),
     "cloud-hypervisor": lambda registers: by_groups(KVM_LIST_GROUPS, registers),
@@ -1177,7 +1176,7 @@ class Restore:
         self._kvm = kvm
         self._order = POLICIES[vmm]
 
-    def one(self, name: str, configuration: Configuration, registers: dict[int, int]) -> Json:
+    def one(self, name: str, configuration: Configuration, registers: Dict[int, int]) -> Json:
         """What KVM said to one register set."""
         report: Json = {"id": name}
         report["vcpu"] = {
@@ -1199,11 +1198,11 @@ class Restore:
             report["answers"] = self._write(machine.vcpu, configuration, registers)
         return report
 
-    def _write(self, vcpu: Vcpu, configuration: Configuration, registers: dict[int, int]) -> list[Json]:
+    def _write(self, vcpu: Vcpu, configuration: Configuration, registers: Dict[int, int]) -> List[Json]:
         """Write all, going on after a refusal, then read all: a later write may change an earlier register."""
         order = self._order(registers)
-        errors: list[tuple[int, int]] = []
-        answers: list[Json] = []
+        errors: List[Tuple[int, int]] = []
+        answers: List[Json] = []
         if "sve" in configuration.features:
             # The vector lengths can only be chosen before the vCPU is finalized.
             if SVE_VLS in registers:
@@ -1230,7 +1229,7 @@ class Restore:
         return answer
 
 
-def count_outcomes(reports: list[Json]) -> dict[str, int]:
+def count_outcomes(reports: List[Json]) -> Dict[str, int]:
     counts = {"sets": len(reports), "kept": 0, "changed": 0, "refused": 0}
     for report in reports:
         counts["refused"] += "refused" in report
@@ -1263,14 +1262,14 @@ class Alarm:
         raise TimeUp(words.format(self._seconds))
 
 
-def write_whole(text: str, path: str | None) -> None:
+def write_whole(text: str, path: Optional[str]) -> None:
     """Put the text at ``path`` (or on standard output), whole or not at all."""
     if path is None:
         sys.stdout.write(text)
         sys.stdout.flush()
         return
     folder = os.path.dirname(os.path.abspath(path))
-    temporary: str | None = None
+    temporary: Optional[str] = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=".kvmfw-", dir=folder)
         with os.fdopen(descriptor, "w") as stream:
@@ -1283,7 +1282,7 @@ def write_whole(text: str, path: str | None) -> None:
         os.rename(temporary, path)
         temporary = None
     except OSError as error:
-        raise ProbeError(f"{path} cannot be written: {error.strerror}.") from None
+        raise ProbeError("{} cannot be written: {}.".format(path, error.strerror)) from None
     finally:
         if temporary is not None:
             os.unlink(temporary)
@@ -1296,7 +1295,7 @@ def say(words: str) -> None:
 def check_host() -> None:
     machine = platform.machine()
     if machine not in ("aarch64", "arm64"):
-        raise ProbeError(f"This machine is {machine}: only the KVM of an arm64 host can be asked.")
+        raise ProbeError("This machine is {}: only the KVM of an arm64 host can be asked.".format(machine))
 
 
 def run_probe(arguments: argparse.Namespace) -> int:
@@ -1354,7 +1353,7 @@ NAMES = (
 )
 
 
-def names(text: str) -> list[str]:
+def names(text: str) -> List[str]:
     """The configurations of --only."""
     found = [name for name in text.split(",") if name]
     for name in found:
@@ -1375,7 +1374,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
+        self.exit(1, "{}: {}\n".format(self.prog, message))
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -1435,7 +1434,7 @@ def on_terminate(*unused: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Optional[List[str]] = None) -> int:
     """Exit code: 0 done, 1 nothing could be done (one sentence on standard error), 2 something was refused."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
@@ -1449,7 +1448,7 @@ def main(argv: list[str] | None = None) -> int:
     except ProbeError as error:
         say(str(error))
     except Refused as refused:
-        say(f"KVM refused to make a VM: {refused}.")
+        say("KVM refused to make a VM: {}.".format(refused))
     except BrokenPipeError:
         say("Standard output was closed before everything was written.")
     except KeyboardInterrupt:
