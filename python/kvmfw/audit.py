@@ -49,6 +49,7 @@ class Audit:
     def of(
         cls,
         fleet: Fleet,
+        *,
         homes: npt.NDArray[np.int64],
         outcomes: list[int],
         targets: npt.NDArray[np.uint64],
@@ -58,13 +59,13 @@ class Audit:
         """Make the tables from counts by row."""
         names = ("ACCEPT", "CHANGE", "UNKNOWN", "REFUSE")
         totals = pa.table({"outcome": names, "pairs": pa.array(outcomes, pa.uint64())})
-        stranded_rows = np.flatnonzero(targets == 0)
+        stranded_rows = np.flatnonzero(targets == 0).tolist()
         hosts = fleet.host_names
         stranded = pa.table(
             {
                 "vm": pa.array([fleet.vm_names[row] for row in stranded_rows], pa.string()),
                 "host": pa.array(
-                    [hosts[homes[row]] if homes[row] >= 0 else None for row in stranded_rows], pa.string()
+                    [hosts[int(homes[row])] if homes[row] >= 0 else None for row in stranded_rows], pa.string()
                 ),
             }
         )
@@ -74,7 +75,7 @@ class Audit:
         trap_rows = np.flatnonzero((entrants > 0) & (residents > 0) & (residents == stuck))
         traps = pa.table(
             {
-                "host": pa.array([hosts[row] for row in trap_rows], pa.string()),
+                "host": pa.array([hosts[row] for row in trap_rows.tolist()], pa.string()),
                 "entrants": pa.array(entrants[trap_rows], pa.uint64()),
                 "residents": pa.array(residents[trap_rows].astype(np.uint64), pa.uint64()),
             }

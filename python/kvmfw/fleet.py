@@ -526,7 +526,9 @@ class Fleet:
         accept_change, accept_unknown = _taken(change, unknown)
         homes = self.vm_homes
         outcomes, targets, entrants, blocked = self._native.audit(homes, accept_change, accept_unknown)
-        return Audit.of(self, homes, outcomes, targets, entrants, blocked)
+        return Audit.of(
+            self, homes=homes, outcomes=outcomes, targets=targets, entrants=entrants, blocked=blocked
+        )
 
     def explain(self, vm: int, host: int) -> Verdict:
         """Give the verdict of one pair of rows, with every finding.

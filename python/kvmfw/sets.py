@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from kvmfw import _native
+from kvmfw._native import Host as NativeHost
+from kvmfw._native import RegisterSet as NativeSet
 from kvmfw.errors import ArgumentError, FormatError, InputError
 
 __all__ = ["Host", "RegisterSet"]
@@ -25,10 +27,10 @@ class RegisterSet:
     """
 
     __slots__ = ("_native",)
-    _native: _native.RegisterSet
+    _native: NativeSet
 
     @classmethod
-    def _wrap(cls, native: _native.RegisterSet) -> RegisterSet:
+    def _wrap(cls, native: NativeSet) -> RegisterSet:
         made = cls.__new__(cls)
         made._native = native
         return made
@@ -158,11 +160,11 @@ class Host:
     """One kind of host: its capture, ready for judging. Make one with `load` or `from_json`."""
 
     __slots__ = ("_name", "_native")
-    _native: _native.Host
+    _native: NativeHost
     _name: str
 
     @classmethod
-    def _wrap(cls, native: _native.Host, name: str) -> Host:
+    def _wrap(cls, native: NativeHost, name: str) -> Host:
         made = cls.__new__(cls)
         made._native = native
         made._name = name

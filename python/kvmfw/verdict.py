@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -118,7 +118,7 @@ class Verdict:
     @classmethod
     def _from_native(cls, native: tuple[int, list[tuple[Any, ...]]], vmm: str, scheme: str) -> Verdict:
         outcome, rows = native
-        findings = tuple(Finding(*row[:4], Outcome(row[4]), *row[5:]) for row in rows)
+        findings = tuple(replace(Finding(*row), outcome=Outcome(row[4])) for row in rows)
         return cls(Outcome(outcome), findings, vmm, scheme)
 
     def to_dict(self) -> dict[str, Any]:
