@@ -22,6 +22,9 @@ TREATMENT = {
     "VectorLengths": "the host's own set, up to a greatest length",
     "PmuControl": "anything; from 6.7 on a number of counters that cannot be is ignored",
     "PmuMachine": "0 or the host's own number of slots",
+    "PmuIncrement": "anything; from 6.1 on it reads 0",
+    "PmuCounter": "anything; from 6.1 on only 32 bits are kept unless the VM has PMUv3p5",
+    "PmuBits": "anything; from 6.7 on bits of counters that the VM lacks are dropped",
     "Gated": "anything while an ID field of the VM shows the register, else it is not there",
 }
 

@@ -18,19 +18,26 @@ COMMITTED = Path(__file__).parents[1] / "realkvm" / "recordings"
 BESIDE = Path(__file__).parents[3] / "shared" / "data"
 
 
-def compare(folder: Path) -> tuple[kvm.Tally, kvm.Tally]:
-    """Ask everything of a folder of recordings again: with the answers, and with the answers hidden."""
+def compare(folder: Path) -> tuple[kvm.Tally, kvm.Tally, list[str]]:
+    """Ask everything of a folder of recordings again: with the answers, and with the answers hidden.
+
+    The third item lists recordings that could not be used; the others go on.
+    """
     measured, derived, restores = kvm.Tally(), kvm.Tally(), Restores(folder)
+    unusable: list[str] = []
     paths = kvm.recordings(folder)
     for number, path in enumerate(paths, start=1):
-        recording = Recording(path)
-        kvm.check(recording, restores, derive_only=False, tally=measured)
-        kvm.check(recording, restores, derive_only=True, tally=derived)
+        try:
+            recording = Recording(path)
+            kvm.check(recording, restores, derive_only=False, tally=measured)
+            kvm.check(recording, restores, derive_only=True, tally=derived)
+        except (ValueError, KeyError, OSError, EOFError) as error:
+            unusable.append(f"{path.name} cannot be used: {type(error).__name__}: {error}")
         if sys.stderr.isatty():
             print(f"\r{number} of {len(paths)} recordings", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
-    return measured, derived
+    return measured, derived, unusable
 
 
 def main() -> int:
@@ -51,7 +58,7 @@ def main() -> int:
     if not kvm.recordings(options.recordings):
         print(f"{options.recordings}: there are no recordings (*.json, *.json.gz)", file=sys.stderr)
         return 1
-    measured, derived = compare(options.recordings)
+    measured, derived, unusable = compare(options.recordings)
     text = [document.INTRODUCTION]
     text += document.kvm_section(
         "Measured evidence", "The engine judges by the capture made of the recording.", measured
@@ -62,7 +69,9 @@ def main() -> int:
         " the sysfs vulnerabilities.",
         derived,
     )
-    failed = measured.disagreed + derived.disagreed
+    if unusable:
+        text += ["## Recordings that could not be used", "", *(f"* {line}" for line in unusable), ""]
+    failed = measured.disagreed + derived.disagreed + len(unusable)
     folder = options.vectors or options.recordings.resolve().parent
     if (folder / "fw-vectors.json").exists():
         results = {"firmware": vectors.firmware(folder), "identification": vectors.identification(folder)}

@@ -22,8 +22,8 @@ migrations between them by unmodified QEMUs with KVM.
 """
 
 UNKNOWN_CAUSES = {
-    "ID_AA64MMFR2_EL1": "NV of 1 or 2 from kernel 6.15 on: taken and dropped where it is the hardware's own value, which nothing readable tells",
-    "ID_AA64PFR0_EL1": "MPAM of 1: taken and dropped where it is the hardware's own value, which nothing readable tells",
+    "ID_AA64MMFR2_EL1": "NV of 1 or 2 from 6.15 on: taken and dropped where it is the hardware's own, which nothing shows",
+    "ID_AA64PFR0_EL1": "MPAM of 1: taken and dropped where it is the hardware's own, which nothing shows",
     "ID_AA64PFR1_EL1": "MPAM_frac of 1: as MPAM",
     "ID_AA64MMFR0_EL1": "nested virtualization: whether stage-2 granules may be hidden differs between releases that were read",
     "ID_AA64DFR0_EL1": "PMUVer 8 to 14: signed or unsigned comparison, fixed at a point release that is not known",

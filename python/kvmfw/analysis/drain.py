@@ -40,30 +40,37 @@ class Drain:
     unplaced: int
 
 
-def _free(frame: Frame, capacity: Sequence[int] | None) -> Ints | None:
-    """Give how many more VMs each host can hold; `None` where no capacity is given."""
-    if capacity is None:
-        return None
-    homes = frame.homes[frame.homes >= 0]
-    used = np.bincount(homes, minlength=len(frame.fleet.host_names))
-    return np.asarray(np.maximum(np.asarray(capacity, dtype=np.int64) - used, 0))
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """Hosts and free places of the whole fleet; hosts that are emptied do not count."""
 
+    frame: Frame
+    free: Ints | None
+    by_class: Ints | None
 
-def _check(frame: Frame, name: str, hosts: Ints, residents: Ints, free: Ints | None) -> Drain:
-    """Check one set of host rows; `residents` counts their VMs by VM class."""
-    classes = len(frame.host_weight)
-    elsewhere = frame.host_weight - np.bincount(frame.host_class[hosts], minlength=classes)
-    living = np.flatnonzero(residents)
-    takes = frame.taken[living] & (elsewhere > 0)[None, :]
-    count = residents[living]
-    homeless = ~takes.any(axis=1)
-    stranded = int(count[homeless].sum())
-    unplaced = 0
-    if free is not None:
-        slots = np.bincount(frame.host_class[frame.host_rows], free[frame.host_rows], minlength=classes)
-        slots -= np.bincount(frame.host_class[hosts], free[hosts], minlength=classes)
-        unplaced = _unplaced(count[~homeless], takes[~homeless], slots.astype(np.int64))
-    return Drain(name, len(hosts), int(count.sum()), stranded, unplaced)
+    @classmethod
+    def of(cls, frame: Frame, capacity: Sequence[int] | None) -> _Room:
+        if capacity is None:
+            return cls(frame, None, None)
+        homes = frame.homes[frame.homes >= 0]
+        used = np.bincount(homes, minlength=len(frame.fleet.host_names))
+        free = np.maximum(np.asarray(capacity, dtype=np.int64) - used, 0)
+        kept = frame.host_rows
+        slots = np.bincount(frame.host_class[kept], free[kept], minlength=len(frame.host_weight))
+        return cls(frame, free, slots.astype(np.int64))
+
+    def check(self, name: str, hosts: Ints, classes: Ints, count: Ints) -> Drain:
+        """Check one set of host rows, on which `count` VMs of these VM classes run."""
+        elsewhere = self.frame.host_weight.copy()
+        np.subtract.at(elsewhere, self.frame.host_class[hosts], 1)
+        takes = self.frame.taken[classes] & (elsewhere > 0)[None, :]
+        homeless = ~takes.any(axis=1)
+        unplaced = 0
+        if self.free is not None and self.by_class is not None:
+            slots = self.by_class.copy()
+            np.subtract.at(slots, self.frame.host_class[hosts], self.free[hosts])
+            unplaced = _unplaced(count[~homeless], takes[~homeless], slots)
+        return Drain(name, len(hosts), int(count.sum()), int(count[homeless].sum()), unplaced)
 
 
 def _unplaced(count: Ints, takes: np.typing.NDArray[np.bool_], slots: Ints) -> int:
@@ -93,7 +100,7 @@ def drain_hosts(frame: Frame, *, capacity: Sequence[int] | None = None) -> list[
     capacity : sequence of int, optional
         How many VMs each host can hold, by row; without it hosts hold any number.
     """
-    free = _free(frame, capacity)
+    room = _Room.of(frame, capacity)
     homes = frame.homes[frame.vm_rows]
     known = homes >= 0
     width = frame.outcomes.shape[0]
@@ -104,10 +111,8 @@ def drain_hosts(frame: Frame, *, capacity: Sequence[int] | None = None) -> list[
     found = []
     starts = np.flatnonzero(np.r_[True, host_of[1:] != host_of[:-1]]) if len(pairs) else pairs
     for start, end in pairwise([*starts.tolist(), len(pairs)]):
-        host = int(host_of[start])
-        residents = np.zeros(width, dtype=np.int64)
-        residents[class_of[start:end]] = counts[start:end]
-        found.append(_check(frame, names[host], np.array([host]), residents, free))
+        hosts = host_of[start : start + 1]
+        found.append(room.check(names[int(hosts[0])], hosts, class_of[start:end], counts[start:end]))
     return sorted(found, key=lambda one: (-one.stranded, -one.unplaced, -one.residents, one.name))
 
 
@@ -115,13 +120,14 @@ def drain_groups(
     frame: Frame, column: Sequence[str], *, capacity: Sequence[int] | None = None
 ) -> list[Drain]:
     """Check every group of hosts that share a value of `column`, all of a group at once."""
-    free = _free(frame, capacity)
-    values = np.array(column, dtype=object)[frame.host_rows]
-    homes = frame.homes[frame.vm_rows]
+    room = _Room.of(frame, capacity)
+    values, of = frame.by_value(column)
+    classes = frame.vm_class[frame.vm_rows]
+    group = frame.home_value(of)
     found = []
-    for value in sorted(set(values.tolist())):
-        hosts = frame.host_rows[values == value]
-        inside = np.isin(homes, hosts)
-        residents = np.bincount(frame.vm_class[frame.vm_rows][inside], minlength=frame.outcomes.shape[0])
-        found.append(_check(frame, str(value), hosts, residents, free))
+    for number, value in enumerate(values):
+        hosts = frame.host_rows[of[frame.host_rows] == number]
+        residents = np.bincount(classes[group == number], minlength=frame.outcomes.shape[0])
+        living = np.flatnonzero(residents)
+        found.append(room.check(value, hosts, living, residents[living]))
     return sorted(found, key=lambda one: (-one.stranded, -one.unplaced, one.name))

@@ -162,6 +162,19 @@ class Frame:
             _first(self.host_class, self.outcomes.shape[1]),
         )
 
+    def by_value(self, column: Sequence[str]) -> tuple[list[str], Ints]:
+        """Give the values of a column, and for each host row the number of its value; -1: filtered out."""
+        values = sorted({column[row] for row in self.host_rows.tolist()})
+        number = {value: at for at, value in enumerate(values)}
+        of = np.full(len(self.host_class), -1, dtype=np.int64)
+        of[self.host_rows] = [number[column[row]] for row in self.host_rows.tolist()]
+        return values, of
+
+    def home_value(self, of: Ints) -> Ints:
+        """Give, for each kept VM, the number that its home has in `of`; -1 where not known."""
+        homes = self.homes[self.vm_rows]
+        return np.asarray(np.where(homes >= 0, of[np.maximum(homes, 0)], -1), dtype=np.int64)
+
     def vm_names(self, rows: Ints) -> list[str]:
         """Give the names of VMs by row."""
         names = self.fleet.vm_names

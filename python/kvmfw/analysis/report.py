@@ -235,23 +235,24 @@ def _drain(one: Drain) -> Row:
 
 def _groups(frame: Frame, column: Sequence[str]) -> list[Row]:
     """Count hosts and VMs by the value of a column; confined VMs find targets only outside of their group."""
-    values = np.array(column, dtype=object)
+    values, of = frame.by_value(column)
+    group = frame.home_value(of)
     homes = frame.homes[frame.vm_rows]
     targets = frame.group_targets[frame.group_of]
     classes = frame.outcomes.shape[1]
     rows = []
-    for value in sorted(set(values[frame.host_rows].tolist())):
-        hosts = frame.host_rows[values[frame.host_rows] == value]
-        inside = np.isin(homes, hosts)
+    for number, value in enumerate(values):
+        hosts = frame.host_rows[of[frame.host_rows] == number]
+        inside = np.flatnonzero(group == number)
         weight = np.bincount(frame.host_class[hosts], minlength=classes)
         within = (frame.taken * weight).sum(axis=1)[frame.vm_class[frame.vm_rows[inside]]]
         own = frame.taken[frame.vm_class[frame.vm_rows[inside]], frame.host_class[homes[inside]]]
         alone = within - own == 0
         rows.append(
             {
-                "group": str(value),
+                "group": value,
                 "hosts": len(hosts),
-                "vms": int(inside.sum()),
+                "vms": len(inside),
                 "stranded": int((targets[inside] == 0).sum()),
                 "confined": int((alone & (targets[inside] > 0)).sum()),
             }

@@ -105,8 +105,10 @@ def _groups(frame: Frame, of: npt.NDArray[np.intp]) -> tuple[Ints, Ints, Ints]:
     number[frame.host_rows] = of
     homes = frame.homes[frame.vm_rows]
     capture = np.where(homes >= 0, number[np.maximum(homes, 0)], -1)
-    pairs, weight = np.unique(np.stack([frame.vm_class[frame.vm_rows], capture]), axis=1, return_counts=True)
-    return pairs[0], pairs[1], weight.astype(np.int64)
+    width = int(of.max(initial=0)) + 2
+    counts = np.bincount(frame.vm_class[frame.vm_rows] * width + capture + 1)
+    used = np.flatnonzero(counts)
+    return used // width, used % width - 1, counts[used].astype(np.int64)
 
 
 def _stranded(

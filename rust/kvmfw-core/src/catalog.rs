@@ -59,6 +59,13 @@ pub struct Gate {
     pub field: &'static str,
 }
 
+impl Gate {
+    /// The field in a value of its register.
+    pub fn of(self, word: u64) -> Option<u8> {
+        u8::try_from(word >> self.shift & 0xf).ok()
+    }
+}
+
 /// One entry of the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Register {

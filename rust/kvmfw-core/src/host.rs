@@ -303,8 +303,7 @@ impl<'a> HostConfig<'a> {
 
     /// The fresh value of a field.
     pub fn field(&self, gate: Gate) -> Context {
-        let word = self.value(gate.register)?.word()?;
-        u8::try_from(word >> gate.shift & 0xf).ok()
+        gate.of(self.value(gate.register)?.word()?)
     }
 }
 

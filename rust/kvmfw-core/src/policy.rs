@@ -208,8 +208,7 @@ pub(crate) fn gate_of(register: RegisterId) -> Option<Gate> {
 /// The value of that field in a saved set, unless its register is among those that the host `refused`.
 pub(crate) fn context_of(register: RegisterId, set: &RegisterSet, refused: &[RegisterId]) -> Context {
     let gate = gate_of(register).filter(|gate| !refused.contains(&gate.register))?;
-    let word = set.get(gate.register).and_then(Value::word)?;
-    u8::try_from(word >> gate.shift & 0xf).ok()
+    gate.of(set.get(gate.register).and_then(Value::word)?)
 }
 
 /// Whether KVM looks at the value of `register`, so that it is a unit of its own.

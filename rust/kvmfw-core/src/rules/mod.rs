@@ -21,7 +21,7 @@ use std::sync::Arc;
 use crate::answers::State;
 use crate::catalog::{self, Kind};
 use crate::errno::Errno;
-use crate::id::{Group, RegisterId};
+use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -257,7 +257,7 @@ fn keep_if(kept: bool, errno: Errno) -> Effect {
 /// The rule by which a KVM with these facts decides `register`.
 pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
     let Some(fresh) = facts.value(register) else {
-        return absent(register, facts);
+        return other::absent(register, facts);
     };
     let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
     match catalog::kind_of(register) {
@@ -291,24 +291,6 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
 /// selftest `get-reg-list`). The run of a VM can change what it reads.
 fn only_fresh(own: Value, needs: &'static str, facts: &Facts<'_>) -> Rule {
     if facts.state == State::Fresh { Rule::OnlyFresh { own, needs } } else { Rule::Unknown(needs) }
-}
-
-/// A register that the vCPU does not list: unknown to this kernel, or hidden from this vCPU (1.3, 3.1, 4).
-///
-/// What the dispatch of `kvm_arm_set_reg` answers (`arch/arm64/kvm/guest.c`), the same in 5.10 to 7.3: sure. Kernels
-/// before 5.3 answer EINVAL for firmware registers that they do not know (1.3).
-fn absent(register: RegisterId, facts: &Facts<'_>) -> Rule {
-    // Public dumps leave some core registers out of their lists; that does not make them missing (4).
-    if register.is_core_field() && !(register.size() == 16 && facts.config.has("sve")) {
-        return Rule::Kept;
-    }
-    Rule::Refused(match register.group() {
-        _ if !register.is_arm64() => Errno::EINVAL,
-        Group::Core if register.is_inside_core() => Errno::EINVAL,
-        Group::Sve if !register.is_sve() => Errno::EINVAL,
-        Group::Firmware | Group::FirmwareBitmap if facts.at_least(5, 3) == Some(false) => Errno::EINVAL,
-        _ => Errno::ENOENT,
-    })
 }
 
 #[cfg(test)]

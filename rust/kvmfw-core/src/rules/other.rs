@@ -1,8 +1,9 @@
-//! SVE vector lengths, and registers that an ID field shows or hides (specification, section 4).
+//! SVE vector lengths, registers that an ID field shows or hides (specification, section 4), and those not there.
 
 use super::{Facts, Rule};
 use crate::catalog::Gate;
 use crate::errno::Errno;
+use crate::id::{Group, RegisterId};
 use crate::judgement::Effect;
 use crate::value::Value;
 
@@ -33,10 +34,27 @@ pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
     }
 }
 
+/// A register that the vCPU does not list: unknown to this kernel, or hidden from this vCPU (1.3, 3.1, 4).
+///
+/// What the dispatch of `kvm_arm_set_reg` answers (`arch/arm64/kvm/guest.c`), the same in 5.10 to 7.3: sure. Kernels
+/// before 5.3 answer EINVAL for firmware registers that they do not know (1.3).
+pub(super) fn absent(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    // Public dumps leave some core registers out of their lists; that does not make them missing (4).
+    if register.is_core_field() && !(register.size() == 16 && facts.config.has("sve")) {
+        return Rule::Kept;
+    }
+    Rule::Refused(match register.group() {
+        _ if !register.is_arm64() => Errno::EINVAL,
+        Group::Core if register.is_inside_core() => Errno::EINVAL,
+        Group::Sve if !register.is_sve() => Errno::EINVAL,
+        Group::Firmware | Group::FirmwareBitmap if facts.at_least(5, 3) == Some(false) => Errno::EINVAL,
+        _ => Errno::ENOENT,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::RegisterId;
     use crate::rules::{Release, derive};
 
     fn lengths(text: &str) -> Value {
