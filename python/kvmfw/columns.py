@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, overload
 
 import numpy as np
@@ -102,6 +102,7 @@ class Runs:
     names: pa.Array
     first_row: int = 0
     order: npt.NDArray[np.intp] | None = None
+    homes: pa.Array | None = None
 
     def input_row(self, row: int) -> int:
         """Give the row of the input that a row of these columns was."""
@@ -151,6 +152,7 @@ def _without_last(made: Runs, held: int) -> Runs:
         made.config_of[:-1],
         made.names[:-1],
         made.first_row,
+        homes=None if made.homes is None else made.homes[:-1],
     )
 
 
@@ -188,8 +190,15 @@ def _words(column: pa.Array, name: str) -> npt.NDArray[np.uint64]:
 
 
 def _runs_of(table: pa.Table, first_row: int = 0) -> Runs:
-    if _is_nested(table):
-        return _nested(table, first_row)
+    made = _nested(table, first_row) if _is_nested(table) else _grouped(table, first_row)
+    if "host" not in table.column_names:
+        return made
+    heads = np.arange(len(made.names)) if _is_nested(table) else made.starts[:-1]
+    homes = _one(table.column("host")).take(pa.array(heads if made.order is None else made.order[heads]))
+    return replace(made, homes=homes.cast(pa.string()))
+
+
+def _grouped(table: pa.Table, first_row: int) -> Runs:
     register = _words(_column(table, "register"), "register")
     value = _words(_column(table, "value"), "value")
     starts, names, ascending = _heads(_column(table, "vm"))

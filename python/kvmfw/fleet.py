@@ -42,11 +42,11 @@ class Fleet:
     Parameters
     ----------
     vms : path, Arrow table or stream, data frame, or iterable of RegisterSet
-        A file or folder of register sets; or a table in long form with columns ``vm`` (name or number),
-        ``register`` (uint64), ``value`` (uint64; for registers wider than 8 bytes the lowest 8) and, if
-        the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of docs/formats.md with commas
-        between, such as ``"psci_0_2,pmu_v3,vgic"``); or in nested form, with one row for each VM, where
-        ``register`` and ``value`` are lists. In long form the rows of a VM need not be together, except in a
+        A file or folder of any format that kvmfw reads (docs/formats.md); or a table in long form with
+        columns ``vm`` (name or number), ``register`` (uint64), ``value`` (uint64; for registers wider than
+        8 bytes the lowest 8) and, if the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of
+        docs/formats.md with commas between, such as ``"psci_0_2,pmu_v3,vgic"``), and ``host`` (where it runs);
+        or in nested form, with one row for each VM, where ``register`` and ``value`` are lists. In long form the rows of a VM need not be together, except in a
         `pyarrow.RecordBatchReader`, which is taken batch by batch. VMs have the order of their first rows.
     hosts : path, iterable of Host, or pair (sequence of Host, array of uint32)
         A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
@@ -134,19 +134,24 @@ class Fleet:
 
     def _add_vms(self, vms: Any, on_error: str) -> None:
         self._forget_rows()
+        if isinstance(vms, str | Path):
+            vms = readers.vms_of(vms)
+        if isinstance(vms, readers.StoredVms):
+            vms = vms.reader()
         if hasattr(vms, "__arrow_c_stream__"):
             for columns in runs(vms):
                 rejected = self._native.add_runs(
                     columns.starts, columns.register, columns.value, columns.configs, columns.config_of
                 )
                 self._vm_names.append(columns.names)
-                self._home_names.append(pa.nulls(len(columns.names)))
+                homes = columns.homes
+                self._home_names.append(pa.nulls(len(columns.names)) if homes is None else homes)
                 self.rejected += [(columns.input_row(row), problem) for row, problem in rejected]
             self.rejected.sort()
             if self.rejected and on_error == "raise":
                 raise readers.rows_rejected(self.rejected)
             return
-        sets: list[RegisterSet] = list(readers.register_sets(vms) if isinstance(vms, str | Path) else vms)
+        sets: list[RegisterSet] = list(vms)
         for row, one in enumerate(sets):
             if not isinstance(one, RegisterSet):
                 raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")

@@ -263,7 +263,7 @@ class Host:
     def fresh_set(
         self, *, features: Iterable[str], vgic: bool = True, enabled: Iterable[str] = (), name: str = ""
     ) -> RegisterSet | None:
-        """What a VM saves that was made so on this host and did not run; ``None`` where that was not captured."""
+        """Give what a VM saves that was made so on this host and did not run; ``None`` where not captured."""
         features, enabled = list(features), list(enabled)
         registers = self._native.registers(features, vgic, enabled)
         if registers is None:

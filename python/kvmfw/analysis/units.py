@@ -16,6 +16,7 @@ __all__ = ["LIST_UNIT", "VCPU_UNIT", "Samples", "UnitOutcomes", "unit_of", "unit
 VCPU_UNIT = 0
 LIST_UNIT = 1
 WHOLE_RULES = ("KVMFW-VCPU", "KVMFW-VMM")
+LIST_RULES = ("KVMFW-LIST-EXTRA", "KVMFW-QEMU-COUNT", "KVMFW-QEMU-DROP", "KVMFW-QEMU-LIST")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +39,10 @@ class UnitOutcomes:
 
 def unit_of(fleet: Fleet, finding: Finding) -> int:
     """Give the number of the unit that a finding belongs to."""
-    if finding.register is None:
-        return VCPU_UNIT if finding.rule in WHOLE_RULES else LIST_UNIT
+    if finding.rule in WHOLE_RULES:
+        return VCPU_UNIT
+    if finding.rule in LIST_RULES or finding.register is None:
+        return LIST_UNIT
     return _register_units(fleet).get(finding.register, LIST_UNIT)
 
 
@@ -62,8 +65,9 @@ def unit_outcomes(frame: Frame) -> UnitOutcomes:
         for finding in findings:
             register, outcome, rule = finding[0], finding[4], finding[8]
             if not _taken(outcome, frame):
-                whole = VCPU_UNIT if rule in WHOLE_RULES else LIST_UNIT
-                unit = whole if register is None else registers.get(register, LIST_UNIT)
+                unit = VCPU_UNIT if rule in WHOLE_RULES else LIST_UNIT
+                if rule not in (*WHOLE_RULES, *LIST_RULES):
+                    unit = registers.get(register, LIST_UNIT)
                 worst[unit] = max(worst.get(unit, 0), outcome)
         rows.extend((vm_class, host_class, unit, outcome) for unit, outcome in sorted(worst.items()))
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)

@@ -117,6 +117,8 @@ pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
 pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
 /// `PMCR_EL0`.
 pub const PMCR: RegisterId = system(3, 9, 12, 0);
+/// `PMSWINC_EL0`.
+pub const PMSWINC: RegisterId = system(3, 9, 12, 4);
 /// `PMOVSCLR_EL0`, of its pair the name that is written first.
 pub const PMOVSCLR: RegisterId = system(3, 9, 12, 3);
 /// `PMOVSSET_EL0`.
@@ -162,12 +164,7 @@ pub const CATALOG: &[Register] = &[
         "protection against Spectre BHB (branch history injection)",
     ),
     entry(RegisterId::firmware_bitmap(0), "STD_BMAP", Kind::Bitmap(0x1), "standard hypercalls: TRNG"),
-    entry(
-        RegisterId::firmware_bitmap(1),
-        "STD_HYP_BMAP",
-        Kind::Bitmap(0x1),
-        "standard hypervisor hypercalls: stolen time",
-    ),
+    entry(RegisterId::firmware_bitmap(1), "STD_HYP_BMAP", Kind::Bitmap(0x1), "standard hypervisor calls: stolen time"),
     entry(
         RegisterId::firmware_bitmap(2),
         "VENDOR_HYP_BMAP",
@@ -235,7 +232,7 @@ pub const CATALOG: &[Register] = &[
     entry(RegisterId::SVE_VLS, "SVE_VLS", Kind::VectorLengths, "the SVE vector lengths of the vCPU"),
     entry(PMCR, "PMCR_EL0", Kind::PmuControl, "PMU control, with the number of counters"),
     entry(system(0, 9, 14, 6), "PMMIR_EL1", Kind::PmuMachine, "PMU implementation: slots"),
-    entry(system(3, 9, 12, 4), "PMSWINC_EL0", Kind::PmuIncrement, "PMU software increment, without a state of its own"),
+    entry(PMSWINC, "PMSWINC_EL0", Kind::PmuIncrement, "PMU software increment, without a state of its own"),
     entry(system(0, 9, 14, 1), "PMINTENSET_EL1", Kind::PmuBits, "PMU counters that raise interrupts"),
     entry(system(0, 9, 14, 2), "PMINTENCLR_EL1", Kind::PmuBits, "the same, by its other name"),
     entry(system(3, 9, 12, 1), "PMCNTENSET_EL0", Kind::PmuBits, "PMU counters that count"),

@@ -8,7 +8,7 @@ use crate::acceptor::Acceptor;
 use crate::catalog::{self, Gate, Kind};
 use crate::host::{HostConfig, context_gate};
 use crate::id::{Group, RegisterId};
-use crate::rules::Context;
+use crate::rules::{self, Context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -214,4 +214,10 @@ pub(crate) fn context_of(register: RegisterId, set: &RegisterSet, refused: &[Reg
 /// Whether KVM looks at the value of `register`, so that it is a unit of its own.
 pub(crate) fn is_judged_by_value(register: RegisterId) -> bool {
     !matches!(catalog::kind_of(register), Kind::Plain)
+}
+
+/// What the rules look at in a value of `register`: values of which this is the same get the same outcome on every
+/// host. The counters of a PMU run, so that no two VMs would be of one class if all their bits counted.
+pub(crate) fn judged_value(register: RegisterId, value: &Value) -> Value {
+    value.word().map_or_else(|| value.clone(), |word| Value::Word(rules::judged_pmu_bits(register, word)))
 }

@@ -227,7 +227,11 @@ impl Fleet {
             if out.len() != 4 * rows {
                 return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
             }
-            if by_host { fleet.counts_by_host(out) } else { fleet.counts_by_vm(out) }
+            if by_host {
+                fleet.counts_by_host(out)
+            } else {
+                fleet.counts_by_vm(out)
+            }
             Ok(())
         })?
         .map_err(|problem| argument_error(py, &problem))

@@ -34,8 +34,8 @@ fn schemes() -> Vec<&'static str> {
 
 /// The name of a register.
 #[pyfunction]
-fn register_name(id: u64) -> String {
-    kvmfw_core::catalog::name_of(kvmfw_core::RegisterId::new(id))
+fn register_name(register: u64) -> String {
+    kvmfw_core::catalog::name_of(kvmfw_core::RegisterId::new(register))
 }
 
 /// The register of a name or id.

@@ -1,7 +1,7 @@
 //! Changes without a rebuild.
 
-use super::intake::{self, Runs};
 use super::dense::Dense;
+use super::intake::{self, Runs};
 use super::{Fleet, Judged};
 use crate::error::RowError;
 use crate::host::Host;

@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::bits::HostBits;
 use super::Fleet;
+use super::bits::HostBits;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;

@@ -143,9 +143,11 @@ fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
             continue;
         };
         acceptors.push(UnitAcceptor::List(HostList::new(made, question)));
-        acceptors.extend(vms.units.iter().map(|unit| {
-            UnitAcceptor::Register(question.policy.acceptor(made, unit.register, question))
-        }));
+        acceptors.extend(
+            vms.units
+                .iter()
+                .map(|unit| UnitAcceptor::Register(question.policy.acceptor(made, unit.register, question))),
+        );
     }
     acceptors
 }

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::groups::{Groups, outcome, part};
-use super::limits::Limits;
 use super::hosts::{FIRST_REGISTER_UNIT, Hosts};
+use super::limits::Limits;
 use super::parts::{Part, value};
 use super::pool::Pool;
 use super::split::{Rest, split};

@@ -33,8 +33,8 @@ use self::dense::Dense;
 use self::hosts::Hosts;
 pub use self::intake::{Runs, run_starts};
 use self::judged::Judged;
-pub use self::limits::Limits;
 pub use self::judged::NO_UNIT;
+pub use self::limits::Limits;
 use self::pairs::Blocking;
 pub use self::pairs::RowIndex;
 use self::pool::Pool;
@@ -184,7 +184,8 @@ impl Fleet {
     pub fn blocking_table(&self) -> Vec<u16> {
         let (vms, hosts) = (0..count(self.vms.classes.len()), 0..count(self.hosts.classes.len()));
         let unit = |vm: u32, host: u32| self.judged.pair(&self.vms, &self.hosts, vm, host).1;
-        self.pool.run(|| vms.into_par_iter().flat_map_iter(|vm| hosts.clone().map(move |host| unit(vm, host))).collect())
+        self.pool
+            .run(|| vms.into_par_iter().flat_map_iter(|vm| hosts.clone().map(move |host| unit(vm, host))).collect())
     }
 
     /// The outcome of a VM class on every host class.

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
+use super::Fleet;
 use super::class_map::ClassMap;
 use super::dense::{Bytes, Cells, Dense, Gather, Packed};
 use super::judged::NO_UNIT;
-use super::Fleet;
 use crate::error::RowError;
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.

@@ -96,7 +96,13 @@ impl Part {
         let list = class.first().copied().unwrap_or(ABSENT);
         match (self.unit, &self.source) {
             (VCPU_UNIT, _) => vms.lists.get(list).map_or(SILENT_ROW, |list| list.config + 1),
-            (LIST_UNIT, _) => if list == ABSENT { UNUSABLE_ROW } else { list + 2 },
+            (LIST_UNIT, _) => {
+                if list == ABSENT {
+                    UNUSABLE_ROW
+                } else {
+                    list + 2
+                }
+            }
             (unit, Source::Values) => match class.get(unit - LIST_UNIT) {
                 None | Some(&ABSENT) => SILENT_ROW,
                 Some(value) => value + 1,

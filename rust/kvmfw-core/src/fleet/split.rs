@@ -113,7 +113,8 @@ pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option
         values.values.items().iter().filter(|value| none.is_special(value)).cloned().collect();
     let rows = (1..).zip(&special).map(|(row, value)| (value.clone(), row)).collect();
     let split = Split(Arc::new(rows), words);
-    let forms: Vec<Option<Form>> = acceptors.items().iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
+    let forms: Vec<Option<Form>> =
+        acceptors.items().iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
 
     let keys = || (0..hosts.classes.len()).map(|class| key(hosts, class, unit));
     let mut parts = Vec::new();

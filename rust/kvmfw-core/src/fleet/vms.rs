@@ -7,7 +7,7 @@ use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::list::SavedList;
-use crate::policy::gate_of;
+use crate::policy::{gate_of, judged_value};
 use crate::rules::Context;
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -86,6 +86,7 @@ impl Vms {
                 row.resize(column.unit + 2, ABSENT);
             }
             let context = column.gate.and_then(|(at, shift)| field(at, shift));
+            let value = judged_value(unit.register, &value);
             if let Some(slot) = row.get_mut(column.unit + 1) {
                 *slot = unit.values.intern(SavedValue { config, value, context });
             }

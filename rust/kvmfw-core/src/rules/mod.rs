@@ -29,6 +29,7 @@ use crate::vcpu::VcpuConfig;
 pub use fields::{FieldDifference, check_features, field_differences};
 pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
+pub(crate) use pmu::judged_bits as judged_pmu_bits;
 pub use release::Release;
 
 /// What was observed of one vCPU configuration of a host; the input of every rule.

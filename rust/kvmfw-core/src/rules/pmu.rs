@@ -10,6 +10,10 @@ use crate::judgement::Effect;
 use crate::value::Value;
 
 const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
+const PMINTENSET: RegisterId = RegisterId::system(3, 0, 9, 14, 1);
+const PMINTENCLR: RegisterId = RegisterId::system(3, 0, 9, 14, 2);
+const PMCNTENSET: RegisterId = RegisterId::system(3, 3, 9, 12, 1);
+const PMCNTENCLR: RegisterId = RegisterId::system(3, 3, 9, 12, 2);
 /// The bits of `PMCR_EL0` that are stored besides the number of counters.
 const CONTROL: u64 = 0xff;
 /// `PMCR_EL0.LC`: the cycle counter overflows at 64 bits.
@@ -202,6 +206,27 @@ impl PmuBits {
     }
 }
 
+/// The part of a value on which the outcome depends: whether there is anything in `PMSWINC_EL0` and above the 32nd bit
+/// of a counter, and of the counters that count or interrupt the greatest ([`PmuBits`]: above 6.12 all are there or not;
+/// in 6.12 all are lost). Of the overflows each bit counts, as the host may have some of its own.
+pub(crate) fn judged_bits(register: RegisterId, word: u64) -> u64 {
+    let above = u64::from(word >> 32 != 0) << 32;
+    match register {
+        catalog::PMSWINC => u64::from(word != 0),
+        PMINTENSET | PMINTENCLR | PMCNTENSET | PMCNTENCLR => {
+            let counters = word & (CYCLES - 1);
+            above | (word & CYCLES) | counters.checked_ilog2().map_or(0, |greatest| 1 << greatest)
+        }
+        _ if is_counter(register) => above,
+        _ => word,
+    }
+}
+
+fn is_counter(register: RegisterId) -> bool {
+    let first = RegisterId::system(3, 3, 14, 8, 0).raw();
+    (first..first + MOST).contains(&register.raw())
+}
+
 /// `PMMIR_EL1` (7.3): the number of slots, 0 or the host's own; once the VM has run only its current value. [R 7.3.4]
 pub(super) fn machine(fresh: u64, facts: &Facts<'_>) -> Rule {
     Rule::PmuMachine { own: fresh, has_run: facts.has_run() }
@@ -260,7 +285,8 @@ mod tests {
     fn before_6_7_and_without_a_pmu_anything_is_stored() {
         assert_eq!(judge("6.1.0", State::Fresh, &["pmu_v3"], 0x3800), Effect::Kept);
         assert_eq!(judge("5.10.0", State::Fresh, &[], 0x3800), Effect::Kept);
-        assert!(matches!(judge("custom", State::Fresh, &["pmu_v3"], 0x3800), Effect::Unknown(_)));
+        let custom = |word| judge("custom", State::Fresh, &["pmu_v3"], word);
+        assert_eq!([custom(0x2800), custom(0x3800)], [Effect::Kept, Effect::Rewritten(None)]);
     }
 
     #[test]
@@ -270,5 +296,115 @@ mod tests {
         assert_eq!([fresh(3), fresh(0x104)], [refused(Errno::EINVAL), refused(Errno::EINVAL)]);
         let ran = |word| judge_machine(&Value::Word(word), 4, true);
         assert_eq!([ran(4), ran(0), ran(0x104)], [Effect::Kept, refused(Errno::EBUSY), refused(Errno::EINVAL)]);
+    }
+
+    #[test]
+    fn the_cycle_counter_is_long_where_there_is_no_aarch32() {
+        let judge = |pfr0: u64, id_pfr0: u64| {
+            let registers = [(ID_PFR0, Value::Word(id_pfr0)), (ID_AA64PFR0, Value::Word(pfr0))];
+            let config = VcpuConfig { features: 1 << 3, ..VcpuConfig::default() };
+            let facts = Facts { release: Release::parse("6.12.8"), registers: &registers, config, ..Facts::default() };
+            control(0x3040, &facts).judge(&Value::Word(0x3000), None)
+        };
+        assert_eq!(judge(0x11, 0), Effect::Dropped(Some(Value::Word(0x3040))));
+        assert_eq!(judge(0x12, 0x131), Effect::Kept);
+        assert_eq!(judge(0x11, 0x131), Effect::Kept, "a nested VM shows EL0 = 1 on other hosts too");
+    }
+
+    /// A host with 6 event counters, PMUv3p4 and this fresh value of `register`.
+    fn derived(release: &str, features: u32, register: RegisterId, own: u64) -> Rule {
+        let mut registers = [(ID_AA64DFR0, Value::Word(0x500)), (PMCR, Value::Word(OWN)), (register, Value::Word(own))];
+        registers.sort_unstable();
+        let config = VcpuConfig { features, ..VcpuConfig::default() };
+        let facts = Facts { release: Release::parse(release), registers: &registers, config, ..Facts::default() };
+        crate::rules::derive(register, &facts)
+    }
+
+    fn read(read: u64) -> Effect {
+        Effect::Rewritten(Some(Value::Word(read)))
+    }
+
+    #[test]
+    fn the_software_increment_reads_0_on_later_kernels() {
+        let judge = |release, word| derived(release, 1 << 3, catalog::PMSWINC, 0).judge(&Value::Word(word), None);
+        assert_eq!(judge("5.10.0", 1), Effect::Kept);
+        for release in ["6.1.0", "6.12.117", "7.3.4", "7.9.0"] {
+            assert_eq!(judge(release, 1), Effect::Dropped(Some(Value::Word(0))), "{release}");
+            assert_eq!(judge(release, 0), Effect::Kept);
+        }
+        for release in ["5.15.0", "custom"] {
+            assert_eq!([judge(release, 0), judge(release, 1)], [Effect::Kept, Effect::Rewritten(None)], "{release}");
+        }
+    }
+
+    #[test]
+    fn a_counter_has_32_bits_unless_the_vms_pmu_has_longer_ones() {
+        const LONG: u64 = 0x1de7_ec7e_dbad_c0de;
+        let counter = RegisterId::system(3, 3, 14, 8, 0);
+        let judge = |release, word, context| derived(release, 1 << 3, counter, 7).judge(&Value::Word(word), context);
+        assert_eq!(judge("5.10.0", LONG, None), Effect::Kept);
+        assert_eq!(judge("5.15.0", LONG, None), Effect::Rewritten(None));
+        for context in [None, Some(1), Some(5), Some(15)] {
+            assert_eq!(judge("6.12.117", LONG, context), read(0xdbad_c0de), "{context:?}");
+            assert_eq!(judge("6.12.117", 0xdbad_c0de, context), Effect::Kept);
+        }
+        assert_eq!(judge("7.3.4", LONG, Some(6)), Effect::Kept);
+        assert_eq!(judge("7.3.4", 7 << 32 | 7, None), Effect::Dropped(Some(Value::Word(7))));
+    }
+
+    #[test]
+    fn bits_of_counters_that_are_not_there_are_lost() {
+        let judge = |word, context| derived("6.18.15", 1 << 3, PMCNTENSET, 0).judge(&Value::Word(word), context);
+        assert_eq!(judge(0x8000_003f, None), Effect::Kept);
+        assert_eq!(judge(0x8000_007f, None), read(0x8000_003f));
+        assert_eq!(judge(0x1_8000_0001, None), read(0x8000_0001));
+        // Saved with 4 or 5 counters, with 6 or 7 and with more than the host has.
+        assert_eq!(judge(0x8000_000f, Some(2)), Effect::Kept);
+        assert_eq!(judge(0x8000_001f, Some(2)), Effect::Rewritten(None));
+        assert_eq!(judge(0x8000_002f, Some(1)), Effect::Rewritten(None));
+        assert_eq!(judge(0x8000_003f, Some(3)), Effect::Kept);
+        assert_eq!(judge(0x8000_00ff, Some(4)), read(0x8000_003f));
+    }
+
+    #[test]
+    fn kernels_whose_names_set_and_clear_lose_what_is_written_to_both() {
+        let judge =
+            |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), None);
+        for register in [PMCNTENSET, PMCNTENCLR, PMINTENSET, PMINTENCLR] {
+            assert_eq!(judge("6.12.117", register, 0, 0x8000_0001), Effect::Dropped(Some(Value::Word(0))));
+            assert_eq!(judge("6.12.117", register, 0x8000_0003, 0x8000_0001), read(2));
+            assert_eq!(judge("6.12.117", register, 0, 0), Effect::Kept);
+            assert_eq!(judge("6.1.0", register, 0, u64::MAX), Effect::Kept);
+            assert_eq!(judge("6.14.0", register, 0, 1), Effect::Rewritten(None));
+            assert_eq!(judge("custom", register, 0, 0), Effect::Kept);
+        }
+        assert_eq!(judge("6.12.117", PMOVSCLR, 0, 3), Effect::Kept);
+        assert_eq!(judge("6.12.117", PMOVSSET, 4, 3), read(7));
+        assert_eq!(judge("6.14.0", PMOVSSET, 0, 3), Effect::Kept, "both ways read the same");
+    }
+
+    #[test]
+    fn a_nested_vm_may_see_fewer_counters() {
+        let judge = |word| derived("7.3.4", 1 << 3 | 1 << 7, PMCNTENSET, 0).judge(&Value::Word(word), None);
+        assert_eq!([judge(0), judge(CYCLES), judge(1)], [Effect::Kept, Effect::Kept, Effect::Rewritten(None)]);
+    }
+
+    #[test]
+    fn values_with_the_same_judged_bits_have_the_same_outcome() {
+        const RELEASES: [&str; 7] = ["5.10.0", "5.15.0", "6.1.0", "6.12.117", "6.14.0", "7.3.4", "custom"];
+        let words = [0, 1, 2, 3, 0x3f, 0x40, 0x7fff_ffff, CYCLES, CYCLES | 5, 1 << 32, 9 << 32 | 6, u64::MAX];
+        let counter = RegisterId::system(3, 3, 14, 11, 6);
+        let registers = [catalog::PMSWINC, counter, PMINTENSET, PMCNTENCLR, PMOVSSET];
+        for (register, release) in
+            registers.into_iter().flat_map(|register| RELEASES.map(|release| (register, release)))
+        {
+            for (own, context) in [(0, 0), (0, 2), (0, 3), (3, 3), (CYCLES, 15)] {
+                let rule = derived(release, 1 << 3, register, own);
+                let judge = |word| rule.judge(&Value::Word(word), Some(context)).outcome();
+                for word in words {
+                    assert_eq!(judge(word), judge(judged_bits(register, word)), "{register} {release} {own} {word:#x}");
+                }
+            }
+        }
     }
 }

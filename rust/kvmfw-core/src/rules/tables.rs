@@ -8,7 +8,7 @@
 //! KVM compares `PMUVer`, `DebugVer` and `PerfMon` as lower-is-safe whatever the host's table says (specification, 3.3).
 
 use super::fields::{Field, Safe, Sign};
-use super::trees::{T6_12_8, T6_12_117, T6_16_12, T6_17_8, T6_18_15, T7_0, T7_1, T7_2, Tree};
+use super::trees::{T6_12_8, T6_12_117, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T7_0, T7_1, T7_2, Tree};
 use crate::id::RegisterId;
 
 /// One register: its id, its fields, its writable masks by tree.
@@ -63,85 +63,88 @@ impl Field {
 }
 
 /// All registers with a field table, ascending by id.
+///
+/// AArch32 masks: 6.17.8 was read without, and 6.17.13 took a changed `ID_PFR1` (12.10), so the change, one macro for all
+/// of them, came between.
 #[rustfmt::skip]
 pub(super) const TABLE: &[Row] = &[
     (id(0, 0, 1, 0), // ID_PFR0_EL1
         &[l(24, "DIT"), l(16, "CSV2"), l(12, "State3"), l(8, "State2"), l(4, "State1"), l(0, "State0")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 1), // ID_PFR1_EL1
         &[l(28, "GIC"), l(24, "Virt_frac"), l(20, "Sec_frac"), l(16, "GenTimer"), l(12, "Virtualization"),
           l(8, "MProgMod"), l(4, "Security"), l(0, "ProgMod")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 2), // ID_DFR0_EL1
         &[p(24, "PerfMon"), l(20, "MProfDbg"), l(16, "MMapTrc"), l(12, "CopTrc"), l(8, "MMapDbg"),
           l(4, "CopSDbg"), l(0, "CopDbg")],
-        &[(T6_12_8, 0x0f00_000f), (T6_12_117, 0xffff_ffff), (T6_16_12, 0x0f00_000f), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_8, 0x0f00_000f), (T6_12_117, 0xffff_ffff), (T6_16_12, 0x0f00_000f), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 4), // ID_MMFR0_EL1
         &[s(28, "InnerShr"), l(24, "FCSE"), l(20, "AuxReg"), l(16, "TCM"), l(12, "ShareLvl"), s(8, "OuterShr"),
           l(4, "PMSA"), l(0, "VMSA")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 5), // ID_MMFR1_EL1
         &[l(28, "BPred"), l(24, "L1TstCln"), l(20, "L1Uni"), l(16, "L1Hvd"), l(12, "L1UniSW"), l(8, "L1HvdSW"),
           l(4, "L1UniVA"), l(0, "L1HvdVA")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 6), // ID_MMFR2_EL1
         &[l(28, "HWAccFlg"), l(24, "WFIStall"), l(20, "MemBarr"), l(16, "UniTLB"), l(12, "HvdTLB"),
           l(8, "L1HvdRng"), l(4, "L1HvdBG"), l(0, "L1HvdFG")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 1, 7), // ID_MMFR3_EL1
         &[l(28, "Supersec"), l(24, "CMemSz"), l(20, "CohWalk"), l(16, "PAN"), l(12, "MaintBcst"),
           l(8, "BPMaint"), l(4, "CMaintSW"), l(0, "CMaintVA")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 0), // ID_ISAR0_EL1
         &[l(24, "Divide"), l(20, "Debug"), l(16, "Coproc"), l(12, "CmpBranch"), l(8, "BitField"),
           l(4, "BitCount"), l(0, "Swap")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 1), // ID_ISAR1_EL1
         &[l(28, "Jazelle"), l(24, "Interwork"), l(20, "Immediate"), l(16, "IfThen"), l(12, "Extend"),
           l(8, "Except_AR"), l(4, "Except"), l(0, "Endian")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 2), // ID_ISAR2_EL1
         &[l(28, "Reversal"), l(24, "PSR_AR"), l(20, "MultU"), l(16, "MultS"), l(12, "Mult"),
           l(8, "MultiAccessInt"), l(4, "MemHint"), l(0, "LoadStore")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 3), // ID_ISAR3_EL1
         &[l(28, "T32EE"), l(24, "TrueNOP"), l(20, "T32Copy"), l(16, "TabBranch"), l(12, "SynchPrim"),
           l(8, "SVC"), l(4, "SIMD"), l(0, "Saturate")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 4), // ID_ISAR4_EL1
         &[l(28, "SWP_frac"), l(24, "PSR_M"), l(20, "SynchPrim_frac"), l(16, "Barrier"), l(12, "SMC"),
           l(8, "Writeback"), l(4, "WithShifts"), l(0, "Unpriv")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 5), // ID_ISAR5_EL1
         &[l(24, "RDM"), l(16, "CRC32"), l(12, "SHA2"), l(8, "SHA1"), l(4, "AES"), l(0, "SEVL")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 6), // ID_MMFR4_EL1
         &[l(28, "EVT"), l(24, "CCIDX"), l(20, "LSM"), l(16, "HPDS"), l(12, "CnP"), l(8, "XNX"), l(4, "AC2"),
           h(0, "SpecSEI")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 2, 7), // ID_ISAR6_EL1
         &[l(24, "I8MM"), l(20, "BF16"), l(16, "SPECRES"), l(12, "SB"), l(8, "FHM"), l(4, "DP"), l(0, "JSCVT")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 3, 0), // MVFR0_EL1
         &[l(28, "FPRound"), l(24, "FPShVec"), l(20, "FPSqrt"), l(16, "FPDivide"), l(12, "FPTrap"),
           l(8, "FPDP"), l(4, "FPSP"), l(0, "SIMDReg")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 3, 1), // MVFR1_EL1
         &[l(28, "SIMDFMAC"), l(24, "FPHP"), l(20, "SIMDHP"), l(16, "SIMDSP"), l(12, "SIMDInt"), l(8, "SIMDLS"),
           l(4, "FPDNaN"), l(0, "FPFtZ")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 3, 2), // MVFR2_EL1
         &[l(4, "FPMisc"), l(0, "SIMDMisc")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 3, 4), // ID_PFR2_EL1
         &[l(4, "SSBS"), l(0, "CSV3")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 3, 5), // ID_DFR1_EL1
         &[s(0, "MTPMU")],
         &[]),
     (id(0, 0, 3, 6), // ID_MMFR5_EL1
         &[l(0, "ETS")],
-        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_18_15, 0xffff_ffff)]),
+        &[(T6_12_117, 0xffff_ffff), (T6_16_12, 0x0), (T6_17_13, 0xffff_ffff)]),
     (id(0, 0, 4, 0), // ID_AA64PFR0_EL1
         &[l(60, "CSV3"), l(56, "CSV2"), l(48, "DIT"), l(44, "AMU"), l(40, "MPAM"), l(36, "SEL2"), l(32, "SVE"),
           l(28, "RAS"), l(24, "GIC"), s(20, "AdvSIMD"), s(16, "FP"), l(12, "EL3"), l(8, "EL2"), l(4, "EL1"),

@@ -1,0 +1,126 @@
+"""The verb `ingest`: sources of any format become a fleet on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from kvmfw.cli.options import format_option, path_type
+from kvmfw.cli.screen import note, print_json
+from kvmfw.ingest import Ingested
+from kvmfw.ingest import Progress as Tell
+from kvmfw.ingest import ingest as take_in
+from kvmfw.readers import FORMATS
+
+__all__ = ["ingest"]
+
+_STEPS = 1000
+_SHOWN = 5
+
+
+@click.command(short_help="Take sources of any format into a fleet on disk.")
+@click.argument("sources", type=path_type(), nargs=-1, required=True)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder of the fleet."
+)
+@click.option(
+    "--from",
+    "from_",
+    type=click.Choice(list(FORMATS)),
+    help="The format of all files; found out by content, file by file, if not given.",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["raise", "collect"]),
+    default="raise",
+    show_default=True,
+    help="Stop at the first row that cannot be used, or set it aside and go on.",
+)
+@click.option(
+    "--rejects",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Where to write the rows that were set aside: CSV with source, row, reason.",
+)
+@click.option("--replace", is_flag=True, help="Start anew instead of updating a fleet that stands there.")
+@format_option("table", "json")
+def ingest(
+    *,
+    sources: tuple[Path, ...],
+    output: Path,
+    from_: str | None,
+    on_error: str,
+    rejects: Path | None,
+    replace: bool,
+    form: str,
+) -> int:
+    r"""Take SOURCES, files and folders of any format, into a fleet on disk.
+
+    The fleet is a folder of Parquet tables (vms, sets, hosts, captures) that audit and the other verbs
+    open in place of a folder of documents. It appears whole or not at all. The formats are listed in docs/formats.md.
+
+    \b
+    kvmfw ingest dumps/*.parquet captures/ -o fleet
+    kvmfw ingest streams/ -o fleet --on-error collect --rejects rejects.csv
+    """
+    with _progress() as tell:
+        found = take_in(
+            sources,
+            output,
+            from_=from_,
+            on_error="collect" if on_error == "collect" else "raise",
+            rejects=rejects,
+            update=not replace,
+            progress=tell,
+        )
+    if form == "json":
+        print_json(asdict(found))
+    else:
+        _say(found, output)
+    return 0
+
+
+def _say(found: Ingested, output: Path) -> None:
+    click.echo(
+        f"{output}: {found.vms:,} vCPUs in {found.sets:,} sets, "
+        f"{found.hosts:,} hosts with {found.captures:,} captures (generation {found.generation})"
+    )
+    click.echo(f"{found.rows:,} rows = {found.used:,} used + {found.rejected:,} rejected")
+    for reject in found.rejects[:_SHOWN]:
+        place = "" if reject.row < 0 else f": row {reject.row}"
+        note(f"kvmfw: rejected {reject.source}{place}: {reject.reason}")
+    if found.rejected > _SHOWN:
+        note(f"kvmfw: and {found.rejected - _SHOWN:,} more (--rejects FILE writes all)")
+
+
+@contextmanager
+def _progress() -> Iterator[Tell | None]:
+    """Show progress with rate and remaining time on a terminal; nothing elsewhere."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rows]:,} rows, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as shown:
+        task = shown.add_task("", total=_STEPS, rows=0, rate=0.0)
+
+        def tell(source: str, share: float, rows: int) -> None:
+            elapsed = shown.tasks[0].elapsed or 0.0
+            rate = rows / elapsed if elapsed else 0.0
+            shown.update(
+                task, completed=share * _STEPS, description=Path(source).name[:40], rows=rows, rate=rate
+            )
+
+        yield tell

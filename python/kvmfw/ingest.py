@@ -1,0 +1,187 @@
+"""Intake of whole fleets: sources of any format become a fleet on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.readers.blocks import block_of_sets, blocks_of_table
+from kvmfw.readers.firecracker import fingerprint_capture
+from kvmfw.readers.folders import files_of, read_hosts_table
+from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
+from kvmfw.readers.rejects import Intake, OnError, Reject
+from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.tables import open_table
+from kvmfw.store import Draft
+
+__all__ = ["Ingested", "Progress", "ingest"]
+
+Progress = Callable[[str, float, int], None]
+"""Called with the source, the share of all bytes that is done (0 to 1), and the rows so far."""
+
+_HOSTS_TABLE = "hosts.csv"
+_DOCUMENTS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What became of sources.
+
+    Attributes
+    ----------
+    rows, used, rejected : int
+        Rows of tables, lines and documents that came in, were used, were rejected; the latter two add up.
+    vms, sets, hosts, captures : int
+        What the fleet on disk holds now: vCPUs of VMs, distinct sets, hosts, distinct captures.
+    generation : int
+        How often the fleet was written.
+    rejects : list of Reject
+        The first 1000 rejected rows.
+    """
+
+    rows: int
+    used: int
+    rejected: int
+    vms: int
+    sets: int
+    hosts: int
+    captures: int
+    generation: int
+    rejects: list[Reject]
+
+
+def ingest(
+    sources: Sequence[str | Path],
+    output: str | Path,
+    *,
+    from_: str | None = None,
+    on_error: OnError = "raise",
+    rejects: str | Path | None = None,
+    update: bool = True,
+    progress: Progress | None = None,
+) -> Ingested:
+    """Take sources of any format into a fleet on disk (docs/formats.md).
+
+    Parameters
+    ----------
+    sources : sequence of path
+        Files, and folders of files.
+    output : path
+        The folder of the fleet. It appears whole or not at all.
+    from_ : str, optional
+        The format of all files; found out by content, file by file, if not given.
+    on_error : {"raise", "collect"}
+        Whether the first row that cannot be used stops the intake, or is set aside.
+    rejects : path, optional
+        A CSV file for the rejected rows: source, row, reason.
+    update : bool
+        Whether VMs and hosts that the fleet holds already stay, unless they are taken in again.
+    progress : callable, optional
+        Told how far the intake is.
+
+    Returns
+    -------
+    Ingested
+        Counts.
+
+    Raises
+    ------
+    InputError
+        When a source cannot be used, or the output cannot be written.
+    """
+    if from_ is not None:
+        check_format(from_)
+    files = [(file, Path(source)) for source in sources for file in _files(Path(source))]
+    intake = Intake(on_error)
+    if rejects is not None:
+        intake.write_to(Path(rejects))
+    try:
+        with Draft(Path(output), update=update) as draft:
+            _Run(draft, intake, files, progress).run(from_)
+            manifest = draft.commit(rows=intake.rows, used=intake.used, rejected=intake.rejected)
+    finally:
+        intake.close()
+    counts: dict[str, int] = manifest["tables"]
+    generation = manifest["generation"]
+    return Ingested(
+        intake.rows, intake.used, intake.rejected, **counts, generation=generation, rejects=intake.rejects
+    )
+
+
+def _files(source: Path) -> list[Path]:
+    found = files_of(source, "VMs or captures")
+    table = source / _HOSTS_TABLE
+    return [*found, table] if source.is_dir() and table.exists() else found
+
+
+class _Run:
+    def __init__(
+        self, draft: Draft, intake: Intake, files: Sequence[tuple[Path, Path]], progress: Progress | None
+    ) -> None:
+        self.draft, self.intake, self.files, self.progress = draft, intake, files, progress
+        self.sizes = {file: max(file.stat().st_size, 1) for file, _ in files}
+        self.total = sum(self.sizes.values())
+        self.done = 0
+
+    def run(self, from_: str | None) -> None:
+        tables = []
+        for file, _ in self.files:
+            if file.name == _HOSTS_TABLE:
+                tables.append(file)
+                continue
+            try:
+                self._take(file, from_ or detect(file))
+            except InputError as error:
+                self.intake.reject_source(str(file), _with_file(error, file))
+            self.done += self.sizes[file]
+            self._tell(file, 0)
+        for table in tables:
+            self.draft.add_hosts(read_hosts_table(table), str(table), self.intake)
+
+    def _tell(self, file: Path, share: float) -> None:
+        if self.progress is not None:
+            self.progress(str(file), (self.done + share * self.sizes[file]) / self.total, self.intake.rows)
+
+    def _take(self, file: Path, kind: str) -> None:
+        if kind == "capture":
+            host_of(file, kind)
+            self._capture(parsed_json(whole(file), file))
+            return
+        if kind == "firecracker-fingerprint":
+            # What a fresh microVM saved there is both: a host, and a VM that runs on it.
+            self._capture(fingerprint_capture(parsed_json(whole(file), file), name_of(file)), rows=0)
+        if kind in TABLES:
+            self._table(file, kind)
+            return
+        documents = vcpus_of(file, kind, self.intake)
+        while vms := list(islice(documents, _DOCUMENTS)):
+            self.draft.add_block(block_of_sets(vms), str(file), self.intake)
+
+    def _capture(self, document: dict[str, Any], rows: int = 1) -> None:
+        self.draft.add_capture(document)
+        self.intake.use(rows)
+
+    def _table(self, file: Path, kind: str) -> None:
+        expected = pq.read_metadata(file).num_rows if kind == "parquet" else 0
+        before = self.intake.rows
+        for block in blocks_of_table(_batches(file, kind), str(file), self.intake):
+            self.draft.add_block(block, str(file), self.intake)
+            self._tell(file, min((self.intake.rows - before) / expected, 1) if expected else 0)
+
+
+def _batches(file: Path, kind: str) -> Iterator[pa.RecordBatch]:
+    yield from open_table(file, kind)
+
+
+def _with_file(error: InputError, file: Path) -> InputError:
+    if isinstance(error, ArgumentError):
+        return FormatError(error.problem, file=str(file))
+    error.file = error.file or str(file)
+    return error

@@ -1,0 +1,58 @@
+"""JSON that QEMU's ``analyze-migration.py`` prints of a stream."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from kvmfw.errors import FormatError
+from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
+
+__all__ = ["SECTION", "analyzed_vcpus"]
+
+SECTION = re.compile(r"cpu \((\d+)\)")
+
+
+def analyzed_vcpus(document: Mapping[str, Any], name: str) -> list[SavedVcpu]:
+    """Read all vCPUs; they are numbered in the order of their sections."""
+    sections = sorted((int(match[1]), key) for key in document if (match := SECTION.fullmatch(key)))
+    found = []
+    for number, (_, key) in enumerate(sections):
+        own = name if len(sections) == 1 else f"{name}/vcpu{number}"
+        registers = _registers(document[key], key)
+        found.append(SavedVcpu(name, number, register_set(registers, own, place=key)))
+    return found
+
+
+def _registers(section: Any, place: str) -> dict[int, int]:
+    ids = _numbers(section, "cpreg_vmstate_indexes", place)
+    values = _numbers(section, "cpreg_vmstate_values", place)
+    if len(ids) != len(values):
+        raise FormatError(f"there are {len(ids)} indexes but {len(values)} values", place)
+    said = hexadecimal(_word(section.get("cpreg_vmstate_array_len")), f"{place}.cpreg_vmstate_array_len")
+    if said != len(ids):
+        raise FormatError(f"cpreg_vmstate_array_len says {said}, but there are {len(ids)} indexes", place)
+    for before, after in pairwise(ids):
+        if before >= after:
+            raise FormatError(f"register {after:#x} follows {before:#x}; expected ascending ids", place)
+    return dict(zip(ids, values, strict=True))
+
+
+def _numbers(section: Any, key: str, place: str) -> list[int]:
+    listed = section.get(key) if isinstance(section, dict) else None
+    if isinstance(listed, str):
+        listed = [listed]  # an array of one element is printed as a plain number
+    if not isinstance(listed, list):
+        raise FormatError(f"`{key}` is missing", place)
+    numbers = [hexadecimal(_word(text), f"{place}.{key}[{at}]") for at, text in enumerate(listed)]
+    for at, number in enumerate(numbers):
+        if number >> 64:
+            raise FormatError(f"`{listed[at]}` has more than 64 bits", f"{place}.{key}[{at}]")
+    return numbers
+
+
+def _word(text: Any) -> Any:
+    # Negative numbers are followed by their decimal form in parentheses.
+    return text.partition(" ")[0] if isinstance(text, str) else text

@@ -1,0 +1,197 @@
+"""Folders and lists of sources: what is in them, in name order."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
+from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
+from kvmfw.readers.rejects import Intake
+from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
+from kvmfw.readers.tables import open_table, tidied
+from kvmfw.readers.vcpus import sets_of
+from kvmfw.sets import Host, RegisterSet
+
+__all__ = ["files_of", "fleet_folder", "hosts", "read_hosts_table", "register_sets", "vms_of"]
+
+_SKIPPED = ("hosts.csv", "fleet.json", "README.md", "rejects.csv")
+
+
+def files_of(path: Path, what: str) -> list[Path]:
+    """Give the files of a source: itself, or all files below a folder in name order.
+
+    Raises
+    ------
+    InputError
+        When there is none.
+    """
+    if not path.exists():
+        raise InputError(f"there is no such file or folder; expected {what}", file=str(path))
+    if path.is_file():
+        return [path]
+    below = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
+    found = [path / file for file in below if not any(part.startswith((".", "_")) for part in file.parts)]
+    found = [file for file in found if file.name not in _SKIPPED]
+    if not found:
+        raise InputError(f"the folder holds no {what}", file=str(path))
+    return found
+
+
+def vms_of(path: str | Path, *, from_: str | None = None, on_error: str = "raise") -> Any:
+    """Open the VMs of a file or folder: a `pyarrow.RecordBatchReader` of a table, else an iterator of register sets.
+
+    Parameters
+    ----------
+    path : path
+        A file of any format that kvmfw reads, or a folder of them.
+    from_ : str, optional
+        The format; found out by content if not given.
+    on_error : {"raise", "collect"}
+        Whether documents that cannot be used stop the others.
+    """
+    files = files_of(Path(path), "register sets")
+    if from_ is not None:
+        check_format(from_)
+    kinds = [from_ or detect(file) for file in files]
+    if all(kind in TABLES for kind in kinds):
+        return _joined([open_table(file, kind) for file, kind in zip(files, kinds, strict=True)])
+    intake = Intake("collect" if on_error == "collect" else "raise")
+    return _sets(list(zip(files, kinds, strict=True)), intake)
+
+
+def _sets(files: Sequence[tuple[Path, str]], intake: Intake) -> Iterator[RegisterSet]:
+    for file, kind in files:
+        if kind in TABLES:
+            raise InputError(
+                "a folder holds tables and documents; read them one by one, or ingest them", file=str(file)
+            )
+        yield from sets_of(vcpus for _, vcpus in vcpus_of(file, kind, intake))
+
+
+def _joined(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReader:
+    def batches() -> Iterator[pa.RecordBatch]:
+        for reader in readers:
+            for batch in reader:
+                yield from _named(pa.Table.from_batches([batch])).to_batches()
+
+    first = _named(readers[0].schema.empty_table()).schema
+    return pa.RecordBatchReader.from_batches(first, (batch.cast(first) for batch in batches()))
+
+
+def _named(table: pa.Table) -> pa.Table:
+    """Tidy a table, and make one name of VM and vCPU where the table tells its vCPUs apart."""
+    tidy = tidied(table)
+    if "index" not in tidy.column_names:
+        return tidy
+    pairs = zip(tidy.column("vm").to_pylist(), tidy.column("index").to_pylist(), strict=True)
+    names = pa.array([f"{vm}/vcpu{index}" for vm, index in pairs])
+    return tidy.drop_columns(["vm", "index"]).append_column("vm", names)
+
+
+def register_sets(path: str | Path, *, from_: str | None = None) -> Iterator[RegisterSet]:
+    """Read the register sets of a file or of all files in a folder, in name order.
+
+    Of a VM with several vCPUs there is one set for each kind of vCPU: see `distinct_vcpus`.
+
+    Raises
+    ------
+    InputError
+        When a file cannot be read or used.
+    """
+    files = files_of(Path(path), "register sets")
+    if from_ is not None:
+        check_format(from_)
+    yield from _sets([(file, from_ or detect(file)) for file in files], Intake("raise"))
+
+
+def _captures(path: Path, from_: str | None = None) -> list[Host]:
+    found = []
+    for file in files_of(path, "captures"):
+        kind = from_ or detect(file)
+        host = host_of(file, kind)
+        if host is None:
+            raise FormatError(f"a file of format {kind} holds no host; expected a capture", file=str(file))
+        found.append(host)
+    return found
+
+
+def hosts(source: Any, *, from_: str | None = None) -> tuple[list[Host], npt.NDArray[np.uint32], list[str]]:
+    """Give distinct captures, the number of its capture for each host, and the hosts' names."""
+    if isinstance(source, str | Path):
+        source = _captures(Path(source), from_)
+    if isinstance(source, tuple) and len(source) == 2 and not isinstance(source[1], Host):
+        kinds = list(source[0])
+        kind_of = np.ascontiguousarray(source[1])
+        if kind_of.ndim != 1 or kind_of.dtype.kind not in "iu":
+            raise ArgumentError(
+                f"capture numbers are {kind_of.dtype}; expected a one-dimensional array of integers"
+            )
+        bad = np.flatnonzero((kind_of < 0) | (kind_of >= len(kinds)))
+        if bad.size:
+            row = int(bad[0])
+            raise RowError(f"capture number {kind_of[row]} is out of range; there are {len(kinds)}", row)
+        return kinds, kind_of.astype(np.uint32), [kinds[number].name for number in kind_of]
+    listed = list(source)
+    known: dict[int, int] = {}
+    kinds = []
+    numbers = []
+    for row, host in enumerate(listed):
+        if not isinstance(host, Host):
+            raise ArgumentError(f"host {row} is a {type(host).__name__}; expected a kvmfw.Host")
+        number = known.setdefault(id(host._native), len(kinds))
+        if number == len(kinds):
+            kinds.append(host)
+        numbers.append(number)
+    return kinds, np.array(numbers, dtype=np.uint32), [host.name for host in listed]
+
+
+def read_hosts_table(path: Path) -> list[dict[str, str]]:
+    """Read ``hosts.csv``: columns ``host`` and ``capture``, and any others.
+
+    Raises
+    ------
+    FormatError
+        When a column is missing, or the text is not UTF-8.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            rows = csv.DictReader(lines)
+            if not {"host", "capture"} <= set(rows.fieldnames or ()):
+                raise FormatError("expected the columns host and capture", "line 1", file=str(path))
+            return list(rows)
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"the text is not UTF-8: {error.reason}", f"byte {error.start}", file=str(path)
+        ) from error
+
+
+def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
+    """Read a fleet folder: its register sets and its hosts."""
+    if not folder.is_dir():
+        raise InputError(
+            "there is no such folder; expected a fleet folder (docs/formats.md)", file=str(folder)
+        )
+    if is_stored(folder):
+        read_manifest(folder)
+        return StoredVms(folder), stored_hosts(folder)
+    captures = {host.name: host for host in _captures(folder / "captures")}
+    vms = folder / "vms.jsonl"
+    sets = list(register_sets(vms if vms.exists() else folder / "vms"))
+    table = folder / "hosts.csv"
+    if not table.exists():
+        return sets, list(captures.values())
+    named: list[Host] = []
+    for number, row in enumerate(read_hosts_table(table), start=2):
+        capture = captures.get(row["capture"])
+        if capture is None:
+            problem = f"there is no capture named `{row['capture']}`"
+            raise FormatError(problem, f"line {number}", file=str(table))
+        named.append(capture.renamed(row["host"]))
+    return sets, named

@@ -1,0 +1,317 @@
+"""QEMU migration streams, as `migrate file:` and `migrate exec:cat` write them.
+
+The layout of a stream is public and old: a magic number, then sections. Each device section ends with a
+footer; the RAM sections say themselves how long they are. A trailing description (JSON) names every field
+with its size; without it, the arrays of the ``cpu`` device are at a fixed place for section version 22.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kvmfw.errors import FormatError
+from kvmfw.readers.saved import SavedVcpu, register_set
+from kvmfw.readers.source import LIMITS, Limits, opened, parsed_json
+
+__all__ = ["Stream", "read_stream", "stream_vcpus"]
+
+MAGIC = b"QEVM"
+_EOF, _START, _PART, _END, _FULL = 0, 1, 2, 3, 4
+_DESCRIPTION, _CONFIGURATION, _COMMAND, _FOOTER = 6, 7, 8, 0x7E
+_TYPES = frozenset((_EOF, _START, _PART, _END, _FULL, _CONFIGURATION, _COMMAND))
+_VERSION = 3
+
+_RAM_ZERO, _RAM_SIZES, _RAM_PAGE, _RAM_EOS, _RAM_SAME_BLOCK = 0x02, 0x04, 0x08, 0x10, 0x20
+_RAM_FLUSH = 0x200
+_RAM_VERSION = 4
+_PAGE_BITS = 12
+
+_CPU_VERSION = 22
+_CPREG_OFFSET = 568
+"""Bytes of section version 22 before the number of registers: general, banked and special registers."""
+_MOST_REGISTERS = 4096
+
+
+@dataclass(slots=True)
+class Stream:
+    """What was found in a stream.
+
+    Attributes
+    ----------
+    machine : str
+        The machine type, such as ``virt-9.2``; empty where the stream does not say.
+    cpus : dict of int to bytes
+        The data of the ``cpu`` sections, by instance.
+    versions : dict of int to int
+        Their section versions.
+    description : dict or None
+        The trailing description.
+    """
+
+    machine: str = ""
+    cpus: dict[int, bytes] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
+    description: dict[str, Any] | None = None
+
+    def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
+        """Give the registers of one vCPU; without `described` the trailing description is left out."""
+        data, version = self.cpus[instance], self.versions[instance]
+        layout = self._layout(instance) if described else None
+        if layout is None:
+            if version != _CPU_VERSION:
+                problem = f"the cpu section has version {version}, and the stream has no description"
+                raise FormatError(f"{problem}; expected version {_CPU_VERSION}", f"vCPU {instance}")
+            layout = _CPREG_OFFSET, None
+        return _registers(data, *layout, instance)
+
+    def _layout(self, instance: int) -> tuple[int, int | None] | None:
+        devices = (self.description or {}).get("devices", ())
+        for device in devices:
+            if device.get("name") != "cpu" or device.get("instance_id") != instance:
+                continue
+            offset = 0
+            for part in device.get("fields", ()):
+                if part["name"] == "cpreg_vmstate_array_len":
+                    return offset, _described_length(device)
+                offset += int(part["size"]) * int(part.get("array_len", 1))
+        return None
+
+
+def _described_length(device: dict[str, Any]) -> int:
+    # An array of one element is described as a plain field, one of none not at all.
+    parts = [part for part in device["fields"] if part["name"] == "cpreg_vmstate_indexes"]
+    return sum(int(part.get("array_len", 1)) for part in parts)
+
+
+def _registers(data: bytes, offset: int, expected: int | None, instance: int) -> dict[int, int]:
+    place = f"vCPU {instance}"
+    if len(data) < offset + 4:
+        raise FormatError(f"the cpu section has {len(data)} bytes, too few to hold registers", place)
+    (count,) = struct.unpack_from(">i", data, offset)
+    if not 0 < count <= _MOST_REGISTERS or len(data) < offset + 4 + 16 * count:
+        raise FormatError(f"the cpu section says that it holds {count} registers, which cannot be", place)
+    if expected is not None and expected != count:
+        problem = f"the cpu section holds {count} registers, its description says {expected}"
+        raise FormatError(problem, place)
+    numbers = struct.unpack_from(f">{2 * count}Q", data, offset + 4)
+    ids, values = numbers[:count], numbers[count:]
+    for before, after in pairwise(ids):
+        if before >= after:
+            raise FormatError(f"register {after:#x} follows {before:#x}; expected ascending ids", place)
+    return dict(zip(ids, values, strict=True))
+
+
+class _Walk:
+    """Goes through a stream once, keeping only what is asked for."""
+
+    def __init__(self, file: BinaryIO, limits: Limits) -> None:
+        self.file = file
+        self.limits = limits
+        self.at = 0
+        self.names: dict[int, tuple[str, int, int]] = {}
+        self.found = Stream()
+        self.pending = b""
+
+    def take(self, size: int) -> bytes:
+        data, self.pending = self.pending[:size], self.pending[size:]
+        if len(data) < size:
+            data += self.file.read(size - len(data))
+        if len(data) < size:
+            raise FormatError("the stream ends in the middle of a section; it is cut off", f"byte {self.at}")
+        self.at += size
+        return data
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def text(self, size: int | None = None) -> str:
+        raw = self.take(self.number(1) if size is None else size)
+        if not raw.isascii():
+            raise FormatError(f"{raw[:32]!r} is not a name", f"byte {self.at}")
+        return raw.decode("ascii")
+
+    def run(self) -> Stream:
+        if self.take(4) != MAGIC:
+            raise FormatError("this is not a QEMU migration stream: it does not start with QEVM", "byte 0")
+        version = self.number(4)
+        if version != _VERSION:
+            raise FormatError(f"stream version {version} is not known; expected {_VERSION}", "byte 4")
+        while (kind := self.number(1)) != _EOF:
+            if kind in (_START, _FULL):
+                self._begin()
+            elif kind in (_PART, _END):
+                self._body(self.number(4))
+            elif kind == _CONFIGURATION:
+                self._configuration()
+            elif kind == _COMMAND:
+                self.number(2)
+                self.take(self.number(2))
+            else:
+                raise FormatError(f"{kind:#x} is not a kind of section", f"byte {self.at - 1}")
+        self._description()
+        return self.found
+
+    def _begin(self) -> None:
+        section = self.number(4)
+        self.names[section] = self.text(), self.number(4), self.number(4)
+        self._body(section)
+
+    def _body(self, section: int) -> None:
+        name, instance, version = self.names.get(section, ("", 0, 0))
+        if not name:
+            raise FormatError(f"section {section} goes on but never began", f"byte {self.at}")
+        if name == "ram":
+            if version != _RAM_VERSION:
+                raise FormatError(
+                    f"RAM version {version} is not known; expected {_RAM_VERSION}", f"byte {self.at}"
+                )
+            self._ram()
+            if self.take(5) != _footer(section):
+                raise FormatError("a RAM section does not end with its footer", f"byte {self.at - 5}")
+            return
+        data = self._until_footer(section, name)
+        if name == "cpu":
+            self.found.cpus[instance] = data
+            self.found.versions[instance] = version
+
+    def _ram(self) -> None:
+        while True:
+            word = self.number(8)
+            flags = word & ((1 << _PAGE_BITS) - 1)
+            if flags & _RAM_SIZES:
+                self._ram_sizes(word - flags)
+            elif flags & (_RAM_ZERO | _RAM_PAGE):
+                if not flags & _RAM_SAME_BLOCK:
+                    self.text()
+                self._skip(1 if flags & _RAM_ZERO else 1 << _PAGE_BITS)
+            elif flags & _RAM_EOS:
+                return
+            elif flags != _RAM_FLUSH:
+                problem = f"RAM is saved in a form that kvmfw does not read (flags {flags:#x})"
+                raise FormatError(f"{problem}; save without compression", f"byte {self.at - 8}")
+
+    def _ram_sizes(self, total: int) -> None:
+        while total > 0:
+            self.text()
+            total -= self.number(8)
+        if total < 0:
+            raise FormatError("the sizes of the RAM blocks do not add up", f"byte {self.at}")
+
+    def _skip(self, size: int) -> None:
+        self.take(size)
+
+    def _until_footer(self, section: int, name: str) -> bytes:
+        footer = _footer(section)
+        data = b""
+        searched = 0
+        while True:
+            end = data.find(footer, searched)
+            if 0 <= end < len(data) - 5:
+                if data[end + 5] in _TYPES and self._goes_on(data, end + 5):
+                    self.pending = data[end + 5 :]
+                    self.at += end + 5
+                    return data[:end]
+                searched = end + 1
+                continue
+            searched = max(len(data) - 16, searched)
+            more, self.pending = self.pending, b""
+            more = more or self.file.read(1 << 16)
+            if not more:
+                raise FormatError(f"section `{name}` does not end; the stream is cut off", f"byte {self.at}")
+            data += more
+            if len(data) > self.limits.section:
+                problem = f"section `{name}` is longer than {self.limits.section >> 20} MiB"
+                raise FormatError(problem, f"byte {self.at}")
+
+    def _goes_on(self, data: bytes, at: int) -> bool:
+        """Tell whether what follows a footer can be a section: chance footers in device data are told apart."""
+        kind, rest = data[at], data[at + 1 : at + 10]
+        if kind in (_START, _FULL) and len(rest) >= 6:
+            return 0 < rest[4] < 0x80 and rest[5:].isascii() and rest[5] >= 0x20
+        if kind in (_PART, _END) and len(rest) >= 4:
+            return int.from_bytes(rest[:4], "big") in self.names
+        if kind == _EOF:
+            return len(rest) == 0 or rest[0] == _DESCRIPTION
+        return True
+
+    def _configuration(self) -> None:
+        self.found.machine = self.text(min(self.number(4), 256))
+        # Subsections follow: 5, their name, their version, their data; the next section has a smaller or
+        # larger kind, and its first bytes tell it apart.
+        while (kind := self.take(1)) == b"\x05":
+            name = self.text()
+            self.number(4)
+            if name == "configuration/target-page-bits":
+                self.number(4)
+            elif name == "configuration/capabilities":
+                for _ in range(self.number(4)):
+                    self._capability(self.text())
+            elif name == "configuration/uuid":
+                self.take(16)
+            else:
+                raise FormatError(f"subsection `{name}` is not known", f"byte {self.at}")
+        self.pending = kind + self.pending
+        self.at -= 1
+
+    def _capability(self, name: str) -> None:
+        if name in ("mapped-ram", "x-ignore-shared", "multifd"):
+            problem = f"the stream was saved with the capability `{name}`, which kvmfw does not read"
+            raise FormatError(problem, f"byte {self.at}")
+
+    def _description(self) -> None:
+        head = self.pending[:5] + self.file.read(max(5 - len(self.pending), 0))
+        rest = self.pending[5:]
+        if len(head) < 5 or head[0] != _DESCRIPTION:
+            return
+        size = int.from_bytes(head[1:], "big")
+        if size > self.limits.section:
+            raise FormatError(f"the description says that it has {size} bytes", f"byte {self.at}")
+        text = rest[:size] + self.file.read(max(size - len(rest), 0))
+        if len(text) < size:
+            raise FormatError("the description is cut off", f"byte {self.at}")
+        document = parsed_json(text)
+        if not isinstance(document, dict):
+            raise FormatError("the description is not a JSON object", f"byte {self.at}")
+        self.found.description = document
+
+
+def _footer(section: int) -> bytes:
+    return bytes([_FOOTER]) + section.to_bytes(4, "big")
+
+
+def read_stream(path: Path, limits: Limits = LIMITS) -> Stream:
+    """Go through a stream once and keep its ``cpu`` sections; RAM is passed over, memory stays small.
+
+    Raises
+    ------
+    FormatError
+        When it is not such a stream, is cut off, or has no vCPU; the place is a byte of the unpacked stream.
+    """
+    with opened(path) as file:
+        try:
+            found = _Walk(file, limits).run()
+        except FormatError as error:
+            error.file = str(path)
+            raise
+    if not found.cpus:
+        raise FormatError("the stream holds no vCPU: no section named `cpu`", file=str(path))
+    return found
+
+
+def stream_vcpus(path: Path, name: str, limits: Limits = LIMITS) -> list[SavedVcpu]:
+    """Read all vCPUs of a stream."""
+    stream = read_stream(path, limits)
+    found = []
+    for instance in sorted(stream.cpus):
+        own = name if len(stream.cpus) == 1 else f"{name}/vcpu{instance}"
+        try:
+            made = register_set(stream.registers(instance), own, place=f"vCPU {instance}")
+        except FormatError as error:
+            error.file = str(path)
+            raise
+        found.append(SavedVcpu(name, instance, made))
+    return found

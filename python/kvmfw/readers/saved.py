@@ -1,0 +1,67 @@
+"""Saved vCPUs: what every reader of VMs gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kvmfw.errors import ArgumentError, FormatError
+from kvmfw.readers.vcpu import derived_features
+from kvmfw.sets import RegisterSet
+
+__all__ = ["SavedVcpu", "hexadecimal", "register_set"]
+
+ID_BITS = 64
+LARGEST_REGISTER = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SavedVcpu:
+    """One vCPU of a VM.
+
+    Attributes
+    ----------
+    vm : str
+        The VM's name.
+    vcpu : int
+        The number of the vCPU, from 0.
+    registers : RegisterSet
+        What was saved of it. Its name is the VM's, followed by ``/vcpuN`` where the VM has several.
+    """
+
+    vm: str
+    vcpu: int
+    registers: RegisterSet
+
+
+def hexadecimal(text: Any, place: str) -> int:
+    """Read a number that is written as ``0x`` and hexadecimal digits."""
+    if isinstance(text, str) and text.startswith(("0x", "0X")):
+        try:
+            return int(text, 16)
+        except ValueError:
+            pass
+    raise FormatError(f"`{text}` is not a number: expected 0x and hexadecimal digits", place)
+
+
+def register_set(
+    registers: Mapping[int, int],
+    name: str,
+    *,
+    place: str = "",
+    features: list[str] | None = None,
+    enabled: list[str] | None = None,
+) -> RegisterSet:
+    """Make a set; without `features`, what the registers say about the vCPU decides (see `derived_features`)."""
+    for register in registers:
+        if register >> ID_BITS or register >> 52 & 0xF > LARGEST_REGISTER or not register >> 60:
+            raise FormatError(f"{register:#x} is not the id of a register that KVM can have", place)
+    if features is None:
+        features, enabled = derived_features(registers)
+    try:
+        return RegisterSet.from_mapping(
+            registers, name=name, features=features, vgic=True, enabled=enabled or ()
+        )
+    except ArgumentError as error:
+        raise FormatError(error.problem, place) from error

@@ -1,0 +1,112 @@
+"""Sources: files opened by content, unpacked within limits."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from kvmfw.errors import FormatError, InputError
+
+__all__ = ["HEAD", "LIMITS", "Limits", "head_of", "opened", "parsed_json", "whole"]
+
+HEAD = 1 << 16
+_GZIP = b"\x1f\x8b"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a source may declare or unpack to before it is refused: hostile files stay small in memory.
+
+    Attributes
+    ----------
+    document : int
+        Bytes of one document (JSON, text) after unpacking.
+    line : int
+        Bytes of one line of a table or of a ``.jsonl`` file.
+    chunk_values : int
+        Values that one column chunk of a Parquet file, or one batch of an Arrow file, may declare.
+    chunk_bytes : int
+        Bytes that one row group of a Parquet file may declare to unpack to.
+    section : int
+        Bytes of one device section of a QEMU stream.
+    """
+
+    document: int = 256 << 20
+    line: int = 16 << 20
+    chunk_values: int = 1 << 28
+    chunk_bytes: int = 4 << 30
+    section: int = 64 << 20
+
+
+LIMITS = Limits()
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading; a gzip file is unpacked on the way.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read; `FormatError` when a gzip file is cut off or damaged, also while it is read.
+    """
+    try:
+        with path.open("rb") as raw:
+            if raw.read(2) != _GZIP:
+                raw.seek(0)
+                yield raw
+                return
+            raw.seek(0)
+            with gzip.GzipFile(fileobj=raw) as unpacked:
+                yield cast("BinaryIO", io.BufferedReader(unpacked, 1 << 20))
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"the gzip file is damaged: {error}", file=str(path)) from error
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+def head_of(path: Path) -> bytes:
+    """Read the first bytes of a file, unpacked, for finding out its format."""
+    with opened(path) as file:
+        return file.read(HEAD)
+
+
+def whole(path: Path, limits: Limits = LIMITS) -> bytes:
+    """Read a document whole, unpacked.
+
+    Raises
+    ------
+    FormatError
+        When it is larger than a document may be.
+    """
+    with opened(path) as file:
+        data = file.read(limits.document + 1)
+    if len(data) > limits.document:
+        problem = f"the document unpacks to more than {limits.document >> 20} MiB, which no document needs"
+        raise FormatError(problem, file=str(path))
+    return data
+
+
+def parsed_json(data: bytes, path: Path | None = None) -> Any:
+    """Parse JSON; errors name line and column."""
+    file = None if path is None else str(path)
+    try:
+        return json.loads(data)
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            f"the text is not UTF-8: {error.reason}", f"byte {error.start}", file=file
+        ) from error
+    except json.JSONDecodeError as error:
+        early = " (the document ends too early)" if error.pos >= len(error.doc.rstrip()) else ""
+        raise FormatError(
+            f"{error.msg}{early}", f"line {error.lineno} column {error.colno}", file=file
+        ) from error
+    except RecursionError as error:
+        raise FormatError("the document is nested too deeply", file=file) from error

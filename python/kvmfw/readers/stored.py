@@ -1,0 +1,249 @@
+"""Fleets on disk, as `kvmfw ingest` writes them: VMs that refer to sets, hosts that refer to captures.
+
+Each table is a Parquet file or a folder of them: ``vms`` (vm, vcpu, set, host), ``sets`` (set, vcpu,
+register, value, wide), ``hosts`` (host, capture, and any others), ``captures`` (capture, document).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from kvmfw.errors import FormatError, InputError
+from kvmfw.readers.vcpu import DEFAULT_WORDS
+from kvmfw.registers import registers
+from kvmfw.sets import Host, RegisterSet
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "VERSION",
+    "StoredVms",
+    "is_stored",
+    "read_manifest",
+    "stored_hosts",
+    "stored_table",
+]
+
+FORMAT, VERSION = "kvmfw-fleet", 1
+MANIFEST = "fleet.json"
+_BATCH = 1 << 13
+
+
+def is_stored(folder: Path) -> bool:
+    """Tell whether a folder is a fleet on disk: written by `kvmfw ingest`, or with tables of the same names."""
+    return (folder / MANIFEST).exists() or _table_path(folder, "sets") is not None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Read what ``fleet.json`` says; nothing where tables stand without one.
+
+    Raises
+    ------
+    FormatError
+        When it is not such a document, or of an unknown version.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise FormatError(f"this is not JSON: {error}", file=str(path)) from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
+    if manifest.get("version") != VERSION:
+        problem = f"version {manifest.get('version')} is not known; this kvmfw reads version {VERSION}"
+        raise FormatError(problem, "version", file=str(path))
+    return manifest
+
+
+def _table_path(folder: Path, name: str) -> Path | None:
+    for path in (folder / name, folder / f"{name}.parquet"):
+        if path.is_file() or (path.is_dir() and any(path.rglob("*.parquet"))):
+            return path
+    return None
+
+
+def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
+    """Read one table of a fleet on disk; without `columns`, all of it.
+
+    Raises
+    ------
+    FormatError
+        When the table is missing, damaged, or lacks a column.
+    """
+    path = _table_path(folder, name)
+    if path is None:
+        raise FormatError(f"the fleet has no table `{name}`", file=str(folder))
+    try:
+        dataset = ds.dataset(path, format="parquet", partitioning="hive")
+        missing = [column for column in columns if column not in dataset.schema.names]
+        if missing:
+            known = ", ".join(dataset.schema.names)
+            raise FormatError(f"there is no column `{missing[0]}`; there are {known}", file=str(path))
+        wanted = [*columns, *(column for column in optional if column in dataset.schema.names)]
+        return dataset.to_table(columns=wanted or None)
+    except (pa.ArrowException, OSError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise FormatError(f"the table is damaged or cut off: {words}", file=str(path)) from error
+
+
+def _row_of(ids: pa.ChunkedArray, known: pa.ChunkedArray, what: str, folder: Path) -> npt.NDArray[np.int64]:
+    found = pc.index_in(ids, value_set=pc.cast(known, ids.type).combine_chunks())
+    if found.null_count:
+        row = int(pc.index(found.is_null(), True).as_py())
+        raise FormatError(
+            f"row {row} names the {what} `{ids[row].as_py()}`, which there is not", file=str(folder)
+        )
+    rows: npt.NDArray[np.int64] = found.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
+    return rows
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+class StoredVms(Sequence[RegisterSet]):
+    """The VMs of a fleet on disk: register sets that are made when they are asked for.
+
+    A VM with several vCPUs has one row for each kind of vCPU, named ``vm/vcpuN``; where no host can tell its
+    vCPUs apart it has one row with its own name.
+
+    Parameters
+    ----------
+    folder : Path
+        The fleet on disk.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        sets = stored_table(folder, "sets", ["set", "register", "value"], ["vcpu", "wide"])
+        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host"])
+        self._sets = sets.combine_chunks()
+        rows = _row_of(_plain(vms.column("set")), _plain(sets.column("set")), "set", folder / "vms")
+        names = _plain(vms.column("vm"))
+        kept = np.arange(len(rows))
+        if "vcpu" in vms.column_names and pc.max(vms.column("vcpu")).as_py():
+            names, kept = self._joined(names, vms.column("vcpu"), rows)
+        self._names = names.take(pa.array(kept)).combine_chunks()
+        self._rows = rows[kept]
+        self._hosts = None
+        if "host" in vms.column_names:
+            self._hosts = _plain(vms.column("host")).take(pa.array(kept)).combine_chunks()
+
+    def _joined(
+        self, names: pa.ChunkedArray, index: pa.ChunkedArray, rows: npt.NDArray[np.int64]
+    ) -> tuple[pa.ChunkedArray, npt.NDArray[np.intp]]:
+        """Keep one row for each kind of vCPU of a VM."""
+        kinds = self._kinds()[rows]
+        vm = (
+            names.dictionary_encode().combine_chunks().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        )
+        _, kept = np.unique(np.stack([vm, kinds], axis=1), axis=0, return_index=True)
+        kept.sort()
+        several = np.bincount(vm[kept], minlength=int(vm.max()) + 1)[vm] > 1
+        suffix = pc.binary_join_element_wise(names, index.cast(pa.string()), "/vcpu")
+        return pc.if_else(pa.array(several), suffix, names), kept
+
+    def _kinds(self) -> npt.NDArray[np.int64]:
+        """Give each set a number; those that no host can tell apart have the same."""
+        judged = np.array(sorted(register.id for register in registers()), dtype=np.uint64)
+        numbers: dict[bytes, int] = {}
+        kinds = np.empty(self._sets.num_rows, dtype=np.int64)
+        for row in range(self._sets.num_rows):
+            ids, values = self._words(row)
+            looked_at = np.where(np.isin(ids, judged), values, 0).astype(np.uint64)
+            key = self._text(row, "vcpu").encode() + ids.tobytes() + looked_at.tobytes()
+            kinds[row] = numbers.setdefault(key, len(numbers))
+        return kinds
+
+    def _words(self, row: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+        found = (self._sets.column(name)[row].values for name in ("register", "value"))
+        ids, values = (words.to_numpy(zero_copy_only=False).astype(np.uint64) for words in found)
+        return ids, values
+
+    def _text(self, row: int, name: str) -> str:
+        text = self._sets.column(name)[row].as_py() if name in self._sets.column_names else None
+        return str(text or DEFAULT_WORDS)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, row: int) -> RegisterSet: ...
+    @overload
+    def __getitem__(self, row: slice) -> list[RegisterSet]: ...
+    def __getitem__(self, row: int | slice) -> RegisterSet | list[RegisterSet]:
+        if isinstance(row, slice):
+            return [self[at] for at in range(*row.indices(len(self)))]
+        at = int(self._rows[row])
+        ids, values = self._words(at)
+        mapping = dict(zip(ids.tolist(), values.tolist(), strict=True))
+        if "wide" in self._sets.column_names:
+            wide = self._sets.column("wide")[at].as_py() or ()
+            mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
+        words = self._text(at, "vcpu").split(",")
+        made = [word for word in words if word not in ("vgic", "mte", "writable_imp_id_regs", "")]
+        return RegisterSet.from_mapping(
+            mapping,
+            features=made,
+            vgic="vgic" in words,
+            enabled=[word for word in words if word in ("mte", "writable_imp_id_regs")],
+            name=self._names[row].as_py(),
+            host=None if self._hosts is None else self._hosts[row].as_py(),
+        )
+
+    def reader(self) -> pa.RecordBatchReader:
+        """Give the VMs as a stream in nested form, with the columns vm, vcpu (words), host, register, value."""
+        sets = self._sets.select(
+            [name for name in ("vcpu", "register", "value") if name in self._sets.column_names]
+        )
+
+        def batch(start: int) -> pa.RecordBatch:
+            rows = self._rows[start : start + _BATCH]
+            part = sets.take(pa.array(rows)).append_column("vm", self._names.slice(start, _BATCH))
+            if self._hosts is not None:
+                part = part.append_column("host", self._hosts.slice(start, _BATCH).cast(pa.string()))
+            return part.combine_chunks().to_batches()[0]
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for start in range(0, len(self), _BATCH):
+                yield batch(start)
+
+        if not len(self):
+            raise InputError("the fleet has no VM")
+        return pa.RecordBatchReader.from_batches(batch(0).schema, batches())
+
+
+def stored_hosts(folder: Path) -> list[Host]:
+    """Read the hosts of a fleet on disk; hosts with one capture share it.
+
+    Raises
+    ------
+    FormatError
+        When a table is damaged, or a host names a capture that there is not.
+    """
+    captures = stored_table(folder, "captures", ["capture", "document"])
+    hosts = stored_table(folder, "hosts", ["host", "capture"])
+    rows = _row_of(
+        _plain(hosts.column("capture")), _plain(captures.column("capture")), "capture", folder / "hosts"
+    )
+    made: dict[int, Host] = {}
+    found = []
+    for name, row in zip(_plain(hosts.column("host")).to_pylist(), rows.tolist(), strict=True):
+        if row not in made:
+            try:
+                made[row] = Host.from_json(captures.column("document")[row].as_py())
+            except FormatError as error:
+                error.file = f"{folder / 'captures'}: row {row}"
+                raise
+        found.append(made[row].renamed(name))
+    return found

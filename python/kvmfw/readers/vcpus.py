@@ -1,0 +1,78 @@
+"""VMs with several vCPUs: a VM's outcome is the worst of its vCPUs, and findings name the vCPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from kvmfw.readers.saved import SavedVcpu
+from kvmfw.registers import registers
+from kvmfw.sets import Host, RegisterSet
+from kvmfw.verdict import Verdict, validate
+
+__all__ = ["distinct_vcpus", "judge_vm"]
+
+
+def distinct_vcpus(vcpus: Sequence[SavedVcpu]) -> list[RegisterSet]:
+    """Give one set for each kind of vCPU in a VM: those that no host can tell apart are judged once.
+
+    vCPUs are alike when they are made alike, hold the same registers, and hold the same values in those that
+    KVM looks at. Where all are alike, the set bears the VM's name.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_set
+    >>> vcpus = [SavedVcpu("vm", number, tiny_set(name=f"vm/vcpu{number}")) for number in range(4)]
+    >>> [one.name for one in distinct_vcpus(vcpus)]
+    ['vm']
+    """
+    if len(vcpus) == 1:
+        return [vcpus[0].registers]
+    judged = [register.id for register in registers()]
+    kinds: dict[object, SavedVcpu] = {}
+    for vcpu in vcpus:
+        made = vcpu.registers
+        values = made.to_mapping()
+        looked_at = tuple(values.get(register) for register in judged)
+        key = (tuple(made.features), made.vgic, tuple(made.enabled), tuple(values), looked_at)
+        kinds.setdefault(key, vcpu)
+    found = list(kinds.values())
+    return (
+        [_renamed(found[0].registers, found[0].vm)] if len(found) == 1 else [one.registers for one in found]
+    )
+
+
+def _renamed(vm: RegisterSet, name: str) -> RegisterSet:
+    return RegisterSet.from_mapping(
+        vm.to_mapping(), features=vm.features, vgic=vm.vgic, enabled=vm.enabled, name=name, host=vm.host
+    )
+
+
+def judge_vm(
+    vcpus: Iterable[SavedVcpu], host: Host, *, vmm: str = "kvm", scheme: str = "kvm", state: str = "fresh"
+) -> Verdict:
+    """Judge all vCPUs of a VM: the outcome is the worst of them, and every finding names its vCPU.
+
+    Examples
+    --------
+    >>> from kvmfw.testing import tiny_host, tiny_set
+    >>> vcpus = [SavedVcpu("vm", 0, tiny_set()), SavedVcpu("vm", 1, tiny_set(workaround_3=2))]
+    >>> verdict = judge_vm(vcpus, tiny_host())
+    >>> verdict.outcome, verdict.findings[0].sentence[:30]
+    (<Outcome.REFUSE: 3>, 'vCPU 1: SMCCC_ARCH_WORKAROUND_')
+    """
+    verdicts = [
+        (vcpu.vcpu, validate(vcpu.registers, host, vmm=vmm, scheme=scheme, state=state)) for vcpu in vcpus
+    ]
+    findings = tuple(
+        replace(finding, sentence=f"vCPU {number}: {finding.sentence}") if len(verdicts) > 1 else finding
+        for number, verdict in verdicts
+        for finding in verdict.findings
+    )
+    return Verdict(max(verdict.outcome for _, verdict in verdicts), findings, vmm, scheme)
+
+
+def sets_of(vms: Iterable[Sequence[SavedVcpu]]) -> Iterator[RegisterSet]:
+    """Give the sets to judge, VM by VM."""
+    for vcpus in vms:
+        yield from distinct_vcpus(vcpus)

@@ -1,0 +1,357 @@
+"""The fleet on disk: a normalised Parquet folder that appears whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from kvmfw.errors import InputError
+from kvmfw.readers.blocks import Block
+from kvmfw.readers.rejects import Intake
+from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
+
+__all__ = ["SCHEMAS", "Draft"]
+
+_WIDE = pa.list_(pa.struct([("register", pa.uint64()), ("value", pa.binary())]))
+SCHEMAS = {
+    "vms": pa.schema(
+        [("vm", pa.string()), ("vcpu", pa.uint16()), ("set", pa.string()), ("host", pa.string())]
+    ),
+    "sets": pa.schema(
+        [
+            ("set", pa.string()),
+            ("vcpu", pa.string()),
+            ("register", pa.list_(pa.uint64())),
+            ("value", pa.list_(pa.uint64())),
+            ("wide", _WIDE),
+        ]
+    ),
+    "captures": pa.schema(
+        [
+            ("capture", pa.string()),
+            ("name", pa.string()),
+            ("kernel", pa.string()),
+            ("midr", pa.uint64()),
+            ("document", pa.large_string()),
+        ]
+    ),
+}
+"""The tables of a fleet on disk; ``hosts`` has the columns host and capture, and those of hosts.csv."""
+
+_PART_ROWS = 1 << 20
+_GROUP_ROWS = 1 << 17
+_SET_ROWS = 1 << 12
+_RENAME_EXCHANGE = 2
+
+
+class _Parts:
+    """Writes one table in parts; a part is closed when it is large enough."""
+
+    def __init__(self, folder: Path, schema: pa.Schema) -> None:
+        self.folder, self.schema = folder, schema
+        self.rows = self.part_rows = self.parts = 0
+        self._writer: pq.ParquetWriter | None = None
+        folder.mkdir()
+
+    def write(self, table: pa.Table) -> None:
+        if not table.num_rows and self.parts:
+            return
+        if self._writer is None:
+            path = self.folder / f"part-{self.parts:05}.parquet"
+            self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+            self.parts += 1
+        self._writer.write_table(table)
+        self.rows += table.num_rows
+        self.part_rows += table.num_rows
+        if self.part_rows >= _PART_ROWS:
+            self.close()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writer, self.part_rows = None, 0
+
+
+@dataclass(slots=True)
+class _Host:
+    capture: str
+    columns: dict[str, str] = field(default_factory=dict)
+
+
+class Draft:
+    """A fleet on disk in the making; use it as a context manager.
+
+    Nothing is seen of it until `commit`: then it takes the place of the folder in one step, and what an
+    interruption leaves is the old fleet, whole.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the fleet shall be.
+    update : bool
+        Whether VMs and hosts that stand there already stay, unless they are taken in again.
+
+    Raises
+    ------
+    InputError
+        When something that is no fleet on disk stands there.
+    """
+
+    def __init__(self, folder: Path, *, update: bool = True) -> None:
+        if (
+            folder.exists()
+            and any(folder.iterdir() if folder.is_dir() else [folder])
+            and not is_stored(folder)
+        ):
+            raise InputError("something that is not a fleet on disk stands there", file=str(folder))
+        self.folder = folder
+        self.update = update and is_stored(folder)
+        self.generation = int(read_manifest(folder).get("generation", 0)) if folder.is_dir() else 0
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        self._draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
+        self._draft.chmod(0o755)
+        self._vms = _Parts(self._draft / "vms", SCHEMAS["vms"])
+        self._sets = _Parts(self._draft / "sets", SCHEMAS["sets"])
+        self._set_names: dict[bytes, str] = {}
+        self._pending_vms: list[pa.Table] = []
+        self._pending_sets: list[tuple[str, str, Any, Any, Any]] = []
+        self._seen: set[str] = set()
+        self._captures: dict[str, tuple[str, str, int, str]] = {}
+        self._capture_of: dict[str, str] = {}
+        self._hosts: dict[str, _Host] = {}
+        self.repeated_sets = 0
+
+    def __enter__(self) -> Draft:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._vms.close()
+        self._sets.close()
+        shutil.rmtree(self._draft, ignore_errors=True)
+
+    def add_block(self, block: Block, source: str, intake: Intake) -> None:
+        """Take in register sets; a vCPU that was taken in already is rejected."""
+        names: list[str] = []
+        kept: list[int] = []
+        for at, (digest, vm, index) in enumerate(
+            zip(_digests(block), block.names, block.index.tolist(), strict=True)
+        ):
+            rows = int(block.rows[at])
+            key = f"{vm}\0{index}"
+            if key in self._seen:
+                first = int(block.first[at])
+                twice = f"the VM `{vm}` (vCPU {index}) occurs twice; its rows must be together"
+                intake.reject_rows(source, range(first, first + rows), twice)
+                continue
+            self._seen.add(key)
+            intake.use(rows)
+            known = self._set_names.get(digest)
+            if known is None:
+                known = self._set_names.setdefault(digest, digest.hex())
+                start, end = int(block.starts[at]), int(block.starts[at + 1])
+                wide = [{"register": register, "value": value} for register, value in block.wide[at]]
+                words = block.register[start:end], block.value[start:end]
+                self._pending_sets.append((known, block.words[at], *words, wide))
+            else:
+                self.repeated_sets += 1
+            names.append(known)
+            kept.append(at)
+        columns = {
+            "vm": pa.array([block.names[at] for at in kept], pa.string()),
+            "vcpu": pa.array(block.index[kept]),
+            "set": pa.array(names, pa.string()),
+            "host": pa.array([block.homes[at] for at in kept], pa.string()),
+        }
+        self._pending_vms.append(pa.table(columns, schema=SCHEMAS["vms"]))
+        if sum(table.num_rows for table in self._pending_vms) >= _GROUP_ROWS:
+            self._flush_vms()
+        if len(self._pending_sets) >= _SET_ROWS:
+            self._flush_sets()
+
+    def _flush_vms(self) -> None:
+        if self._pending_vms:
+            self._vms.write(pa.concat_tables(self._pending_vms).combine_chunks())
+        self._pending_vms = []
+
+    def _flush_sets(self) -> None:
+        pending, self._pending_sets = self._pending_sets, []
+        columns: Sequence[Any] = list(zip(*pending, strict=True)) or [()] * 5
+        arrays = [
+            pa.array(columns[0], pa.string()),
+            pa.array(columns[1], pa.string()),
+            _lists(columns[2]),
+            _lists(columns[3]),
+            pa.array(columns[4], _WIDE),
+        ]
+        self._sets.write(pa.Table.from_arrays(arrays, schema=SCHEMAS["sets"]))
+
+    def add_capture(self, document: Mapping[str, Any]) -> None:
+        """Take in a capture, and the host of its name; captures that differ only in that name are one.
+
+        A later capture of one name takes the place of an earlier one.
+        """
+        host = dict(document["host"])
+        name = str(host.pop("name"))
+        text = json.dumps({**document, "host": host}, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        whole = json.dumps(dict(document), separators=(",", ":"))
+        self._captures.setdefault(digest, (name, str(host["kernel"]), int(host["midr"], 16), whole))
+        self._capture_of[name] = digest
+        self._hosts[name] = _Host(digest)
+
+    def add_hosts(self, rows: Sequence[Mapping[str, str]], source: str, intake: Intake) -> None:
+        """Take in the rows of ``hosts.csv``: the hosts are then those, each with the capture that it names."""
+        named = {row["capture"] for row in rows}
+        for number, row in enumerate(rows, start=2):
+            digest = self._capture_of.get(row["capture"])
+            if digest is None:
+                intake.reject(source, number, f"there is no capture named `{row['capture']}`")
+                continue
+            intake.use(1)
+            more = {key: value or "" for key, value in row.items() if key not in ("host", "capture", None)}
+            self._hosts[row["host"]] = _Host(digest, more)
+        listed = {row["host"] for row in rows}
+        for name in named - listed:
+            # The capture speaks for the hosts that name it, and is no host of its own.
+            self._hosts.pop(name, None)
+
+    def commit(self, **facts: Any) -> dict[str, Any]:
+        """Finish the fleet and put it in its place; give what is in it.
+
+        Raises
+        ------
+        InputError
+            When the place cannot be written to.
+        """
+        if self.update:
+            self._keep_old()
+        self._flush_vms()
+        self._flush_sets()
+        self._vms.write(SCHEMAS["vms"].empty_table())
+        self._vms.close()
+        self._sets.close()
+        hosts = self._write_hosts()
+        used = {host.capture for host in self._hosts.values()}
+        captures = [(digest, *self._captures[digest]) for digest in sorted(used)]
+        parts = _Parts(self._draft / "captures", SCHEMAS["captures"])
+        columns: Sequence[Any] = list(zip(*captures, strict=True)) or [()] * 5
+        parts.write(pa.table([list(column) for column in columns], schema=SCHEMAS["captures"]))
+        parts.close()
+        counts = {"vms": self._vms.rows, "sets": self._sets.rows, "hosts": hosts, "captures": len(captures)}
+        manifest = {
+            "format": FORMAT,
+            "version": VERSION,
+            "generation": self.generation + 1,
+            "tables": counts,
+            **facts,
+        }
+        (self._draft / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        _put_in_place(self._draft, self.folder.absolute())
+        return manifest
+
+    def _write_hosts(self) -> int:
+        names = sorted(self._hosts)
+        more = sorted({column for host in self._hosts.values() for column in host.columns})
+        rows = [(name, self._hosts[name]) for name in names]
+        columns: dict[str, list[str]] = {"host": names, "capture": [host.capture for _, host in rows]}
+        columns |= {column: [host.columns.get(column, "") for _, host in rows] for column in more}
+        table = pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
+        parts = _Parts(self._draft / "hosts", table.schema)
+        parts.write(table)
+        parts.close()
+        with (self._draft / "hosts.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(zip(*columns.values(), strict=True))
+        return len(names)
+
+    def _keep_old(self) -> None:
+        """Take over what stands there and was not taken in again."""
+        taken = pa.array({key.partition("\0")[0] for key in self._seen}, pa.string())
+        old = stored_table(self.folder, "vms", SCHEMAS["vms"].names)
+        old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
+        self._pending_vms.append(old)
+        wanted = pc.unique(old.column("set"))
+        sets = stored_table(self.folder, "sets", SCHEMAS["sets"].names)
+        known = pa.array(self._set_names.values(), pa.string())
+        mask = pc.and_(
+            pc.is_in(sets.column("set"), value_set=wanted),
+            pc.invert(pc.is_in(sets.column("set"), value_set=known)),
+        )
+        self._flush_sets()
+        self._sets.write(sets.filter(mask).cast(SCHEMAS["sets"]))
+        captures = stored_table(self.folder, "captures", SCHEMAS["captures"].names)
+        old_names = {}
+        for row in captures.to_pylist():
+            facts = row["name"], row["kernel"], row["midr"], row["document"]
+            self._captures.setdefault(row["capture"], facts)
+            old_names[row["capture"]] = row["name"]
+        old_hosts = stored_table(self.folder, "hosts", []).to_pylist()
+        listed = {row["host"] for row in old_hosts}
+        for row in old_hosts:
+            name, capture = row.pop("host"), row.pop("capture")
+            # A new capture of the same name speaks for the hosts for which the old one did.
+            again = self._capture_of.get(old_names.get(capture, ""))
+            if again is not None and old_names[capture] not in listed:
+                self._hosts.pop(old_names[capture], None)
+            self._hosts.setdefault(name, _Host(again or capture, row))
+
+
+def _lists(parts: Sequence[Any]) -> pa.Array:
+    offsets = np.zeros(len(parts) + 1, dtype=np.int32)
+    np.cumsum([len(part) for part in parts], out=offsets[1:])
+    words = np.concatenate(parts) if parts else np.empty(0, np.uint64)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(words, pa.uint64()))
+
+
+def _digests(block: Block) -> Iterator[bytes]:
+    """Give a digest of the content of each set: how the vCPU is made, ids and values."""
+    rows = np.stack([block.register, block.value], axis=1).astype("<u8", copy=False).tobytes()
+    for at, words in enumerate(block.words):
+        state = hashlib.blake2b(words.encode(), digest_size=16)
+        state.update(rows[16 * int(block.starts[at]) : 16 * int(block.starts[at + 1])])
+        for register, value in block.wide[at]:
+            state.update(register.to_bytes(8, "little") + value)
+        yield state.digest()
+
+
+def _put_in_place(draft: Path, folder: Path) -> None:
+    """Exchange the draft with what stands at `folder`, in one step where the system can."""
+    try:
+        if not folder.exists():
+            draft.rename(folder)
+            return
+        if not _exchanged(draft, folder):
+            aside = folder.with_name(f".{folder.name}.old-{os.getpid()}")
+            folder.rename(aside)
+            draft.rename(folder)
+            aside.rename(draft)
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be written", file=str(folder)) from error
+
+
+def _exchanged(draft: Path, folder: Path) -> bool:
+    with contextlib.suppress(AttributeError, OSError):
+        libc = ctypes.CDLL(None, use_errno=True)
+        at = -100  # AT_FDCWD: paths are absolute
+        done = libc.renameat2(at, os.fsencode(draft), at, os.fsencode(folder), _RENAME_EXCHANGE)
+        return bool(done == 0)
+    return False
