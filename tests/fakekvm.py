@@ -24,6 +24,7 @@ PC = 0x6030000000100040
 SVE_VLS = 0x606000000015FFFF
 Z0 = 0x6080000000150000
 PMCR = 0x603000000013DCE0
+PMOVSCLR, PMOVSSET = 0x603000000013DCE3, 0x603000000013DCF3
 COUNTER = 0x603000000013DF1A
 
 SVE_FEATURE, PMU_FEATURE, EL2_FEATURE = 1 << 4, 1 << 3, 1 << 7
@@ -139,7 +140,7 @@ class FakeVcpu:
             COUNTER: 7,
         }
         if features & PMU_FEATURE:
-            self.stored[PMCR] = 0x3000
+            self.stored |= {PMCR: 0x3000, PMOVSCLR: 0x8000001E, PMOVSSET: 0x8000001E}
         return 0
 
     def finalize_sve(self) -> int:
@@ -165,6 +166,8 @@ class FakeVcpu:
             PFR0,
             SCTLR,
             PMCR,
+            PMOVSCLR,
+            PMOVSSET,
         ]
         return [register for register in order if register in self.stored]
 
@@ -211,6 +214,11 @@ class FakeVcpu:
         return errno.EBUSY if self.vm.ran and changes and register in (VENDOR_BITMAP, PFR0) else 0
 
     def _store(self, register: int, value: int) -> None:
+        if register in (PMOVSCLR, PMOVSSET):  # two names of one register
+            now = self.stored[PMOVSSET]
+            now = now & ~value if register == PMOVSCLR else now | value
+            self.stored |= {PMOVSCLR: now, PMOVSSET: now}
+            return
         if register == WORKAROUND_1:
             return  # checked, never stored
         if register == PFR0:

@@ -143,6 +143,57 @@ class SlowAudit:
                 found.add((names, entrants, len(residents)))
         return found
 
+    def passages(self) -> set[tuple[int, int, int, int]]:
+        """Moves from class to class that no VM at their end can make back, with VMs that can go and that run there."""
+        found = set()
+        kinds = set(self.same)
+        for start in kinds:
+            for end in kinds - {start}:
+                there = [v for v, home in enumerate(self.home) if home is not None and self.same[home] == end]
+                here = [
+                    v for v, home in enumerate(self.home) if home is not None and self.same[home] == start
+                ]
+                go = sum(self.takes(v, self.same.index(end)) for v in here)
+                if go and there and not any(self.takes(v, self.same.index(start)) for v in there):
+                    found.add((start, end, go, len(there)))
+        return found
+
+    def shared(self, unit: Callable[[kvmfw.Finding], str]) -> Counter[str]:
+        """Count, for each unit, the stranded VMs of which it is in a smallest cure with others."""
+        counts: Counter[str] = Counter()
+        for v in self.stranded():
+            ways = {self.blocking(v, h, unit) for h in self.others[v]}
+            ways = {way for way in ways if "vCPU" not in way}
+            least = min(map(len, ways), default=0)
+            if least > 1:
+                counts.update({name for way in ways if len(way) == least for name in way})
+        return counts
+
+    def unknown(self, unit: Callable[[kvmfw.Finding], str]) -> tuple[Counter[str], Counter[str]]:
+        """Count pairs on which a unit is unknown, and of these the ones that nothing refuses."""
+        every: Counter[str] = Counter()
+        decisive: Counter[str] = Counter()
+        for v, hosts in self.others.items():
+            for h in hosts:
+                verdict = self.verdict[v, h]
+                worst: dict[str, Outcome] = {}
+                for one in verdict.findings:
+                    worst[unit(one)] = max(worst.get(unit(one), Outcome.ACCEPT), one.outcome)
+                names = [name for name, outcome in worst.items() if outcome is Outcome.UNKNOWN]
+                every.update(names)
+                if verdict.outcome is Outcome.UNKNOWN:
+                    decisive.update(names)
+        return every, decisive
+
+    def group(self, zone: str) -> tuple[int, int, int]:
+        """Count the VMs of a zone: all, stranded, and those whose only targets are outside of it."""
+        hosts = {h for h, name in enumerate(self.fleet.zone) if name == zone}
+        own = [v for v, home in enumerate(self.home) if home in hosts]
+        targets = self.targets()
+        within = {v: sum(self.takes(v, h) for h in hosts if h != self.home[v]) for v in own}
+        confined = sum(targets[v] > 0 and within[v] == 0 for v in own)
+        return len(own), sum(targets[v] == 0 for v in own), confined
+
     def drain(self, hosts: set[int]) -> tuple[int, int]:
         """Count stranded VMs, and VMs left over when as many as can be are placed (augmenting paths)."""
         residents = [v for v, home in enumerate(self.home) if home in hosts]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import numpy as np
 import pytest
 
 import kvmfw
-from kvmfw.analysis import Report, blockers, examine, make_frame, open_fleet, policy_refusals, unit_outcomes
+from kvmfw.analysis import (
+    Report,
+    best_upgrades,
+    blockers,
+    examine,
+    make_frame,
+    open_fleet,
+    policy_refusals,
+    unit_outcomes,
+)
 from kvmfw.analysis.compare import diff_fleets
 from kvmfw.analysis.schemes import compare_schemes
 from kvmfw.analysis.units import unit_of
@@ -60,9 +70,50 @@ def test_every_number_equals_plain_loops(seed: int) -> None:
     for row in tables["drain_groups"]:
         hosts = {h for h, zone in enumerate(made.zone) if zone == row["name"]}
         assert (row["stranded"], row["unplaced"]) == slow.drain(hosts), row
-    unknown = sum(row["decisive"] > 0 for row in tables["unknowns"])
-    assert (unknown > 0) == (slow.totals()["UNKNOWN"] > 0)
-    assert sum(row["vms"] for row in tables["groups"]) == sum(home is not None for home in slow.home)
+    passages = {(row["from"], row["to"], row["vms"], row["residents"]) for row in tables["passages"]}
+    assert passages == slow.passages()
+    assert {row["unit"]: row["shared"] for row in tables["blockers"] if row["shared"]} == slow.shared(unit)
+    for column, wanted in zip(("pairs", "decisive"), slow.unknown(unit), strict=True):
+        counts: Counter[str] = Counter()
+        for row in tables["unknowns"]:
+            counts[row["unit"]] += row[column]
+        assert +counts == wanted
+    for row in tables["groups"]:
+        assert (row["vms"], row["stranded"], row["confined"]) == slow.group(row["group"])
+    for row in tables["host_classes"]:
+        hosts = {h for h, kind in enumerate(slow.same) if kind == row["class"]}
+        takes = sum(slow.takes(v, min(hosts)) for v in range(len(made.vms)))
+        residents = sum(home in hosts for home in slow.home)
+        assert (row["hosts"], row["takes"], row["residents"]) == (len(hosts), takes, residents)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_best_upgrade_leaves_fewest_stranded(seed: int) -> None:
+    made = random_fleet(seed)
+    columns = {
+        "capture": [host._native.name for host in made.hosts],
+        "kernel": [host.kernel for host in made.hosts],
+        "cpu": ["same"] * len(made.hosts),
+    }
+    fleet = kvmfw.Fleet(made.vms, made.hosts)
+    today = len(SlowAudit(made, []).stranded())
+    plan = best_upgrades(make_frame(fleet), columns, steps=1)
+    left = {}
+    for old in set(columns["capture"]):
+        for new in set(columns["capture"]) - {old}:
+            becomes = made.hosts[columns["capture"].index(new)]
+            hosts = [
+                becomes.renamed(host.name) if name == old else host
+                for host, name in zip(made.hosts, columns["capture"], strict=True)
+            ]
+            changed = RandomFleet(made.vms, hosts, made.capacity, made.zone)
+            left[old, new] = len(SlowAudit(changed, []).stranded())
+    best = min(left.values(), default=today)
+    if not plan:
+        assert best >= today
+    else:
+        assert left[plan[0].capture, plan[0].becomes] == plan[0].stranded == best < today
+        assert today - plan[0].freed + plan[0].newly_stranded == best
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -110,10 +161,8 @@ def assert_freed(vms: list[kvmfw.RegisterSet], hosts: list[kvmfw.Host]) -> int:
         register = ids[row.unit]
         if row.unit == 0:
             continue
-        if register is None:
-            removed = {one for vm in vms for one in vm.to_mapping() if one not in judged}
-        else:
-            removed = {register}
+        unjudged = {one for vm in vms for one in vm.to_mapping() if one not in judged}
+        removed = unjudged if register is None else {register}
         cured = make_frame(kvmfw.Fleet(without(vms, removed), hosts))
         freed = before & (cured.group_targets[cured.group_of] > 0)
         assert int(freed.sum()) == row.freed, fleet.units[row.unit]

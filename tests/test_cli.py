@@ -207,6 +207,23 @@ def test_a_folder_that_is_no_fleet_is_named(files: Path) -> None:
     assert_one_sentence(run("audit", files / "fleet"), "hosts.csv", "line 2", "`older`")
 
 
+def test_a_fleet_on_disk_is_audited_like_the_folder_it_came_from(files: Path) -> None:
+    table = files / "fleet" / "hosts.csv"
+    table.write_text("host,capture,zone,capacity\nh1,old,a,3\nh2,new,a,3\nh3,new,b,3\n")
+    sources = [files / "fleet" / name for name in ("vms.jsonl", "captures", "hosts.csv")]
+    assert run("ingest", *sources, "-o", files / "stored").exit_code == 0
+    for options in ((), ("--where", "zone=a"), ("--group-by", "zone")):
+        stored, folder = (
+            json.loads(run("audit", files / name, "--format", "json", *options).stdout)
+            for name in ("stored", "fleet")
+        )
+        assert stored["totals"] == folder["totals"]
+        assert stored["stranded"] == folder["stranded"]
+        assert [row["name"] for row in stored["drain"]] == [row["name"] for row in folder["drain"]]
+    supposed = run("whatif", files / "stored", "--level", "new:SMCCC_ARCH_WORKAROUND_3=2", "--format", "json")
+    assert [row["vm"] for row in json.loads(supposed.stdout)["freed"]] == ["a", "b"]
+
+
 def test_probe_has_its_own_help() -> None:
     result = run("probe", "--help")
     assert result.exit_code == 0
@@ -219,3 +236,5 @@ def test_version_and_help() -> None:
         result = run(*verb, "--help", width=80)
         assert result.exit_code == 0
         assert "Usage: kvmfw" in result.stdout
+        assert "\\b" not in result.stdout
+        assert max(map(len, result.stdout.splitlines())) <= 80, verb

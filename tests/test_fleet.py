@@ -433,7 +433,7 @@ def test_wrong_arguments_are_typed() -> None:
         fleet.candidates(5, unknown="refuse")
     with pytest.raises(RowError, match="out of range"):
         fleet.update_hosts({3: tiny_host()})
-    with pytest.raises(ArgumentError, match="expected a kvmfw.Host"):
+    with pytest.raises(ArgumentError, match=r"expected a kvmfw\.Host"):
         fleet.update_hosts({0: "host"})
 
 

@@ -88,6 +88,15 @@ def test_edits_are_the_same_for_the_same_seed_and_keep_to_their_registers() -> N
     assert len({copy["registers"]["0x6030000000140000"] for copy in copies}) > 3
 
 
+def test_edits_of_the_pmu_give_both_names_of_a_register_one_value() -> None:
+    pair = ("0x603000000013dce1", "0x603000000013dce2")
+    registers = dict.fromkeys(["0x603000000013dce0", "0x603000000013dce4", *pair], "0x3000")
+    copies = [edited({"id": "a", "registers": registers}, seed)["registers"] for seed in range(30)]
+    assert all(copy[pair[0]] == copy[pair[1]] and copy.keys() == registers.keys() for copy in copies)
+    assert len({copy[pair[0]] for copy in copies}) > 3
+    assert len({copy["0x603000000013dce0"] for copy in copies}) > 3
+
+
 def console(body: bytes, cut: int = 0) -> str:
     text = base64.b64encode(gzip.compress(body)).decode()
     lines = [text[at : at + 20] for at in range(0, len(text), 20)]

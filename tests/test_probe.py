@@ -124,6 +124,13 @@ def test_values_stand_at_the_place_of_their_register(tmp_path: Path) -> None:
     assert sve["same_value_refused"] == {hex(fakekvm.SVE_VLS): "EPERM"}
 
 
+def test_values_are_read_before_any_is_written_back(tmp_path: Path) -> None:
+    capture = captured(tmp_path)
+    pmu = next(vcpu for vcpu in capture["vcpus"] if vcpu["name"] == "pmu")
+    values = dict(zip(capture["registers"], pmu["values"], strict=True))
+    assert values[hex(fakekvm.PMOVSCLR)] == values[hex(fakekvm.PMOVSSET)] == "0x8000001e"
+
+
 def test_firmware_answers_name_kept_and_refused_values(tmp_path: Path) -> None:
     capture = captured(tmp_path)
     (answer,) = answers(capture, fakekvm.PSCI, "psci02", "fresh")

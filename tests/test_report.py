@@ -19,9 +19,10 @@ from click.testing import CliRunner, Result
 
 import kvmfw
 from kvmfw.analysis import Report, examine, make_frame
+from kvmfw.analysis.report import COLUMNS
 from kvmfw.cli import main
 from kvmfw.errors import FormatError
-from kvmfw.report import issues, junit, read_waivers, sarif, waive
+from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
 from kvmfw.report.issues import RULES, expired
 
@@ -215,6 +216,18 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
         assert f"| {row['outcome']} | {row['pairs']:,} |" in text
     page = run("audit", EXAMPLES, "--format", "html").stdout
     assert f"<b>{len(numbers['stranded'])}</b>stranded VMs" in page
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tables_have_their_columns_also_when_empty(seed: int, tmp_path: Path) -> None:
+    report = report_of(seed)
+    for name, rows in report.tables.items():
+        for row in rows:
+            assert name == "host_classes" or tuple(row) == COLUMNS[name]
+    written = write_tables(report.tables, tmp_path, "csv")
+    for path in written:
+        (header,) = csv.reader(path.read_text().splitlines()[:1])
+        assert path.stem == "host_classes" or tuple(header) == COLUMNS[path.stem]
 
 
 @needs_examples

@@ -65,7 +65,8 @@ class Audit:
             {
                 "vm": pa.array([fleet.vm_names[row] for row in stranded_rows], pa.string()),
                 "host": pa.array(
-                    [hosts[int(homes[row])] if homes[row] >= 0 else None for row in stranded_rows], pa.string()
+                    [hosts[int(homes[row])] if homes[row] >= 0 else None for row in stranded_rows],
+                    pa.string(),
                 ),
             }
         )
@@ -80,9 +81,7 @@ class Audit:
                 "residents": pa.array(residents[trap_rows].astype(np.uint64), pa.uint64()),
             }
         ).sort_by([("entrants", "descending"), ("host", "ascending")])
-        refusing = [
-            (unit, *counts) for unit, counts in zip(fleet.units, blocked, strict=True) if counts[0]
-        ]
+        refusing = [(unit, *counts) for unit, counts in zip(fleet.units, blocked, strict=True) if counts[0]]
         blockers = pa.table(
             {
                 "unit": pa.array([row[0] for row in refusing], pa.string()),
@@ -90,9 +89,7 @@ class Audit:
                 "sole": pa.array([row[2] for row in refusing], pa.uint64()),
             }
         ).sort_by([("pairs", "descending"), ("sole", "descending"), ("unit", "ascending")])
-        return cls(
-            fleet.shape, fleet.class_shape, fleet.vmm, fleet.scheme, totals, stranded, traps, blockers
-        )
+        return cls(fleet.shape, fleet.class_shape, fleet.vmm, fleet.scheme, totals, stranded, traps, blockers)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the audit as JSON-ready data, with the same numbers as the tables."""

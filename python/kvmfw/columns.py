@@ -32,7 +32,12 @@ class Names(Sequence[str]):
 
     def append(self, chunk: pa.Array) -> None:
         """Append names; an array of nulls stands for rows without one."""
-        if self._chunks and len(chunk) == 1 and len(self._chunks[-1]) < 1024 and chunk.type == self._chunks[-1].type:
+        if (
+            self._chunks
+            and len(chunk) == 1
+            and len(self._chunks[-1]) < 1024
+            and chunk.type == self._chunks[-1].type
+        ):
             # One VM at a time: many tiny arrays would take more than the names.
             self._chunks[-1] = pa.concat_arrays([self._chunks[-1], chunk])
             self._ends[-1] += 1
@@ -215,7 +220,9 @@ def _grouped(table: pa.Table, first_row: int) -> Runs:
             register, value, names = register[order], value[order], encoded.dictionary
             vcpu = None if vcpu is None else vcpu.take(pa.array(order))
     if vcpu is None:
-        return Runs(starts, register, value, [vcpu_config(DEFAULT_VCPU)], _NO_CONFIGS, names, first_row, order)
+        return Runs(
+            starts, register, value, [vcpu_config(DEFAULT_VCPU)], _NO_CONFIGS, names, first_row, order
+        )
     changes, words, _ = _heads(vcpu)
     inside = np.setdiff1d(changes[1:-1], starts)
     if inside.size:

@@ -46,8 +46,9 @@ class Fleet:
         columns ``vm`` (name or number), ``register`` (uint64), ``value`` (uint64; for registers wider than
         8 bytes the lowest 8) and, if the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of
         docs/formats.md with commas between, such as ``"psci_0_2,pmu_v3,vgic"``), and ``host`` (where it runs);
-        or in nested form, with one row for each VM, where ``register`` and ``value`` are lists. In long form the rows of a VM need not be together, except in a
-        `pyarrow.RecordBatchReader`, which is taken batch by batch. VMs have the order of their first rows.
+        or in nested form, with one row for each VM, where ``register`` and ``value`` are lists. In long form
+        the rows of a VM need not be together, except in a file or a `pyarrow.RecordBatchReader`, which are
+        taken batch by batch. VMs have the order of their first rows.
     hosts : path, iterable of Host, or pair (sequence of Host, array of uint32)
         A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
         each host, the number of its capture.
@@ -307,8 +308,7 @@ class Fleet:
         """What the units judge, by number: the vCPU, the register list, then registers by name."""
         words = {"vcpu": "vCPU", "list": "register list"}
         return [
-            words.get(kind) or _native.register_name(register or 0)
-            for kind, register in self._native.units()
+            words.get(kind) or _native.register_name(register or 0) for kind, register in self._native.units()
         ]
 
     def table(self) -> npt.NDArray[np.uint8]:

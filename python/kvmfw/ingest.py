@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
@@ -18,7 +16,7 @@ from kvmfw.readers.folders import files_of, read_hosts_table
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import parsed_json, whole
-from kvmfw.readers.tables import open_table
+from kvmfw.readers.tables import declared_rows, open_table
 from kvmfw.store import Draft
 
 __all__ = ["Ingested", "Progress", "ingest"]
@@ -169,15 +167,11 @@ class _Run:
         self.intake.use(rows)
 
     def _table(self, file: Path, kind: str) -> None:
-        expected = pq.read_metadata(file).num_rows if kind == "parquet" else 0
+        expected = declared_rows(file, kind)
         before = self.intake.rows
-        for block in blocks_of_table(_batches(file, kind), str(file), self.intake):
+        for block in blocks_of_table(open_table(file, kind), str(file), self.intake):
             self.draft.add_block(block, str(file), self.intake)
             self._tell(file, min((self.intake.rows - before) / expected, 1) if expected else 0)
-
-
-def _batches(file: Path, kind: str) -> Iterator[pa.RecordBatch]:
-    yield from open_table(file, kind)
 
 
 def _with_file(error: InputError, file: Path) -> InputError:

@@ -909,17 +909,17 @@ class Probe:
         vcpu["vgic"] = machine.vgic
         vcpu["pmu_initialised"] = machine.pmu_initialised
         registers = machine.vcpu.register_list()
-        values, same = {}, {}
-        for register in registers:
-            value = machine.vcpu.read(register)
-            if value < 0:
-                continue
-            values[register] = hexadecimal(value)
+        # All are read before any is written: writing a register can change what another reads (6.7 to 6.12:
+        # PMOVSCLR_EL0 clears PMOVSSET_EL0).
+        read = [(register, machine.vcpu.read(register)) for register in registers]
+        values = {register: value for register, value in read if value >= 0}
+        same = {}
+        for register, value in values.items():
             error = machine.vcpu.write(register, value)
             if error:
                 same[hexadecimal(register)] = errno_name(error)
         vcpu["same_value_refused"] = same
-        self._lists.append((vcpu, registers, values))
+        self._lists.append((vcpu, registers, {register: hexadecimal(values[register]) for register in values}))
 
     def _ask_fresh(self, machine: Machine, configuration: Configuration) -> None:
         """Firmware and ID registers, masks, and ids that are not there."""

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests import sections
 from tests.agreement import document, dumps, kvm, qemu, vectors
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
@@ -87,7 +88,10 @@ def main() -> int:
         text += dumps.section(folder / "host-dumps.json")
     text += document.register_section(derived)
     if options.out:
-        options.out.write_text("\n".join(text).rstrip() + "\n")
+        written = "\n".join(text).rstrip() + "\n"
+        # What `make live` wrote there stays.
+        live = sections.of(options.out.read_text(), sections.LIVE) if options.out.exists() else None
+        options.out.write_text(sections.replaced(written, live) if live else written)
     print("\n".join(line for line in text if line.startswith(("## ", "**", "* "))))
     return 1 if failed else 0
 

@@ -15,10 +15,15 @@ reads afterwards. Recordings are boots of unmodified Debian kernels on emulated 
 migrations between them by unmodified QEMUs with KVM.
 
 * *agreed*: the same.
-* *read-back not judged*: accepted, as the engine says; the register is a timer or an event counter, which moves by
-  itself or is masked by the PMU, and the engine says nothing of what it reads later.
+* *read-back not judged*: accepted, as the engine says; the register is a timer or its state, which moves by itself,
+  and the engine says nothing of what it reads later.
 * *unknown*: the engine says UNKNOWN; a guess would be worse.
 * *wrong ...*: a disagreement. Each is a bug until it is explained.
+
+Where the guest's first run was refused (a PMU that was not initialised), the vCPU has not run, and the engine is asked
+about a fresh one. PMU registers that have two names (set and clear) are compared by what both read after the second
+was written; a few recorded sets hold two values for one such register, which no VM can save, and their read-back is
+not compared.
 """
 
 UNKNOWN_CAUSES = {

@@ -1,4 +1,4 @@
-"""Register sets that no host saved: real ones with some fields of firmware and ID registers edited.
+"""Register sets that no host saved: real ones with some fields of firmware, ID and PMU registers edited.
 
 Real sets of a few kernels meet few of the values that a kernel can be asked for.  The same seed
 gives the same edits.
@@ -22,6 +22,12 @@ FIRMWARE_VALUES = {
     0x6030000000160003: [0, 1, 2, 3, 4],
 }
 ID_FIRST, ID_LAST = 0x603000000013C008, 0x603000000013C03F
+# PMU registers: numbers of counters, and the two names of each register with a bit for each counter, which a
+# saved set holds with one value
+PMCR, PMSWINC = 0x603000000013DCE0, 0x603000000013DCE4
+PMU_COUNTERS = range(0x603000000013DF40, 0x603000000013DF5F)
+PMU_PAIRS = [(0x13C4F1, 0x13C4F2), (0x13DCE1, 0x13DCE2), (0x13DCF3, 0x13DCE3)]
+PMU_BITS = [0, 1, 0x80000000, 0x80000003, 0x8000003F, 0x800000FF, 0x1_0000_0001]
 
 
 def edited(one: Json, seed: int) -> Json:
@@ -34,7 +40,28 @@ def edited(one: Json, seed: int) -> Json:
             registers[name] = hex(chance.choice(FIRMWARE_VALUES[register]))
         elif ID_FIRST <= register <= ID_LAST and chance.random() < 0.4:
             registers[name] = hex(other_nibble(value, chance))
+    edit_pmu(registers, chance)
     return {**one, "id": f"{one['id']}+edit{seed}", "note": "edited", "registers": registers}
+
+
+def edit_pmu(registers: dict[str, str], chance: random.Random) -> None:
+    """Other states of the PMU, where there is one."""
+    if hex(PMCR) not in registers:
+        return
+    values: dict[str, int] = {}
+    if chance.random() < 0.5:
+        control = int(registers[hex(PMCR)], 16) & ~(31 << 11)
+        values[hex(PMCR)] = control | chance.choice([0, 2, 4, 6, 8]) << 11
+    if chance.random() < 0.5:
+        values[hex(PMSWINC)] = chance.choice([0, 1])
+    for low in PMU_PAIRS:
+        if chance.random() < 0.5:
+            names = [hex(0x6030000000000000 | name) for name in low]
+            values |= dict.fromkeys(names, chance.choice(PMU_BITS))
+    for counter in PMU_COUNTERS:
+        if chance.random() < 0.2:
+            values[hex(counter)] = chance.choice([0, 5, 1 << 32, 7 << 32 | 9, chance.getrandbits(64)])
+    registers |= {name: hex(value) for name, value in values.items() if name in registers}
 
 
 def other_nibble(value: int, chance: random.Random) -> int:

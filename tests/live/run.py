@@ -22,6 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tests import sections
+
 from . import archive, compare
 from .agree import Disagreement, Tally, explain, judge, table
 from .edits import edited
@@ -31,6 +33,12 @@ from .predict import Engine, EngineError, Prediction
 
 Json = dict[str, Any]
 KERNELS = ["5.10", "6.1", "6.12", "7.3"]
+
+INTRODUCTION = """Written by `make live LIVE="--log docs/agreement.md"`; [live.md](live.md) tells how. Each host is
+an unmodified Debian kernel on an emulated CPU with EL2. Register sets saved under one kernel, and edited copies of
+them, were written to every host of another kernel; the engine's predictions were written to a file before the host
+was asked. *Changed*: taken, but it reads otherwise when all is written.
+"""
 
 
 def say(words: str) -> None:
@@ -112,18 +120,20 @@ def known_hosts(arguments: argparse.Namespace, hosts: Hosts, cache: Path) -> lis
     return found
 
 
-def compare_with(folder: Path, hosts: Results, known: list[Host]) -> list[str]:
-    """Lines about every capture that has a recording of the same kernel, CPU and options."""
-    lines = []
+def compare_with(folder: Path, hosts: Results, known: list[Host]) -> tuple[list[str], int]:
+    """Lines about every capture that has a recording of the same kernel, CPU and options, and what differs."""
+    lines = ["Captures against earlier recordings, wherever both asked:", ""]
+    lines += ["| host | facts in both | differ |", "| --- | --- | --- |"]
+    differing: list[str] = []
     for host in known:
         others = [folder / f"{host.name}{end}" for end in (".json.gz", ".json", ".capture.json")]
         other = next((path for path in others if path.exists()), None)
         if other is None:
             continue
         both, words, _, _ = compare.difference(compare.load(hosts.capture_path(host)), compare.load(other))
-        lines.append(f"{host.name}: {both} facts asked by both, {len(words)} differ")
-        lines += [f"  {line}" for line in words[:20]]
-    return lines
+        lines.append(f"| {host.name} | {both} | {len(words)} |")
+        differing += [f"- {host.name}: {line}" for line in words[:20]]
+    return [*lines, "", *differing], len(differing)
 
 
 def sets_for(
@@ -141,23 +151,26 @@ def sets_for(
 
 def predictions(
     engine: Engine | None, sets: list[Json], capture: Path, policies: list[str], keep: Path
-) -> dict[str, list[Prediction]]:
-    """Predictions per policy, written down (with their digest) before anything is asked."""
+) -> tuple[dict[str, list[Prediction]], str]:
+    """Predictions per policy, written down before anything is asked, and the digest of what was written."""
     if engine is None:
-        return {}
+        return {}, ""
     found = {vmm: engine.predict(sets, capture, vmm) for vmm in policies}
     text = json.dumps(
         {vmm: [one.plain() for one in row] for vmm, row in found.items()}, separators=(",", ":")
     )
     keep.write_text(text)
-    say(f"{keep.name}: predicted, sha256 {hashlib.sha256(text.encode()).hexdigest()[:16]}")
-    return found
+    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
+    say(f"{keep.name}: predicted, sha256 {digest}")
+    return found, digest
 
 
 def restore_all(
     known: list[Host], hosts: Results, engine: Engine | None, arguments: argparse.Namespace
-) -> dict[tuple[str, str], Tally]:
+) -> tuple[dict[tuple[str, str], Tally], list[str]]:
+    """What came of each directed pair of kernels, and a line about each host's predictions."""
     tallies: dict[tuple[str, str], Tally] = {}
+    digests: list[str] = []
     for target in known:
         pairs = list(sets_for(target, known, hosts, arguments))
         sets = [one for _, one in pairs]
@@ -166,22 +179,25 @@ def restore_all(
         # A replay leaves alone what was predicted before the real run.
         kind = "replayed" if arguments.replay else "predicted"
         keep = arguments.keep / f"{target.name}.{kind}.json"
-        predicted = predictions(engine, sets, hosts.capture_path(target), arguments.vmm, keep)
+        predicted, digest = predictions(engine, sets, hosts.capture_path(target), arguments.vmm, keep)
+        digests.append(f"| {target.name} | {len(sets)} | {digest or 'not predicted'} |")
         answers = hosts.restore(target, sets, arguments.vmm)
         for vmm in arguments.vmm:
             thought: list[Prediction | None] = [*predicted[vmm]] if engine else [None] * len(sets)
             for (source, _), report, expected in zip(pairs, answers[vmm], thought, strict=True):
                 tally = tallies.setdefault((source.kernel, target.kernel), Tally())
                 tally.add(judge(report, expected, target.name, vmm))
-    return tallies
+    return tallies, digests
 
 
-def report(arguments: argparse.Namespace, known: list[Host], parts: list[str]) -> None:
+def report(arguments: argparse.Namespace, parts: list[str]) -> None:
+    """Print the report; with --log, put it under its own heading of that document."""
     text = "\n".join(parts) + "\n"
     print(text)
     if arguments.log:
-        head = f"{len(known)} hosts: {', '.join(host.name for host in known)}\n\n"
-        arguments.log.write_text("# Agreement with real kernels\n\n" + head + text)
+        old = arguments.log.read_text() if arguments.log.exists() else "# Agreement with real kernels\n"
+        section = f"## {sections.LIVE}\n\n{INTRODUCTION}\n{text}"
+        arguments.log.write_text(sections.replaced(old, section))
 
 
 def first_boots(arguments: argparse.Namespace) -> tuple[Results, list[Host], str]:
@@ -207,16 +223,19 @@ def run(arguments: argparse.Namespace) -> int:
     parts = []
     differing = 0
     if arguments.compare:
-        lines = compare_with(arguments.compare, results, known)
-        differing = sum(line.startswith("  ") for line in lines)
-        parts += ["Captures against earlier recordings:", "", *lines, ""]
+        lines, differing = compare_with(arguments.compare, results, known)
+        parts += [*lines, ""]
     disagreements: list[Disagreement] = []
     if not arguments.capture_only:
-        tallies = restore_all(known, results, engine, arguments)
+        tallies, digests = restore_all(known, results, engine, arguments)
         disagreements = [one for tally in tallies.values() for one in tally.disagreements]
-        parts += [table(tallies, engine is not None), "", *explain(disagreements)]
+        policies = ", ".join(arguments.vmm)
+        parts += [f"Restores in the order of {policies}:", "", table(tallies, engine is not None), ""]
+        parts += [*explain(disagreements), ""] if disagreements else ["No disagreements.", ""]
+        parts += ["Predictions, by the host that was asked afterwards:", ""]
+        parts += ["| host | register sets | sha256 begins |", "| --- | --- | --- |", *digests, ""]
     parts.append(f"{len(known)} hosts, {time.monotonic() - started:.0f} s in all, {version}.")
-    report(arguments, known, parts)
+    report(arguments, parts)
     return 2 if disagreements or differing else 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, firmware, id_registers, other_registers
+from . import core, firmware, id_registers, other_registers, pmu
 from .facts import EINVAL, ENOENT, Answer, Facts, unknown
 from .fields import ID, field
 from .state import State
@@ -50,6 +50,8 @@ class Vm:
                 if register in self.facts.registers
                 else None
             )
+        if register in pmu.OTHER_NAME:
+            return pmu.read(self.facts, self.state, register)
         if other_registers.is_visible(self.facts, self.state, register) is False:
             return None  # hidden by the VM's own ID registers: ENOENT for reads too (semantics 3.1)
         return self.state.current(register)

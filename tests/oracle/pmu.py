@@ -76,7 +76,7 @@ def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answe
     count, now = counters(state), state.current(register)
     if count is None or facts.has(HAS_EL2):
         return lost(state, names)
-    bits = value & (CYCLES | (1 << count) - 1)
+    bits = value & there(count)
     replaces = facts.between((6, 12, 117), (6, 16, 12))
     if replaces:
         return both(state, names, bits)
@@ -86,6 +86,20 @@ def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answe
     if replaces is None and combined != bits:
         return lost(state, names)
     return both(state, names, combined)
+
+
+def there(count: int) -> int:
+    """The bits of the counters that there are."""
+    return CYCLES | (1 << count) - 1
+
+
+def read(facts: Facts, state: State, register: int) -> int | None:
+    """From 6.7 reads are masked too: by the counters that there are when it is read, not when it was written."""
+    now = state.current(register)
+    if now is None or not facts.at_least(6, 7) or facts.has(HAS_EL2):
+        return now
+    count = counters(state)
+    return None if count is None else now & there(count)
 
 
 def both(state: State, names: tuple[int, int], value: int) -> Answer:

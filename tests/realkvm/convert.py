@@ -56,7 +56,10 @@ ERRNOS = {
     22: "EINVAL",
     95: "EOPNOTSUPP",
 }
+EINVAL = 22
 SVE_VLS = "0x606000000015ffff"
+# The two names of one register.
+PMOVSCLR, PMOVSSET = "0x603000000013dce3", "0x603000000013dcf3"
 ID_BLOCK = 0x6030000000130000
 
 
@@ -217,6 +220,24 @@ def absent_registers(configuration: Json) -> Iterator[tuple[str, str, str]]:
             yield "fresh", errno, register
 
 
+def listed(configuration: Json) -> dict[str, list[Any]]:
+    """The rows of the registers that a vCPU lists, by register.
+
+    The recording probe wrote each register back before it read the next one. From 6.7 to 6.12 writing
+    PMOVSCLR_EL0 clears what PMOVSSET_EL0, its other name, would have read, which then is what the first one read.
+    """
+    rows = {row[0]: row for row in configuration["regs"]}
+    if PMOVSCLR in rows and PMOVSSET in rows:
+        rows[PMOVSSET] = [PMOVSSET, rows[PMOVSCLR][1], *rows[PMOVSSET][2:]]
+    return rows
+
+
+def that_ran(configuration: Json, part: str) -> Json:
+    """The answers of a part, without those of vCPUs that never ran: KVM_RUN had refused them (PMU not initialised)."""
+    refused = {state for state, ran in configuration.get("ran", {}).items() if ran["e"] == EINVAL}
+    return {state: said for state, said in configuration.get(part, {}).items() if state not in refused}
+
+
 def convert(recording: Json, name: str) -> Json:
     """The capture of one recording.
 
@@ -245,14 +266,14 @@ def convert(recording: Json, name: str) -> Json:
             continue
         vcpu["vgic"] = bool(init["vgic"])
         vcpu["pmu_initialised"] = bool(init["pmu"])
-        values = {row[0]: row for row in configuration["regs"]}
+        values = listed(configuration)
         vcpu["values"] = [hexadecimal(number(values[r][1])) if r in values else None for r in registers]
         same = {r: ERRNOS[row[2]] for r, row in values.items() if row[2]}
         vcpu["same_value_refused"] = same
         vcpus.append(vcpu)
-        for recorded, record in firmware_answers(configuration.get("fw", {})):
+        for recorded, record in firmware_answers(that_ran(configuration, "fw")):
             answers.add(record, label, STATES[recorded])
-        for recorded, record in identification_answers(configuration.get("id", {})):
+        for recorded, record in identification_answers(that_ran(configuration, "id")):
             answers.add(record, label, STATES[recorded])
         lost: dict[str, dict[str, list[str]]] = {}
         for recorded, errno, register in absent_registers(configuration):

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kvmfw import readers
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.folders import read_hosts_table
+from kvmfw.readers.stored import is_stored, stored_table
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["CAPACITY", "OpenedFleet", "chosen_column", "cpu_name", "open_fleet", "read_columns"]
+__all__ = [
+    "CAPACITY",
+    "OpenedFleet",
+    "capture_documents",
+    "chosen_column",
+    "cpu_name",
+    "open_fleet",
+    "read_columns",
+]
 
 CAPACITY = "capacity"
 _PARTS = {
@@ -80,22 +91,24 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
         When something in it cannot be used; the error names the file.
     """
     vms, hosts = readers.fleet_folder(Path(folder))
-    columns = read_columns(Path(folder) / "hosts.csv", [host.name for host in hosts])
-    columns.setdefault("capture", [host._native.name for host in hosts])
+    columns = read_columns(Path(folder), [host.name for host in hosts])
+    columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
     columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
     return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns)
 
 
-def read_columns(path: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
-    """Read the further columns of hosts.csv, in the order of `names`; nothing where there is no such file."""
-    if not path.exists():
+def read_columns(folder: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Read the further columns of a fleet's hosts, in the order of `names`; nothing where there are none."""
+    path = folder / "hosts.csv"
+    if is_stored(folder):
+        path = folder / "hosts"
+        rows = stored_table(folder, "hosts", []).to_pylist()
+    elif path.exists():
+        rows = read_hosts_table(path)
+    else:
         return {}
-    with path.open(newline="", encoding="utf-8") as lines:
-        reader = csv.DictReader(lines)
-        rows = list(reader)
-        columns = [name for name in reader.fieldnames or () if name != "host"]
-    listed = [row["host"] for row in rows]
+    listed = [str(row["host"]) for row in rows]
     if listed != list(names):
         raise InputError("the hosts changed while they were read", file=str(path))
     seen: set[str] = set()
@@ -103,12 +116,26 @@ def read_columns(path: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
         if name in seen:
             raise FormatError(f"the host `{name}` occurs twice", f"line {number}", file=str(path))
         seen.add(name)
-    found: dict[str, Sequence[str]] = {name: [row[name] or "" for row in rows] for name in columns}
+    found: dict[str, Sequence[str]] = {
+        str(name): ["" if row[name] is None else str(row[name]) for row in rows]
+        for name in (rows[0] if rows else ())
+        if name not in (None, "host")
+    }
     for number, text in enumerate(found.get(CAPACITY, ()), start=2):
         if not text.isdecimal():
             problem = f"capacity is `{text}`; expected how many VMs the host can hold"
             raise FormatError(problem, f"line {number}", file=str(path))
     return found
+
+
+def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
+    """Read the capture documents of a fleet that was opened before, by the name of the capture."""
+    if is_stored(folder):
+        texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
+    else:
+        texts = [path.read_bytes() for path in sorted((folder / "captures").glob("*.json"))]
+    documents = [json.loads(text) for text in texts]
+    return {document["host"]["name"]: document for document in documents}
 
 
 def chosen_column(columns: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:

@@ -18,9 +18,27 @@ from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
 from kvmfw.verdict import Outcome
 
-__all__ = ["Report", "examine"]
+__all__ = ["COLUMNS", "Report", "examine"]
 
 Row = dict[str, Any]
+
+COLUMNS = {
+    "totals": ("outcome", "pairs", "share"),
+    "stranded": ("vm", "host", "vm_class", "targets"),
+    "few_targets": ("vm", "host", "vm_class", "targets"),
+    "traps": ("classes", "names", "hosts", "entrants", "residents"),
+    "passages": ("from", "from_hosts", "to", "to_hosts", "vms", "residents"),
+    "blockers": ("unit", "rules", "freed", "shared", "pairs", "sole_pairs"),
+    "cures": ("units", "freed"),
+    "plan": ("step", "cured", "freed"),
+    "upgrades": ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded"),
+    "drain": ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
+    "policy": ("unit", "pairs"),
+    "unknowns": ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
+    "groups": ("group", "hosts", "vms", "stranded", "confined"),
+    "drain_groups": ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
+}
+"""The columns of every table whose columns are always the same; those of host_classes depend on the fleet."""
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,10 @@ def unit_outcomes(frame: Frame) -> UnitOutcomes:
     living = np.bincount(frame.group_vm_class, minlength=len(vm_rows)) > 0
     rows: list[tuple[int, int, int, int]] = []
     for vm_class, host_class in np.argwhere(~frame.taken & living[:, None] & present[None, :]).tolist():
+        if frame.deciding[vm_class, host_class] == VCPU_UNIT:
+            # Where the vCPU as a whole is in the way, nothing is known of the registers.
+            rows.append((vm_class, host_class, VCPU_UNIT, int(frame.outcomes[vm_class, host_class])))
+            continue
         _, findings = fleet._native.explain(int(vm_rows[vm_class]), int(host_rows[host_class]))
         worst: dict[int, int] = {}
         for finding in findings:

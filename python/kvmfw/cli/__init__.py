@@ -7,6 +7,7 @@ import click
 import kvmfw
 from kvmfw.cli.comparing import diff, schemes
 from kvmfw.cli.door import Door
+from kvmfw.cli.ingest import ingest
 from kvmfw.cli.judge import explain, validate
 from kvmfw.cli.overview import audit
 from kvmfw.cli.planning import baseline, emit
@@ -29,5 +30,18 @@ def main() -> None:
     """
 
 
-for verb in (validate, audit, explain, diff, whatif, baseline, emit, schemes, registers, schema, probe):
+for verb in (
+    validate,
+    audit,
+    explain,
+    diff,
+    whatif,
+    baseline,
+    emit,
+    schemes,
+    ingest,
+    registers,
+    schema,
+    probe,
+):
     main.add_command(verb)

@@ -13,6 +13,7 @@ from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_f
 from kvmfw.analysis.schemes import SchemeScore, compare_schemes
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
+    examples,
     fail_on_option,
     folder_argument,
     format_option,
@@ -31,7 +32,12 @@ __all__ = ["diff", "fleet_diff_document", "print_fleet_diff", "schemes"]
 SHOWN = 25
 
 
-@click.command(short_help="Compare before and after an update: what VMs lose.")
+@click.command(
+    short_help="Compare before and after an update: what VMs lose.",
+    epilog=examples(
+        "kvmfw diff host-6.1.129.json host-6.1.140.json", "kvmfw diff fleet-today fleet-after-update"
+    ),
+)
 @click.argument("before", type=path_type())
 @click.argument("after", type=path_type())
 @vmm_option()
@@ -39,16 +45,12 @@ SHOWN = 25
 @format_option("table", "json")
 @fail_on_option("stranded", "unknown", "back", default="stranded")
 def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
-    r"""Compare BEFORE and AFTER: the gate in front of an update.
+    """Compare BEFORE and AFTER: the gate in front of an update.
 
     Two captures: what VMs saved on BEFORE find on AFTER, and back, register by register. Two fleet
     folders: the VMs of BEFORE on the hosts of both, matched by name: VMs newly stranded, and freed.
     Exit code 2 when something is stranded (captures: refused on AFTER; `back`: AFTER's VMs refused
     on BEFORE).
-
-    \b
-    kvmfw diff host-6.1.129.json host-6.1.140.json
-    kvmfw diff fleet-today fleet-after-update
     """
     if before.is_dir() != after.is_dir():
         raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
@@ -180,7 +182,7 @@ def print_fleet_diff(out: Console, result: FleetDiff) -> None:
 @format_option("table", "json")
 @click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="Registers to show.")
 def schemes(*, fleet: Path, vmm: str, form: str, top: int) -> None:
-    r"""Count where the generic comparison and equality differ from the target's own decision.
+    """Count where the generic comparison and equality differ from the target's own decision.
 
     Wrongly accepted: the scheme takes the VM and the target's KVM refuses it, so the restore would fail.
     Wrongly refused: the scheme refuses a VM that KVM would take, so a target is lost.

@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from kvmfw.cli.options import format_option, path_type
+from kvmfw.cli.options import examples, format_option, path_type
 from kvmfw.cli.screen import note, print_json
 from kvmfw.ingest import Ingested
 from kvmfw.ingest import Progress as Tell
@@ -25,7 +25,13 @@ _STEPS = 1000
 _SHOWN = 5
 
 
-@click.command(short_help="Take sources of any format into a fleet on disk.")
+@click.command(
+    short_help="Take sources of any format into a fleet on disk.",
+    epilog=examples(
+        "kvmfw ingest dumps/*.parquet captures/ -o fleet",
+        "kvmfw ingest streams/ -o fleet --on-error collect --rejects rejects.csv",
+    ),
+)
 @click.argument("sources", type=path_type(), nargs=-1, required=True)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), required=True, help="The folder of the fleet."
@@ -34,7 +40,8 @@ _SHOWN = 5
     "--from",
     "from_",
     type=click.Choice(list(FORMATS)),
-    help="The format of all files; found out by content, file by file, if not given.",
+    metavar="FORMAT",
+    help=f"The format of all files: {', '.join(FORMATS)}; found out by content, file by file, if not given.",
 )
 @click.option(
     "--on-error",
@@ -60,14 +67,10 @@ def ingest(
     replace: bool,
     form: str,
 ) -> int:
-    r"""Take SOURCES, files and folders of any format, into a fleet on disk.
+    """Take SOURCES, files and folders of any format, into a fleet on disk.
 
     The fleet is a folder of Parquet tables (vms, sets, hosts, captures) that audit and the other verbs
     open in place of a folder of documents. It appears whole or not at all. The formats are listed in docs/formats.md.
-
-    \b
-    kvmfw ingest dumps/*.parquet captures/ -o fleet
-    kvmfw ingest streams/ -o fleet --on-error collect --rejects rejects.csv
     """
     with _progress() as tell:
         found = take_in(

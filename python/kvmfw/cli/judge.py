@@ -14,6 +14,7 @@ from kvmfw import readers
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     VMMS,
+    examples,
     fail_on_option,
     folder_argument,
     format_option,
@@ -38,7 +39,11 @@ all_option = click.option(
 )
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "kvmfw validate vm.json host.json", "kvmfw validate vm.json host.json --vmm all --format json"
+    )
+)
 @click.argument("vm", type=path_type())
 @click.argument("host", type=path_type())
 @vmm_option("all")
@@ -64,14 +69,10 @@ def validate(
     fail_on: frozenset[str],
     every: bool,
 ) -> int:
-    r"""Judge whether HOST takes the VM's registers.
+    """Judge whether HOST takes the VM's registers.
 
     VM is a register set (.json), many of them (.jsonl), or a folder of such files; HOST is a capture
     or a folder of captures. Every finding is shown, never only the first.
-
-    \b
-    kvmfw validate vm.json host.json
-    kvmfw validate vm.json host.json --vmm all --format json
     """
     vms = list(readers.register_sets(vm))
     hosts = readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
@@ -84,7 +85,9 @@ def validate(
     return show(verdicts, form, fail_on, every=every)
 
 
-@click.command(short_help="Explain one pair of a fleet, by name.")
+@click.command(
+    short_help="Explain one pair of a fleet, by name.", epilog=examples("kvmfw explain examples vm-17 host-3")
+)
 @folder_argument
 @click.argument("vm")
 @click.argument("host")
@@ -96,11 +99,7 @@ def validate(
 def explain(
     *, fleet: Path, vm: str, host: str, vmm: str, scheme: str, form: str, fail_on: frozenset[str], every: bool
 ) -> int:
-    r"""Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST.
-
-    \b
-    kvmfw explain examples vm-17 host-3
-    """
+    """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
     opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
     rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
     return show([(vm, host, opened.explain(*rows))], form, fail_on, every=every)

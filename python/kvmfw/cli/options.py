@@ -45,7 +45,7 @@ def fail_on_option(*known: str, default: str) -> Callable[[Verb], Verb]:
         default=default,
         show_default=True,
         metavar="WORDS",
-        help=f"What gives exit code 2: {', '.join(known)} with commas between, or none.",
+        help=f"What gives exit code 2: {', '.join(known)} (with commas between), or none.",
     )
 
 
@@ -59,6 +59,11 @@ def path_type(*, folder: bool | None = None) -> click.Path:
 def folder_argument(verb: Verb) -> Verb:
     """Add the argument FLEET."""
     return click.argument("fleet", type=path_type(folder=True))(verb)
+
+
+def examples(*lines: str) -> str:
+    """Give the end of a help text: commands to copy, each on its own line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def where_option(verb: Verb) -> Verb:
@@ -85,9 +90,10 @@ def vmm_option(*more: str) -> Callable[[Verb], Verb]:
     return click.option(
         "--vmm",
         type=click.Choice([*VMMS, *more]),
+        metavar="NAME",
         default="kvm",
         show_default=True,
-        help="How the VMM restores the registers.",
+        help=f"How the VMM restores the registers: {', '.join((*VMMS, *more))}.",
     )
 
 

@@ -10,6 +10,7 @@ import click
 from kvmfw.analysis import examine, make_frame, open_fleet, policy_refusals
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
+    examples,
     fail_on_option,
     folder_argument,
     format_option,
@@ -20,7 +21,7 @@ from kvmfw.cli.options import (
 )
 from kvmfw.cli.output import output_option, print_or_write
 from kvmfw.cli.render import Shown, print_report
-from kvmfw.cli.screen import console, note
+from kvmfw.cli.screen import console, note, working
 from kvmfw.fleet import Fleet
 from kvmfw.report import issues, read_waivers, waive, write_tables
 from kvmfw.report.issues import expired
@@ -30,7 +31,14 @@ __all__ = ["audit"]
 FOLDER_FORMATS = ("csv", "parquet")
 
 
-@click.command(short_help="Audit a fleet: stranded VMs, one-way traps, what blocks most.")
+@click.command(
+    short_help="Audit a fleet: stranded VMs, one-way traps, what blocks most.",
+    epilog=examples(
+        "kvmfw audit examples",
+        "kvmfw audit examples --html report.html --group-by cluster",
+        "kvmfw audit examples --format sarif -o kvmfw.sarif --waivers waivers.toml",
+    ),
+)
 @folder_argument
 @vmm_option()
 @scheme_option
@@ -92,15 +100,10 @@ def audit(
     top: int,
     fail_on: frozenset[str],
 ) -> int:
-    r"""Audit a fleet: which VMs are stranded, which hosts are one-way traps, what blocks most.
+    """Audit a fleet: which VMs are stranded, which hosts are one-way traps, what blocks most.
 
     FLEET is a fleet folder: captures, hosts.csv, vms.jsonl. Pairs are counted over every VM and every
     host that is not its own; a VM is stranded when no other host takes it.
-
-    \b
-    kvmfw audit examples
-    kvmfw audit examples --html report.html --group-by cluster
-    kvmfw audit examples --format sarif -o kvmfw.sarif --waivers waivers.toml
     """
     if form in FOLDER_FORMATS and output is None:
         raise click.UsageError(
@@ -109,14 +112,16 @@ def audit(
     decided = read_waivers(waivers) if waivers else []
     for waiver in expired(decided, date.today()):
         note(f"kvmfw: a waiver of {waiver.rule} expired on {waiver.expires}: {waiver.reason}")
-    opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
-    taken = {"change": change == "accept", "unknown": unknown == "accept"}
-    frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
-    report = examine(frame, columns=opened.columns, few=few, group_by=group_by)
-    report.facts["where"] = where
-    if vmm != "kvm":
-        pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))
-        report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
+    with working("reading the fleet"):
+        opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
+    with working("judging classes and drawing conclusions"):
+        taken = {"change": change == "accept", "unknown": unknown == "accept"}
+        frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
+        report = examine(frame, columns=opened.columns, few=few, group_by=group_by)
+        report.facts["where"] = where
+        if vmm != "kvm":
+            pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))
+            report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
     found = waive(issues(report), decided, date.today())
     shown = Shown(report, found, opened, fleet, fail_on, top)
     if form in FOLDER_FORMATS and output is not None:

@@ -43,9 +43,10 @@ def vcpu_options(verb: Verb) -> Verb:
             "features",
             multiple=True,
             type=click.Choice(FEATURES),
+            metavar="FEATURE",
             default=("psci_0_2",),
             show_default=True,
-            help="A vCPU feature; may be given many times.",
+            help=f"A vCPU feature, one of {', '.join(FEATURES)}; may be given many times.",
         ),
     ):
         verb = option(verb)
@@ -64,7 +65,7 @@ def _find(opened: OpenedFleet, where: dict[str, str], vmm: str, vcpu: dict[str, 
 @vcpu_options
 @format_option("table", "json", "register-set")
 def baseline(*, fleet: Path, vmm: str, where: dict[str, str], form: str, **vcpu: Any) -> None:
-    r"""Find the greatest register values that a VM may start with so that all hosts take it.
+    """Find the greatest register values that a VM may start with so that all hosts take it.
 
     For each register: the value, the hosts that bind it (they refuse the greatest value that a host
     has), and the hosts that lack it. With --share 0.9, hosts that bind most are left out as long as
@@ -143,7 +144,7 @@ def _print_baseline(made: Baseline) -> None:
 def emit(
     *, fleet: Path, target: str, vmm: str, where: dict[str, str], output: Path | None, **vcpu: Any
 ) -> None:
-    r"""Print what to set so that VMs go to all hosts, for TARGET.
+    """Print what to set so that VMs go to all hosts, for TARGET.
 
     qemu: registers to hide or to miss safely, ID fields, PSCI and hypercall bitmaps. firecracker: a CPU
     template. openstack: placement traits of host classes and what VMs ask for. kubernetes: node labels

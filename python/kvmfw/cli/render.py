@@ -82,14 +82,15 @@ def _print_part(out: Console, part: Part, rows: Sequence[dict[str, object]], top
     out.print(title)
     out.print(part.meaning, style="dim")
     numbers = [column.title for column in part.columns if column.number]
+    shown = len(rows) if part.table == "totals" else top
     cells = [
         [
             outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)
             for column in part.columns
         ]
-        for row in rows[:top]
+        for row in rows[:shown]
     ]
     out.print(table([column.title for column in part.columns], cells, numbers=numbers))
-    if len(rows) > top:
-        out.print(f"and {len(rows) - top:,} more (--top shows more, --format json all)", style="dim")
+    if len(rows) > shown:
+        out.print(f"and {len(rows) - shown:,} more (--top shows more, --format json all)", style="dim")
     out.print()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -15,7 +16,7 @@ from rich.text import Text
 
 from kvmfw.verdict import Outcome
 
-__all__ = ["as_json", "console", "heading", "note", "outcome_text", "print_json", "table"]
+__all__ = ["as_json", "console", "heading", "note", "outcome_text", "print_json", "table", "working"]
 
 STYLES = {
     Outcome.ACCEPT: "green",
@@ -50,6 +51,17 @@ def outcome_text(outcome: Outcome) -> Text:
     return Text(outcome.name, style=f"bold {STYLES[outcome]}")
 
 
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Say on a terminal's stderr what takes its time; say nothing to files and pipes."""
+    err = Console(file=sys.stderr)
+    if not err.is_terminal:
+        yield
+        return
+    with err.status(text):
+        yield
+
+
 def heading(text: str) -> Text:
     """Give a heading."""
     return Text(text, style="bold")
@@ -60,14 +72,21 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seq
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
     for name in columns:
         if name in numbers:
-            made.add_column(
-                name.replace(" ", "\n") if len(name) > 10 else name, justify="right", no_wrap=True
-            )
+            made.add_column(_two_lines(name), justify="right", no_wrap=True)
         else:
             made.add_column(name, overflow="fold")
     for row in rows:
         made.add_row(*(_cell(value) for value in row))
     return made
+
+
+def _two_lines(title: str) -> str:
+    """Break a long title in the middle: columns of numbers are narrower than what they are called."""
+    breaks = [at for at, letter in enumerate(title) if letter == " "]
+    if len(title) <= 10 or not breaks:
+        return title
+    middle = min(breaks, key=lambda at: abs(at - len(title) / 2))
+    return f"{title[:middle]}\n{title[middle + 1 :]}"
 
 
 def _cell(value: Any) -> Text:

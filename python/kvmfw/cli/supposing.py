@@ -14,10 +14,17 @@ import click
 from kvmfw.analysis import best_upgrades, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
 from kvmfw.analysis.compare import diff_fleets
-from kvmfw.analysis.opened import OpenedFleet
+from kvmfw.analysis.opened import OpenedFleet, capture_documents
 from kvmfw.cli.comparing import fleet_diff_document, print_fleet_diff
 from kvmfw.cli.door import FINDINGS
-from kvmfw.cli.options import fail_on_option, folder_argument, format_option, scheme_option, vmm_option
+from kvmfw.cli.options import (
+    examples,
+    fail_on_option,
+    folder_argument,
+    format_option,
+    scheme_option,
+    vmm_option,
+)
 from kvmfw.cli.screen import console, heading, print_json, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
@@ -27,7 +34,15 @@ from kvmfw.sets import Host
 __all__ = ["whatif"]
 
 
-@click.command(short_help="Suppose an upgrade, another level or a hidden register.")
+@click.command(
+    short_help="Suppose an upgrade, another level or a hidden register.",
+    epilog=examples(
+        "kvmfw whatif examples --replace g4-old=captures/g4-new.json",
+        "kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'",
+        "kvmfw whatif examples --hide VENDOR_HYP_BMAP_2",
+        "kvmfw whatif examples --best 3",
+    ),
+)
 @folder_argument
 @vmm_option()
 @scheme_option
@@ -59,16 +74,10 @@ def whatif(
     form: str,
     fail_on: frozenset[str],
 ) -> int:
-    r"""Judge FLEET as it would be, and compare: VMs freed, VMs newly stranded, pairs that change.
+    """Judge FLEET as it would be, and compare: VMs freed, VMs newly stranded, pairs that change.
 
     VMs keep what they have saved. With --best, propose which hosts to bring to the capture of other hosts
     with the same CPU. Exit code 2 when a VM would be newly stranded.
-
-    \b
-    kvmfw whatif examples --replace g4-old=captures/g4-new.json
-    kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'
-    kvmfw whatif examples --hide VENDOR_HYP_BMAP_2
-    kvmfw whatif examples --best 3
     """
     opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
     if best is not None:
@@ -97,15 +106,6 @@ def _register(text: str) -> int:
     found = find_register(text)
     if found is None:
         raise InputError(f"`{text}` is no register; `kvmfw registers` lists those with a name, or give an id")
-    return found
-
-
-def _documents(fleet: Path) -> dict[str, dict[str, Any]]:
-    """Read the capture documents of a fleet folder that `open_fleet` has checked."""
-    found = {}
-    for path in sorted((fleet / "captures").glob("*.json")):
-        document = json.loads(path.read_bytes())
-        found[document["host"]["name"]] = document
     return found
 
 
@@ -158,7 +158,7 @@ def _matching(known: list[str], pattern: str, fleet: Path) -> list[str]:
 def _hosts(
     fleet: Path, opened: OpenedFleet, changes: Mapping[str, list[Change]], hidden: list[int]
 ) -> list[Host]:
-    documents = _documents(fleet) if changes or hidden else {}
+    documents = capture_documents(fleet) if changes or hidden else {}
     made: dict[str, Host] = {}
     for name, document in documents.items():
         steps = changes.get(name, [])

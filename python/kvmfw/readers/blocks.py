@@ -123,22 +123,25 @@ def blocks_of_table(batches: Iterable[pa.RecordBatch], source: str, intake: Inta
         table = tidied(pa.Table.from_batches([batch]))
         if table.num_rows == 0:
             continue
-        if is_nested(table):
-            yield _nested(table, source, intake, at)
-            at += table.num_rows
-            continue
         if held is not None:
             table = pa.concat_tables([held, table], promote_options="permissive")
         table = table.combine_chunks()
-        heads = _heads(table)
         # The last VM may go on in the next batch.
-        if len(heads) > 1:
-            yield _long(table.slice(0, int(heads[-1])), heads, source, intake, at)
-            at += int(heads[-1])
-        held = table.slice(int(heads[-1]))
-    if held is not None and held.num_rows:
-        held = held.combine_chunks()
-        yield _long(held, np.array([0, held.num_rows], dtype=np.int64), source, intake, at)
+        alone = is_nested(table) and "index" not in table.column_names
+        last = table.num_rows if alone else int(_heads(table, ("vm",))[-1])
+        if last:
+            yield _block(table.slice(0, last), source, intake, at)
+            at += last
+        held = table.slice(last) if last < table.num_rows else None
+    if held is not None:
+        yield _block(held.combine_chunks(), source, intake, at)
+
+
+def _block(table: pa.Table, source: str, intake: Intake, at: int) -> Block:
+    if is_nested(table):
+        return _nested(table, source, intake, at)
+    starts = np.append(_heads(table, ("vm", "index")), table.num_rows)
+    return _long(table, starts, source, intake, at)
 
 
 def _array(table: pa.Table, name: str) -> pa.Array:
@@ -146,11 +149,11 @@ def _array(table: pa.Table, name: str) -> pa.Array:
     return pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
 
 
-def _heads(table: pa.Table) -> npt.NDArray[np.int64]:
-    """Give where the rows of each vCPU start."""
+def _heads(table: pa.Table, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Give where the rows of each VM, or of each of its vCPUs, start."""
     changes = np.zeros(table.num_rows, dtype=bool)
     changes[0] = True
-    for name in ("vm", "index"):
+    for name in names:
         if name in table.column_names:
             column = _array(table, name)
             encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
@@ -182,7 +185,10 @@ def _nested(table: pa.Table, source: str, intake: Intake, at: int) -> Block:
     lengths = [_array(table, name).value_lengths().fill_null(0).to_numpy() for name in ("register", "value")]
     differing = lengths[0] != lengths[1]
     if np.any(differing):
-        intake.reject_rows(source, firsts[differing].tolist(), "`register` and `value` differ in length")
+        problem = "`register` and `value` differ in length"
+        intake.reject_rows(source, firsts[differing].tolist(), problem)
+        for name in table.column("vm").filter(pa.array(differing)).to_pylist():
+            intake.note_vm(name, problem)
         table, firsts = table.filter(pa.array(~differing)), firsts[~differing]
     starts = np.concatenate([[0], np.cumsum(lengths[0][~differing])]).astype(np.int64)
     register, unread = _words(_array(table, "register").flatten(), "register")
@@ -213,7 +219,7 @@ class _Raw:
         bad = np.zeros(len(self.sizes), dtype=bool)
         bad[owner[reason > 0]] = True
         for one in np.flatnonzero(bad).tolist():
-            self._reject_rows(one, reason)
+            self.intake.note_vm(names[one], self._reject_rows(one, reason))
         whole = dict.fromkeys(
             np.flatnonzero(np.diff(self.starts) == 0).tolist(), "there is no register in it"
         )
@@ -221,9 +227,14 @@ class _Raw:
         for word in set(words):
             if word is not None and (problem := _problem(word)):
                 whole |= {one: problem for one, other in enumerate(words) if other == word}
+        unusable = {names[one] for one in [*np.flatnonzero(bad).tolist(), *whole]}
+        if len(set(names)) < len(names):
+            others = [one for one, name in enumerate(names) if name in unusable]
+            whole = dict.fromkeys(others, "another vCPU of the same VM cannot be used") | whole
         for one, problem in sorted(whole.items()):
             if not bad[one]:
                 self._reject_all(one, problem)
+                self.intake.note_vm(names[one], problem)
         bad[list(whole)] = True
         return self._without(bad, owner, names, words)
 
@@ -248,6 +259,7 @@ class _Raw:
             good[owner[reason > 0]] = False
             kept = good[owner[order]]
             places = np.flatnonzero(good[owner])
+            self.register, self.value = self.register.copy(), self.value.copy()
             self.register[places], self.value[places] = ids[kept], self.value[order][kept]
         return reason
 
@@ -256,18 +268,20 @@ class _Raw:
             return [None] * len(self.sizes)
         return [None if word is None else str(word) for word in self.heads.column(name).to_pylist()]
 
-    def _reject_rows(self, one: int, reason: npt.NDArray[np.int64]) -> None:
+    def _reject_rows(self, one: int, reason: npt.NDArray[np.int64]) -> str:
         start, end, first = int(self.starts[one]), int(self.starts[one + 1]), int(self.firsts[one])
         wrong = start + int(np.flatnonzero(reason[start:end])[0])
+
+        def says(row: int) -> str:
+            return f"{_REASONS[reason[row]]} (register {int(self.register[row]):#x})"
+
         if self.sizes[one] != end - start:
-            says = f"{_REASONS[reason[wrong]]} (register {int(self.register[wrong]):#x})"
-            self._reject_all(one, says)
-            return
+            self._reject_all(one, says(wrong))
+            return says(wrong)
+        others = f"row {first + wrong - start} of the same VM cannot be used"
         for row in range(start, end):
-            says = f"row {first + wrong - start} of the same VM cannot be used"
-            if reason[row]:
-                says = f"{_REASONS[reason[row]]} (register {int(self.register[row]):#x})"
-            self.intake.reject(self.source, first + row - start, says)
+            self.intake.reject(self.source, first + row - start, says(row) if reason[row] else others)
+        return says(wrong)
 
     def _reject_all(self, one: int, problem: str) -> None:
         first = int(self.firsts[one])

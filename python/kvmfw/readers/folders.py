@@ -15,7 +15,7 @@ from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
-from kvmfw.readers.tables import open_table, tidied
+from kvmfw.readers.tables import open_table, tidied, worded
 from kvmfw.readers.vcpus import sets_of
 from kvmfw.sets import Host, RegisterSet
 
@@ -87,7 +87,7 @@ def _joined(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReader:
 
 def _named(table: pa.Table) -> pa.Table:
     """Tidy a table, and make one name of VM and vCPU where the table tells its vCPUs apart."""
-    tidy = tidied(table)
+    tidy = worded(tidied(table))
     if "index" not in tidy.column_names:
         return tidy
     pairs = zip(tidy.column("vm").to_pylist(), tidy.column("index").to_pylist(), strict=True)

@@ -47,6 +47,8 @@ class Intake:
         How many rows came in, and what became of them: ``rows == used + rejected``.
     rejects : list of Reject
         The first 1000 of the rejected rows; all of them are in the rejects file.
+    unusable : dict of str to str, optional
+        Filled, where given, with the VMs of tables that are rejected, and the first reason of each.
 
     Examples
     --------
@@ -62,6 +64,7 @@ class Intake:
     used: int = 0
     rejected: int = 0
     rejects: list[Reject] = field(default_factory=list)
+    unusable: dict[str, str] | None = None
     _file: TextIO | None = None
     _writer: Any = None
 
@@ -94,10 +97,16 @@ class Intake:
             raise RowError(reason, row, file=source)
         self.rows += 1
         self.rejected += 1
+        reason = " ".join(reason.split())
         if len(self.rejects) < _KEPT:
             self.rejects.append(Reject(source, row, reason))
         if self._writer is not None:
             self._writer.writerow((source, row, reason))
+
+    def note_vm(self, name: str | None, reason: str) -> None:
+        """Remember why a VM cannot be used, where that is asked for."""
+        if self.unusable is not None:
+            self.unusable.setdefault(name or "", reason)
 
     def reject_rows(self, source: str, rows: Iterable[int], reason: str) -> None:
         """Set many rows aside for one reason."""

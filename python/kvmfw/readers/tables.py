@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.source import LIMITS, Limits, opened
 
-__all__ = ["is_nested", "numbers", "open_table", "tidied"]
+__all__ = ["declared_rows", "is_nested", "numbers", "open_table", "row_problems", "tidied", "worded"]
 
 _NAMES = {
     "vm": ("vm", "vm_id", "id"),
@@ -51,6 +51,16 @@ def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatch
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise _damaged(path, error) from error
     return pa.RecordBatchReader.from_batches(schema, _guarded(path, batches))
+
+
+def declared_rows(path: Path, kind: str) -> int:
+    """How many rows a table file says that it has; 0 where that is not known."""
+    if kind != "parquet":
+        return 0
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
 
 
 def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[pa.RecordBatch]:
@@ -207,6 +217,24 @@ def _unzipped(column: pa.ChunkedArray, name: str) -> dict[str, Any]:
             lists[part].append(pa.ListArray.from_arrays(offsets, numbers(words64, part)))
     kind64 = pa.list_(pa.uint64())
     return {part: pa.chunked_array(chunks, type=kind64) for part, chunks in lists.items()}
+
+
+def worded(table: pa.Table) -> pa.Table:
+    """Make the columns register and value uint64, or lists of it, whatever they are."""
+    for name in ("register", "value"):
+        column = table.column(name)
+        if is_nested(table):
+            lists = [
+                pa.ListArray.from_arrays(chunk.offsets, numbers(chunk.values, name), mask=chunk.is_null())
+                if chunk.null_count
+                else pa.ListArray.from_arrays(chunk.offsets, numbers(chunk.values, name))
+                for chunk in (part.cast(pa.list_(part.type.value_type)) for part in column.chunks)
+            ]
+            made = pa.chunked_array(lists, pa.list_(pa.uint64()))
+        else:
+            made = pa.chunked_array([numbers(chunk, name) for chunk in column.chunks], pa.uint64())
+        table = table.set_column(table.column_names.index(name), name, made)
+    return table
 
 
 def numbers(column: pa.Array, name: str) -> pa.Array:

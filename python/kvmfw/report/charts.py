@@ -54,22 +54,14 @@ def _svg(figure: Any, name: str) -> str:
 
 
 def class_order(report: Report) -> tuple[Ints, Ints]:
-    """Order VM classes and host classes so that like stands by like: by kernel and CPU, and by home."""
+    """Order host classes by CPU and kernel, and VM classes by who takes them: like stands by like."""
     rows = {row["class"]: row for row in report.tables["host_classes"]}
     hosts = sorted(rows, key=lambda one: (rows[one].get("cpu", []), rows[one].get("kernel", []), one))
-    place = {host: at for at, host in enumerate(hosts)}
     frame = report.frame
-    home: dict[int, tuple[int, int]] = {}
-    for vm, host, weight in zip(
-        frame.group_vm_class.tolist(),
-        frame.group_home_class.tolist(),
-        frame.group_weight.tolist(),
-        strict=True,
-    ):
-        best = home.get(vm, (0, len(hosts)))
-        home[vm] = max(best, (weight, place.get(host, len(hosts))), key=lambda one: one[0])
-    takers = frame.taken @ frame.host_weight
-    vms = sorted(home, key=lambda vm: (home[vm][1], -int(takers[vm]), vm))
+    taken, cells = frame.taken[:, hosts], frame.outcomes[:, hosts]
+    first = np.where(taken.any(axis=1), taken.argmax(axis=1), len(hosts))
+    living = np.unique(frame.group_vm_class).tolist()
+    vms = sorted(living, key=lambda vm: (int(first[vm]), cells[vm].tobytes(), vm))
     return np.array(vms, dtype=np.int64), np.array(hosts, dtype=np.int64)
 
 
@@ -164,16 +156,27 @@ def trap_graph(report: Report) -> tuple[str, int]:
     layer = _layers(linked)
     places = _places(layer, residents[kept])
     trapped = {one for trap in report.tables["traps"] for one in trap["classes"]}
+    names = {row["class"]: row["first"] for row in report.tables["host_classes"]}
     classes = [np.flatnonzero((labels == one) & (frame.host_weight > 0)).tolist() for one in kept.tolist()]
     tallest = int(np.bincount(layer).max())
-    with _figure(9.6, max(2.2, 0.75 * tallest + 0.6)) as (figure, axes):
-        for source, target in np.argwhere(_reduced(linked)).tolist():
-            _arrow(axes, places[source], places[target])
-        for at, members in enumerate(classes):
-            _node(axes, places[at], members, int(residents[kept[at]]), trap=bool(trapped & set(members)))
+    with _figure(9.6, max(2.4, 0.9 * tallest + 0.6)) as (figure, axes):
+        nodes = [
+            _node(
+                axes,
+                place,
+                _circle(members, names),
+                int(residents[number]),
+                trap=bool(trapped & set(members)),
+            )
+            for place, members, number in zip(places, classes, kept.tolist(), strict=True)
+        ]
         axes.set_xlim(-0.6, max(float(places[:, 0].max()), 1) + 0.6)
         axes.set_ylim(places[:, 1].min() - 0.7, places[:, 1].max() + 0.7)
         axes.axis("off")
+        # Nodes know how large they are once they were drawn; arrows end at their edges.
+        figure.draw_without_rendering()
+        for source, target in np.argwhere(_reduced(linked)).tolist():
+            _arrow(axes, nodes[source], nodes[target])
         return _svg(figure, "graph"), left_out
 
 
@@ -208,10 +211,16 @@ def _places(layer: Ints, residents: Any) -> Any:
     return places
 
 
-def _node(axes: Any, place: Any, classes: Sequence[int], residents: int, *, trap: bool) -> None:
-    names = ", ".join(map(str, classes[:4])) + (f" +{len(classes) - 4}" if len(classes) > 4 else "")
-    text = f"class {names}" if len(classes) == 1 else f"classes {names}"
-    axes.annotate(
+def _circle(classes: Sequence[int], names: dict[int, str]) -> str:
+    """Name a circle: its classes, and the first host of the first."""
+    numbers = ", ".join(map(str, classes[:4])) + (f" +{len(classes) - 4}" if len(classes) > 4 else "")
+    first = names[classes[0]]
+    first = first if len(first) <= 22 else f"{first[:21]}…"
+    return f"{'class' if len(classes) == 1 else 'classes'} {numbers}\n{first}"
+
+
+def _node(axes: Any, place: Any, text: str, residents: int, *, trap: bool) -> Any:
+    return axes.annotate(
         f"{text}\n{residents:,} VM{'' if residents == 1 else 's'}",
         place,
         ha="center",
@@ -223,5 +232,12 @@ def _node(axes: Any, place: Any, classes: Sequence[int], residents: int, *, trap
 
 
 def _arrow(axes: Any, source: Any, target: Any) -> None:
-    style = {"arrowstyle": "-|>", "color": "#888888", "lw": 0.9, "shrinkA": 16, "shrinkB": 24}
-    axes.annotate("", target, source, arrowprops=style | {"connectionstyle": "arc3,rad=0.08"}, zorder=1)
+    style = {"arrowstyle": "-|>", "color": "#888888", "lw": 0.9, "shrinkA": 3, "shrinkB": 3}
+    ends = {"patchA": source.get_bbox_patch(), "patchB": target.get_bbox_patch()}
+    axes.annotate(
+        "",
+        target.xy,
+        source.xy,
+        arrowprops=style | ends | {"connectionstyle": "arc3,rad=0.06"},
+        zorder=1,
+    )

@@ -23,13 +23,15 @@ def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
         if not rows:
             lines += [f"{part.empty}", ""]
             continue
+        shown = len(rows) if part.table == "totals" else top
         lines.append("| " + " | ".join(column.title for column in part.columns) + " |")
         lines.append("|" + "|".join("---:" if column.number else "---" for column in part.columns) + "|")
         lines += [
-            "| " + " | ".join(_cell(column.show(row)) for column in part.columns) + " |" for row in rows[:top]
+            "| " + " | ".join(_cell(column.show(row)) for column in part.columns) + " |"
+            for row in rows[:shown]
         ]
-        if len(rows) > top:
-            lines += ["", f"and {len(rows) - top:,} more"]
+        if len(rows) > shown:
+            lines += ["", f"and {len(rows) - shown:,} more"]
         lines.append("")
     waived = [issue for issue in found if issue.waiver is not None]
     if waived:

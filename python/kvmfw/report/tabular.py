@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from kvmfw.analysis.report import COLUMNS
+
 __all__ = ["write_tables"]
 
 
@@ -30,7 +32,7 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
     for name, rows in tables.items():
         path = folder / f"{name}.{form}"
         draft = path.with_suffix(f".{form}.part")
-        table = pa.Table.from_pylist([_flat(row) for row in rows] if form == "csv" else list(rows))
+        table = _table(rows, COLUMNS.get(name, ()), flat=form == "csv")
         if form == "csv":
             pa.csv.write_csv(table, draft)
         else:
@@ -38,6 +40,12 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
         draft.replace(path)
         written.append(path)
     return written
+
+
+def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, flat: bool) -> pa.Table:
+    if not rows:
+        return pa.table({column: pa.array([], pa.string()) for column in columns})
+    return pa.Table.from_pylist([_flat(row) for row in rows] if flat else list(rows))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

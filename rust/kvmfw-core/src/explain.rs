@@ -95,6 +95,22 @@ pub(crate) fn register_finding(
     Finding { register: Some(register), saved: Some(saved.clone()), own, judgement, rule, offers, sentence }
 }
 
+/// A finding about a register that the host has and the set does not; `seen` is what the guest sees, where known.
+pub(crate) fn defaulted_finding(register: RegisterId, seen: Option<Value>, scheme: Scheme) -> Finding {
+    let value = seen.as_ref().map_or_else(String::new, |value| format!(" {value}"));
+    let sentence = format!("{} was not saved; the guest will see this host's default{value}", name_of(register));
+    let effect = if scheme == Scheme::Equal { Effect::Refused(None) } else { Effect::Defaulted(seen.clone()) };
+    Finding {
+        register: Some(register),
+        saved: None,
+        offers: seen.as_ref().map_or_else(|| "its default".to_owned(), ToString::to_string),
+        own: seen,
+        judgement: Judgement { effect, evidence: Evidence::Derived },
+        rule: "KVMFW-LIST-EXTRA",
+        sentence,
+    }
+}
+
 /// A finding about the register list.
 pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: HostConfig<'_>, scheme: Scheme) -> Finding {
     let own = |register: RegisterId| config.value(register).cloned();
@@ -127,13 +143,7 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
             );
             (Some(register), Effect::Refused(Some(errno)), "KVMFW-HIDDEN", sentence)
         }
-        ListFinding::HostOnly(register) => {
-            let value = own(register).map_or_else(String::new, |value| format!(" {value}"));
-            let sentence =
-                format!("{} was not saved; the guest will see this host's default{value}", name_of(register));
-            let effect = if scheme == Scheme::Equal { refused } else { Effect::Defaulted(own(register)) };
-            (Some(register), effect, "KVMFW-LIST-EXTRA", sentence)
-        }
+        ListFinding::HostOnly(register) => return defaulted_finding(register, own(register), scheme),
     };
     Finding {
         register,

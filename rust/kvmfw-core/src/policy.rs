@@ -47,8 +47,8 @@ pub(crate) enum ListTest {
     Tolerant,
 }
 
-/// Where the features of the target's vCPU come from, and which depend on its capabilities: (bit, capability).
-type TargetFeatures = &'static [(u32, u32)];
+/// Feature bits of the target's vCPU, with the capabilities that all must be there for them.
+type TargetFeatures = &'static [(u32, &'static [u32])];
 
 impl Policy {
     /// All policies.
@@ -152,8 +152,9 @@ impl Policy {
     /// How the target's vCPU is made for a VM whose vCPU was made like `saved`.
     pub(crate) fn target_config(self, saved: VcpuConfig, has_capability: impl Fn(u32) -> Option<bool>) -> VcpuConfig {
         let features = match self {
-            Self::CloudHypervisor => features_of_target(&[(3, 126), (4, 170)], has_capability),
-            Self::Crosvm => features_of_target(&[(3, 126), (5, 171), (6, 172)], has_capability),
+            Self::CloudHypervisor => features_of_target(&[(1 << 3, &[126]), (1 << 4, &[170])], has_capability),
+            // Pointer authentication needs both of its capabilities.
+            Self::Crosvm => features_of_target(&[(1 << 3, &[126]), (0b11 << 5, &[171, 172])], has_capability),
             _ => None,
         };
         let vgic = saved.vgic && self != Self::CloudHypervisor;
@@ -195,8 +196,9 @@ impl Policy {
 
 fn features_of_target(depending: TargetFeatures, has_capability: impl Fn(u32) -> Option<bool>) -> Option<u32> {
     const PSCI_0_2: u32 = 1 << 2;
-    depending.iter().try_fold(PSCI_0_2, |features, (bit, capability)| {
-        Some(features | u32::from(has_capability(*capability)?) << bit)
+    depending.iter().try_fold(PSCI_0_2, |features, (bits, capabilities)| {
+        let known = capabilities.iter().map(|number| has_capability(*number)).collect::<Option<Vec<bool>>>()?;
+        Some(features | if known.iter().all(|has| *has) { *bits } else { 0 })
     })
 }
 

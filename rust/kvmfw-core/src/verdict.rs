@@ -10,7 +10,7 @@ use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::list::{HostList, ListFinding, SavedList, gates};
-use crate::policy::{Policy, context_of};
+use crate::policy::{Policy, context_of, gate_of};
 use crate::set::RegisterSet;
 use crate::value::Value;
 
@@ -87,30 +87,59 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     };
     let refused = refused_gates(set, config, question);
     let list = HostList::new(config, question);
-    let (list_test, host_only): (Vec<_>, Vec<_>) = list
-        .findings(&SavedList::new(set.registers(), &refused))
-        .into_iter()
-        .filter(|finding| !matches!(finding, ListFinding::Missing(_)))
-        .partition(|finding| !matches!(finding, ListFinding::HostOnly(_)));
-    let explained = |finding: ListFinding| explain::list_finding(finding, set, config, question.scheme);
-    let mut findings: Vec<Finding> = list_test.into_iter().map(explained).collect();
-    let mut writes: Vec<&(RegisterId, Value)> = set.registers().iter().collect();
-    writes.sort_by_key(|(register, _)| question.policy.write_order(*register));
-    for (register, value) in writes {
+    let (mut findings, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
+    for finding in list.findings(&SavedList::new(set.registers(), &refused)) {
+        match finding {
+            // KVM is asked for these, below.
+            ListFinding::Missing(_) => {}
+            ListFinding::HiddenOwn(register, _) => {
+                let hidden = explain::list_finding(finding, set, config, question.scheme);
+                writes.push((question.policy.write_order(register), hidden));
+            }
+            ListFinding::HostOnly(register) => {
+                let own = seen_default(register, set, config, question, &refused);
+                host_only.push(explain::defaulted_finding(register, own, question.scheme));
+            }
+            _ => findings.push(explain::list_finding(finding, set, config, question.scheme)),
+        }
+    }
+    for (register, value) in set.registers() {
         let acceptor = question.policy.acceptor(config, *register, question);
         let judgement = acceptor.judge(value, context_of(*register, set, &refused));
         if judgement.outcome() != Outcome::Accept {
-            findings.push(explain::register_finding(*register, value, &acceptor, judgement));
+            let finding = explain::register_finding(*register, value, &acceptor, judgement);
+            writes.push((question.policy.write_order(*register), finding));
         }
     }
-    findings.extend(host_only.into_iter().map(explained));
+    writes.sort_by_key(|(order, _)| *order);
+    findings.extend(writes.into_iter().map(|(_, finding)| finding));
+    findings.extend(host_only);
     Verdict::new(findings)
+}
+
+/// What the guest sees of a register that the set does not hold: the host's default, as the set's ID registers leave it.
+fn seen_default(
+    register: RegisterId,
+    set: &RegisterSet,
+    config: HostConfig<'_>,
+    question: Question,
+    refused: &[RegisterId],
+) -> Option<Value> {
+    let own = config.value(register)?;
+    let context = context_of(register, set, refused);
+    if context.is_none() || context == gate_of(register).and_then(|gate| config.field(gate)) {
+        return Some(own.clone());
+    }
+    match config.acceptor(register, Scheme::Kvm, question.state, question.derive_only).judge(own, context).effect {
+        Effect::Kept => Some(own.clone()),
+        effect => effect.reads().cloned(),
+    }
 }
 
 /// The saved ID registers that show or hide others and that this host refuses: its own fields stay in place.
 fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question) -> Vec<RegisterId> {
     let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
-    registers.push(catalog::SSBS.register);
+    registers.extend([catalog::SSBS.register, catalog::PMU_VERSION.register]);
     registers.sort_unstable();
     registers.dedup();
     registers.retain(|register| {

@@ -5,16 +5,22 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::hosts::Hosts;
 use super::intern::RowInterner;
 use super::limits::Limits;
 use super::parts::Part;
+use super::pool::Pool;
 use super::vms::Vms;
 
 /// Parts of one group, as many as a cell can tell apart.
 const MOST_PARTS: usize = 63;
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 15;
+
+/// VM classes are placed in batches of this many.
+const BATCH: usize = 1 << 14;
 
 /// Joined parts.
 #[derive(Clone, Debug)]
@@ -53,14 +59,26 @@ pub(super) const fn part(cell: u8) -> usize {
 
 impl Groups {
     /// Joins parts and places all classes.
-    pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, limits: Limits) -> Self {
+    pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let ranges = choose(parts, vms, hosts, limits.group_cells);
         let mut groups = Self { all: ranges.into_iter().map(Group::new).collect(), ..Self::default() };
         for class in 0..hosts.classes.len() {
             groups.add_host_class(parts, class);
         }
-        for class in vms.classes.rows() {
-            groups.add_vm_class(parts, vms, class);
+        // Threads look the rows of parts up; numbers are given in order.
+        let count = vms.classes.len();
+        for start in (0..count).step_by(BATCH) {
+            let classes = start..count.min(start + BATCH);
+            let row = |class: usize| {
+                let class = u32::try_from(class).ok().and_then(|class| vms.classes.get(class)).unwrap_or(&[]);
+                parts.iter().map(move |part| part.row(vms, class))
+            };
+            let rows: Vec<u32> = if classes.len() < BATCH {
+                classes.flat_map(row).collect()
+            } else {
+                pool.run(|| classes.into_par_iter().with_min_len(1 << 8).flat_map_iter(row).collect())
+            };
+            rows.chunks(parts.len().max(1)).for_each(|rows| groups.place(parts, rows));
         }
         groups
     }
@@ -77,13 +95,20 @@ impl Groups {
 
     /// Places the next VM class.
     pub(super) fn add_vm_class(&mut self, parts: &[Part], vms: &Vms, class: &[u32]) {
+        let mut rows = std::mem::take(&mut self.scratch);
+        rows.clear();
+        rows.extend(parts.iter().map(|part| part.row(vms, class)));
+        self.place(parts, &rows);
+        self.scratch = rows;
+    }
+
+    /// Places the next VM class by its rows in all parts.
+    fn place(&mut self, parts: &[Part], rows: &[u32]) {
         for group in &mut self.all {
-            self.scratch.clear();
-            let own = parts.get(group.parts.clone()).unwrap_or(&[]);
-            self.scratch.extend(own.iter().map(|part| part.row(vms, class)));
-            let row = group.rows.intern(&self.scratch);
+            let own = rows.get(group.parts.clone()).unwrap_or(&[]);
+            let row = group.rows.intern(own);
             if row as usize + 1 == group.rows.len() {
-                group.judge_row(own, row);
+                group.judge_row(parts.get(group.parts.clone()).unwrap_or(&[]), row);
             }
             self.rows.push(row);
         }
@@ -103,6 +128,16 @@ impl Groups {
             group.column_of.push(column);
             self.columns.push(column);
         }
+    }
+
+    /// A row by its place: the number of the VM class times the number of groups, and the number of the group.
+    pub(super) fn row_at(&self, place: usize) -> u32 {
+        self.rows.get(place).copied().unwrap_or(0)
+    }
+
+    /// The same for a column.
+    pub(super) fn column_at(&self, place: usize) -> u32 {
+        self.columns.get(place).copied().unwrap_or(0)
     }
 
     /// The rows of a VM class.

@@ -35,7 +35,7 @@ impl Judged {
         let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| (0..units).into_par_iter().map(judge).collect());
         let (parts, rests): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
-        let groups = Groups::new(&parts, vms, hosts, limits);
+        let groups = Groups::new(&parts, vms, hosts, pool, limits);
         Self { parts, rests: rests.into_iter().flatten().collect(), groups }
     }
 

@@ -21,6 +21,7 @@ mod pairs;
 mod parts;
 mod pool;
 mod shape;
+mod sparse;
 mod split;
 mod vms;
 

@@ -123,9 +123,14 @@ impl Fleet {
                     })
                 }
                 None => self.in_chunks(vm, host, out, |vm, host, out| {
-                    each(vms, hosts, vm, host, out, |vm, host, out| {
-                        *out = self.judged.outcome(&self.vms, &self.hosts, narrow(vm), narrow(host));
-                    })
+                    let pairs = class_pairs(vms, hosts, vm, host)?;
+                    let mut out = out.iter_mut();
+                    self.sparse(&pairs, |outcome, _| {
+                        if let Some(out) = out.next() {
+                            *out = outcome;
+                        }
+                    });
+                    Ok(())
                 }),
             };
         };
@@ -144,8 +149,13 @@ impl Fleet {
                 Some(Blocking::Words(table)) => each_of(vms, hosts, vm, host, cells, |vm, host, (out, unit)| {
                     (*out, *unit) = decode(table.get(vm * stride + host).copied().unwrap_or(0));
                 }),
-                None => each_of(vms, hosts, vm, host, cells, |vm, host, (out, unit)| {
-                    (*out, *unit) = self.judged.pair(&self.vms, &self.hosts, narrow(vm), narrow(host));
+                None => class_pairs(vms, hosts, vm, host).map(|pairs| {
+                    let mut cells = cells;
+                    self.sparse(&pairs, |outcome, number| {
+                        if let Some((out, unit)) = cells.next() {
+                            (*out, *unit) = (outcome, number);
+                        }
+                    });
                 }),
             };
             done.map_err(|row| at * CHUNK + row)
@@ -212,6 +222,18 @@ fn gather<I: RowIndex, V: Class, H: Class>(
     cells: &impl Gather,
 ) -> Result<(), usize> {
     each(vms, hosts, vm, host, out, |vm, host, out| *out = cells.at(vm * stride + host))
+}
+
+/// The classes of the pairs of one chunk.
+fn class_pairs<I: RowIndex, V: Class, H: Class>(
+    vms: &[V],
+    hosts: &[H],
+    vm: &[I],
+    host: &[I],
+) -> Result<Vec<(u32, u32)>, usize> {
+    let mut pairs = vec![(0, 0); vm.len()];
+    each_of(vms, hosts, vm, host, pairs.iter_mut(), |vm, host, pair| *pair = (narrow(vm), narrow(host)))?;
+    Ok(pairs)
 }
 
 fn each<I: RowIndex, V: Class, H: Class>(

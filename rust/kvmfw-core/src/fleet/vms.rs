@@ -1,5 +1,7 @@
 //! The VM side: register sets become classes that no unit can tell apart.
 
+use std::hash::{Hash, Hasher};
+
 use super::class_map::ClassMap;
 use super::intern::{Interner, RowInterner};
 use super::shape::{Shape, Shapes};
@@ -23,12 +25,35 @@ pub(crate) struct Saved {
     pub(crate) list: SavedList,
 }
 
-/// What a register unit looks at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// What a register unit looks at; equal where no host can tell the two apart.
+#[derive(Clone, Debug)]
 pub(crate) struct SavedValue {
     pub(crate) config: u32,
+    /// The value that was saved first, of all that are judged alike.
     pub(crate) value: Value,
+    /// What is looked at in it.
+    pub(crate) judged: Value,
     pub(crate) context: Context,
+}
+
+impl SavedValue {
+    fn looked_at(&self) -> (u32, &Value, Context) {
+        (self.config, &self.judged, self.context)
+    }
+}
+
+impl PartialEq for SavedValue {
+    fn eq(&self, other: &Self) -> bool {
+        self.looked_at() == other.looked_at()
+    }
+}
+
+impl Eq for SavedValue {}
+
+impl Hash for SavedValue {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.looked_at().hash(state);
+    }
 }
 
 /// One register unit: a register whose value KVM looks at, with the distinct values saved of it.
@@ -86,9 +111,9 @@ impl Vms {
                 row.resize(column.unit + 2, ABSENT);
             }
             let context = column.gate.and_then(|(at, shift)| field(at, shift));
-            let value = judged_value(unit.register, &value);
+            let judged = judged_value(unit.register, &value);
             if let Some(slot) = row.get_mut(column.unit + 1) {
-                *slot = unit.values.intern(SavedValue { config, value, context });
+                *slot = unit.values.intern(SavedValue { config, value, judged, context });
             }
         }
         let class = self.classes.intern(&row);

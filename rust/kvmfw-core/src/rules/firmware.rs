@@ -87,6 +87,8 @@ impl Workaround2 {
             (Some(0), None) if needed == 3 || word == 0 => {
                 return Effect::Unknown("write ID_AA64PFR1_EL1.SSBS = 0 and then this value on the host");
             }
+            // Level 1 is taken either way, and reads 0 or 3.
+            (Some(0), None) => return Effect::Rewritten(None),
             _ => self.level,
         };
         if needed > host {

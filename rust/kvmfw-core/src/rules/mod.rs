@@ -12,6 +12,7 @@ mod identification;
 mod implementation;
 mod other;
 mod pmu;
+mod pmu_bits;
 mod release;
 mod tables;
 mod trees;
@@ -176,7 +177,7 @@ pub enum Rule {
     /// `PMEVCNTRn_EL0` from 6.1 on.
     PmuCounter(pmu::PmuCounter),
     /// One of the two names of a PMU register with a bit for each counter, from 6.7 on.
-    PmuBits(pmu::PmuBits),
+    PmuBits(pmu_bits::PmuBits),
     /// `PMMIR_EL1`.
     PmuMachine {
         /// The host's own value.
@@ -283,7 +284,7 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::PmuMachine => word(&|own| pmu::machine(own, facts)),
         Kind::PmuIncrement => pmu::increment(facts),
         Kind::PmuCounter => word(&|own| pmu::counter(own, facts)),
-        Kind::PmuBits => word(&|own| pmu::bits(register, own, facts)),
+        Kind::PmuBits => word(&|own| pmu_bits::bits(register, own, facts)),
         Kind::Unlisted => only_fresh(fresh.clone(), PROBE, facts),
     }
 }

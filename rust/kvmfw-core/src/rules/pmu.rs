@@ -1,35 +1,34 @@
 //! Registers of the PMU (specification, section 4). Listed ones are never refused, `PMMIR_EL1` apart, but not all read
 //! back as written.
 
-use super::trees::{self, Tree};
 use super::{Context, Facts, Rule, keep_if};
-use crate::catalog::{self, ID_AA64DFR0, ID_AA64PFR0, PMCR, PMOVSCLR, PMOVSSET};
+use crate::catalog::{self, ID_AA64DFR0, ID_AA64PFR0};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
 const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
-const PMINTENSET: RegisterId = RegisterId::system(3, 0, 9, 14, 1);
-const PMINTENCLR: RegisterId = RegisterId::system(3, 0, 9, 14, 2);
-const PMCNTENSET: RegisterId = RegisterId::system(3, 3, 9, 12, 1);
-const PMCNTENCLR: RegisterId = RegisterId::system(3, 3, 9, 12, 2);
+pub(super) const PMINTENSET: RegisterId = RegisterId::system(3, 0, 9, 14, 1);
+pub(super) const PMINTENCLR: RegisterId = RegisterId::system(3, 0, 9, 14, 2);
+pub(super) const PMCNTENSET: RegisterId = RegisterId::system(3, 3, 9, 12, 1);
+pub(super) const PMCNTENCLR: RegisterId = RegisterId::system(3, 3, 9, 12, 2);
 /// The bits of `PMCR_EL0` that are stored besides the number of counters.
 const CONTROL: u64 = 0xff;
 /// `PMCR_EL0.LC`: the cycle counter overflows at 64 bits.
 const LONG_CYCLES: u64 = 1 << 6;
 const SLOTS: u64 = 0xff;
 /// The bit of the cycle counter, which every PMU has.
-const CYCLES: u64 = 1 << 31;
+pub(super) const CYCLES: u64 = 1 << 31;
 /// The greatest number of event counters.
-const MOST: u64 = 31;
+pub(super) const MOST: u64 = 31;
 /// The first PMU version with event counters of 64 bits, `PMUv3p5`.
 const V3P5: u8 = 6;
 /// A PMU that is not the architecture's, which KVM takes for none.
 const NOT_ARCHITECTED: u8 = 0xf;
 
 /// A write that is taken: what came of it.
-fn taken(written: u64, read: u64, own: u64) -> Effect {
+pub(super) fn taken(written: u64, read: u64, own: u64) -> Effect {
     match read {
         read if read == written => Effect::Kept,
         read if read == own => Effect::Dropped(Some(Value::Word(read))),
@@ -38,7 +37,7 @@ fn taken(written: u64, read: u64, own: u64) -> Effect {
 }
 
 /// The rule `later`, which a kernel has from 6.7 on; up to 6.6 the value is stored as written.
-fn stored_before_6_7(later: Rule, facts: &Facts<'_>) -> Rule {
+pub(super) fn stored_before_6_7(later: Rule, facts: &Facts<'_>) -> Rule {
     match facts.at_least(6, 7) {
         Some(false) if facts.masks.is_none() => Rule::Kept,
         None if facts.masks.is_none() => Rule::AnyTaken([Rule::Kept, later].into()),
@@ -80,7 +79,7 @@ pub(super) fn control(fresh: u64, facts: &Facts<'_>) -> Rule {
 }
 
 impl PmuControl {
-    fn new(own: u64, facts: &Facts<'_>) -> Self {
+    pub(super) fn new(own: u64, facts: &Facts<'_>) -> Self {
         let fixed = facts.has_run() || facts.config.has("has_el2") || facts.config.has("pmu_v3_strict");
         let aarch64_only =
             facts.word(ID_PFR0) == Some(0) && facts.word(ID_AA64PFR0).is_some_and(|word| word & 0xf == 1);
@@ -88,7 +87,7 @@ impl PmuControl {
     }
 
     /// The number of counters that the VM has when `wanted` was written.
-    fn counters(self, wanted: u64) -> u64 {
+    pub(super) fn counters(self, wanted: u64) -> u64 {
         let own = self.own >> 11 & MOST;
         if self.fewer && wanted < own { wanted } else { own }
     }
@@ -133,81 +132,8 @@ impl PmuCounter {
     }
 }
 
-/// What a restore of both names does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way {
-    /// Both names replace the register.
-    Replace,
-    /// The set name sets bits; the clear name clears them and comes last: what was saved is lost.
-    ClearLast,
-    /// The same, but the set name comes last.
-    SetLast,
-}
-
-/// What a PMU register with a bit for each counter needs to know from 6.7 on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PmuBits {
-    /// The fresh value.
-    own: u64,
-    /// How the host takes `PMCR_EL0`, which tells how many counters there are; `None` where that cannot be told.
-    control: Option<PmuControl>,
-    way: Way,
-}
-
-/// `PMINTENSET`, `PMCNTENSET` and `PMOVSSET` with their clear names: two names of one register, of which a saved set
-/// holds both, with one value. Up to 6.6 each write replaces it. From 6.7 on (`set_pmreg`, `get_pmreg`,
-/// `arch/arm64/kvm/sys_regs.c`; commit a45f41d754e0) only bits of counters that the VM has are stored and read, and
-/// the names set and clear; later both replace (commit f2aeb7bbd574). All policies write in the order of ids, so that
-/// the clear name is last, but of `PMOVSSET` the set name. [R 5.10, 6.1, 6.12.117, 6.16 to 7.3]
-pub(super) fn bits(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
-    let set_last = matches!(register, PMOVSCLR | PMOVSSET);
-    let way = |tree: &Tree| match (trees::replaces_pmu_bits(*tree), set_last) {
-        (true, _) => Way::Replace,
-        (false, true) => Way::SetLast,
-        (false, false) => Way::ClearLast,
-    };
-    // A nested VM's own hypervisor may keep counters for itself (MDCR_EL2.HPMN).
-    let control = facts.word(PMCR).filter(|_| !facts.config.has("has_el2"));
-    let control = control.map(|own| PmuControl::new(own, facts));
-    let mut ways: Vec<Way> = facts.release.map_or_else(trees::all, trees::around).iter().map(way).collect();
-    ways.dedup();
-    let rule = |way: &Way| Rule::PmuBits(PmuBits { own, control, way: *way });
-    let later = match ways.as_slice() {
-        [way] => rule(way),
-        ways => Rule::AnyTaken(ways.iter().map(rule).collect()),
-    };
-    stored_before_6_7(later, facts)
-}
-
-impl PmuBits {
-    /// `context` is half the number of counters that the VM was saved with.
-    pub(super) fn judge(self, value: &Value, context: Context) -> Effect {
-        let Some(word) = value.word() else { return Effect::Rewritten(None) };
-        // The least and the greatest number that it can be; with each counter between them one more bit reads back.
-        let (least, greatest) = match (self.control, context.map(u64::from)) {
-            (None, _) => (0, MOST),
-            (Some(control), None) => (control.counters(MOST), control.counters(MOST)),
-            (Some(control), Some(half)) => {
-                let (one, other) = (control.counters(2 * half), control.counters(2 * half + 1));
-                (one.min(other), one.max(other))
-            }
-        };
-        let read = self.reads(word, least);
-        if read == self.reads(word, greatest) { taken(word, read, self.own) } else { Effect::Rewritten(None) }
-    }
-
-    fn reads(self, word: u64, counters: u64) -> u64 {
-        let there = CYCLES | ((1 << counters) - 1);
-        match self.way {
-            Way::Replace => word & there,
-            Way::ClearLast => self.own & !word & there,
-            Way::SetLast => (self.own | word) & there,
-        }
-    }
-}
-
 /// The part of a value on which the outcome depends: whether there is anything in `PMSWINC_EL0` and above the 32nd bit
-/// of a counter, and of the counters that count or interrupt the greatest ([`PmuBits`]: above 6.12 all are there or not;
+/// of a counter, and of the counters that count or interrupt the greatest ([`super::pmu_bits`]: above 6.12 all are there or not;
 /// in 6.12 all are lost). Of the overflows each bit counts, as the host may have some of its own.
 pub(crate) fn judged_bits(register: RegisterId, word: u64) -> u64 {
     let above = u64::from(word >> 32 != 0) << 32;
@@ -242,9 +168,10 @@ pub(super) fn judge_machine(value: &Value, own: u64, has_run: bool) -> Effect {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::answers::State;
+    use crate::catalog::{PMCR, PMOVSSET};
     use crate::rules::Release;
     use crate::vcpu::VcpuConfig;
 
@@ -311,8 +238,8 @@ mod tests {
         assert_eq!(judge(0x11, 0x131), Effect::Kept, "a nested VM shows EL0 = 1 on other hosts too");
     }
 
-    /// A host with 6 event counters, PMUv3p4 and this fresh value of `register`.
-    fn derived(release: &str, features: u32, register: RegisterId, own: u64) -> Rule {
+    /// A host with 6 event counters, `PMUv3p4` and this fresh value of `register`.
+    pub(in crate::rules) fn derived(release: &str, features: u32, register: RegisterId, own: u64) -> Rule {
         let mut registers = [(ID_AA64DFR0, Value::Word(0x500)), (PMCR, Value::Word(OWN)), (register, Value::Word(own))];
         registers.sort_unstable();
         let config = VcpuConfig { features, ..VcpuConfig::default() };
@@ -320,7 +247,7 @@ mod tests {
         crate::rules::derive(register, &facts)
     }
 
-    fn read(read: u64) -> Effect {
+    pub(in crate::rules) fn read(read: u64) -> Effect {
         Effect::Rewritten(Some(Value::Word(read)))
     }
 
@@ -350,43 +277,6 @@ mod tests {
         }
         assert_eq!(judge("7.3.4", LONG, Some(6)), Effect::Kept);
         assert_eq!(judge("7.3.4", 7 << 32 | 7, None), Effect::Dropped(Some(Value::Word(7))));
-    }
-
-    #[test]
-    fn bits_of_counters_that_are_not_there_are_lost() {
-        let judge = |word, context| derived("6.18.15", 1 << 3, PMCNTENSET, 0).judge(&Value::Word(word), context);
-        assert_eq!(judge(0x8000_003f, None), Effect::Kept);
-        assert_eq!(judge(0x8000_007f, None), read(0x8000_003f));
-        assert_eq!(judge(0x1_8000_0001, None), read(0x8000_0001));
-        // Saved with 4 or 5 counters, with 6 or 7 and with more than the host has.
-        assert_eq!(judge(0x8000_000f, Some(2)), Effect::Kept);
-        assert_eq!(judge(0x8000_001f, Some(2)), Effect::Rewritten(None));
-        assert_eq!(judge(0x8000_002f, Some(1)), Effect::Rewritten(None));
-        assert_eq!(judge(0x8000_003f, Some(3)), Effect::Kept);
-        assert_eq!(judge(0x8000_00ff, Some(4)), read(0x8000_003f));
-    }
-
-    #[test]
-    fn kernels_whose_names_set_and_clear_lose_what_is_written_to_both() {
-        let judge =
-            |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), None);
-        for register in [PMCNTENSET, PMCNTENCLR, PMINTENSET, PMINTENCLR] {
-            assert_eq!(judge("6.12.117", register, 0, 0x8000_0001), Effect::Dropped(Some(Value::Word(0))));
-            assert_eq!(judge("6.12.117", register, 0x8000_0003, 0x8000_0001), read(2));
-            assert_eq!(judge("6.12.117", register, 0, 0), Effect::Kept);
-            assert_eq!(judge("6.1.0", register, 0, u64::MAX), Effect::Kept);
-            assert_eq!(judge("6.14.0", register, 0, 1), Effect::Rewritten(None));
-            assert_eq!(judge("custom", register, 0, 0), Effect::Kept);
-        }
-        assert_eq!(judge("6.12.117", PMOVSCLR, 0, 3), Effect::Kept);
-        assert_eq!(judge("6.12.117", PMOVSSET, 4, 3), read(7));
-        assert_eq!(judge("6.14.0", PMOVSSET, 0, 3), Effect::Kept, "both ways read the same");
-    }
-
-    #[test]
-    fn a_nested_vm_may_see_fewer_counters() {
-        let judge = |word| derived("7.3.4", 1 << 3 | 1 << 7, PMCNTENSET, 0).judge(&Value::Word(word), None);
-        assert_eq!([judge(0), judge(CYCLES), judge(1)], [Effect::Kept, Effect::Kept, Effect::Rewritten(None)]);
     }
 
     #[test]

@@ -1,0 +1,1 @@
+"""Benches of fleets, beside what people would use instead."""

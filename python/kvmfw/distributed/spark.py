@@ -1,0 +1,90 @@
+"""Spark: a data frame of VMs is classified by executors, classes are decided once, outcomes are joined.
+
+Needs the extra ``kvmfw[spark]``. Spark has no unsigned integers: 64-bit words with the highest bit set are
+negative numbers there, and are taken as the words that they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from pyspark.sql import functions as sql
+from pyspark.sql.types import ArrayType, MapType
+
+from kvmfw.arrow import CLASSIFIED, classify_batches, decide, validate_batch
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+__all__ = ["nested", "validate"]
+
+_CLASSIFIED = "vm string, class binary, problem string, members array<struct<vcpu:string, words:binary>>"
+_OUTCOMES = "vm string, class binary, problem string, accept int, change int, unknown int, refuse int"
+_VMS, _INDEXES = ("vm", "vm_id", "id"), ("vcpu_index", "index")
+_FACTS = ("features", "host", "host_id")
+
+
+def nested(vms: DataFrame) -> DataFrame:
+    """Bring the rows of each VM together, where a data frame has one row for each register.
+
+    Parameters
+    ----------
+    vms : pyspark.sql.DataFrame
+        In long form (vm, register, value, and vcpu, vcpu_index, host where there are such columns) or nested form.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        In nested form; given back as it is where it is so already.
+    """
+    if any(isinstance(field.dataType, ArrayType | MapType) for field in vms.schema.fields):
+        return vms
+    # An integer column vcpu is a number of a vCPU; as words it says how the vCPU is made.
+    words = [name for name, kind in vms.dtypes if name == "vcpu" and kind == "string"]
+    index = [name for name in vms.columns if name in _INDEXES or (name == "vcpu" and not words)]
+    keys = [*(name for name in vms.columns if name in _VMS), *index]
+    facts = [name for name in vms.columns if name in (*_FACTS, *words)]
+    registers = sql.collect_list(sql.struct("register", "value")).alias("registers")
+    grouped = vms.groupBy(*keys).agg(registers, *(sql.first(name).alias(name) for name in facts))
+    # The vCPUs of a VM are judged together.
+    return grouped if len(keys) == 1 else grouped.repartition(keys[0]).sortWithinPartitions(*keys)
+
+
+def validate(vms: DataFrame, hosts: Any, *, vmm: str = "kvm", scheme: str = "kvm") -> DataFrame:
+    """Give for each VM on how many hosts it has which outcome.
+
+    Parameters
+    ----------
+    vms : pyspark.sql.DataFrame
+        VMs in long or nested form: see `nested`.
+    hosts, vmm, scheme
+        As for `kvmfw.Fleet`.
+
+    Returns
+    -------
+    pyspark.sql.DataFrame
+        The columns of `kvmfw.arrow.OUTCOMES`; rows in no order.
+    """
+    classified = nested(vms).mapInArrow(_classify, _CLASSIFIED).persist()
+    rows = (
+        classified.where("members is not null").select("class", "members").dropDuplicates(["class"]).collect()
+    )
+    distinct = [{"class": row["class"], "members": [one.asDict() for one in row["members"]]} for row in rows]
+    tables = decide([pa.RecordBatch.from_pylist(distinct, schema=CLASSIFIED)], hosts, vmm=vmm, scheme=scheme)
+    return classified.mapInArrow(_validating(tables.to_pybytes()), _OUTCOMES)
+
+
+def _classify(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    yield from classify_batches(batches)
+
+
+def _validating(tables: bytes) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    return partial(_validate, tables)
+
+
+def _validate(tables: bytes, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        yield validate_batch(batch, tables)

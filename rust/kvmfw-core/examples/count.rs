@@ -1,0 +1,108 @@
+//! Fixed workloads for counting instructions: `count NAME`; see `benches/instructions.py`.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use kvmfw_core::{Fleet, Host, Question, Runs, Taken, VcpuConfig};
+
+const VMS: u64 = 20_000;
+const REGISTERS: u64 = 24;
+const HOSTS: u64 = 40;
+const PAIRS: u64 = 400_000;
+
+/// The same numbers on every machine.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        (self.0 >> 33) % below
+    }
+}
+
+fn register(at: u64) -> u64 {
+    0x6030_0000_0013_c020 + at
+}
+
+fn host(numbers: &mut Numbers) -> Result<Host, Box<dyn std::error::Error>> {
+    let (mut ids, mut values, mut answers) = (String::new(), String::new(), String::new());
+    for at in 0..REGISTERS {
+        let comma = if at == 0 { "" } else { "," };
+        let own = numbers.next(8);
+        write!(ids, "{comma}\"{:#x}\"", register(at))?;
+        write!(values, "{comma}\"{own:#x}\"")?;
+        let codes: String = (0..16).map(|digit| if digit <= own { '.' } else { 'i' }).collect();
+        let asked = r#""asked_on":[{"vcpus":["vm"],"states":["fresh"]}]"#;
+        let codes = format!(r#""nibbles":{{"0":"{codes}"}},"same":".","other":"i","zero":".","ones":"i""#);
+        write!(answers, r#"{comma}{{"register":"{:#x}",{asked},"value":"{own:#x}",{codes}}}"#, register(at))?;
+    }
+    let vcpu = format!(r#"{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":[{values}]}}"#);
+    let host = r#"{"name":"h","kernel":"6.12.8","midr":"0x1"}"#;
+    let text = format!(
+        r#"{{"format":"kvmfw-capture","version":1,"host":{host},"registers":[{ids}],"vcpus":[{vcpu}],"answers":[{answers}]}}"#
+    );
+    Ok(Host::from_json(text.as_bytes())?)
+}
+
+/// Runs a workload; the sum keeps it from being optimised away.
+fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut numbers = Numbers(7);
+    let hosts = (0..HOSTS).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
+    let mut classes: Vec<Vec<u64>> = Vec::new();
+    classes.resize_with(300, || (0..REGISTERS).map(|_| numbers.next(3)).collect());
+    let (mut ids, mut values, mut starts) = (Vec::new(), Vec::new(), vec![0_i64]);
+    for _ in 0..VMS {
+        let class = usize::try_from(numbers.next(300))?;
+        ids.extend((0..REGISTERS).map(register));
+        values.extend(classes.get(class).into_iter().flatten());
+        starts.push(i64::try_from(ids.len())?);
+    }
+    let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
+    let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[] };
+    let mut fleet = Fleet::new(Question::default(), 1);
+    fleet.add_runs(rows)?;
+    if name == "build" {
+        return Ok(fleet.class_counts().0 as u64);
+    }
+    let kinds: Vec<u32> = (0..1_000).map(|row| row % 40).collect();
+    fleet.add_hosts(&hosts, &kinds)?;
+    let taken = Taken { change: true, unknown: false };
+    let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum();
+    Ok(match name {
+        "judge" => sum(&fleet.class_row(0)),
+        "pairs" => {
+            let vm: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(VMS))).collect::<Result<_, _>>()?;
+            let host: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(1_000))).collect::<Result<_, _>>()?;
+            let mut out = vec![0; vm.len()];
+            fleet.pairs(&vm, &host, &mut out, None)?;
+            sum(&out)
+        }
+        "matrix" => {
+            let mut out = vec![0; fleet.vm_count() * 125];
+            fleet.matrix(0..fleet.vm_count(), taken, &mut out)?;
+            sum(&out)
+        }
+        "counts" => {
+            let mut out = vec![0; fleet.vm_count() * 4];
+            fleet.counts_by_vm(&mut out);
+            out.iter().step_by(4).sum()
+        }
+        "candidates" => {
+            let mut all = 0;
+            for vm in 0..500 {
+                all += fleet.candidates(vm, taken)?.len() as u64;
+            }
+            all
+        }
+        _ => return Err(format!("there is no workload `{name}`").into()),
+    })
+}
+
+fn main() -> ExitCode {
+    let name = std::env::args().nth(1).unwrap_or_default();
+    // The result is the exit code's business only where there is none.
+    match run(&name) {
+        Ok(sum) if std::hint::black_box(sum) > 0 => ExitCode::SUCCESS,
+        Ok(_) | Err(_) => ExitCode::FAILURE,
+    }
+}

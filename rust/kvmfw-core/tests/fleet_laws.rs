@@ -1,0 +1,220 @@
+//! Laws of fleets: whichever way a fleet takes, it says what the direct judge says.
+
+#![expect(clippy::expect_used, reason = "a law that cannot be set up has failed")]
+
+use std::fmt::Write as _;
+
+use kvmfw_core::{Fleet, Host, Limits, Question, RegisterId, RegisterSet, Runs, Value, VcpuConfig, validate};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+const LEVEL: u64 = 0x6030_0000_0014_0001;
+const WORKAROUND_2: u64 = 0x6030_0000_0014_0002;
+const BITMAP: u64 = 0x6030_0000_0016_0000;
+const PFR0: u64 = 0x6030_0000_0013_c020;
+const PFR1: u64 = 0x6030_0000_0013_c021;
+const ISAR0: u64 = 0x6030_0000_0013_c030;
+const REGISTERS: [u64; 6] = [LEVEL, WORKAROUND_2, PFR0, PFR1, ISAR0, BITMAP];
+
+const WAYS: [Limits; 4] = [
+    Limits {
+        unit_cells: 1 << 22,
+        group_cells: 1 << 16,
+        class_cells: 1 << 28,
+        unpacked_cells: 1 << 19,
+        expanded_bytes: 0,
+    },
+    Limits { unit_cells: 1 << 22, group_cells: 4, class_cells: 1 << 28, unpacked_cells: 0, expanded_bytes: 1 << 20 },
+    Limits { unit_cells: 1 << 22, group_cells: 1 << 16, class_cells: 0, unpacked_cells: 0, expanded_bytes: 0 },
+    Limits { unit_cells: 0, group_cells: 64, class_cells: 0, unpacked_cells: 0, expanded_bytes: 1 << 20 },
+];
+
+type Saved = Vec<(u64, u64)>;
+
+fn word(register: u64) -> BoxedStrategy<u64> {
+    match register {
+        LEVEL | WORKAROUND_2 | BITMAP => (0..4_u64).boxed(),
+        _ => prop_oneof![
+            Just(0),
+            Just(u64::MAX),
+            Just(0x10),
+            proptest::collection::vec(0..3_u64, 16)
+                .prop_map(|digits| { digits.iter().fold(0, |word, digit| word << 4 | digit) })
+        ]
+        .boxed(),
+    }
+}
+
+fn saved() -> impl Strategy<Value = Saved> {
+    let registers = REGISTERS.map(|register| (Just(register), word(register), any::<bool>(), any::<bool>()));
+    registers.to_vec().prop_map(|registers| {
+        let kept = registers.into_iter().filter(|(.., a, b)| *a || *b);
+        kept.map(|(register, value, ..)| (register, value)).collect()
+    })
+}
+
+fn capture() -> impl Strategy<Value = Host> {
+    let codes = proptest::collection::vec(proptest::string::string_regex("[.!i]{16}").expect("a regex"), 16);
+    let kernels = select(vec!["5.10.13", "6.6.30", "6.12.8", "7.3.4"]);
+    (saved(), codes, any::<[bool; 6]>(), "[.!i]{4}", kernels).prop_map(|(registers, codes, measured, four, kernel)| {
+        let texts = |part: fn(&(u64, u64)) -> u64| {
+            registers.iter().map(|row| format!("\"{:#x}\"", part(row))).collect::<Vec<_>>().join(",")
+        };
+        let mut answers = Vec::new();
+        for ((register, own), _) in registers.iter().zip(measured).filter(|(_, measured)| *measured) {
+            let mut text = format!(
+                r#"{{"register":"{register:#x}","asked_on":[{{"vcpus":["vm"],"states":["fresh"]}}],"value":"{own:#x}","#
+            );
+            if [PFR0, PFR1, ISAR0].contains(register) {
+                let nibbles = (0..8).map(|at| format!("\"{}\":\"{}\"", 8 * at, codes[at])).collect::<Vec<_>>();
+                let [same, other, zero, ones] = [0, 1, 2, 3].map(|at| &four[at..=at]);
+                write!(text, r#""nibbles":{{{}}},"same":"{same}","other":"{other}","zero":"{zero}","ones":"{ones}"}}"#, nibbles.join(","))
+                    .expect("a string");
+            } else {
+                write!(text, r#""kept":["{own:#x}"],"refused":{{"EINVAL":["{:#x}"]}}}}"#, own + 1).expect("a string");
+            }
+            answers.push(text);
+        }
+        let text = format!(
+            r#"{{"format":"kvmfw-capture","version":1,"host":{{"name":"h","kernel":"{kernel}","midr":"0x1"}},
+            "registers":[{}],"vcpus":[{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":[{}]}}],"answers":[{}]}}"#,
+            texts(|row| row.0),
+            texts(|row| row.1),
+            answers.join(",")
+        );
+        Host::from_json(text.as_bytes()).expect("a capture")
+    })
+}
+
+fn config() -> VcpuConfig {
+    VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }
+}
+
+fn set(saved: &Saved) -> RegisterSet {
+    let registers = saved.iter().map(|(id, value)| (RegisterId::new(*id), Value::Word(*value))).collect();
+    RegisterSet::new("", None, config(), registers).expect("a set")
+}
+
+fn add(fleet: &mut Fleet, vms: &[Saved]) {
+    let mut starts = vec![0_i64];
+    let (mut register, mut value) = (Vec::new(), Vec::new());
+    for vm in vms {
+        register.extend(vm.iter().map(|(id, _)| *id));
+        value.extend(vm.iter().map(|(_, value)| *value));
+        starts.push(i64::try_from(value.len()).expect("few rows"));
+    }
+    let configs = [config()];
+    let rows = Runs { starts: &starts, register: &register, value: &value, configs: &configs, config_of: &[] };
+    assert_eq!(fleet.add_runs(rows), Ok(Vec::new()));
+}
+
+fn hosts_of(fleet: &mut Fleet, hosts: &[Host]) {
+    let numbers: Vec<u32> = (0..).take(hosts.len()).collect();
+    assert_eq!(fleet.add_hosts(hosts, &numbers), Ok(()));
+}
+
+fn fleet(vms: &[Saved], hosts: &[Host], threads: usize, limits: Limits) -> Fleet {
+    let mut fleet = Fleet::new(Question::default(), threads).with_limits(limits);
+    add(&mut fleet, vms);
+    hosts_of(&mut fleet, hosts);
+    fleet
+}
+
+fn all_pairs(fleet: &Fleet) -> (Vec<u8>, Vec<u16>) {
+    let hosts = fleet.host_count() as u64;
+    let pairs = 0..fleet.vm_count() as u64 * hosts;
+    let (vm, host): (Vec<u64>, Vec<u64>) = pairs.map(|pair| (pair / hosts, pair % hosts)).unzip();
+    let (mut out, mut plain, mut units) = (vec![9; vm.len()], vec![9; vm.len()], vec![0; vm.len()]);
+    assert_eq!(fleet.pairs(&vm, &host, &mut out, Some(&mut units)), Ok(()));
+    assert_eq!(fleet.pairs(&vm, &host, &mut plain, None), Ok(()));
+    assert_eq!(out, plain);
+    (out, units)
+}
+
+fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
+    let sets: Vec<RegisterSet> = vms.iter().map(set).collect();
+    let outcome = |set, host| validate(set, host, Question::default()).outcome as u8;
+    sets.iter().flat_map(|set| hosts.iter().map(move |host| outcome(set, host))).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn table_and_direct_agree(
+        vms in proptest::collection::vec(saved(), 1..20),
+        hosts in proptest::collection::vec(capture(), 1..8),
+    ) {
+        let wanted = direct(&vms, &hosts);
+        for limits in WAYS {
+            let fleet = fleet(&vms, &hosts, 2, limits);
+            let (outcomes, units) = all_pairs(&fleet);
+            prop_assert_eq!(&outcomes, &wanted);
+            prop_assert!(outcomes.iter().zip(&units).all(|(outcome, unit)| (*outcome == 0) == (*unit == u16::MAX)));
+            let hosts = hosts.len();
+            for (vm, row) in wanted.chunks(hosts).enumerate() {
+                let classes = fleet.class_row(fleet.vm_class(vm).expect("a VM"));
+                let found: Vec<u8> = fleet.host_classes().iter().map(|class| classes[*class as usize]).collect();
+                prop_assert_eq!(&found, row);
+            }
+        }
+    }
+
+    #[test]
+    fn incremental_equals_rebuilt(
+        vms in proptest::collection::vec(saved(), 4..20),
+        hosts in proptest::collection::vec(capture(), 2..8),
+        cut in 1..3_usize,
+        other in any::<prop::sample::Index>(),
+    ) {
+        for limits in WAYS {
+            let mut fleet = fleet(&vms[..cut], &hosts[..cut], 1, limits);
+            all_pairs(&fleet);
+            add(&mut fleet, &vms[cut..]);
+            all_pairs(&fleet);
+            hosts_of(&mut fleet, &hosts[cut..]);
+            prop_assert_eq!(all_pairs(&fleet).0, direct(&vms, &hosts));
+            let mut changed = hosts.clone();
+            changed[0] = hosts[other.index(hosts.len())].clone();
+            prop_assert_eq!(fleet.update_hosts(&[0], &changed[..1], &[0]), Ok(()));
+            prop_assert_eq!(fleet.remove_vms(&[1, 3]), Ok(()));
+            let left: Vec<Saved> =
+                vms.iter().enumerate().filter(|(row, _)| ![1, 3].contains(row)).map(|(_, vm)| vm.clone()).collect();
+            prop_assert_eq!(all_pairs(&fleet).0, direct(&left, &changed));
+        }
+    }
+
+    #[test]
+    fn splitting_a_batch_changes_nothing(
+        vms in proptest::collection::vec(saved(), 1..20),
+        hosts in proptest::collection::vec(capture(), 1..4),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        let whole = fleet(&vms, &hosts, 1, WAYS[0]);
+        let mut parts = Fleet::new(Question::default(), 1);
+        let cut = cut.index(vms.len());
+        add(&mut parts, &vms[..cut]);
+        add(&mut parts, &vms[cut..]);
+        hosts_of(&mut parts, &hosts);
+        prop_assert_eq!(whole.vm_classes(), parts.vm_classes());
+        prop_assert_eq!(all_pairs(&whole), all_pairs(&parts));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn class_ids_do_not_depend_on_threads(
+        vms in proptest::collection::vec(saved(), 2..20),
+        seed in any::<u64>(),
+    ) {
+        let at = |row: u64| (row.wrapping_mul(seed | 1) >> 7) % vms.len() as u64;
+        let many: Vec<Saved> = (0..9_000).map(|row| vms[usize::try_from(at(row)).expect("small")].clone()).collect();
+        let mut fleets = [1, 2, 5].map(|threads| Fleet::new(Question::default(), threads));
+        fleets.iter_mut().for_each(|fleet| add(fleet, &many));
+        let classes = fleets.map(|fleet| fleet.vm_classes());
+        prop_assert_eq!(&classes[0], &classes[1]);
+        prop_assert_eq!(&classes[0], &classes[2]);
+    }
+}

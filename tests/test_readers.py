@@ -1,0 +1,296 @@
+"""Readers: every format is found out by content and read as it is."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import kvmfw
+from kvmfw import Fleet, Outcome, RegisterSet, readers
+from kvmfw.errors import ArgumentError, InputError
+from kvmfw.readers import CpuTemplate, SavedVcpu, read_facts
+from kvmfw.readers.formats import vcpus_of
+from kvmfw.readers.qemu_stream import read_stream
+from kvmfw.testing import tiny_host, tiny_set
+from tests.samples import (
+    DATA,
+    MIDR,
+    REGISTERS,
+    SAMPLES,
+    TWO_VCPUS,
+    WA1,
+    WA3,
+    bitmap,
+    fingerprint,
+    long_table,
+    nested_table,
+    snapshot,
+    template,
+    write_table,
+)
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+DOCUMENTS = ("register-set", "firecracker-fingerprint", "firecracker-template", "cloud-hypervisor")
+TABLES = ("parquet", "arrow", "csv")
+
+
+def vcpus(path: Path) -> list[SavedVcpu]:
+    found = vcpus_of(path, readers.detect(path), readers.Intake())
+    return [vcpu for _, vm in found for vcpu in vm]
+
+
+def test_samples_cover_every_format() -> None:
+    assert set(SAMPLES) == set(readers.FORMATS)
+
+
+@pytest.mark.parametrize("form", SAMPLES)
+def test_format_is_found_out_by_content(form: str, tmp_path: Path) -> None:
+    path = SAMPLES[form](tmp_path)
+    assert readers.detect(path) == form
+    assert readers.detect(path.rename(tmp_path / "no-ending")) == form
+
+
+@pytest.mark.parametrize("form", [*DOCUMENTS, "qemu-analyze"])
+def test_gzip_is_unpacked_on_the_way(form: str, tmp_path: Path) -> None:
+    path = SAMPLES[form](tmp_path)
+    packed = tmp_path / "packed.json.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    plain, again = vcpus(path), vcpus(packed)
+    assert [one.registers.to_mapping() for one in plain] == [one.registers.to_mapping() for one in again]
+
+
+@pytest.mark.parametrize("form", DOCUMENTS)
+def test_documents_give_their_registers(form: str, tmp_path: Path) -> None:
+    (vcpu,) = vcpus(SAMPLES[form](tmp_path))
+    wanted = tiny_set().to_mapping() if form == "register-set" else REGISTERS
+    found = {register: value for register, value in vcpu.registers.to_mapping().items() if register in wanted}
+    assert found == wanted
+
+
+@pytest.mark.parametrize("kind", TABLES)
+@pytest.mark.parametrize("form", ["long", "nested"])
+def test_tables_give_the_same_fleet_as_sets(kind: str, form: str, tmp_path: Path) -> None:
+    if (kind, form) == ("csv", "nested"):
+        pytest.skip("CSV has no lists")
+    path = write_table(tmp_path, kind, long_table() if form == "long" else nested_table())
+    fleet = Fleet(path, [tiny_host()])
+    sets = [RegisterSet.from_mapping(REGISTERS, name=f"vm{number}") for number in range(3)]
+    assert fleet.vm_names == [one.name for one in sets]
+    np.testing.assert_array_equal(fleet.counts(), Fleet(sets, [tiny_host()]).counts())
+
+
+def test_hexadecimal_csv_and_other_column_names(tmp_path: Path) -> None:
+    path = tmp_path / "vms.csv"
+    rows = "".join(f"a,{register:#x},{value:#x}\n" for register, value in REGISTERS.items())
+    path.write_text(f"vm_id,reg_id,reg_val\n{rows}")
+    assert readers.detect(path) == "csv"
+    assert Fleet(path, [tiny_host()]).vm_names == ["a"]
+
+
+@pytest.mark.parametrize("form", ["structs", "map"])
+def test_lists_of_pairs_are_the_nested_form_too(form: str, tmp_path: Path) -> None:
+    pairs = list(REGISTERS.items())
+    if form == "structs":
+        kind = pa.list_(pa.struct([("register", pa.uint64()), ("value", pa.uint64())]))
+        column = pa.array([[{"register": register, "value": value} for register, value in pairs]], kind)
+    else:
+        column = pa.array([pairs], pa.map_(pa.uint64(), pa.uint64()))
+    path = write_table(tmp_path, "parquet", pa.table({"vm": ["a"], "registers": column}))
+    np.testing.assert_array_equal(
+        Fleet(path, [tiny_host()]).counts(),
+        Fleet([RegisterSet.from_mapping(REGISTERS)], [tiny_host()]).counts(),
+    )
+
+
+def _streams() -> list[Path]:
+    own = sorted(DATA.glob("*.gz"))
+    return own + sorted((SHARED / "realqemu" / "streams").glob("*.gz"))
+
+
+@pytest.mark.parametrize("path", _streams(), ids=lambda path: path.stem)
+def test_stream_gives_the_same_without_its_description(path: Path) -> None:
+    stream = read_stream(path)
+    assert (stream.description is None) == ("no-description" in path.name)
+    for instance in stream.cpus:
+        assert stream.registers(instance) == stream.registers(instance, described=False)
+
+
+def _recorded() -> Iterator[Any]:
+    for name, registers in json.loads((DATA / "registers.json").read_bytes()).items():
+        yield pytest.param(DATA / f"{name}.gz", registers, id=name)
+    shared = SHARED / "realqemu" / "registers.json.gz"
+    if shared.exists():
+        for name, registers in json.loads(gzip.decompress(shared.read_bytes())).items():
+            yield pytest.param(SHARED / "realqemu" / "streams" / f"{name}.gz", registers, id=name)
+
+
+@pytest.mark.parametrize(("path", "registers"), list(_recorded()))
+def test_stream_gives_what_another_reader_found(path: Path, registers: dict[str, str]) -> None:
+    if not path.exists():
+        pytest.skip("this stream is not stored")
+    (vcpu,) = vcpus(path)
+    wanted = {int(register, 16): int(value, 16) for register, value in registers.items()}
+    assert vcpu.registers.to_mapping() == wanted
+
+
+def test_stream_tells_how_its_vcpu_was_made() -> None:
+    (sve,) = vcpus(DATA / "kvm-5.10-max-qemu-10.0.gz")
+    assert sve.registers.features == ["psci_0_2", "pmu_v3", "sve", "ptrauth_address", "ptrauth_generic"]
+    (plain,) = vcpus(DATA / "kvm-6.12-neoverse-n1-qemu-11.1.gz")
+    assert plain.registers.features == ["psci_0_2", "pmu_v3"]
+
+
+def test_every_vcpu_of_a_stream_is_read_and_alike_ones_are_judged_once() -> None:
+    found = vcpus(TWO_VCPUS)
+    assert [(one.vm, one.vcpu) for one in found] == [("tcg-2-vcpus-qemu-7.2", 0), ("tcg-2-vcpus-qemu-7.2", 1)]
+    assert [one.name for one in readers.register_sets(TWO_VCPUS)] == ["tcg-2-vcpus-qemu-7.2"]
+
+
+def test_analyzed_stream_gives_the_same_as_the_stream(tmp_path: Path) -> None:
+    found = vcpus(SAMPLES["qemu-analyze"](tmp_path))
+    wanted = vcpus(TWO_VCPUS)
+    assert [one.registers.to_mapping() for one in found] == [one.registers.to_mapping() for one in wanted]
+
+
+def test_vm_is_as_good_as_its_worst_vcpu_and_findings_name_it() -> None:
+    vm = [
+        SavedVcpu("vm", 0, tiny_set()),
+        SavedVcpu("vm", 1, tiny_set(workaround_3=2)),
+        SavedVcpu("vm", 2, tiny_set()),
+    ]
+    verdict = readers.judge_vm(vm, tiny_host(workaround_3=1))
+    assert verdict.outcome is Outcome.REFUSE
+    assert [finding.sentence.split(":")[0] for finding in verdict.findings] == ["vCPU 1"]
+    assert [one.registers.name for one in vm if one.registers in readers.distinct_vcpus(vm)] == ["vm", "vm"]
+
+
+def test_snapshot_with_named_numbers_and_two_vcpus(tmp_path: Path) -> None:
+    document = snapshot(vcpus=2)
+    path = tmp_path / "vm7" / "state.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps(document))
+    found = vcpus(path)
+    assert [(one.vm, one.vcpu) for one in found] == [("vm7", 0), ("vm7", 1)]
+    assert found[0].registers.to_mapping()[0x606000000015FFFF] == 1
+    state = {"sys_regs": [{"id": register, "addr": value} for register, value in REGISTERS.items()]}
+    one = {"snapshots": {}, "snapshot_data": {"state": json.dumps(state)}}
+    path.write_text(json.dumps({"snapshots": {"cpu-manager": {"snapshots": {"0": one}}}}))
+    assert vcpus(path)[0].registers.to_mapping() == REGISTERS
+
+
+def test_fingerprint_is_a_host_and_a_vm_that_it_takes(tmp_path: Path) -> None:
+    path = SAMPLES["firecracker-fingerprint"](tmp_path)
+    (host,), _, names = readers.hosts(path)
+    (vm,) = readers.register_sets(path)
+    assert (names, host.kernel, host.midr) == (
+        ["sample"],
+        "6.1.172-216.329.amzn2023.aarch64",
+        REGISTERS[MIDR],
+    )
+    assert vm.host == "sample"
+    assert kvmfw.validate(vm, host).outcome is Outcome.ACCEPT
+
+
+def test_template_is_applied_to_what_a_host_gives(tmp_path: Path) -> None:
+    document = template()
+    document["reg_modifiers"] = [{"addr": f"{WA1:#x}", "bitmap": "0b" + "x" * 62 + "01"}]
+    document["vcpu_features"] = [{"index": 0, "bitmap": "0b11xxxxx"}]
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps(document))
+    read = CpuTemplate.load(path)
+    assert read.apply(RegisterSet.from_mapping({WA1: 2, WA3: 1})).to_mapping() == {WA1: 1, WA3: 1}
+    assert read.feature_names() == ["psci_0_2", "ptrauth_address", "ptrauth_generic"]
+    with pytest.raises(InputError, match="leaves to the host"):
+        list(readers.register_sets(path))
+
+
+def test_register_list_refuses_what_it_does_not_list(tmp_path: Path) -> None:
+    facts = read_facts(SAMPLES["get-reg-list"](tmp_path))
+    assert set(facts.listed or ()) == {
+        0x6030000000100000,
+        0x6020000000110000,
+        MIDR,
+        WA1,
+        0x6030000000160000,
+        0x606000000015FFFF,
+        0x6080000000150060,
+    }
+    verdict = facts.judge(RegisterSet.from_mapping(REGISTERS))
+    assert verdict.outcome is Outcome.REFUSE
+    assert [finding.register for finding in verdict.findings] == [WA3]
+    assert facts.judge(RegisterSet.from_mapping({WA1: 0})).outcome is Outcome.UNKNOWN
+
+
+def test_properties_refuse_fields_out_of_range(tmp_path: Path) -> None:
+    facts = read_facts(SAMPLES["qemu-props"](tmp_path))
+    mmfr1, isar0 = 0x603000000013C039, 0x603000000013C030
+    assert facts.ranges[mmfr1]["VH"] == (8, 4, 0, 1)
+    assert facts.judge(RegisterSet.from_mapping({mmfr1: 2 << 8})).outcome is Outcome.REFUSE
+    assert facts.judge(RegisterSet.from_mapping({mmfr1: 1 << 8, isar0: 1 << 44})).outcome is Outcome.UNKNOWN
+
+
+def test_folder_gives_all_its_files_in_name_order(tmp_path: Path) -> None:
+    for name in ("b", "a"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(tiny_set(name=name).to_document()))
+    assert [one.name for one in readers.register_sets(tmp_path)] == ["a", "b"]
+
+
+def test_format_can_be_forced(tmp_path: Path) -> None:
+    path = SAMPLES["register-set"](tmp_path)
+    with pytest.raises(InputError, match="QEVM"):
+        list(readers.register_sets(path, from_="qemu-stream"))
+    with pytest.raises(ArgumentError, match="is not a format"):
+        list(readers.register_sets(path, from_="xml"))
+
+
+FIRECRACKER = SHARED / "firecracker"
+
+
+@pytest.mark.skipif(not FIRECRACKER.exists(), reason="the public dumps are not here")
+def test_public_dumps_all_read() -> None:
+    files = sorted(FIRECRACKER.glob("*.json"))
+    hosts = readers.hosts(FIRECRACKER)[0]
+    sets = list(readers.register_sets(FIRECRACKER))
+    assert len(hosts) == len(sets) == len(files) >= 50
+    assert all(
+        kvmfw.validate(vm, host).outcome < Outcome.REFUSE for vm, host in zip(sets, hosts, strict=True)
+    )
+
+
+INCIDENTS = [
+    ("NEOVERSE_V2_6.1__2025-03-14_3476905df", "NEOVERSE_V2_6.1__2025-06-17_220cdb012", WA3, 2, 1),
+    ("NEOVERSE_V2_5.10__2025-03-14_3476905df", "NEOVERSE_V2_5.10__2025-07-28_0082734bd", WA3, 2, 1),
+    (
+        "NEOVERSE_V2_6.1__2025-06-17_220cdb012",
+        "NEOVERSE_V2_6.1__2025-09-22_1a410fbce",
+        0x603000000013C039,
+        0x10312122,
+        0x1000000010312122,
+    ),
+]
+
+
+@pytest.mark.skipif(not FIRECRACKER.exists(), reason="the public dumps are not here")
+@pytest.mark.parametrize(("before", "after", "register", "saved", "own"), INCIDENTS)
+def test_incidents_of_point_releases_are_found(
+    before: str, after: str, register: int, saved: int, own: int
+) -> None:
+    (vm,) = readers.register_sets(FIRECRACKER / f"{before}.json")
+    (host,) = readers.hosts(FIRECRACKER / f"{after}.json")[0]
+    found = [one for one in kvmfw.validate(vm, host).findings if one.outcome is Outcome.REFUSE]
+    assert (register, saved, own) in [(one.register, one.saved, one.own) for one in found]
+
+
+def test_bitmaps_are_of_any_width(tmp_path: Path) -> None:
+    document = fingerprint()
+    document["guest_cpu_config"]["reg_modifiers"][1]["bitmap"] = bitmap(2, digits=64)
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps(document))
+    assert next(iter(readers.register_sets(path)))[WA1] == 2
