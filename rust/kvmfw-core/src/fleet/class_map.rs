@@ -2,7 +2,7 @@
 
 /// The class of each row: 2 bytes while there are at most 65,536 classes, else 4.
 ///
-/// Pairs gather from these maps at random; on the fleet `large` (2 M VMs) half the bytes are 1.3 times the speed.
+/// Pairs gather from these maps at random; for the 2 M VMs of the fleet `large` 4 MB instead of 8.
 #[derive(Clone, Debug)]
 pub(crate) enum ClassMap {
     /// At most 65,536 classes.

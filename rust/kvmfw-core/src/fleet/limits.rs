@@ -9,8 +9,8 @@ pub struct Limits {
     pub group_cells: usize,
     /// With more pairs of classes than this there is no class table: pairs are decided by the groups.
     pub class_cells: usize,
-    /// Class tables up to this size have a byte for each cell, larger ones 2 bits: a quarter of the memory to gather
-    /// from is worth more than two operations (`large`: 8 MB against 2 MB of second-level cache).
+    /// Class tables up to this size have a byte for each cell, larger ones 2 bits, to stay in the second-level cache
+    /// (`large`: 2 MB instead of 8).
     pub unpacked_cells: usize,
     /// Rows of a matrix are made once for each class if those take at most this many bytes.
     pub expanded_bytes: usize,

@@ -2,7 +2,7 @@
 //!
 //! One pair after the other would stop at its first refusal, which a core cannot foresee: it would wait for memory, once
 //! for each pair. Here each group is asked about all pairs of a block that are not yet refused, so that the loads of many
-//! pairs are under way at once. On `hostile` that is several times as fast.
+//! pairs are under way at once.
 
 use super::Fleet;
 use super::groups::{Groups, outcome, part};

@@ -385,6 +385,28 @@ mod tests {
     }
 
     #[test]
+    fn the_cache_policy_is_looked_at_only_where_it_is_writable() {
+        let own = 0x8444_0004;
+        assert_eq!(judge(&check(CTR, own, trees::T6_12_117), own), kept());
+        assert_eq!(judge(&check(CTR, own, trees::T6_16_12), own), refused());
+    }
+
+    #[test]
+    fn the_gic_field_stays_where_no_vm_can_write_it() {
+        let facts = facts(State::Ran, false, &[]);
+        let fixed = Check::new(ID_AA64PFR0, PFR0, 0, trees::T6_12_117, &facts);
+        assert_eq!(judge(&fixed, PFR0), kept());
+        assert_eq!(judge(&fixed, PFR0 & !GIC.0), busy());
+    }
+
+    #[test]
+    fn mte_frac_is_left_alone_without_mte() {
+        let plain = check(ID_AA64PFR1, 0x21, trees::T6_18_15);
+        assert_eq!(judge(&plain, 0x21), kept());
+        assert_eq!(judge(&plain, 0x21 | 0xf << 40), refused());
+    }
+
+    #[test]
     fn after_the_run_only_the_current_value_is_taken() {
         let ran = |register, limit, vgic| {
             let mask = fields::mask_in(register, trees::T6_12_117);

@@ -190,6 +190,16 @@ mod tests {
     const ALL: u64 = u64::MAX;
 
     #[test]
+    fn every_mask_of_a_known_tree_is_understood() {
+        for (register, ..) in TABLE {
+            for tree in trees::all() {
+                assert_eq!(unknown_bits(*register, mask_in(*register, tree)), 0, "{register} tree {tree}");
+            }
+        }
+        assert_eq!(unknown_bits(ID_AA64MMFR3, 1 << 63), 1 << 63, "no tree has this bit in a field or mask");
+    }
+
+    #[test]
     fn the_table_is_sorted_and_its_fields_do_not_overlap() {
         for pair in TABLE.windows(2) {
             assert!(pair[0].0 < pair[1].0);

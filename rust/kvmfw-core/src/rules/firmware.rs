@@ -169,6 +169,7 @@ mod tests {
         let untold = Workaround2 { level: 0, raised_without_ssbs: None };
         assert!(matches!(untold.judge(&word(3), Some(0)), Effect::Unknown(_)));
         assert_eq!(untold.judge(&word(4), Some(0)), Effect::Refused(Some(Errno::EINVAL)));
+        assert_eq!(untold.judge(&word(1), Some(0)), Effect::Rewritten(None), "taken, but reads 0 or 3");
     }
 
     #[test]
@@ -241,6 +242,12 @@ mod tests {
         assert_eq!(rule(0).judge(&word(1), None), Effect::Refused(Some(Errno::EINVAL)));
         assert!(matches!(derived("custom", None, &[(catalog::WORKAROUND_2, 0)], None), Rule::Unknown(_)));
         assert!(matches!(derived("6.1.0", None, &[(catalog::WORKAROUND_2, 2)], None), Rule::Unknown(_)));
+    }
+
+    #[test]
+    fn a_flag_does_not_make_a_level_lower() {
+        assert_eq!(reads(0x12, 2), Effect::Dropped(Some(word(2))));
+        assert_eq!(reads(1, 3), Effect::Raised(word(3)));
     }
 
     #[test]

@@ -397,4 +397,36 @@ mod tests {
         assert_eq!(without.judge(CTR, 0x8444_c003), refused());
         assert!(is_unknown(&given("custom", &[(CTR, 0x8444_c004)]).judge(CTR, 0x8444_c003)));
     }
+
+    #[test]
+    fn cache_type_is_known_to_be_equal_only_where_the_kernel_is_known() {
+        let own = 0x8444_c004;
+        let rule = |release: &str, mask: Option<u64>, reports_masks| {
+            let masks = mask.map(|mask| vec![(CTR, mask)]);
+            let registers = [(CTR, Value::Word(own))];
+            let facts = Facts {
+                release: Release::parse(release),
+                registers: &registers,
+                masks: masks.as_deref(),
+                reports_masks,
+                ..Facts::default()
+            };
+            derive(CTR, &facts)
+        };
+        let judge = |rule: &Rule| rule.judge(&Value::Word(own - 1), None);
+        assert_eq!(judge(&rule("6.9.1", Some(0), None)), refused());
+        assert!(matches!(judge(&rule("7.9.1", Some(0), None)), Effect::Unknown(_)), "younger than what is known");
+        assert_eq!(judge(&rule("6.1.0", None, None)), refused());
+        assert!(
+            matches!(judge(&rule("6.1.0", None, Some(true))), Effect::Unknown(_)),
+            "masks are there, but not recorded"
+        );
+    }
+
+    #[test]
+    fn registers_without_lowered_fields_share_one_rule() {
+        let registers = [(ID_PFR0, Value::Word(0x131))];
+        let facts = Facts { release: Release::parse("5.10.0"), registers: &registers, ..Facts::default() };
+        assert_eq!(derive(ID_PFR0, &facts), Rule::Equal(Value::Word(0x131)));
+    }
 }

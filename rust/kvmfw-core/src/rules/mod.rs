@@ -333,6 +333,18 @@ mod tests {
     }
 
     #[test]
+    fn vector_lengths_are_fixed_once_the_vcpu_is_finalised() {
+        let own = Value::parse("0x3", RegisterId::SVE_VLS).unwrap();
+        let registers = [(RegisterId::SVE_VLS, own.clone())];
+        let said = |state| {
+            derive(RegisterId::SVE_VLS, &Facts { registers: &registers, state, ..of("6.12.8") }).judge(&own, None)
+        };
+        assert_eq!(said(State::Fresh), Effect::Kept);
+        assert_eq!(said(State::Exited), refused(Errno::EPERM));
+        assert_eq!(said(State::Ran), refused(Errno::EPERM));
+    }
+
+    #[test]
     fn core_registers_are_there_without_being_listed_but_v_registers_not_with_sve() {
         const V0: u64 = 0x6040_0000_0010_0054;
         let sve = VcpuConfig { features: VcpuConfig::parse_features(["sve"]).unwrap(), ..VcpuConfig::default() };
