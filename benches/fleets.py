@@ -55,7 +55,8 @@ SHAPES = {
 def _words(rng: np.random.Generator, rows: int, low: int, high: int) -> Words:
     """Make words whose nibbles are from ``low`` to ``high``."""
     digits = rng.integers(low, high + 1, (rows, 16), dtype=np.uint64)
-    return np.bitwise_or.reduce(digits << (np.arange(16, dtype=np.uint64) * np.uint64(4)), axis=1)
+    shifted = digits << (np.arange(16, dtype=np.uint64) * np.uint64(4))
+    return np.asarray(np.bitwise_or.reduce(shifted, axis=1), dtype=np.uint64)
 
 
 def _side(rng: np.random.Generator, rows: int, pools: list[Words], distinct: bool, host: bool) -> Words:

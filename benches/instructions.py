@@ -32,7 +32,7 @@ def build() -> Path:
 
 def count(program: Path, workload: str) -> int:
     """Count the instructions of one workload."""
-    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", program, workload]
+    command = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", str(program), workload]
     ran = subprocess.run(command, check=True, stderr=subprocess.PIPE, text=True)
     found = re.search(r"Collected : (\d+)", ran.stderr)
     if found is None:

@@ -6,6 +6,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,15 +64,15 @@ def test_random_pairs(name: str, made: Made, benchmark: Any) -> None:
     }
     for contender, judge in contenders.items():
         part = slow if contender in amounts else slice(None)
-        runs[contender] = lambda judge=judge, part=part: judge(vm[part], host[part])
+        runs[contender] = partial(judge, vm[part], host[part])
     one = Race(f"pairs, random: {name}", "pairs", count)
     one.run(5, **runs)
-    goals = {
+    goals: dict[str, dict[str, float]] = {
         "small": {"limit_stream": 0.5, "numpy_classes": 8, "numba_direct": 20},
         "large": {"numpy_classes": 4},
         "hostile": {"numba_direct": 5},
-    }[name]
-    one.report(amounts, **goals)
+    }
+    one.report(amounts, **goals[name])
     benchmark.pedantic(runs["kvmfw"], rounds=3)
     # A guard on ratios: wide enough for any machine, and for a busy one.
     assert one.cpu_ratio("numba_direct") > 1.5, "compiled rules come near to the look-up"
@@ -120,14 +121,14 @@ def test_hostile_matrix_with_everything(made: Made, note: Callable[..., None]) -
 @pytest.mark.parametrize("name", NAMES)
 def test_counts(name: str, made: Made, note: Callable[..., None], benchmark: Any) -> None:
     fleet = made(name).fleet(threads=2)
-    outs = {axis: np.ones((fleet.shape[axis == "host"], 4), dtype=np.uint64) for axis in ("vm", "host")}
+    by_vm, by_host = (np.ones((rows, 4), dtype=np.uint64) for rows in fleet.shape)
 
     def both() -> None:
-        for axis, out in outs.items():
-            fleet.counts(axis, out=out)
+        fleet.counts("vm", out=by_vm)
+        fleet.counts("host", out=by_host)
 
     both()
-    assert (outs["vm"].sum(axis=0) == outs["host"].sum(axis=0)).all()
+    assert (by_vm.sum(axis=0) == by_host.sum(axis=0)).all()
     benchmark.pedantic(both, rounds=5)
     goal = "< 0.2 s" if name == "large" else ""
     note(f"counts per VM and per host: {name}", "kvmfw", f"{benchmark.stats.stats.median:.3f} s", goal)
@@ -149,11 +150,11 @@ def test_build_from_arrow(name: str, made: Made, benchmark: Any) -> None:
     for other in classes[1:]:
         np.testing.assert_array_equal(classes[0], other)
     tenth = long.slice(0, long.num_rows // 10 // len(REGISTERS) * len(REGISTERS))
-    runs = {
-        form: lambda table=table, threads=threads: kvmfw.Fleet(table, fleet_made.hosts, threads=threads)
+    runs: dict[str, Callable[[], Any]] = {
+        form: partial(kvmfw.Fleet, table, fleet_made.hosts, threads=threads)
         for form, (table, threads) in forms.items()
     }
-    runs["a_tenth"] = lambda: kvmfw.Fleet(tenth, fleet_made.hosts, threads=2)
+    runs["a_tenth"] = partial(kvmfw.Fleet, tenth, fleet_made.hosts, threads=2)
     one = Race(f"build from Arrow: {name}", "rows", float(long.num_rows))
     one.run(3, **runs)
     one.report({"a_tenth": float(tenth.num_rows)}, long_one_thread=1.7, a_tenth=10 / 11)

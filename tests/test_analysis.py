@@ -265,3 +265,22 @@ def test_policy_refusals_equal_plain_loops() -> None:
     strict = opened.fleet.validate_pairs(vm_rows, host_rows)
     loose = plain.validate_pairs(vm_rows, host_rows)
     assert sum(pairs.values()) == int(((strict == 3) & (loose < 2)).sum()) > 0
+
+
+@pytest.mark.skipif(not EXAMPLES.exists(), reason="there is no examples folder")
+@pytest.mark.parametrize("vmm", ["kvm", "firecracker", "crosvm", "cloud-hypervisor"])
+def test_units_in_the_way_are_those_that_explain_names(vmm: str) -> None:
+    fleet = open_fleet(EXAMPLES, vmm=vmm).fleet
+    frame = make_frame(fleet)
+    found = unit_outcomes(frame)
+    columns = (found.vm_class, found.host_class, found.unit, found.outcome)
+    told = set(zip(*(column.tolist() for column in columns), strict=True))
+    wanted: dict[tuple[int, int, int], int] = {}
+    vm_rows, host_rows = frame.first_rows()
+    for vm_class, vm in enumerate(vm_rows.tolist()):
+        for host_class, host in enumerate(host_rows.tolist()):
+            for finding in fleet.explain(vm, host).findings:
+                if finding.outcome >= Outcome.UNKNOWN:
+                    key = vm_class, host_class, unit_of(fleet, finding)
+                    wanted[key] = max(wanted.get(key, 0), int(finding.outcome))
+    assert told == {(*key, outcome) for key, outcome in wanted.items()}

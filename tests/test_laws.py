@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -72,8 +73,6 @@ def comparable(target: Target, finding: Expected) -> tuple[Any, ...]:
     group = (finding.register or 0) >> 16 & 0xFFF
     if target.facts.version[:2] < (5, 3) and group == BITMAP_GROUP:
         return finding.register, finding.effect  # ENOENT by the group, EINVAL by the function that judges it
-    if finding.register == WA2 and finding.effect == "defaulted":
-        return finding.register, finding.effect  # the engine names the fresh level, whatever the VM's SSBS
     return finding.register, finding.effect, finding.errno, finding.reads
 
 
@@ -180,6 +179,16 @@ def test_a_host_is_judged_even_on_what_it_saved_itself(target: Target, data: st.
     assert refused(stubborn.verdict(target.fresh)) == set(picked)
 
 
+# Of counters and pairs of the PMU a fleet keeps only what decides the outcome, so explain cannot say the values.
+REDUCED = {one.id for one in kvmfw.registers() if one.kind in ("PmuIncrement", "PmuBits")}
+REDUCED |= set(range(0x603000000013DF40, 0x603000000013DF5F))  # PMEVCNTR0 to 30
+
+
+def in_fleet(finding: Expected) -> Expected:
+    changed = finding.register in REDUCED and finding.effect in ("raised", "dropped", "rewritten")
+    return replace(finding, effect="rewritten", reads=None) if changed else finding
+
+
 @given(pairs())
 def test_explain_names_exactly_the_refusing_registers(pair: tuple[Target, Registers]) -> None:
     target, registers = pair
@@ -187,7 +196,7 @@ def test_explain_names_exactly_the_refusing_registers(pair: tuple[Target, Regist
     fleet = kvmfw.Fleet([target.register_set(registers)], [target.host], vmm="kvm")
     explained = fleet.explain(0, 0)
     assert explained.outcome == verdict.outcome
-    assert by_engine(explained) == by_engine(verdict)
+    assert [in_fleet(one) for one in by_engine(explained)] == [in_fleet(one) for one in by_engine(verdict)]
     blocking = refused(verdict)
     assert (verdict.outcome is Outcome.REFUSE) == bool(blocking)
     gates = {

@@ -242,6 +242,15 @@ def test_folder_gives_all_its_files_in_name_order(tmp_path: Path) -> None:
     assert [one.name for one in readers.register_sets(tmp_path)] == ["a", "b"]
 
 
+def test_tables_give_register_sets_too(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    write_table(tmp_path / "one", "parquet", long_table(2))
+    (tmp_path / "two.json").write_text(json.dumps(tiny_set(name="two").to_document()))
+    found = list(readers.register_sets(tmp_path))
+    assert [one.name for one in found] == ["vm0", "vm1", "two"]
+    assert found[0].to_mapping() == REGISTERS
+
+
 def test_format_can_be_forced(tmp_path: Path) -> None:
     path = SAMPLES["register-set"](tmp_path)
     with pytest.raises(InputError, match="QEVM"):
@@ -294,3 +303,21 @@ def test_bitmaps_are_of_any_width(tmp_path: Path) -> None:
     path = tmp_path / "host.json"
     path.write_text(json.dumps(document))
     assert next(iter(readers.register_sets(path)))[WA1] == 2
+
+
+def _frame(engine: str, table: pa.Table) -> Any:
+    module = pytest.importorskip(engine, reason=f"{engine} is not installed")
+    if engine == "polars":
+        return module.from_arrow(table)
+    if engine == "duckdb":
+        return module.sql("select * from table")
+    return table.to_pandas()
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("engine", ["polars", "duckdb", "pandas"])
+def test_frames_of_other_engines_are_tables(engine: str) -> None:
+    table = long_table()
+    fleet = Fleet(_frame(engine, table), [tiny_host()])
+    np.testing.assert_array_equal(fleet.counts(), Fleet(table, [tiny_host()]).counts())
+    assert fleet.vm_names == ["vm0", "vm1", "vm2"]

@@ -86,6 +86,11 @@ class Fleet:
     def audit(
         self, home: npt.NDArray[np.int64], change: bool, unknown: bool
     ) -> tuple[list[int], npt.NDArray[np.uint64], npt.NDArray[np.uint64], list[tuple[int, int]]]: ...
+    def unit_outcomes(
+        self, vm_classes: npt.NDArray[np.uint32], change: bool, unknown: bool
+    ) -> tuple[
+        npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint8]
+    ]: ...
     def explain(self, vm: int, host: int) -> tuple[int, list[tuple[Any, ...]]]: ...
 
 def validate(

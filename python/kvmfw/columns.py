@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from kvmfw import _native
 from kvmfw.errors import ArgumentError, RowError
 from kvmfw.readers import DEFAULT_VCPU, vcpu_config
+from kvmfw.readers.tables import compacted
 
 __all__ = ["Names", "Runs", "runs"]
 
@@ -141,7 +142,7 @@ def runs(source: Any) -> Iterator[Runs]:
         # The last VM may go on in the next batch.
         held = int(made.starts[-2])
         last = made.names[-2].as_py() if len(made.names) > 1 else last
-        carried = table.slice(held)
+        carried = compacted(table.slice(held))
         yield _without_last(made, held)
         first_row += held
     if carried is not None:

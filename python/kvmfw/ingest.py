@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
 from kvmfw.readers.firecracker import fingerprint_capture

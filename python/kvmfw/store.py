@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import ctypes
 import hashlib
 import json
@@ -227,6 +226,8 @@ class Draft:
                 continue
             intake.use(1)
             more = {key: value or "" for key, value in row.items() if key not in ("host", "capture", None)}
+            # Hosts have the order of these rows, also those that bear the name of their capture.
+            self._hosts.pop(row["host"], None)
             self._hosts[row["host"]] = _Host(digest, more)
         listed = {row["host"] for row in rows}
         for name in named - listed:
@@ -268,7 +269,7 @@ class Draft:
         return manifest
 
     def _write_hosts(self) -> int:
-        names = sorted(self._hosts)
+        names = list(self._hosts)
         more = sorted({column for host in self._hosts.values() for column in host.columns})
         rows = [(name, self._hosts[name]) for name in names]
         columns: dict[str, list[str]] = {"host": names, "capture": [host.capture for _, host in rows]}
@@ -277,10 +278,6 @@ class Draft:
         parts = _Parts(self._draft / "hosts", table.schema)
         parts.write(table)
         parts.close()
-        with (self._draft / "hosts.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(zip(*columns.values(), strict=True))
         return len(names)
 
     def _keep_old(self) -> None:

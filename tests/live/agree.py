@@ -32,6 +32,7 @@ class Tally:
     """What came of one (source kernel, target kernel) pair, or of several."""
 
     sets: int = 0
+    by_vmm: int = 0
     kept: int = 0
     changed: int = 0
     refused: int = 0
@@ -44,7 +45,7 @@ class Tally:
         return self.kept + self.changed + self.refused + self.vcpus_refused
 
     def add(self, other: Tally) -> None:
-        for name in ("sets", "kept", "changed", "refused", "vcpus_refused", "unknown"):
+        for name in ("sets", "by_vmm", "kept", "changed", "refused", "vcpus_refused", "unknown"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.disagreements += other.disagreements
 
@@ -109,8 +110,8 @@ def explain(disagreements: list[Disagreement], limit: int = 100) -> list[str]:
 
 def table(tallies: dict[tuple[str, str], Tally], predicted: bool) -> str:
     """A markdown table, one row per directed pair of kernels, and the sum."""
-    heads = ["from", "to", "register sets", "answers", "kept", "changed", "refused", "vCPU refused"]
-    heads += ["not predicted", "disagreements"]
+    heads = ["from", "to", "register sets", "refused by the VMM", "answers", "kept", "changed", "refused"]
+    heads += ["vCPU refused", "not predicted", "disagreements"]
     whole = Tally()
     rows = []
     for (source, target), tally in sorted(tallies.items()):
@@ -124,6 +125,14 @@ def table(tallies: dict[tuple[str, str], Tally], predicted: bool) -> str:
 
 
 def row(source: str, target: str, tally: Tally, predicted: bool) -> list[str]:
-    numbers = [tally.sets, tally.answers, tally.kept, tally.changed, tally.refused, tally.vcpus_refused]
+    numbers = [
+        tally.sets,
+        tally.by_vmm,
+        tally.answers,
+        tally.kept,
+        tally.changed,
+        tally.refused,
+        tally.vcpus_refused,
+    ]
     judged = [str(tally.unknown), str(len(tally.disagreements))] if predicted else ["all", "-"]
     return [source, target, *(str(number) for number in numbers), *judged]

@@ -68,11 +68,14 @@ class Results:
         """The hosts of the run that is kept here."""
         return [Host(**one) for one in json.loads((self.folder / "hosts.json").read_text())]
 
-    def restore(self, host: Host, sets: list[Json], policies: list[str]) -> dict[str, list[Json]]:
-        """The answers of the run that is kept here."""
-        answers = {vmm: json.loads(self.answers_path(host, vmm).read_text())["sets"] for vmm in policies}
+    def restore(self, host: Host, sets: dict[str, list[Json]]) -> dict[str, list[Json]]:
+        """The answers of the run that is kept here, by policy."""
+        paths = {vmm: self.answers_path(host, vmm) for vmm in sets}
+        answers = {
+            vmm: json.loads(path.read_text())["sets"] if sets[vmm] else [] for vmm, path in paths.items()
+        }
         for vmm, reports in answers.items():
-            if [one["id"] for one in reports] != [one["id"] for one in sets]:
+            if [one["id"] for one in reports] != [one["id"] for one in sets[vmm]]:
                 raise BootError(f"{self.answers_path(host, vmm)} is of other register sets")
         return answers
 
@@ -109,23 +112,28 @@ class Hosts(Results):
         seconds = boot.outputs["probe"].seconds
         self._say(f"{host.name}: captured in {seconds:.1f} s, boot and all {boot.seconds:.1f} s")
 
-    def restore(self, host: Host, sets: list[Json], policies: list[str]) -> dict[str, list[Json]]:
-        """Really write register sets under each policy (second boot): answers per set and policy."""
-        lines = "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in sets)
+    def restore(self, host: Host, sets: dict[str, list[Json]]) -> dict[str, list[Json]]:
+        """Really write register sets under each policy (second boot): answers per policy and set."""
+        asked = {vmm: chosen for vmm, chosen in sets.items() if chosen}
+        files = {
+            f"{vmm}.jsonl": "".join(json.dumps(one, separators=(",", ":")) + "\n" for one in chosen).encode()
+            for vmm, chosen in asked.items()
+        }
         jobs: list[Json] = [
-            {"name": vmm, "argv": ["validate", "--on-host", "/jobs/sets.jsonl", "--vmm", vmm]}
-            for vmm in policies
+            {"name": vmm, "argv": ["validate", "--on-host", f"/jobs/{vmm}.jsonl", "--vmm", vmm]}
+            for vmm in asked
         ]
-        image = self._image(jobs, {"sets.jsonl": lines.encode()})
+        image = self._image(jobs, files)
         boot = self._emulator.boot(self._images[host.kernel], host.cpu, host.options, image)
-        answers: dict[str, list[Json]] = {}
-        for vmm in policies:
+        answers: dict[str, list[Json]] = {vmm: [] for vmm in sets}
+        for vmm in asked:
             output = boot.outputs[vmm]
             if output.exit not in (0, 2):
                 raise BootError(f"{host.name}: validate exited with {output.exit}\n{boot.console[-2000:]}")
             answers[vmm] = output.json()["sets"]
             self.answers_path(host, vmm).write_bytes(output.body)
-        self._say(f"{host.name}: {len(sets)} register sets written in {boot.seconds:.1f} s")
+        count = sum(len(chosen) for chosen in asked.values())
+        self._say(f"{host.name}: {count} register sets written in {boot.seconds:.1f} s")
         return answers
 
     def _image(self, jobs: list[Json], files: dict[str, bytes]) -> bytes:

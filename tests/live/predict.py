@@ -30,6 +30,8 @@ class Prediction:
     """What writing one register set is expected to answer; a register without entry is kept."""
 
     vcpu: str = "kept"
+    # The VMM refuses such a VM itself and writes nothing, so there is nothing to ask KVM.
+    by_vmm: bool = False
     registers: dict[str, Expected] = field(default_factory=dict)
 
     def expected(self, register: str) -> Expected:
@@ -72,6 +74,7 @@ class Engine:
             outcome = WORDS[finding.outcome.name]
             if finding.register is None:
                 prediction.vcpu = outcome
+                prediction.by_vmm |= finding.rule == "KVMFW-VMM"
                 continue
             reads = None if finding.reads is None else hex(finding.reads)
             prediction.registers[hex(finding.register)] = Expected(outcome, finding.errno, reads)

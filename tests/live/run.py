@@ -181,12 +181,22 @@ def restore_all(
         keep = arguments.keep / f"{target.name}.{kind}.json"
         predicted, digest = predictions(engine, sets, hosts.capture_path(target), arguments.vmm, keep)
         digests.append(f"| {target.name} | {len(sets)} | {digest or 'not predicted'} |")
-        answers = hosts.restore(target, sets, arguments.vmm)
+        written: dict[str, list[Json]] = {}
+        thoughts: dict[str, list[tuple[Host, Prediction | None]]] = {}
         for vmm in arguments.vmm:
-            thought: list[Prediction | None] = [*predicted[vmm]] if engine else [None] * len(sets)
-            for (source, _), report, expected in zip(pairs, answers[vmm], thought, strict=True):
+            expected: list[Prediction | None] = [*predicted[vmm]] if engine else [None] * len(sets)
+            written[vmm], thoughts[vmm] = [], []
+            for (source, one), thought in zip(pairs, expected, strict=True):
+                if thought is not None and thought.by_vmm:
+                    tallies.setdefault((source.kernel, target.kernel), Tally()).add(Tally(sets=1, by_vmm=1))
+                    continue
+                written[vmm].append(one)
+                thoughts[vmm].append((source, thought))
+        answers = hosts.restore(target, written)
+        for vmm in arguments.vmm:
+            for (source, thought), said in zip(thoughts[vmm], answers[vmm], strict=True):
                 tally = tallies.setdefault((source.kernel, target.kernel), Tally())
-                tally.add(judge(report, expected, target.name, vmm))
+                tally.add(judge(said, thought, target.name, vmm))
     return tallies, digests
 
 

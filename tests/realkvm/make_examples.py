@@ -1,9 +1,10 @@
-"""Make the fleet of ``examples/`` from recordings of real KVM.
+"""Make the fleet of ``examples/`` from captures of real KVM, as live runs keep them.
 
-    python -m tests.realkvm.make_examples RECORDINGS examples
+    python -m tests.live.run --capture-only --keep FOLDER --kernels ... --cpus ... --options ...
+    python -m tests.realkvm.make_examples FOLDER... --out examples
 
-Captures are converted as they are; hosts are named after CPU and kernel; VMs are what such hosts save:
-fresh register sets, and the same with levels, versions and bitmaps lowered as a VMM may do. A lowered
+Captures are taken as the probe wrote them; hosts are named after CPU and kernel; VMs are what such hosts
+save: fresh register sets, and the same with levels, versions and bitmaps lowered as a VMM may do. A lowered
 value is used only where the host's own KVM kept it.
 """
 
@@ -16,11 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.realkvm.convert import convert, dump, load
-
 Json = dict[str, Any]
 
-# host name -> recording; several hosts may share one
+# host name -> capture; several hosts may share one
 HOSTS = {
     "n1-510-a": "5.10.0-32-arm64__neoverse-n1__default",
     "n1-510-b": "5.10.0-32-arm64__neoverse-n1__default",
@@ -38,11 +37,11 @@ HOSTS = {
     "v1-618-b": "6.18.15+deb13-arm64__neoverse-v1__default",
     "v1-73-a": "7.3.4+deb13-arm64__neoverse-v1__default",
     "v1-73-nomit": "7.3.4+deb13-arm64__neoverse-v1__mitigations-off",
-    "a57-510-fw": "5.10.0-32-arm64__cortex-a57__el3-0_0_0",
-    "a57-612-fw-nomit": "6.12.117+deb13-arm64__cortex-a57__el3-0_0_0.mitigations-off",
-    "a57-73-fw": "7.3.4+deb13-arm64__cortex-a57__el3-1_1_1",
+    "a57-510-a": "5.10.0-32-arm64__cortex-a57__default",
+    "a57-612-nomit": "6.12.117+deb13-arm64__cortex-a57__mitigations-off",
+    "a57-73-a": "7.3.4+deb13-arm64__cortex-a57__default",
     "a76-61-a": "6.1.0-56-arm64__cortex-a76__default",
-    "a76-73-nomit": "7.3.4+deb13-arm64__cortex-a76__el3-0_0_0.mitigations-off",
+    "a76-73-nomit": "7.3.4+deb13-arm64__cortex-a76__mitigations-off",
     "max-618-a": "6.18.15+deb13-arm64__max__default",
 }
 SINGLE_VM = "v1-510-a.gic3.fresh"
@@ -91,23 +90,36 @@ def register_sets(name: str, capture: Json) -> Iterator[Json]:
             }
 
 
+def captured(folders: list[Path], name: str) -> Path:
+    """The file of a capture, in the first folder that has it."""
+    found = (folder / f"{name}.capture.json" for folder in folders)
+    path = next((path for path in found if path.exists()), None)
+    if path is None:
+        raise SystemExit(f"{name}.capture.json is in none of the folders")
+    return path
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("recordings", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
+    paths = {name: captured(options.folders, name) for name in sorted(set(HOSTS.values()))}
     (options.out / "captures").mkdir(parents=True, exist_ok=True)
+    for old in (options.out / "captures").glob("*.json"):
+        old.unlink()
     captures = {}
-    for recording in sorted(set(HOSTS.values())):
-        captures[recording] = convert(load(options.recordings / f"{recording}.json.gz"), recording)
-        (options.out / "captures" / f"{recording}.json").write_text(dump(captures[recording]))
+    for name, path in paths.items():
+        text = path.read_text()
+        captures[name] = json.loads(text)
+        (options.out / "captures" / f"{name}.json").write_text(text)
     with (options.out / "hosts.csv").open("w", newline="") as stream:
         csv.writer(stream, lineterminator="\n").writerows([("host", "capture"), *HOSTS.items()])
     with (options.out / "vms.jsonl").open("w") as stream:
-        for name, recording in HOSTS.items():
-            for document in register_sets(name, captures[recording]):
+        for host, name in HOSTS.items():
+            for document in register_sets(host, captures[name]):
                 stream.write(json.dumps(document, separators=(",", ":")) + "\n")
                 if document["id"] == SINGLE_VM:
                     (options.out / "vm.json").write_text(json.dumps(document, indent=1) + "\n")

@@ -53,33 +53,17 @@ def _register_units(fleet: Fleet) -> dict[int, int]:
 
 def unit_outcomes(frame: Frame) -> UnitOutcomes:
     """Find, for every pair of classes of which the host does not take the VM, all units in the way."""
-    fleet = frame.fleet
-    registers = _register_units(fleet)
-    vm_rows, host_rows = frame.first_rows()
-    present = frame.host_weight > 0
-    living = np.bincount(frame.group_vm_class, minlength=len(vm_rows)) > 0
-    rows: list[tuple[int, int, int, int]] = []
-    for vm_class, host_class in np.argwhere(~frame.taken & living[:, None] & present[None, :]).tolist():
-        if frame.deciding[vm_class, host_class] == VCPU_UNIT:
-            # Where the vCPU as a whole is in the way, nothing is known of the registers.
-            rows.append((vm_class, host_class, VCPU_UNIT, int(frame.outcomes[vm_class, host_class])))
-            continue
-        _, findings = fleet._native.explain(int(vm_rows[vm_class]), int(host_rows[host_class]))
-        worst: dict[int, int] = {}
-        for finding in findings:
-            register, outcome, rule = finding[0], finding[4], finding[8]
-            if not _taken(outcome, frame):
-                unit = VCPU_UNIT if rule in WHOLE_RULES else LIST_UNIT
-                if rule not in (*WHOLE_RULES, *LIST_RULES):
-                    unit = registers.get(register, LIST_UNIT)
-                worst[unit] = max(worst.get(unit, 0), outcome)
-        rows.extend((vm_class, host_class, unit, outcome) for unit, outcome in sorted(worst.items()))
-    table = np.array(rows, dtype=np.int64).reshape(-1, 4)
-    return UnitOutcomes(table[:, 0], table[:, 1], table[:, 2], table[:, 3].astype(np.uint8))
-
-
-def _taken(outcome: int, frame: Frame) -> bool:
-    return (True, frame.change, frame.unknown, False)[outcome]
+    living = np.unique(frame.group_vm_class).astype(np.uint32)
+    vm_class, host_class, unit, outcome = frame.fleet._native.unit_outcomes(
+        living, frame.change, frame.unknown
+    )
+    kept = frame.host_weight[host_class] > 0
+    return UnitOutcomes(
+        vm_class[kept].astype(np.int64),
+        host_class[kept].astype(np.int64),
+        unit[kept].astype(np.int64),
+        outcome[kept],
+    )
 
 
 class Samples:

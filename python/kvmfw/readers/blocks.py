@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -12,11 +14,12 @@ import pyarrow as pa
 
 from kvmfw.errors import ArgumentError
 from kvmfw.readers.rejects import Intake
-from kvmfw.readers.saved import SavedVcpu
-from kvmfw.readers.tables import is_nested, numbers, row_problems, tidied
+from kvmfw.readers.saved import SavedVcpu, set_of_words
+from kvmfw.readers.tables import compacted, is_nested, numbers, row_problems, tidied
 from kvmfw.readers.vcpu import DEFAULT_WORDS, config_of_words, words_of
+from kvmfw.sets import RegisterSet
 
-__all__ = ["Block", "block_of_sets", "blocks_of_table"]
+__all__ = ["Block", "block_of_sets", "blocks_of_table", "vcpus_of_block"]
 
 _WORD = 1 << 64
 _REASONS = (
@@ -107,6 +110,24 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
     )
 
 
+def vcpus_of_block(block: Block) -> Iterator[list[SavedVcpu]]:
+    """Make register sets of a block, VM by VM."""
+    several = {name for name, count in Counter(block.names).items() if count > 1}
+    pairs = zip(block.names, block.index.tolist(), strict=True)
+    for name, own in groupby(enumerate(pairs), key=lambda found: found[1][0]):
+        yield [
+            SavedVcpu(name, index, _set_of(block, at, f"{name}/vcpu{index}" if name in several else name))
+            for at, (_, index) in own
+        ]
+
+
+def _set_of(block: Block, at: int, name: str) -> RegisterSet:
+    rows = slice(int(block.starts[at]), int(block.starts[at + 1]))
+    mapping = dict(zip(block.register[rows].tolist(), block.value[rows].tolist(), strict=True))
+    mapping |= {register: int.from_bytes(value, "little") for register, value in block.wide[at]}
+    return set_of_words(mapping, block.words[at], name, block.homes[at])
+
+
 def blocks_of_table(batches: Iterable[pa.RecordBatch], source: str, intake: Intake) -> Iterator[Block]:
     """Make blocks of a table; rows that cannot be used are rejected with their whole VM.
 
@@ -132,7 +153,7 @@ def blocks_of_table(batches: Iterable[pa.RecordBatch], source: str, intake: Inta
         if last:
             yield _block(table.slice(0, last), source, intake, at)
             at += last
-        held = table.slice(last) if last < table.num_rows else None
+        held = compacted(table.slice(last)) if last < table.num_rows else None
     if held is not None:
         yield _block(held.combine_chunks(), source, intake, at)
 
@@ -278,6 +299,8 @@ class _Raw:
         if self.sizes[one] != end - start:
             self._reject_all(one, says(wrong))
             return says(wrong)
+        if self.intake.on_error == "raise":
+            self.intake.reject(self.source, first + wrong - start, says(wrong))
         others = f"row {first + wrong - start} of the same VM cannot be used"
         for row in range(start, end):
             self.intake.reject(self.source, first + row - start, says(row) if reason[row] else others)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
+from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
@@ -69,10 +70,10 @@ def vms_of(path: str | Path, *, from_: str | None = None, on_error: str = "raise
 def _sets(files: Sequence[tuple[Path, str]], intake: Intake) -> Iterator[RegisterSet]:
     for file, kind in files:
         if kind in TABLES:
-            raise InputError(
-                "a folder holds tables and documents; read them one by one, or ingest them", file=str(file)
-            )
-        yield from sets_of(vcpus for _, vcpus in vcpus_of(file, kind, intake))
+            for block in blocks_of_table(open_table(file, kind), str(file), intake):
+                yield from sets_of(vcpus_of_block(block))
+        else:
+            yield from sets_of(vcpus for _, vcpus in vcpus_of(file, kind, intake))
 
 
 def _joined(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReader:

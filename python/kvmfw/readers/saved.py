@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmfw.errors import ArgumentError, FormatError
-from kvmfw.readers.vcpu import derived_features
+from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_features
 from kvmfw.sets import RegisterSet
 
-__all__ = ["SavedVcpu", "hexadecimal", "register_set"]
+__all__ = ["SavedVcpu", "hexadecimal", "register_set", "set_of_words"]
 
 ID_BITS = 64
 LARGEST_REGISTER = 8
@@ -65,3 +65,16 @@ def register_set(
         )
     except ArgumentError as error:
         raise FormatError(error.problem, place) from error
+
+
+def set_of_words(registers: Mapping[int, int], words: str, name: str, host: str | None = None) -> RegisterSet:
+    """Make a set of a vCPU that words with commas between describe."""
+    given = words.split(",")
+    return RegisterSet.from_mapping(
+        registers,
+        features=[word for word in given if word in FEATURES],
+        vgic="vgic" in given,
+        enabled=[word for word in given if word in ENABLED],
+        name=name,
+        host=host,
+    )

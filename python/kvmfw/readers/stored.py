@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from kvmfw.errors import FormatError, InputError
+from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.vcpu import DEFAULT_WORDS
 from kvmfw.registers import registers
 from kvmfw.sets import Host, RegisterSet
@@ -190,16 +191,8 @@ class StoredVms(Sequence[RegisterSet]):
         if "wide" in self._sets.column_names:
             wide = self._sets.column("wide")[at].as_py() or ()
             mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
-        words = self._text(at, "vcpu").split(",")
-        made = [word for word in words if word not in ("vgic", "mte", "writable_imp_id_regs", "")]
-        return RegisterSet.from_mapping(
-            mapping,
-            features=made,
-            vgic="vgic" in words,
-            enabled=[word for word in words if word in ("mte", "writable_imp_id_regs")],
-            name=self._names[row].as_py(),
-            host=None if self._hosts is None else self._hosts[row].as_py(),
-        )
+        home = None if self._hosts is None else self._hosts[row].as_py()
+        return set_of_words(mapping, self._text(at, "vcpu"), self._names[row].as_py(), home)
 
     def reader(self) -> pa.RecordBatchReader:
         """Give the VMs as a stream in nested form, with the columns vm, vcpu (words), host, register, value."""

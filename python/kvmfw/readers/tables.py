@@ -20,7 +20,16 @@ import pyarrow.parquet as pq
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.source import LIMITS, Limits, opened
 
-__all__ = ["declared_rows", "is_nested", "numbers", "open_table", "row_problems", "tidied", "worded"]
+__all__ = [
+    "compacted",
+    "declared_rows",
+    "is_nested",
+    "numbers",
+    "open_table",
+    "row_problems",
+    "tidied",
+    "worded",
+]
 
 _NAMES = {
     "vm": ("vm", "vm_id", "id"),
@@ -217,6 +226,20 @@ def _unzipped(column: pa.ChunkedArray, name: str) -> dict[str, Any]:
             lists[part].append(pa.ListArray.from_arrays(offsets, numbers(words64, part)))
     kind64 = pa.list_(pa.uint64())
     return {part: pa.chunked_array(chunks, type=kind64) for part, chunks in lists.items()}
+
+
+def compacted(table: pa.Table) -> pa.Table:
+    """Give the rows of a slice dictionaries of their own: otherwise those of whole batches pile up in what is carried.
+
+    >>> names = pa.array(["a", "b"]).dictionary_encode()
+    >>> len(compacted(pa.table({"vm": names}).slice(1)).column("vm").chunk(0).dictionary)
+    1
+    """
+    for at, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            plain = table.column(at).cast(field.type.value_type)
+            table = table.set_column(at, field.name, plain.dictionary_encode())
+    return table
 
 
 def worded(table: pa.Table) -> pa.Table:

@@ -156,6 +156,17 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
     }
 }
 
+/// Takes the value out of a finding whose saved value is not known.
+pub(crate) fn forget_value(finding: &mut Finding) {
+    finding.saved = None;
+    if let (Some(register), Effect::Raised(_) | Effect::Dropped(_) | Effect::Rewritten(_)) =
+        (finding.register, &finding.judgement.effect)
+    {
+        finding.judgement.effect = Effect::Rewritten(None);
+        finding.sentence = format!("this host takes {} but does not keep it as it was saved", name_of(register));
+    }
+}
+
 fn error_in_brackets(effect: &Effect) -> String {
     effect.errno().map_or_else(String::new, |errno| format!(" ({errno})"))
 }

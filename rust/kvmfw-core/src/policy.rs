@@ -223,3 +223,8 @@ pub(crate) fn is_judged_by_value(register: RegisterId) -> bool {
 pub(crate) fn judged_value(register: RegisterId, value: &Value) -> Value {
     value.word().map_or_else(|| value.clone(), |word| Value::Word(rules::judged_pmu_bits(register, word)))
 }
+
+/// Whether a fleet keeps only a part of the values of `register`, see [`judged_value`].
+pub(crate) fn is_reduced(register: RegisterId) -> bool {
+    rules::judged_pmu_bits(register, u64::MAX) != u64::MAX
+}

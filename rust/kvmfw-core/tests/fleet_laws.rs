@@ -212,7 +212,9 @@ proptest! {
         let at = |row: u64| (row.wrapping_mul(seed | 1) >> 7) % vms.len() as u64;
         let many: Vec<Saved> = (0..9_000).map(|row| vms[usize::try_from(at(row)).expect("small")].clone()).collect();
         let mut fleets = [1, 2, 5].map(|threads| Fleet::new(Question::default(), threads));
-        fleets.iter_mut().for_each(|fleet| add(fleet, &many));
+        for fleet in &mut fleets {
+            add(fleet, &many);
+        }
         let classes = fleets.map(|fleet| fleet.vm_classes());
         prop_assert_eq!(&classes[0], &classes[1]);
         prop_assert_eq!(&classes[0], &classes[2]);

@@ -17,6 +17,7 @@ use crate::sets::{Host, RegisterSet};
 pub(crate) struct Fleet(RwLock<core::Fleet>);
 
 type Verdict<'py> = Bound<'py, PyAny>;
+type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Py<PyArray1<u64>>, Vec<(u64, u64)>);
 
 impl Fleet {
@@ -228,9 +229,9 @@ impl Fleet {
                 return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
             }
             if by_host {
-                fleet.counts_by_host(out)
+                fleet.counts_by_host(out);
             } else {
-                fleet.counts_by_vm(out)
+                fleet.counts_by_vm(out);
             }
             Ok(())
         })?
@@ -251,6 +252,21 @@ impl Fleet {
         let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
         let targets = counts.targets.into_pyarray(py).unbind();
         Ok((counts.outcomes, targets, counts.entrants.into_pyarray(py).unbind(), blocked))
+    }
+
+    /// Units in the way of these VM classes: VM class, host class, unit, outcome.
+    fn unit_outcomes(
+        &self,
+        py: Python<'_>,
+        vm_classes: PyReadonlyArray1<'_, u32>,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<UnitRows> {
+        let classes = slice(py, &vm_classes, "vm_classes")?;
+        let found = enter(py, || self.read().unit_outcomes(classes, Taken { change, unknown }))?;
+        let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
+        let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
+        Ok((vm_class.unbind(), host_class.unbind(), unit.unbind(), outcome.unbind()))
     }
 
     fn explain<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {

@@ -23,6 +23,7 @@ mod pool;
 mod shape;
 mod sparse;
 mod split;
+mod units;
 mod vms;
 
 use std::sync::OnceLock;
@@ -39,10 +40,12 @@ pub use self::limits::Limits;
 use self::pairs::Blocking;
 pub use self::pairs::RowIndex;
 use self::pool::Pool;
+pub use self::units::UnitOutcomes;
 use self::vms::Vms;
 use crate::error::RowError;
+use crate::explain::forget_value;
 use crate::id::RegisterId;
-use crate::policy::is_judged_by_value;
+use crate::policy::{is_judged_by_value, is_reduced};
 use crate::verdict::{Question, Verdict, validate};
 
 /// VMs and hosts, ready to be asked about any pair.
@@ -233,7 +236,9 @@ impl Fleet {
             set.ok_or_else(|| RowError { row: vm, problem: "the rows of this VM could not be used".to_owned() })?;
         let mut verdict = validate(&set, kind, self.question);
         for finding in &mut verdict.findings {
-            if finding.register.is_some_and(|register| !is_judged_by_value(register)) {
+            if finding.register.is_some_and(is_reduced) {
+                forget_value(finding);
+            } else if finding.register.is_some_and(|register| !is_judged_by_value(register)) {
                 finding.saved = None;
             }
         }
