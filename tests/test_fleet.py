@@ -7,8 +7,11 @@ import os
 import random
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pytest
 
@@ -49,28 +52,43 @@ def word(rng: random.Random, register: int) -> int:
     return sum(rng.randrange(3) << 4 * nibble for nibble in range(16))
 
 
-def answers(rng: random.Random, register: int, own: int) -> dict[str, object]:
-    asked = {"register": hex(register), "asked_on": [{"vcpus": ["vm"], "states": ["fresh"]}], "value": hex(own)}
+def answers(rng: random.Random, register: int, own: int) -> dict[str, Any]:
+    asked: dict[str, Any] = {
+        "register": hex(register),
+        "asked_on": [{"vcpus": ["vm"], "states": ["fresh"]}],
+        "value": hex(own),
+    }
     if register in IDENTIFICATION and rng.random() < 0.8:
         codes = "".join
         nibbles = {
-            str(4 * at): codes(rng.choice("..!ib") for _ in range(16)) for at in range(16) if rng.random() < 0.5
+            str(4 * at): codes(rng.choice("..!ib") for _ in range(16))
+            for at in range(16)
+            if rng.random() < 0.5
         }
         one = {key: rng.choice(".!i") for key in ("same", "other", "zero", "ones")}
         return asked | {"nibbles": nibbles} | one
-    kept, changed, refused = ([] for _ in range(3))
+    kept: list[str] = []
+    changed: list[str] = []
+    refused: list[str] = []
     for value in {word(rng, register) for _ in range(6)}:
         rng.choice([kept, changed, refused]).append(hex(value))
     return asked | {"kept": kept, "changed": dict.fromkeys(changed, hex(own)), "refused": {"EINVAL": refused}}
 
 
-def random_host(rng: random.Random, number: int, registers: list[int], values: dict[int, list[int]]) -> kvmfw.Host:
+def random_host(
+    rng: random.Random, number: int, registers: list[int], values: dict[int, list[int]]
+) -> kvmfw.Host:
     listed = {register: rng.choice(values[register]) for register in registers if rng.random() < 0.95}
-    document = capture_document(listed, name=f"host{number}", kernel=rng.choice(KERNELS))
+    document: dict[str, Any] = capture_document(listed, name=f"host{number}", kernel=rng.choice(KERNELS))
     if rng.random() < 0.3:
         document["vcpus"].append(
-            {"name": "pmu", "features": ["psci_0_2", "pmu_v3"], **rng.choice([{"refused": "EINVAL"}, {"vgic": True,
-             "values": document["vcpus"][0]["values"]}])}
+            {
+                "name": "pmu",
+                "features": ["psci_0_2", "pmu_v3"],
+                **rng.choice(
+                    [{"refused": "EINVAL"}, {"vgic": True, "values": document["vcpus"][0]["values"]}]
+                ),
+            }
         )
     if rng.random() < 0.3:
         document["vcpus"][0]["same_value_refused"] = {
@@ -81,7 +99,11 @@ def random_host(rng: random.Random, number: int, registers: list[int], values: d
     return kvmfw.Host.from_json(json.dumps(document))
 
 
-def random_fleet(seed: int, vms: int = 40, hosts: int = 12):
+Sets = list[kvmfw.RegisterSet]
+Hosts = list[kvmfw.Host]
+
+
+def random_fleet(seed: int, vms: int = 40, hosts: int = 12) -> tuple[Sets, Hosts, list[int]]:
     """Make VMs and hosts; some registers have a value of their own in nearly every VM and host."""
     rng = random.Random(seed)
     registers = [*FIRMWARE, *BITMAPS, *IDENTIFICATION, SVE_VLS, CCSIDR, PC, TCR2]
@@ -98,12 +120,16 @@ def random_fleet(seed: int, vms: int = 40, hosts: int = 12):
     return sets, made, [rng.randrange(hosts) for _ in range(hosts + 5)]
 
 
-def fleet_of(sets, hosts, host_of, *, way: str = "table", **options) -> kvmfw.Fleet:
-    kind = type("Fleet", (kvmfw.Fleet,), {"_limits": WAYS[way]})
+def fleet_of(
+    sets: Any, hosts: Hosts, host_of: Sequence[int], *, way: str = "table", **options: Any
+) -> kvmfw.Fleet:
+    kind: type[kvmfw.Fleet] = type("Fleet", (kvmfw.Fleet,), {"_limits": WAYS[way]})
     return kind(sets, (hosts, np.array(host_of, dtype=np.uint32)), **options)
 
 
-def direct(sets, hosts, host_of, **options) -> tuple[np.ndarray, np.ndarray]:
+def direct(
+    sets: Sets, hosts: Hosts, host_of: Sequence[int], **options: Any
+) -> tuple[npt.NDArray[np.uint8], list[list[kvmfw.Verdict]]]:
     """Give outcomes and the first deciding register of all pairs, from the direct judge."""
     by_kind = [[kvmfw.validate(vm, host, **options) for host in hosts] for vm in sets]
     outcomes = np.array([[int(row[kind].outcome) for kind in host_of] for row in by_kind], dtype=np.uint8)
@@ -134,25 +160,30 @@ def check(fleet: kvmfw.Fleet, outcomes: np.ndarray) -> None:
             np.testing.assert_array_equal(packed, np.packbits(takes, axis=1, bitorder="little"))
             part = fleet.validate_matrix(change=change, unknown=unknown, vms=slice(1, vms - 1))
             np.testing.assert_array_equal(part, packed[1:-1])
-            blocks = [(at, block.copy()) for at, block in fleet.iter_matrix(
-                change=change, unknown=unknown, block_bytes=3 * packed.shape[1])]
+            blocks = [
+                (at, block.copy())
+                for at, block in fleet.iter_matrix(
+                    change=change, unknown=unknown, block_bytes=3 * packed.shape[1]
+                )
+            ]
             np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), packed)
             for vm in range(vms):
-                found = fleet.candidates(vm, change=change, unknown=unknown)
-                np.testing.assert_array_equal(found, np.flatnonzero(takes[vm]))
-    for axis, name in ((1, "vm"), (0, "host")):
+                rows = fleet.candidates(vm, change=change, unknown=unknown)
+                np.testing.assert_array_equal(rows, np.flatnonzero(takes[vm]))
+    axes: tuple[tuple[int, Literal["vm", "host"]], ...] = ((1, "vm"), (0, "host"))
+    for axis, name in axes:
         wanted = np.stack([(outcomes == outcome).sum(axis=axis) for outcome in range(4)], axis=1)
         np.testing.assert_array_equal(fleet.counts(name), wanted)
 
 
-def long_table(sets, *, shuffled: bool = False) -> pa.Table:
+def long_table(sets: Sets, *, shuffled: bool = False) -> pa.Table:
     rows = [
         (vm.name, register, value & (1 << 64) - 1, ",".join([*vm.features, "vgic"]))
         for vm in sets
         for register, value in vm.to_mapping().items()
     ]
     if shuffled:
-        first = {}
+        first: dict[str, tuple[str, int, int, str]] = {}
         for row in rows:
             first.setdefault(row[0], row)
         rest = [row for row in rows if first[row[0]] is not row]
@@ -169,7 +200,7 @@ def long_table(sets, *, shuffled: bool = False) -> pa.Table:
     )
 
 
-def nested_table(sets) -> pa.Table:
+def nested_table(sets: Sets) -> pa.Table:
     mappings = [vm.to_mapping() for vm in sets]
     words = [[value & (1 << 64) - 1 for value in mapping.values()] for mapping in mappings]
     return pa.table(
@@ -182,7 +213,7 @@ def nested_table(sets) -> pa.Table:
     )
 
 
-def narrow(sets):
+def narrow(sets: Sets) -> Sets:
     """Take registers that do not fit into 8 bytes away: a table has no room for them."""
     return [
         kvmfw.RegisterSet.from_mapping(
@@ -204,7 +235,9 @@ def test_fleets_and_the_direct_judge_agree(way: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("options", [{"scheme": "signed4"}, {"scheme": "equal"}, {"vmm": "qemu-10.2"}, {"vmm": "crosvm"}])
+@pytest.mark.parametrize(
+    "options", [{"scheme": "signed4"}, {"scheme": "equal"}, {"vmm": "qemu-10.2"}, {"vmm": "crosvm"}]
+)
 def test_schemes_and_policies_agree(way: str, options: dict[str, str]) -> None:
     sets, hosts, host_of = random_fleet(7, vms=20, hosts=6)
     outcomes, _ = direct(sets, hosts, host_of, **options)
@@ -235,7 +268,9 @@ def test_audits_count_what_all_pairs_say(way: str) -> None:
     sets, hosts, host_of = random_fleet(3)
     outcomes, _ = direct(sets, hosts, host_of)
     audit = fleet_of(sets, hosts, host_of, way=way).audit()
-    wanted = {name: int((outcomes == at).sum()) for at, name in enumerate(("ACCEPT", "CHANGE", "UNKNOWN", "REFUSE"))}
+    wanted = {
+        name: int((outcomes == at).sum()) for at, name in enumerate(("ACCEPT", "CHANGE", "UNKNOWN", "REFUSE"))
+    }
     assert audit.to_dict()["totals"] == wanted
     assert audit.to_dict() == fleet_of(sets, hosts, host_of).audit().to_dict()
 
@@ -252,7 +287,8 @@ def test_class_numbers_do_not_depend_on_threads(threads: int) -> None:
     vm, host = rng.integers(0, 9000, 200_000), rng.integers(0, len(host_of), 200_000)
     assert one.validate_pairs(vm, host).tobytes() == many.validate_pairs(vm, host).tobytes()
     assert one.validate_matrix(unknown="refuse").tobytes() == many.validate_matrix(unknown="refuse").tobytes()
-    for axis in ("vm", "host"):
+    axes: tuple[Literal["vm", "host"], ...] = ("vm", "host")
+    for axis in axes:
         assert one.counts(axis).tobytes() == many.counts(axis).tobytes()
 
 
@@ -266,10 +302,26 @@ def test_every_form_of_input_gives_the_same_fleet(seed: int) -> None:
     numbers = long.set_column(0, "vm", pa.array([int(str(name)[2:]) for name in long["vm"]], pa.int64()))
     scattered = numbers.set_column(0, "vm", pa.array(numbers["vm"].to_numpy() * 7919 % 10007, pa.uint16()))
     chunked = pa.concat_tables([long.slice(0, 13), long.slice(13)])
-    forms = [sets, long, long_table(sets, shuffled=True), nested_table(sets), codes, numbers, scattered, chunked]
-    forms += [pa.RecordBatchReader.from_batches(long.schema, table.to_batches(max_chunksize=size))
-              for table, size in ((long, 7), (long, 100), (numbers, 1)) if table.schema == long.schema]
-    forms.append(pa.RecordBatchReader.from_batches(nested_table(sets).schema, nested_table(sets).to_batches(max_chunksize=3)))
+    forms = [
+        sets,
+        long,
+        long_table(sets, shuffled=True),
+        nested_table(sets),
+        codes,
+        numbers,
+        scattered,
+        chunked,
+    ]
+    forms += [
+        pa.RecordBatchReader.from_batches(long.schema, table.to_batches(max_chunksize=size))
+        for table, size in ((long, 7), (long, 100), (numbers, 1))
+        if table.schema == long.schema
+    ]
+    forms.append(
+        pa.RecordBatchReader.from_batches(
+            nested_table(sets).schema, nested_table(sets).to_batches(max_chunksize=3)
+        )
+    )
     for form in forms:
         fleet = fleet_of(form, hosts, host_of)
         assert fleet.shape == outcomes.shape
@@ -308,11 +360,19 @@ def test_changing_a_fleet_is_building_it(way: str, seed: int) -> None:
 
 
 def test_a_new_capture_is_a_new_class_of_its_own() -> None:
-    fleet = kvmfw.Fleet([tiny_set(workaround_3=level) for level in (0, 1, 2)], [tiny_host(workaround_3=1)] * 3)
+    fleet = kvmfw.Fleet(
+        [tiny_set(workaround_3=level) for level in (0, 1, 2)], [tiny_host(workaround_3=1)] * 3
+    )
     row = fleet.class_row(2)
     for count in range(1, 40):
         fleet.update_hosts({1: tiny_host(workaround_3=count % 3, workaround_1=count)})
-        wanted = [int(kvmfw.validate(tiny_set(workaround_3=2), tiny_host(workaround_3=count % 3, workaround_1=count)).outcome)]
+        wanted = [
+            int(
+                kvmfw.validate(
+                    tiny_set(workaround_3=2), tiny_host(workaround_3=count % 3, workaround_1=count)
+                ).outcome
+            )
+        ]
         assert list(fleet.validate_pairs([2], [1])) == wanted
     assert list(row) == [3]
 
@@ -391,7 +451,7 @@ def test_a_forked_child_has_its_own_threads() -> None:
 @pytest.mark.parametrize("dtype", [np.int64, np.uint32])
 def test_pairs_out_of_range_are_named(size: int, dtype: type) -> None:
     fleet = kvmfw.Fleet([tiny_set()] * 5, [tiny_host()] * 3)
-    good = np.zeros(size, dtype=dtype)
+    good: npt.NDArray[Any] = np.zeros(size, dtype=dtype)
     for place, vm, host in ((size // 2, 5, 0), (size - 1, 0, 3)):
         vms, hosts = good.copy(), good.copy()
         vms[place], hosts[place] = vm, host
@@ -415,17 +475,18 @@ def test_wrong_arguments_are_typed() -> None:
         fleet.validate_pairs(np.zeros(4, dtype=np.int64)[::2], two)
     with pytest.raises(ArgumentError, match="lengths differ"):
         fleet.validate_pairs(two, np.zeros(3, dtype=np.int64))
-    for out in (np.zeros(2), np.zeros((2, 1), dtype=np.uint8), np.zeros(3, dtype=np.uint8)):
+    outs: list[Any] = [np.zeros(2), np.zeros((2, 1), dtype=np.uint8), np.zeros(3, dtype=np.uint8)]
+    for out in outs:
         with pytest.raises(ArgumentError):
             fleet.validate_pairs(two, two, out=out)
     with pytest.raises(ArgumentError, match="out"):
         fleet.validate_matrix(unknown="refuse", out=np.zeros((5, 2), dtype=np.uint8))
     with pytest.raises(ArgumentError, match="out"):
-        fleet.counts(out=np.zeros((5, 4)))
+        fleet.counts(out=np.zeros((5, 4)))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="step"):
         fleet.validate_matrix(unknown="refuse", vms=slice(0, 5, 2))
     with pytest.raises(ArgumentError, match="unknown"):
-        fleet.candidates(0, unknown="maybe")
+        fleet.candidates(0, unknown="maybe")  # type: ignore[arg-type]
     for ask in (lambda: fleet.class_row(5), lambda: fleet.class_row(-1), lambda: fleet.remove_vms([5])):
         with pytest.raises(RowError, match="out of range"):
             ask()
@@ -434,7 +495,7 @@ def test_wrong_arguments_are_typed() -> None:
     with pytest.raises(RowError, match="out of range"):
         fleet.update_hosts({3: tiny_host()})
     with pytest.raises(ArgumentError, match=r"expected a kvmfw\.Host"):
-        fleet.update_hosts({0: "host"})
+        fleet.update_hosts({0: "host"})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize("nested", [False, True])
@@ -452,7 +513,9 @@ def test_rows_that_cannot_be_used_are_named_and_unknown(nested: bool) -> None:
         rows = [(name, *item) for name, vm in zip("abc", vms, strict=True) for item in vm.items()]
         rows.append(("c", FIRMWARE[1], 0))
         vm, register, value = zip(*rows, strict=True)
-        table = pa.table({"vm": vm, "register": pa.array(register, pa.uint64()), "value": pa.array(value, pa.uint64())})
+        table = pa.table(
+            {"vm": vm, "register": pa.array(register, pa.uint64()), "value": pa.array(value, pa.uint64())}
+        )
     host = kvmfw.Host.from_json(json.dumps(capture_document(good)))
     with pytest.raises(RowError, match="wider than register") as raised:
         kvmfw.Fleet(table, [host])

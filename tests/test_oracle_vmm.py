@@ -39,7 +39,11 @@ class Host:
     def there(self, register: int) -> bool:
         if register not in self.own:
             return False
-        return register not in (TCR2, SCTLR2) or ID_AA64MMFR3 not in self.values or self.values[ID_AA64MMFR3] != 0
+        return (
+            register not in (TCR2, SCTLR2)
+            or ID_AA64MMFR3 not in self.values
+            or self.values[ID_AA64MMFR3] != 0
+        )
 
     def write(self, register: int, value: int) -> Answer:
         self.written.append(register)
@@ -132,7 +136,9 @@ def test_a_stream_only_register_below_an_own_one_fails(policy: str) -> None:
 def test_what_was_merged_before_the_walk_failed_is_all_that_10_puts(policy: str) -> None:
     host = Host(regs(SCTLR, PIR, PSCI))
     run(policy, regs(SCTLR, TCR2, PSCI, value=5), host)
-    assert host.values == ({SCTLR: 0, PIR: 0, PSCI: 0} if policy == "qemu-7.2" else {SCTLR: 5, PIR: 0, PSCI: 0})
+    assert host.values == (
+        {SCTLR: 0, PIR: 0, PSCI: 0} if policy == "qemu-7.2" else {SCTLR: 5, PIR: 0, PSCI: 0}
+    )
 
 
 @pytest.mark.parametrize("policy", OLD_QEMUS)
@@ -362,7 +368,9 @@ def test_register_names_of_qemu(line: str, register: int | None) -> None:
 def test_every_real_load_ends_as_the_model_says_given_the_refusals_that_were_seen() -> None:
     tally = check_qemu.check(check_qemu.Folder(REALQEMU), check_qemu.replay)
     assert tally.disagreements == []
-    assert tally.counts["outcome: compared"] == tally.counts["loads"] - tally.counts["machine type, not judged"]
+    assert (
+        tally.counts["outcome: compared"] == tally.counts["loads"] - tally.counts["machine type, not judged"]
+    )
     assert tally.counts["first refused register: agreed"] > 100
 
 

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 import kvmfw
-from kvmfw import Fleet, Outcome, RegisterSet, readers
+from kvmfw import Fleet, Host, Outcome, RegisterSet, readers
+from kvmfw.cli import main
 from kvmfw.errors import ArgumentError, InputError
 from kvmfw.readers import CpuTemplate, SavedVcpu, read_facts
 from kvmfw.readers.formats import vcpus_of
@@ -297,6 +299,17 @@ def test_incidents_of_point_releases_are_found(
     assert (register, saved, own) in [(one.register, one.saved, one.own) for one in found]
 
 
+def test_load_reads_formats_of_others(tmp_path: Path) -> None:
+    path = SAMPLES["firecracker-fingerprint"](tmp_path)
+    assert Host.load(path).kernel == "6.1.172-216.329.amzn2023.aarch64"
+    assert RegisterSet.load(path).to_mapping() == REGISTERS
+    assert RegisterSet.load(TWO_VCPUS).name == "tcg-2-vcpus-qemu-7.2"
+    with pytest.raises(InputError, match="holds 3 VMs"):
+        RegisterSet.load(write_table(tmp_path, "parquet", long_table(3)))
+    with pytest.raises(InputError, match="expected `kvmfw-capture`"):
+        Host.load(SAMPLES["register-set"](tmp_path))
+
+
 def test_bitmaps_are_of_any_width(tmp_path: Path) -> None:
     document = fingerprint()
     document["guest_cpu_config"]["reg_modifiers"][1]["bitmap"] = bitmap(2, digits=64)
@@ -305,13 +318,22 @@ def test_bitmaps_are_of_any_width(tmp_path: Path) -> None:
     assert next(iter(readers.register_sets(path)))[WA1] == 2
 
 
-def _frame(engine: str, table: pa.Table) -> Any:
+@pytest.mark.skipif(not FIRECRACKER.exists(), reason="the public dumps are not here")
+@pytest.mark.parametrize(("before", "after", "register", "saved", "own"), INCIDENTS)
+def test_incidents_are_found_by_the_verb_diff(
+    before: str, after: str, register: int, saved: int, own: int
+) -> None:
+    files = [str(FIRECRACKER / f"{name}.json") for name in (before, after)]
+    shown = CliRunner().invoke(main, ["diff", *files])
+    assert saved != own
+    assert kvmfw.register_name(register) in shown.stdout, shown.stderr
+
+
+def _frame(engine: str, given: pa.Table) -> Any:
     module = pytest.importorskip(engine, reason=f"{engine} is not installed")
     if engine == "polars":
-        return module.from_arrow(table)
-    if engine == "duckdb":
-        return module.sql("select * from table")
-    return table.to_pandas()
+        return module.from_arrow(given)
+    return module.sql("select * from given") if engine == "duckdb" else given.to_pandas()
 
 
 @pytest.mark.filterwarnings("ignore")

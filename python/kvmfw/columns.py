@@ -254,7 +254,9 @@ def _heads(column: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array, bool]:
         starts, ascending = _native.run_starts(numbers)
         # Numbers that are their own rows are not looked up one by one.
         return starts, pa.array(numbers[starts[:-1]]), ascending
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if pa.types.is_string_view(kind):
+        column = column.cast(pa.large_string())
+    elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise ArgumentError(f"names are {kind}; expected text or integers")
     if len(column) == 0:
         return np.zeros(1, dtype=np.int64), column, True

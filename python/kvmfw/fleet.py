@@ -347,7 +347,8 @@ class Fleet:
         if rows is not None:
             table, classes = rows
             if 0 <= vm < len(classes):
-                return table[classes[vm]]
+                row_of: npt.NDArray[np.uint8] = table[classes[vm]]
+                return row_of
         row = self._native.class_row(vm) if vm >= 0 else None
         if row is None:
             raise RowError(f"VM row {vm} is out of range; there are {self.shape[0]} VMs", vm)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 
 from kvmfw import _native
 from kvmfw._native import Host as NativeHost
@@ -18,6 +20,11 @@ def _read(path: str | Path) -> bytes:
         return Path(path).read_bytes()
     except OSError as error:
         raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+def _readers() -> ModuleType:
+    # Readers make sets and hosts, so they are loaded after them.
+    return importlib.import_module("kvmfw.readers.folders")
 
 
 class RegisterSet:
@@ -37,7 +44,7 @@ class RegisterSet:
 
     @classmethod
     def load(cls, path: str | Path) -> RegisterSet:
-        """Read a ``kvmfw-register-set`` file.
+        """Read a ``kvmfw-register-set`` file, or a file of another format (docs/formats.md) with one VM.
 
         Raises
         ------
@@ -48,7 +55,10 @@ class RegisterSet:
             return cls.from_json(_read(path))
         except FormatError as error:
             error.file = str(path)
-            raise
+            other: RegisterSet | None = _readers().foreign_set(path)
+            if other is None:
+                raise
+            return other
 
     @classmethod
     def from_json(cls, text: bytes | str) -> RegisterSet:
@@ -172,7 +182,7 @@ class Host:
 
     @classmethod
     def load(cls, path: str | Path) -> Host:
-        """Read a ``kvmfw-capture`` file.
+        """Read a ``kvmfw-capture`` file, or a file of another format (docs/formats.md) with one host.
 
         Raises
         ------
@@ -183,7 +193,10 @@ class Host:
             return cls.from_json(_read(path))
         except FormatError as error:
             error.file = str(path)
-            raise
+            other: Host | None = _readers().foreign_host(path)
+            if other is None:
+                raise
+            return other
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Host:

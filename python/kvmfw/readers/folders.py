@@ -15,12 +15,22 @@ from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
 from kvmfw.readers.rejects import Intake
+from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
 from kvmfw.readers.tables import open_table, tidied, worded
 from kvmfw.readers.vcpus import sets_of
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["files_of", "fleet_folder", "hosts", "read_hosts_table", "register_sets", "vms_of"]
+__all__ = [
+    "files_of",
+    "fleet_folder",
+    "foreign_host",
+    "foreign_set",
+    "hosts",
+    "read_hosts_table",
+    "register_sets",
+    "vms_of",
+]
 
 _SKIPPED = ("hosts.csv", "fleet.json", "README.md", "rejects.csv")
 
@@ -110,6 +120,41 @@ def register_sets(path: str | Path, *, from_: str | None = None) -> Iterator[Reg
     if from_ is not None:
         check_format(from_)
     yield from _sets([(file, from_ or detect(file)) for file in files], Intake("raise"))
+
+
+def _foreign(path: str | Path) -> str | None:
+    """Give the format of a file if it is read and is none of the two JSON documents."""
+    try:
+        kind = detect(Path(path))
+    except InputError:
+        return None
+    return None if kind in ("register-set", "capture") and not is_gzip(Path(path)) else kind
+
+
+def foreign_host(path: str | Path) -> Host | None:
+    """Read the host of a file that is no capture; None where its format holds none."""
+    kind = _foreign(path)
+    return None if kind is None else host_of(Path(path), kind)
+
+
+def foreign_set(path: str | Path) -> RegisterSet | None:
+    """Read the only VM of a file that is no register set; None where its format holds none.
+
+    Raises
+    ------
+    FormatError
+        When the file holds several, or kinds of vCPUs that hosts can tell apart.
+    """
+    kind = _foreign(path)
+    if kind is None or kind in ("capture", "get-reg-list", "qemu-props"):
+        return None
+    found = list(register_sets(path, from_=kind))
+    if len(found) != 1:
+        problem = (
+            f"the file holds {len(found)} VMs or kinds of vCPUs; read them with `kvmfw.readers.register_sets`"
+        )
+        raise FormatError(problem, file=str(path))
+    return found[0]
 
 
 def _captures(path: Path, from_: str | None = None) -> list[Host]:

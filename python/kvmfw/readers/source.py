@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from kvmfw.errors import FormatError, InputError
 
-__all__ = ["HEAD", "LIMITS", "Limits", "head_of", "opened", "parsed_json", "whole"]
+__all__ = ["HEAD", "LIMITS", "Limits", "head_of", "is_gzip", "opened", "parsed_json", "whole"]
 
 HEAD = 1 << 16
 _GZIP = b"\x1f\x8b"
@@ -70,6 +70,12 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         raise FormatError(f"the gzip file is damaged: {error}", file=str(path)) from error
     except OSError as error:
         raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+def is_gzip(path: Path) -> bool:
+    """Tell whether a file is packed with gzip."""
+    with path.open("rb") as raw:
+        return raw.read(2) == _GZIP
 
 
 def head_of(path: Path) -> bytes:
