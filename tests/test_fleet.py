@@ -168,8 +168,8 @@ def check(fleet: kvmfw.Fleet, outcomes: np.ndarray) -> None:
             ]
             np.testing.assert_array_equal(np.concatenate([block for _, block in blocks]), packed)
             for vm in range(vms):
-                rows = fleet.candidates(vm, change=change, unknown=unknown)
-                np.testing.assert_array_equal(rows, np.flatnonzero(takes[vm]))
+                takers = fleet.candidates(vm, change=change, unknown=unknown)
+                np.testing.assert_array_equal(takers, np.flatnonzero(takes[vm]))
     axes: tuple[tuple[int, Literal["vm", "host"]], ...] = ((1, "vm"), (0, "host"))
     for axis, name in axes:
         wanted = np.stack([(outcomes == outcome).sum(axis=axis) for outcome in range(4)], axis=1)
