@@ -215,6 +215,7 @@ pub const CATALOG: &[Register] = &[
     identification(4, 7, "ID_AA64FPFR0_EL1", "FP8 features"),
     identification(5, 0, "ID_AA64DFR0_EL1", "debug features: debug version, PMU version, breakpoints"),
     identification(5, 1, "ID_AA64DFR1_EL1", "debug features"),
+    identification(5, 2, "ID_AA64DFR2_EL1", "debug features: breakpoint extensions; hidden from VMs"),
     identification(5, 4, "ID_AA64AFR0_EL1", "auxiliary features"),
     identification(5, 5, "ID_AA64AFR1_EL1", "auxiliary features"),
     identification(6, 0, "ID_AA64ISAR0_EL1", "instructions: crypto, atomics, CRC"),
