@@ -8,7 +8,7 @@ QEMU ?= ../shared/data/realqemu
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench agreement live lint format types docs ci clean
+.PHONY: audit test bench agreement live mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -36,6 +36,9 @@ types: $(VENV)/.dev  ## types, and stubs against the native module
 
 docs: $(VENV)/.dev  ## API docs of the core without warnings
 	cd rust && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked -p kvmfw-core
+
+mutants:  ## mutate the rules and list what no test notices (needs cargo-mutants; the better part of an hour)
+	cd rust && cargo mutants -p kvmfw-core -f 'kvmfw-core/src/rules/*.rs' -o ../build -- --lib --tests
 
 format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all
