@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ from tests.samples import (
     write_table,
 )
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+SHARED = Path(os.environ.get("KVMFW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DOCUMENTS = ("register-set", "firecracker-fingerprint", "firecracker-template", "cloud-hypervisor")
 TABLES = ("parquet", "arrow", "csv")
 
@@ -251,6 +252,17 @@ def test_tables_give_register_sets_too(tmp_path: Path) -> None:
     found = list(readers.register_sets(tmp_path))
     assert [one.name for one in found] == ["vm0", "vm1", "two"]
     assert found[0].to_mapping() == REGISTERS
+
+
+def test_fleet_goes_on_without_bad_documents_where_asked(tmp_path: Path) -> None:
+    lines = [json.dumps(tiny_set(name=name).to_document()) for name in ("a", "b")]
+    path = tmp_path / "vms.jsonl"
+    path.write_text("\n".join([lines[0], '{"format": 1}', lines[1]]))
+    fleet = Fleet(path, [tiny_host()], on_error="collect")
+    assert fleet.vm_names == ["a", "b"]
+    assert [row for row, _ in fleet.rejected] == [2]
+    with pytest.raises(InputError, match="line 2"):
+        Fleet(path, [tiny_host()])
 
 
 def test_format_can_be_forced(tmp_path: Path) -> None:

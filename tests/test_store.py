@@ -191,6 +191,14 @@ def test_something_else_is_not_overwritten(tmp_path: Path) -> None:
         ingest(tiny_fleet(tmp_path / "one"), tmp_path / "fleet")
 
 
+def test_output_inside_a_source_is_passed_over(tmp_path: Path) -> None:
+    sources = tiny_fleet(tmp_path / "one")
+    out = tmp_path / "one" / "fleet"
+    assert ingest(sources, out).rows == ingest(sources, out).rows == 2
+    with pytest.raises(InputError, match="fleet on disk already"):
+        ingest([out], tmp_path / "other")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_intake_leaves_the_old_fleet_whole(number: signal.Signals, tmp_path: Path) -> None:
     out = tmp_path / "fleet"

@@ -135,8 +135,9 @@ class Fleet:
 
     def _add_vms(self, vms: Any, on_error: str) -> None:
         self._forget_rows()
+        intake = readers.Intake("collect" if on_error == "collect" else "raise")
         if isinstance(vms, str | Path):
-            vms = readers.vms_of(vms)
+            vms = readers.vms_of(vms, intake=intake)
         if isinstance(vms, readers.StoredVms):
             vms = vms.reader()
         if hasattr(vms, "__arrow_c_stream__"):
@@ -153,6 +154,7 @@ class Fleet:
                 raise readers.rows_rejected(self.rejected)
             return
         sets: list[RegisterSet] = list(vms)
+        self.rejected += [(reject.row, reject.reason) for reject in intake.rejects]
         for row, one in enumerate(sets):
             if not isinstance(one, RegisterSet):
                 raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")

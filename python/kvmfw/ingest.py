@@ -15,6 +15,7 @@ from kvmfw.readers.folders import files_of, read_hosts_table
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.stored import is_stored
 from kvmfw.readers.tables import declared_rows, open_table
 from kvmfw.store import Draft
 
@@ -95,7 +96,7 @@ def ingest(
     """
     if from_ is not None:
         check_format(from_)
-    files = [(file, Path(source)) for source in sources for file in _files(Path(source))]
+    files = [file for source in sources for file in _files(Path(source), Path(output))]
     intake = Intake(on_error)
     if rejects is not None:
         intake.write_to(Path(rejects))
@@ -112,24 +113,29 @@ def ingest(
     )
 
 
-def _files(source: Path) -> list[Path]:
+def _files(source: Path, output: Path) -> list[Path]:
+    if source.is_dir() and is_stored(source):
+        raise InputError("this is a fleet on disk already; ingest what it was made of", file=str(source))
     found = files_of(source, "VMs or captures")
     table = source / _HOSTS_TABLE
-    return [*found, table] if source.is_dir() and table.exists() else found
+    if source.is_dir() and table.exists():
+        found.append(table)
+    inside = output.absolute()
+    return [file for file in found if inside not in file.absolute().parents]
 
 
 class _Run:
     def __init__(
-        self, draft: Draft, intake: Intake, files: Sequence[tuple[Path, Path]], progress: Progress | None
+        self, draft: Draft, intake: Intake, files: Sequence[Path], progress: Progress | None
     ) -> None:
         self.draft, self.intake, self.files, self.progress = draft, intake, files, progress
-        self.sizes = {file: max(file.stat().st_size, 1) for file, _ in files}
+        self.sizes = {file: max(file.stat().st_size, 1) for file in files}
         self.total = sum(self.sizes.values())
         self.done = 0
 
     def run(self, from_: str | None) -> None:
         tables = []
-        for file, _ in self.files:
+        for file in self.files:
             if file.name == _HOSTS_TABLE:
                 tables.append(file)
                 continue

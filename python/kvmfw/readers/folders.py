@@ -55,7 +55,7 @@ def files_of(path: Path, what: str) -> list[Path]:
     return found
 
 
-def vms_of(path: str | Path, *, from_: str | None = None, on_error: str = "raise") -> Any:
+def vms_of(path: str | Path, *, from_: str | None = None, intake: Intake | None = None) -> Any:
     """Open the VMs of a file or folder: a `pyarrow.RecordBatchReader` of a table, else an iterator of register sets.
 
     Parameters
@@ -64,8 +64,8 @@ def vms_of(path: str | Path, *, from_: str | None = None, on_error: str = "raise
         A file of any format that kvmfw reads, or a folder of them.
     from_ : str, optional
         The format; found out by content if not given.
-    on_error : {"raise", "collect"}
-        Whether documents that cannot be used stop the others.
+    intake : Intake, optional
+        Where documents that cannot be used are set aside; without it they are raised.
     """
     files = files_of(Path(path), "register sets")
     if from_ is not None:
@@ -73,8 +73,7 @@ def vms_of(path: str | Path, *, from_: str | None = None, on_error: str = "raise
     kinds = [from_ or detect(file) for file in files]
     if all(kind in TABLES for kind in kinds):
         return _joined([open_table(file, kind) for file, kind in zip(files, kinds, strict=True)])
-    intake = Intake("collect" if on_error == "collect" else "raise")
-    return _sets(list(zip(files, kinds, strict=True)), intake)
+    return _sets(list(zip(files, kinds, strict=True)), intake or Intake())
 
 
 def _sets(files: Sequence[tuple[Path, str]], intake: Intake) -> Iterator[RegisterSet]:

@@ -93,7 +93,7 @@ def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequ
             raise FormatError(f"there is no column `{missing[0]}`; there are {known}", file=str(path))
         wanted = [*columns, *(column for column in optional if column in dataset.schema.names)]
         return dataset.to_table(columns=wanted or None)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         words = " ".join(str(error).split())[:200]
         raise FormatError(f"the table is damaged or cut off: {words}", file=str(path)) from error
 

@@ -42,6 +42,8 @@ _NAMES = {
 _PAIRS = ("registers", "regs")
 _LONG_BATCH, _NESTED_BATCH = 1 << 19, 1 << 13
 _CSV_BLOCK = 8 << 20
+_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for files that are not what they say."""
 
 
 def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatchReader:
@@ -57,7 +59,7 @@ def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatch
             pass
         batches = {"parquet": _parquet, "arrow": _arrow, "csv": _csv}[kind](path, limits)
         schema = next(batches)
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
     return pa.RecordBatchReader.from_batches(schema, _guarded(path, batches))
 
@@ -68,14 +70,14 @@ def declared_rows(path: Path, kind: str) -> int:
         return 0
     try:
         return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
 
 
 def _guarded(path: Path, batches: Iterator[Any]) -> Iterator[pa.RecordBatch]:
     try:
         yield from batches
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except _BROKEN as error:
         raise _damaged(path, error) from error
 
 
