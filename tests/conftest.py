@@ -1,8 +1,9 @@
-"""Hypothesis profiles: HYPOTHESIS_PROFILE=fast (default), ci or deep."""
+"""Hypothesis profiles (HYPOTHESIS_PROFILE=fast, the default, ci or deep), and signals as on a terminal."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,7 @@ settings.register_profile(
 )
 settings.register_profile("deep", max_examples=10_000, deadline=None, suppress_health_check=QUIET)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+# A shell starts background jobs with SIGINT ignored, and so would every program that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
