@@ -404,6 +404,7 @@ mod tests {
         let plain = check(ID_AA64PFR1, 0x21, trees::T6_18_15);
         assert_eq!(judge(&plain, 0x21), kept());
         assert_eq!(judge(&plain, 0x21 | 0xf << 40), refused());
+        assert_eq!(judge(&check(ID_AA64PFR1, 0x21, trees::T6_16_12), 0x21), kept());
     }
 
     #[test]
