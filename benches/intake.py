@@ -117,7 +117,7 @@ def _said(fleet: Fleet, counts: Any) -> str:
 def distinct(path: str) -> str:
     import duckdb  # noqa: PLC0415
 
-    (row,) = duckdb.sql(f"select count(distinct register) from '{path}'").fetchall()
+    (row,) = duckdb.connect().execute(f"select count(distinct register) from '{path}'").fetchall()
     return f"{row[0]} registers"
 
 
@@ -125,7 +125,7 @@ def whole(path: str) -> str:
     import duckdb  # noqa: PLC0415
 
     query = f"select count(distinct register), count(distinct vm), bit_xor(value) from '{path}'"
-    (row,) = duckdb.sql(query).fetchall()
+    (row,) = duckdb.connect().execute(query).fetchall()
     return f"{row[0]} registers, {row[1]:,} VMs"
 
 

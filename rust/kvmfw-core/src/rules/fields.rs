@@ -197,6 +197,7 @@ mod tests {
             }
         }
         assert_eq!(unknown_bits(ID_AA64MMFR3, 1 << 63), 1 << 63, "no tree has this bit in a field or mask");
+        assert_eq!(unknown_bits(ID_AA64PFR0, 0xf << 44), 0, "AMU is a field, though no tree lets VMs write it");
     }
 
     #[test]

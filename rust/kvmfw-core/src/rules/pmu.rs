@@ -217,6 +217,27 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn masks_tell_a_later_kernel_than_its_release() {
+        let masks = [(ID_AA64DFR0, 0)];
+        let of = |release, masks| Facts { release: Release::parse(release), masks, ..Facts::default() };
+        let later = Rule::Ignored(0);
+        for release in ["6.6.1", "custom"] {
+            assert_eq!(stored_before_6_7(later.clone(), &of(release, Some(&masks))), later, "{release}");
+        }
+        assert_eq!(stored_before_6_7(later.clone(), &of("6.6.1", None)), Rule::Kept);
+        assert_eq!(stored_up_to_5_10(later.clone(), &of("custom", Some(&masks))), later);
+        assert_ne!(stored_up_to_5_10(later.clone(), &of("custom", None)), later);
+    }
+
+    #[test]
+    fn a_counter_below_32_bits_is_kept_by_any_pmu() {
+        for version in [None, Some(1), Some(V3P5)] {
+            let counter = PmuCounter { own: 0, version };
+            assert_eq!(counter.judge(&Value::Word(0xffff_ffff), None), Effect::Kept, "{version:?}");
+        }
+    }
+
+    #[test]
     fn slots_are_the_hosts_or_none() {
         let fresh = |word| judge_machine(&Value::Word(word), 4, false);
         assert_eq!([fresh(4), fresh(0)], [Effect::Kept, Effect::Kept]);
