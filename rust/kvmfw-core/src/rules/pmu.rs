@@ -230,6 +230,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn running_counters_do_not_make_vms_differ() {
+        let counter = RegisterId::new(0x6030_0000_0013_df40);
+        assert_eq!(judged_bits(catalog::PMSWINC, 5), judged_bits(catalog::PMSWINC, 7));
+        assert_eq!(judged_bits(counter, 0x1_0000_0005), judged_bits(counter, 0x1_0000_0009));
+        assert_eq!(judged_bits(PMCNTENSET, 0x1e), judged_bits(PMCNTENSET, 0x10));
+        assert_eq!(judged_bits(catalog::PSCI_VERSION, 0x10001), 0x10001);
+    }
+
+    #[test]
     fn a_counter_below_32_bits_is_kept_by_any_pmu() {
         for version in [None, Some(1), Some(V3P5)] {
             let counter = PmuCounter { own: 0, version };
