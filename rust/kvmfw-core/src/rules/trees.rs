@@ -143,6 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn pmu_versions_were_signed_before_7_0_but_for_one_fix() {
+        let signed: Vec<Tree> = all().into_iter().filter(|tree| pmu_is_signed(*tree)).collect();
+        assert_eq!(signed, [T6_12_8, T6_12_43, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T6_19]);
+    }
+
+    #[test]
     fn a_release_stands_between_the_trees_next_to_it() {
         for (release, trees) in [
             ((6, 12, 117), vec![T6_12_117]),
