@@ -230,6 +230,18 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_long_cycle_bit_is_always_set_without_aarch32() {
+        let registers = [(ID_PFR0, Value::Word(0)), (ID_AA64PFR0, Value::Word(0x11))];
+        let features = VcpuConfig::parse_features(["pmu_v3"]).unwrap();
+        let config = VcpuConfig { features, ..VcpuConfig::default() };
+        let facts = Facts { release: Release::parse("6.12.117"), config, registers: &registers, ..Facts::default() };
+        let rule = control(OWN | LONG_CYCLES, &facts);
+        assert_eq!(rule.judge(&Value::Word(OWN | LONG_CYCLES), None), Effect::Kept);
+        let without = rule.judge(&Value::Word(OWN), None);
+        assert_eq!(without, Effect::Dropped(Some(Value::Word(OWN | LONG_CYCLES))));
+    }
+
+    #[test]
     fn running_counters_do_not_make_vms_differ() {
         let counter = RegisterId::new(0x6030_0000_0013_df40);
         assert_eq!(judged_bits(catalog::PMSWINC, 5), judged_bits(catalog::PMSWINC, 7));
