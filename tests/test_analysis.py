@@ -176,7 +176,6 @@ def test_removing_a_blocker_frees_as_many_as_foretold(seed: int) -> None:
     assert_freed(made.vms, made.hosts)
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="there is no examples folder")
 def test_removing_a_blocker_of_real_hosts_frees_as_many_as_foretold() -> None:
     opened = open_fleet(EXAMPLES)
     assert assert_freed(list(opened.vms), list(opened.hosts)) > 10
@@ -252,7 +251,6 @@ def test_fleet_diff_equals_plain_loops(seed: int) -> None:
     assert sum(pairs for _, pairs in result.blockers) == refused
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="there is no examples folder")
 def test_policy_refusals_equal_plain_loops() -> None:
     opened = open_fleet(EXAMPLES, vmm="firecracker")
     plain = kvmfw.Fleet(opened.vms, opened.hosts)
@@ -267,7 +265,6 @@ def test_policy_refusals_equal_plain_loops() -> None:
     assert sum(pairs.values()) == int(((strict == 3) & (loose < 2)).sum()) > 0
 
 
-@pytest.mark.skipif(not EXAMPLES.exists(), reason="there is no examples folder")
 @pytest.mark.parametrize("vmm", ["kvm", "firecracker", "crosvm", "cloud-hypervisor"])
 def test_units_in_the_way_are_those_that_explain_names(vmm: str) -> None:
     fleet = open_fleet(EXAMPLES, vmm=vmm).fleet

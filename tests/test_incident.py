@@ -133,13 +133,11 @@ def test_the_update_of_real_graviton_4_hosts_makes_a_trap(tmp_path: Path) -> Non
     tell(tmp_path, captures, strict="6.1.129", lenient="6.1.140")
 
 
-@pytest.mark.skipif(not OFF.exists(), reason="there is no examples folder")
 def test_mitigations_switched_on_make_a_trap_of_our_own_recordings(tmp_path: Path) -> None:
     captures = {"on": capture(ON, "on"), "off": capture(OFF, "off")}
     tell(tmp_path, captures, strict="on", lenient="off")
 
 
-@pytest.mark.skipif(not OFF.exists(), reason="there is no examples folder")
 def test_whatif_foretells_the_update(tmp_path: Path) -> None:
     captures = {"on": capture(ON, "on"), "off": capture(OFF, "off")}
     hosts = {"a": "on", "b": "off", "c": "off"}
