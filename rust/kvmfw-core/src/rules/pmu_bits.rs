@@ -98,6 +98,7 @@ mod tests {
         assert_eq!(judge(0x8000_001f, Some(2)), Effect::Rewritten(None));
         assert_eq!(judge(0x8000_002f, Some(1)), Effect::Rewritten(None));
         assert_eq!(judge(0x8000_003f, Some(3)), Effect::Kept);
+        assert_eq!(judge(0x8000_0002, Some(0)), read(0x8000_0000), "saved with none or one");
         assert_eq!(judge(0x8000_00ff, Some(4)), read(0x8000_003f));
     }
 
