@@ -238,3 +238,17 @@ def test_version_and_help() -> None:
         assert "Usage: kvmfw" in result.stdout
         assert "\\b" not in result.stdout
         assert max(map(len, result.stdout.splitlines())) <= 80, verb
+
+
+def test_on_host_asks_this_machine_and_needs_no_capture(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[1] / "examples"
+    both = CliRunner().invoke(main, ["validate", "--on-host", str(examples / "vm.json"), str(tmp_path)])
+    assert both.exit_code == 1
+    assert "leave HOST out" in both.output
+    neither = CliRunner().invoke(main, ["validate", str(examples / "vm.json")])
+    assert neither.exit_code == 1
+    assert "HOST is missing" in neither.output
+    if not Path("/dev/kvm").exists():
+        asked = CliRunner().invoke(main, ["validate", "--on-host", str(examples / "vm.json")])
+        assert asked.exit_code == 1
+        assert "KVM" in asked.output

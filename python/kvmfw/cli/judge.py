@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+import kvmfw.probe
 from kvmfw import readers
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
@@ -41,11 +42,18 @@ all_option = click.option(
 
 @click.command(
     epilog=examples(
-        "kvmfw validate vm.json host.json", "kvmfw validate vm.json host.json --vmm all --format json"
+        "kvmfw validate vm.json host.json",
+        "kvmfw validate vm.json host.json --vmm all --format json",
+        "kvmfw validate --on-host vms.jsonl",
     )
 )
 @click.argument("vm", type=path_type())
-@click.argument("host", type=path_type())
+@click.argument("host", type=path_type(), required=False)
+@click.option(
+    "--on-host",
+    is_flag=True,
+    help="Really write the registers into a fresh vCPU of this machine's KVM, instead of judging by a capture.",
+)
 @vmm_option("all")
 @scheme_option
 @click.option(
@@ -61,7 +69,8 @@ all_option = click.option(
 def validate(
     *,
     vm: Path,
-    host: Path,
+    host: Path | None,
+    on_host: bool,
     vmm: str,
     scheme: str,
     state: str,
@@ -72,8 +81,20 @@ def validate(
     """Judge whether HOST takes the VM's registers.
 
     VM is a register set (.json), many of them (.jsonl), or a folder of such files; HOST is a capture
-    or a folder of captures. Every finding is shown, never only the first.
+    or a folder of captures. Every finding is shown, never only the first. With --on-host there is no HOST:
+    the KVM of this machine is asked, and its answers are printed as JSON.
     """
+    if on_host == (host is not None):
+        problem = (
+            "--on-host asks this machine; leave HOST out"
+            if on_host
+            else "HOST is missing: a capture, or --on-host"
+        )
+        raise click.UsageError(problem)
+    if host is None:
+        if vmm == "all":
+            raise click.UsageError("--on-host writes in the order of one VMM; name it with --vmm")
+        return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", vmm])
     vms = list(readers.register_sets(vm))
     hosts = readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
     verdicts = [
