@@ -57,7 +57,6 @@ def first_of_each(classes: np.ndarray[Any, Any], most: int) -> list[int]:
     return found
 
 
-@pytest.mark.skipif(not CAPTURES, reason="there is no examples folder")
 @pytest.mark.timeout(600)
 def test_a_region_is_audited_in_seconds(benchmark: Any) -> None:
     hosts = host_kinds()

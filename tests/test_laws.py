@@ -6,7 +6,6 @@ import random
 from dataclasses import replace
 from typing import Any
 
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -23,8 +22,6 @@ Registers = dict[int, int]
 PFR1, WA2 = register_id("ID_AA64PFR1_EL1"), register_id("SMCCC_ARCH_WORKAROUND_2")
 HOLDERS = {register: holder for register, (holder, _) in GATES.items()} | {WA2: PFR1}
 BITMAP_GROUP = 0x16
-
-examples = pytest.mark.skipif(not pool.example_targets(), reason="there are no captures in examples/captures")
 
 
 def example_pairs() -> st.SearchStrategy[tuple[Target, Registers]]:
@@ -232,7 +229,6 @@ def test_equal_scheme_accepts_only_identity(pair: tuple[Target, Registers]) -> N
     assert refused(verdict) == different
 
 
-@examples
 @given(example_pairs())
 def test_hiding_answers_never_turns_a_refusal_into_an_accept_or_back(pair: tuple[Target, Registers]) -> None:
     target, registers = pair

@@ -6,25 +6,10 @@ import json
 from typing import Any
 
 import kvmfw
+from kvmfw import _native
 from tests.oracle.facts import Facts
 
-FEATURES = {
-    1 << bit: name
-    for bit, name in enumerate(
-        (
-            "power_off",
-            "el1_32bit",
-            "psci_0_2",
-            "pmu_v3",
-            "sve",
-            "ptrauth_address",
-            "ptrauth_generic",
-            "has_el2",
-            "has_el2_e2h0",
-            "pmu_v3_strict",
-        )
-    )
-}
+FEATURES = {1 << bit: name for bit, name in enumerate(_native.vcpu_words()[0])}
 ENABLED = {239: "writable_imp_id_regs", 205: "mte"}
 MASKS_CAPABILITY = "230"
 

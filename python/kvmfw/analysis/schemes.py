@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from kvmfw import _native
 from kvmfw.analysis.units import unit_of
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
@@ -16,7 +17,7 @@ from kvmfw.verdict import Outcome
 
 __all__ = ["SCHEMES", "RegisterScore", "SchemeScore", "compare_schemes"]
 
-SCHEMES = ("kvm", "signed4", "equal")
+SCHEMES = tuple(_native.schemes())
 
 
 @dataclass(frozen=True, slots=True)

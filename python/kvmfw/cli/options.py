@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 VMMS = tuple(_native.policies())
-SCHEMES = ("kvm", "signed4", "equal")
+SCHEMES = tuple(_native.schemes())
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 

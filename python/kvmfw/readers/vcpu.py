@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from kvmfw import _native
 from kvmfw.errors import ArgumentError
 
 __all__ = [
@@ -19,19 +20,7 @@ __all__ = [
 VcpuConfig = tuple[int, bool, int]
 """Feature bits, whether there is a GICv3, bits of enabled capabilities: as the native module takes it."""
 
-FEATURES = (
-    "power_off",
-    "el1_32bit",
-    "psci_0_2",
-    "pmu_v3",
-    "sve",
-    "ptrauth_address",
-    "ptrauth_generic",
-    "has_el2",
-    "has_el2_e2h0",
-    "pmu_v3_strict",
-)
-ENABLED = ("mte", "writable_imp_id_regs")
+FEATURES, ENABLED = (tuple(words) for words in _native.vcpu_words())
 DEFAULT_WORDS = "psci_0_2,vgic"
 
 _PFR0, _PFR1 = 0x603000000013C020, 0x603000000013C021

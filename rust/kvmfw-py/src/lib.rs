@@ -32,6 +32,12 @@ fn schemes() -> Vec<&'static str> {
     kvmfw_core::Scheme::ALL.iter().map(|scheme| scheme.name()).collect()
 }
 
+/// The words of a vCPU: names of feature bits and of enabled capabilities, by bit.
+#[pyfunction]
+fn vcpu_words() -> (Vec<&'static str>, Vec<&'static str>) {
+    (kvmfw_core::FEATURES.to_vec(), kvmfw_core::ENABLED.to_vec())
+}
+
 /// The name of a register.
 #[pyfunction]
 fn register_name(register: u64) -> String {
@@ -72,4 +78,6 @@ mod _native {
     use super::schemes;
     #[pymodule_export]
     use super::sets::{Host, RegisterSet};
+    #[pymodule_export]
+    use super::vcpu_words;
 }
