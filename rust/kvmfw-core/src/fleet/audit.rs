@@ -138,8 +138,8 @@ impl Fleet {
         refusals.iter_mut().for_each(Vec::clear);
         let refuse = Outcome::Refuse as u8;
         let Some(class) = self.vms.classes.get(vm) else { return };
-        for (group, row) in self.judged.groups.all.iter().zip(self.judged.groups.rows_of(vm)) {
-            if group.row(*row).iter().all(|cell| super::groups::outcome(*cell) < refuse) {
+        for (group, row) in self.judged.groups.rows_of(vm) {
+            if group.row(row).iter().all(|cell| *cell < refuse) {
                 continue;
             }
             for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::Fleet;
-use super::groups::{Group, outcome};
+use super::groups::Group;
 use super::parts::value;
 
 /// For each group and row, which hosts have at least some outcome; one plane for each outcome asked for.
@@ -35,7 +35,7 @@ impl HostBits {
                 let cells = group.row(u32::try_from(row).unwrap_or(u32::MAX));
                 for (plane, least) in planes.chunks_mut(words.max(1)).zip(least) {
                     // A byte for each column first: the inner loop is then one load, one shift, one or.
-                    let reached: Vec<u8> = cells.iter().map(|cell| u8::from(outcome(*cell) >= *least)).collect();
+                    let reached: Vec<u8> = cells.iter().map(|cell| u8::from(*cell >= *least)).collect();
                     for (word, columns) in plane.iter_mut().zip(columns.chunks(64)) {
                         for (bit, column) in columns.iter().enumerate() {
                             *word |= u64::from(reached.get(*column as usize).copied().unwrap_or(0)) << bit;
@@ -46,7 +46,7 @@ impl HostBits {
             table.par_chunks_mut((least.len() * words).max(1)).enumerate().for_each(fill);
             table
         };
-        let tables = fleet.pool.run(|| fleet.judged.groups.all.iter().map(table).collect());
+        let tables = fleet.pool.run(|| fleet.judged.groups.iter().map(table).collect());
         Self { words, least: least.to_vec(), tables, class_of }
     }
 
@@ -59,8 +59,8 @@ impl HostBits {
     pub(super) fn join(&self, fleet: &Fleet, class: u32, plane: usize, start: usize, out: &mut [u64]) {
         out.fill(0);
         let planes = self.least.len();
-        for (table, row) in self.tables.iter().zip(fleet.judged.groups.rows_of(class)) {
-            let from = (*row as usize * planes + plane) * self.words + start;
+        for (table, (_, row)) in self.tables.iter().zip(fleet.judged.groups.rows_of(class)) {
+            let from = (row as usize * planes + plane) * self.words + start;
             if let Some(words) = table.get(from..from + out.len()) {
                 for (out, word) in out.iter_mut().zip(words) {
                     *out |= word;

@@ -1,5 +1,8 @@
 //! Changes without a rebuild.
 
+use std::ops::Range;
+use std::sync::OnceLock;
+
 use super::dense::Dense;
 use super::intake::{self, Runs};
 use super::{Fleet, Judged};
@@ -100,54 +103,36 @@ impl Fleet {
         let now = (self.vms.configs.len(), self.vms.units.len());
         let vm_classes = self.vms.classes.len();
         let grown = vm_classes > MOST_UNGROUPED && vm_classes > 2 * self.grouped;
-        if self.judged_size != now || grown || self.hosts.class_of.len() == 0 || !self.catch_up_with_hosts() {
+        if self.judged_size != now || grown || self.hosts.class_of.len() == 0 {
             self.rebuild();
             return;
         }
-        for part in &mut self.judged.parts {
-            if !part.judge_new_rows(&self.vms, &self.hosts) {
-                self.rebuild();
-                return;
-            }
-        }
-        let known = self.judged.groups.placed();
-        for class in known..vm_classes {
-            let Some(row) = self.vms.classes.get(u32::try_from(class).unwrap_or(u32::MAX)) else { continue };
-            self.judged.groups.add_vm_class(&self.judged.parts, &self.vms, row);
-            self.blocking.take();
-            if let Some(mut dense) = self.dense.take()
-                && Dense::fits(&self.vms, &self.hosts, self.limits)
-            {
-                dense.add_vm_class(&self.judged, &self.vms, &self.hosts);
-                self.dense = dense.into();
-            }
-        }
-    }
-
-    /// `false` where everything must be judged anew.
-    fn catch_up_with_hosts(&mut self) -> bool {
-        let known = self.hosts.classes.len();
         self.hosts.compile_new(&self.vms, self.question);
-        for class in known..self.hosts.classes.len() {
-            for part in &mut self.judged.parts {
-                if !part.add_host_class(&self.vms, &self.hosts, class) {
-                    return false;
-                }
-            }
-            self.judged.groups.add_host_class(&self.judged.parts, class);
+        let Some((new_vms, new_hosts)) = self.judged.catch_up(&self.vms, &self.hosts, &self.pool) else {
+            self.rebuild();
+            return;
+        };
+        if !new_vms.is_empty() || !new_hosts.is_empty() {
             self.blocking.take();
-            if let Some(mut dense) = self.dense.take()
-                && Dense::fits(&self.vms, &self.hosts, self.limits)
-                && dense.add_host_class(&self.judged, &self.vms, &self.hosts)
-            {
-                self.dense = dense.into();
-            }
+            let dense = self.dense.take().and_then(|dense| self.caught_up(dense, new_vms, new_hosts));
+            self.dense = dense.map(OnceLock::from).unwrap_or_default();
         }
         for kind in self.hosts.kind_of.iter().skip(self.hosts.class_of.len()) {
             let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
             self.hosts.class_of.push(class);
         }
-        true
+    }
+
+    /// The class table with new classes; `None` where it must be made anew.
+    fn caught_up(&self, mut dense: Dense, vms: Range<usize>, hosts: Range<usize>) -> Option<Dense> {
+        let fits = Dense::fits(&self.vms, &self.hosts, self.limits);
+        if !fits || !hosts.into_iter().all(|_| dense.add_host_class(&self.judged, &self.vms, &self.hosts)) {
+            return None;
+        }
+        for _ in vms {
+            dense.add_vm_class(&self.judged, &self.vms, &self.hosts);
+        }
+        Some(dense)
     }
 
     /// Judges everything anew.

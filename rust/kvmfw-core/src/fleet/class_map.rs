@@ -1,61 +1,77 @@
 //! The class of each row, as narrow as the number of classes allows.
 
-/// The class of each row: 2 bytes while there are at most 65,536 classes, else 4.
+/// The class of each row: 1 byte while there are at most 256 classes, 2 up to 65,536, else 4.
 ///
-/// Pairs gather from these maps at random; for the 2 M VMs of the fleet `large` 4 MB instead of 8.
+/// Pairs gather from these maps at random; for the 2 M VMs of the fleet `large` 4 MB instead of 8, for the 10,000 hosts of
+/// `small` 10 kB, which leaves room in a first-level cache.
 #[derive(Clone, Debug)]
 pub(crate) enum ClassMap {
+    /// At most 256 classes.
+    Bytes(Vec<u8>),
     /// At most 65,536 classes.
-    Narrow(Vec<u16>),
+    Words(Vec<u16>),
     /// More.
     Wide(Vec<u32>),
 }
 
+/// The number of a class.
+pub(crate) trait Class: Copy + Send + Sync + TryFrom<u32> {
+    fn class(self) -> u32;
+}
+
+macro_rules! class {
+    ($($number:ty)*) => {
+        $(impl Class for $number {
+            #[inline]
+            fn class(self) -> u32 {
+                u32::from(self)
+            }
+        })*
+    };
+}
+class!(u8 u16 u32);
+
+/// Does something with the numbers of a map, whatever their width.
+macro_rules! with_classes {
+    ($map:expr, $classes:ident => $work:expr) => {
+        match $map {
+            $crate::fleet::class_map::ClassMap::Bytes($classes) => $work,
+            $crate::fleet::class_map::ClassMap::Words($classes) => $work,
+            $crate::fleet::class_map::ClassMap::Wide($classes) => $work,
+        }
+    };
+}
+pub(crate) use with_classes;
+
 impl Default for ClassMap {
     fn default() -> Self {
-        Self::Narrow(Vec::new())
+        Self::Bytes(Vec::new())
     }
 }
 
 impl ClassMap {
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Narrow(map) => map.len(),
-            Self::Wide(map) => map.len(),
-        }
+        with_classes!(self, map => map.len())
     }
 
     /// The class of a row.
     pub(crate) fn get(&self, row: usize) -> Option<u32> {
-        match self {
-            Self::Narrow(map) => map.get(row).map(|class| u32::from(*class)),
-            Self::Wide(map) => map.get(row).copied(),
-        }
+        with_classes!(self, map => map.get(row).map(|class| class.class()))
     }
 
     /// The classes of all rows.
     pub(crate) fn iter(&self) -> Box<dyn Iterator<Item = u32> + '_> {
-        match self {
-            Self::Narrow(map) => Box::new(map.iter().map(|class| u32::from(*class))),
-            Self::Wide(map) => Box::new(map.iter().copied()),
-        }
+        with_classes!(self, map => Box::new(map.iter().map(|class| class.class())))
     }
 
     /// The classes of a range of rows into `out`.
     pub(crate) fn write(&self, start: usize, out: &mut [u32]) {
-        match self {
-            Self::Narrow(map) => {
-                for (out, class) in out.iter_mut().zip(map.iter().skip(start)) {
-                    *out = u32::from(*class);
-                }
+        with_classes!(self, map => {
+            for (out, class) in out.iter_mut().zip(map.iter().skip(start)) {
+                *out = class.class();
             }
-            Self::Wide(map) => {
-                for (out, class) in out.iter_mut().zip(map.iter().skip(start)) {
-                    *out = *class;
-                }
-            }
-        }
+        });
     }
 
     /// Appends one row.
@@ -64,61 +80,75 @@ impl ClassMap {
     }
 
     /// Appends rows.
-    pub(crate) fn extend(&mut self, classes: impl ExactSizeIterator<Item = u32>) {
-        if let Self::Narrow(map) = self {
-            map.reserve(classes.len());
-        }
-        for class in classes {
-            match (&mut *self, u16::try_from(class)) {
-                (Self::Narrow(map), Ok(class)) => map.push(class),
-                (Self::Narrow(map), Err(_)) => {
-                    let mut wide: Vec<u32> = map.iter().map(|class| u32::from(*class)).collect();
-                    wide.push(class);
-                    *self = Self::Wide(wide);
-                }
-                (Self::Wide(map), _) => map.push(class),
-            }
+    pub(crate) fn extend(&mut self, mut classes: impl ExactSizeIterator<Item = u32>) {
+        with_classes!(self, map => map.reserve(classes.len()));
+        // Each round ends at a class for which the map is too narrow.
+        while let Some(class) = with_classes!(self, map => fill(map, &mut classes)) {
+            *self = self.wider(class);
+            with_classes!(self, map => fill(map, &mut std::iter::once(class)));
         }
     }
 
     /// Gives a row another class.
     pub(crate) fn set(&mut self, row: usize, class: u32) {
-        if let (Self::Narrow(map), Err(_)) = (&*self, u16::try_from(class)) {
-            *self = Self::Wide(map.iter().map(|class| u32::from(*class)).collect());
+        if let Some(class) = with_classes!(self, map => replace(map, row, class)) {
+            *self = self.wider(class);
+            with_classes!(self, map => replace(map, row, class));
         }
-        match self {
-            Self::Narrow(map) => {
-                if let (Some(slot), Ok(class)) = (map.get_mut(row), u16::try_from(class)) {
-                    *slot = class;
-                }
-            }
-            Self::Wide(map) => {
-                if let Some(slot) = map.get_mut(row) {
-                    *slot = class;
-                }
-            }
+    }
+
+    /// The same rows with room for `class`.
+    fn wider(&self, class: u32) -> Self {
+        if u16::try_from(class).is_ok()
+            && let Self::Bytes(map) = self
+        {
+            return Self::Words(map.iter().map(|class| u16::from(*class)).collect());
         }
+        Self::Wide(self.iter().collect())
     }
 
     /// Takes away the rows that are marked, and closes up.
     pub(crate) fn remove(&mut self, marked: &[bool]) {
         let mut marks = marked.iter();
         let mut keep = || !marks.next().copied().unwrap_or(false);
-        match self {
-            Self::Narrow(map) => map.retain(|_| keep()),
-            Self::Wide(map) => map.retain(|_| keep()),
-        }
+        with_classes!(self, map => map.retain(|_| keep()));
     }
 
     /// How many rows each of `classes` classes has.
     pub(crate) fn histogram(&self, classes: usize) -> Vec<u64> {
         let mut counts = vec![0; classes];
-        for class in self.iter() {
-            if let Some(count) = counts.get_mut(class as usize) {
-                *count += 1;
+        with_classes!(self, map => {
+            for class in map {
+                if let Some(count) = counts.get_mut(class.class() as usize) {
+                    *count += 1;
+                }
             }
-        }
+        });
         counts
+    }
+}
+
+/// Appends classes; gives the first that is too wide.
+fn fill<C: Class>(map: &mut Vec<C>, classes: &mut impl Iterator<Item = u32>) -> Option<u32> {
+    for class in classes {
+        match C::try_from(class) {
+            Ok(class) => map.push(class),
+            Err(_) => return Some(class),
+        }
+    }
+    None
+}
+
+/// Gives a row another class; gives it back where it is too wide.
+fn replace<C: Class>(map: &mut [C], row: usize, class: u32) -> Option<u32> {
+    match C::try_from(class) {
+        Ok(class) => {
+            if let Some(slot) = map.get_mut(row) {
+                *slot = class;
+            }
+            None
+        }
+        Err(_) => Some(class),
     }
 }
 
@@ -129,16 +159,28 @@ mod tests {
     #[test]
     fn a_map_widens_when_it_must() {
         let mut map = ClassMap::default();
-        map.extend([3, 65_535].into_iter());
-        assert!(matches!(map, ClassMap::Narrow(_)));
+        map.extend([3, 255].into_iter());
+        assert!(matches!(map, ClassMap::Bytes(_)));
+        map.extend([256, 7, 65_535].into_iter());
+        assert!(matches!(map, ClassMap::Words(_)));
         map.push(65_536);
         assert!(matches!(map, ClassMap::Wide(_)));
-        assert_eq!(map.iter().collect::<Vec<_>>(), [3, 65_535, 65_536]);
-        map.remove(&[false, true, false]);
-        assert_eq!((map.get(0), map.get(1), map.len()), (Some(3), Some(65_536), 2));
+        assert_eq!(map.iter().collect::<Vec<_>>(), [3, 255, 256, 7, 65_535, 65_536]);
+        map.remove(&[false, true, false, true]);
+        assert_eq!((map.get(0), map.get(1), map.len()), (Some(3), Some(256), 4));
+        assert_eq!(map.histogram(257).iter().sum::<u64>(), 2);
+    }
+
+    #[test]
+    fn a_map_widens_in_one_step_or_two() {
         let mut narrow = ClassMap::default();
-        narrow.push(1);
-        narrow.set(0, 70_000);
-        assert_eq!(narrow.get(0), Some(70_000));
+        narrow.extend([1, 70_000, 2].into_iter());
+        assert_eq!(narrow.iter().collect::<Vec<_>>(), [1, 70_000, 2]);
+        let mut set = ClassMap::default();
+        set.push(1);
+        set.set(0, 300);
+        assert!(matches!(set, ClassMap::Words(_)));
+        set.set(0, 70_000);
+        assert_eq!((set.get(0), set.get(1)), (Some(70_000), None));
     }
 }

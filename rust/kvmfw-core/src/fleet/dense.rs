@@ -25,39 +25,17 @@ pub(super) enum Cells {
     Packed(Vec<u8>),
 }
 
-/// A table to gather from.
-pub(super) trait Gather: Sync {
-    /// The cell at a place; 2 (unknown) outside, which classes never reach.
-    fn at(&self, place: usize) -> u8;
-}
-
-/// One byte for each cell.
-pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
-/// Two bits for each cell.
-pub(super) struct Packed<'a>(pub(super) &'a [u8]);
-
-impl Gather for Bytes<'_> {
-    fn at(&self, place: usize) -> u8 {
-        self.0.get(place).copied().unwrap_or(2)
-    }
-}
-
-impl Gather for Packed<'_> {
-    fn at(&self, place: usize) -> u8 {
-        self.0.get(place / 4).copied().unwrap_or(0xaa) >> (place % 4 * 2) & 3
-    }
-}
-
 impl Dense {
     /// Whether a fleet has a class table.
     pub(super) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
-        vms.classes.len().saturating_mul(hosts.classes.len()) <= limits.class_cells
+        let (vms, hosts) = (vms.classes.len(), hosts.classes.len());
+        vms.saturating_mul(hosts) <= limits.class_cells && vms.saturating_mul(stride(hosts)) <= MOST_CELLS
     }
 
     /// Fills the table.
     pub(super) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let classes = hosts.classes.len();
-        let stride = (classes + classes / 32 + 4).next_multiple_of(16);
+        let stride = stride(classes);
         let rows = vms.classes.len();
         let packs = rows * stride > limits.unpacked_cells;
         let width = if packs { stride / 4 } else { stride };
@@ -136,8 +114,15 @@ impl Dense {
     }
 }
 
+/// Places of cells fit into 32 bits.
+const MOST_CELLS: usize = 1 << 31;
 /// Rows are filled in chunks of this many.
 const CHUNK: usize = 64;
+
+/// Cells of a row, with room for a few more host classes.
+const fn stride(classes: usize) -> usize {
+    (classes + classes / 32 + 1).next_multiple_of(16)
+}
 
 fn write_row(row: &[u8], out: &mut [u8], packs: bool) {
     if packs {

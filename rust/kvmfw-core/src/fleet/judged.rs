@@ -1,11 +1,14 @@
 //! What all units say, ready to be asked about any pair of classes.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
-use super::groups::{Groups, outcome, part};
+use super::groups::Groups;
 use super::hosts::{FIRST_REGISTER_UNIT, Hosts};
 use super::limits::Limits;
-use super::parts::{Part, value};
+use super::masks::Masks;
+use super::parts::{Part, rows_of, value};
 use super::pool::Pool;
 use super::split::{Rest, split};
 use super::vms::Vms;
@@ -15,8 +18,16 @@ use super::vms::Vms;
 pub(super) struct Judged {
     pub(super) parts: Vec<Part>,
     pub(super) rests: Vec<Rest>,
+    /// For rows over many hosts.
     pub(super) groups: Groups,
+    /// For pairs of classes.
+    pub(super) masks: Masks,
 }
+
+/// VM classes are placed in batches of this many, whose rows take a few megabytes.
+const BATCH: usize = 1 << 14;
+/// VM classes that one thread takes at a time.
+pub(super) const CHUNK: usize = 1 << 8;
 
 /// In place of a unit number: every unit accepts.
 pub const NO_UNIT: u16 = u16::MAX;
@@ -35,82 +46,150 @@ impl Judged {
         let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| (0..units).into_par_iter().map(judge).collect());
         let (parts, rests): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
-        let groups = Groups::new(&parts, vms, hosts, pool, limits);
-        Self { parts, rests: rests.into_iter().flatten().collect(), groups }
+        let groups = Groups::new(&parts, vms, hosts, limits);
+        let masks = Masks::new(&parts, hosts, pool);
+        let mut judged = Self { parts, rests: rests.into_iter().flatten().collect(), groups, masks };
+        judged.place(vms, pool);
+        judged
+    }
+
+    /// Places the VM classes that have no place yet.
+    fn place(&mut self, vms: &Vms, pool: &Pool) {
+        let width = self.parts.len();
+        let known = self.groups.vm_classes().min(self.masks.vm_classes());
+        for start in (known..vms.classes.len()).step_by(BATCH) {
+            let classes = start..vms.classes.len().min(start + BATCH);
+            let rows_of_chunk = |(chunk, rows): (usize, &mut [u32])| {
+                for (class, rows) in (start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
+                    let class = u32::try_from(class).ok().and_then(|class| vms.classes.get(class)).unwrap_or(&[]);
+                    rows_of(&self.parts, vms, class, rows);
+                }
+            };
+            let mut rows = vec![0; classes.len() * width];
+            if classes.len() <= CHUNK {
+                rows_of_chunk((0, &mut rows));
+            } else {
+                pool.run(|| rows.par_chunks_mut(CHUNK * width).enumerate().for_each(rows_of_chunk));
+            }
+            let new = |known: usize| rows.get(known.saturating_sub(start) * width..).unwrap_or(&[]);
+            self.masks.add_vm_classes(new(self.masks.vm_classes()), width, pool);
+            self.groups.add_vm_classes(&self.parts, new(self.groups.vm_classes()), pool);
+        }
+    }
+
+    /// Judges what appeared since the last time, and gives the numbers of the VM and host classes that are new. `None`
+    /// where everything must be judged anew.
+    pub(super) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Option<(Range<usize>, Range<usize>)> {
+        let new_vms = self.groups.vm_classes()..vms.classes.len();
+        let new_hosts = self.groups.host_classes()..hosts.classes.len();
+        for class in new_hosts.clone() {
+            if !self.parts.iter_mut().all(|part| part.add_host_class(vms, hosts, class)) {
+                return None;
+            }
+            self.groups.add_host_class(&self.parts, class);
+        }
+        if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts)) {
+            return None;
+        }
+        let masks_fit = self.masks.learn(&self.parts);
+        for class in new_hosts.clone() {
+            self.masks.add_host_class(&self.parts, class);
+        }
+        if !masks_fit {
+            self.masks = Masks::new(&self.parts, hosts, pool);
+        }
+        self.place(vms, pool);
+        Some((new_vms, new_hosts))
     }
 
     /// The outcome of a pair of classes, and the first unit that has it.
     pub(super) fn pair(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> (u8, u16) {
-        let mut best = (0, NO_UNIT);
-        let places = self.groups.rows_of(vm).iter().zip(self.groups.columns_of(host));
-        for (group, (row, column)) in self.groups.all.iter().zip(places) {
-            let cell = group.cell(*row, *column);
-            if outcome(cell) > best.0 {
-                let unit = self.parts.get(group.parts.start + part(cell)).map_or(0, |part| part.unit);
-                best = (outcome(cell), u16::try_from(unit).unwrap_or(NO_UNIT));
-                if best.0 == 3 {
-                    break;
-                }
+        let outcome = self.masks.outcome(vm, host);
+        self.with_unmasked(vms, hosts, vm, host, (outcome, self.masks.first_unit(vm, host, outcome)))
+    }
+
+    fn with_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32, masked: (u8, u16)) -> (u8, u16) {
+        let mut best = masked;
+        self.each_unmasked(vms, hosts, vm, host, |unit, outcome| {
+            if outcome > best.0 || (outcome == best.0 && outcome > 0 && unit < best.1) {
+                best = (outcome, unit);
             }
-        }
-        for rest in &self.rests {
-            let unit = u16::try_from(rest.unit).unwrap_or(NO_UNIT);
-            if best.0 < 3 || unit < best.1 {
-                let found = rest_of(rest, vms, hosts, vm, host);
-                if found > best.0 || (found == best.0 && found > 0 && unit < best.1) {
-                    best = (found, unit);
-                }
-            }
-        }
+        });
         best
     }
 
     /// The outcome of a pair of classes.
     pub(super) fn outcome(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
-        let places = self.groups.rows_of(vm).iter().zip(self.groups.columns_of(host));
-        let mut best = 0;
-        for (group, (row, column)) in self.groups.all.iter().zip(places) {
-            best = best.max(group.cell(*row, *column));
-            if outcome(best) == 3 {
-                return 3;
+        let mut best = self.masks.outcome(vm, host);
+        if best < 3 {
+            self.each_unmasked(vms, hosts, vm, host, |_, outcome| best = best.max(outcome));
+        }
+        best
+    }
+
+    /// The outcomes of pairs of classes.
+    pub(super) fn outcomes(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8]) {
+        self.masks.outcomes(pairs, out);
+        if self.is_unmasked() {
+            for ((vm, host), out) in pairs.iter().zip(out).filter(|(_, out)| **out < 3) {
+                self.each_unmasked(vms, hosts, *vm, *host, |_, outcome| *out = (*out).max(outcome));
             }
         }
-        let rests = self.rests.iter().map(|rest| rest_of(rest, vms, hosts, vm, host));
-        rests.max().unwrap_or(0).max(outcome(best))
+    }
+
+    /// The same, each with the first unit that has it.
+    pub(super) fn units(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8], units: &mut [u16]) {
+        self.masks.outcomes(pairs, out);
+        for (((vm, host), outcome), unit) in pairs.iter().zip(out.iter()).zip(units.iter_mut()) {
+            *unit = self.masks.first_unit(*vm, *host, *outcome);
+        }
+        if self.is_unmasked() {
+            for (((vm, host), outcome), unit) in pairs.iter().zip(out).zip(units) {
+                (*outcome, *unit) = self.with_unmasked(vms, hosts, *vm, *host, (*outcome, *unit));
+            }
+        }
     }
 
     /// The outcomes of a VM class on all host classes.
     pub(super) fn row(&self, vms: &Vms, hosts: &Hosts, vm: u32, out: &mut [u8]) {
-        out.fill(0);
-        for (group, row) in self.groups.all.iter().zip(self.groups.rows_of(vm)) {
-            let cells = group.row(*row);
-            for (out, column) in out.iter_mut().zip(&group.column_of) {
-                *out = cells.get(*column as usize).map_or(*out, |cell| (*out).max(*cell));
-            }
-        }
-        for out in out.iter_mut() {
-            *out = outcome(*out);
-        }
-        for rest in &self.rests {
-            for (host, out) in (0..).zip(out.iter_mut()) {
-                *out = (*out).max(rest_of(rest, vms, hosts, vm, host));
+        self.masks.row(vm, out);
+        if self.is_unmasked() {
+            for (host, out) in (0..).zip(out) {
+                self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
             }
         }
     }
 
     /// The outcomes of all VM classes on one host class.
     pub(super) fn column(&self, vms: &Vms, hosts: &Hosts, host: u32) -> Vec<u8> {
-        let columns = self.groups.columns_of(host);
-        let classes = u32::try_from(vms.classes.len()).unwrap_or(u32::MAX);
-        (0..classes)
-            .zip(self.groups.rows.chunks(self.groups.len().max(1)))
-            .map(|(vm, rows)| {
-                let cells = self.groups.all.iter().zip(rows.iter().zip(columns));
-                let cell = cells.map(|(group, (row, column))| group.cell(*row, *column)).max();
-                let rests = self.rests.iter().map(|rest| rest_of(rest, vms, hosts, vm, host));
-                rests.max().unwrap_or(0).max(outcome(cell.unwrap_or(0)))
-            })
-            .collect()
+        let mut column = self.masks.column(host);
+        if self.is_unmasked() {
+            for (vm, out) in (0..).zip(&mut column) {
+                self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
+            }
+        }
+        column
+    }
+
+    /// Whether the masks do not say all.
+    fn is_unmasked(&self) -> bool {
+        !self.masks.left.is_empty() || !self.rests.is_empty()
+    }
+
+    /// Tells what the masks do not: units and their outcomes.
+    #[inline]
+    fn each_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32, mut tell: impl FnMut(u16, u8)) {
+        if !self.is_unmasked() {
+            return;
+        }
+        let class = vms.classes.get(vm).unwrap_or(&[]);
+        for part in self.masks.left.iter().filter_map(|part| self.parts.get(*part)) {
+            let column = part.column_of.get(host as usize).copied().unwrap_or(0);
+            tell(u16::try_from(part.unit).unwrap_or(NO_UNIT), part.cell(part.row(vms, class), column));
+        }
+        for rest in &self.rests {
+            tell(u16::try_from(rest.unit).unwrap_or(NO_UNIT), rest_of(rest, vms, hosts, vm, host));
+        }
     }
 }
 

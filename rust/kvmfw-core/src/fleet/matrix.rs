@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use super::bits::{HostBits, last_word};
+use super::class_map::{Class, with_classes};
 use super::{Fleet, Taken};
 use crate::error::RowError;
 
@@ -112,14 +113,9 @@ impl Fleet {
             }
             start += 64;
         };
-        match &self.hosts.class_of {
-            super::class_map::ClassMap::Narrow(map) => {
-                map.chunks(64).for_each(|chunk| collect(&mut chunk.iter().map(|class| usize::from(*class))));
-            }
-            super::class_map::ClassMap::Wide(map) => {
-                map.chunks(64).for_each(|chunk| collect(&mut chunk.iter().map(|class| *class as usize)));
-            }
-        }
+        with_classes!(&self.hosts.class_of, classes => {
+            classes.chunks(64).for_each(|chunk| collect(&mut chunk.iter().map(|class| class.class() as usize)));
+        });
         Ok(rows)
     }
 

@@ -86,6 +86,11 @@ impl Part {
         self.cells.get(row as usize * self.room + column as usize).copied().unwrap_or(0)
     }
 
+    /// How many rows there are.
+    pub(super) fn row_count(&self) -> usize {
+        self.rows
+    }
+
     /// Whether no VM is anything but accepted.
     pub(super) fn is_silent(&self) -> bool {
         self.cells.iter().all(|cell| *cell == 0)
@@ -111,7 +116,8 @@ impl Part {
                 value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
             }
             (unit, Source::Digit(split, digit)) => {
-                value(vms, unit, class).map_or(SILENT_ROW, |value| split.digit_row(value, *digit))
+                let digits = value(vms, unit, class).and_then(|value| split.digits(value));
+                digits.map_or(SILENT_ROW, |digits| digits.row(*digit))
             }
         }
     }
@@ -202,6 +208,23 @@ impl Part {
             }
         }
         (self.cells, self.room) = (cells, room);
+    }
+}
+
+/// The rows of a VM class in all parts, into `rows`.
+pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]) {
+    // The digits of a split unit follow each other: whether its value has any is found out once.
+    let mut last = (0, None);
+    for (part, row) in parts.iter().zip(rows) {
+        *row = match &part.source {
+            Source::Digit(split, digit) => {
+                if last.0 != part.unit {
+                    last = (part.unit, value(vms, part.unit, class).and_then(|value| split.digits(value)));
+                }
+                last.1.map_or(SILENT_ROW, |digits| digits.row(*digit))
+            }
+            Source::Values | Source::Special(_) => part.row(vms, class),
+        };
     }
 }
 

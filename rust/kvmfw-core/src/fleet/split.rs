@@ -30,20 +30,30 @@ impl Split {
         self.0.get(value).copied().unwrap_or(SILENT_ROW)
     }
 
-    /// The row of a value in the part of one digit.
-    pub(super) fn digit_row(&self, value: &SavedValue, digit: u32) -> u32 {
-        match value.value.word() {
-            Some(word) if !self.is_special(value) => {
-                let digit = u32::try_from(word >> (4 * digit) & 15).unwrap_or(0);
-                1 + value.config * 16 + digit
-            }
-            _ => SILENT_ROW,
-        }
+    /// The digits of a value; `None` where it is judged on its own.
+    pub(super) fn digits(&self, value: &SavedValue) -> Option<Digits> {
+        let word = value.value.word().filter(|_| !self.is_special(value))?;
+        Some(Digits { word, config: value.config })
     }
 
     /// Whether a value is judged on its own.
     pub(super) fn is_special(&self, value: &SavedValue) -> bool {
         value.value.word().is_none_or(|word| self.1.binary_search(&word).is_ok())
+    }
+}
+
+/// A value that is judged digit by digit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Digits {
+    word: u64,
+    config: u32,
+}
+
+impl Digits {
+    /// The row in the part of one digit.
+    pub(super) fn row(self, digit: u32) -> u32 {
+        let digit = u32::try_from(self.word >> (4 * digit) & 15).unwrap_or(0);
+        1 + self.config * 16 + digit
     }
 }
 

@@ -2,7 +2,6 @@
 
 use rayon::prelude::*;
 
-use super::groups::outcome;
 use super::judged::rest_of;
 use super::{Fleet, Taken};
 
@@ -45,8 +44,8 @@ impl Fleet {
     fn units_in_the_way(&self, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
         let Some(class) = self.vms.classes.get(vm) else { return };
         let mut entries: Vec<(u32, u32, u8)> = Vec::new();
-        for (group, row) in self.judged.groups.all.iter().zip(self.judged.groups.rows_of(vm)) {
-            if group.row(*row).iter().all(|cell| outcome(*cell) == 0) {
+        for (group, row) in self.judged.groups.rows_of(vm) {
+            if group.row(row).iter().all(|cell| *cell == 0) {
                 continue;
             }
             for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {

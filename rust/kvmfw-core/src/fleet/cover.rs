@@ -1,0 +1,154 @@
+//! Covers: the bits that say where a part has one outcome.
+//!
+//! Where a part has the outcome is a set of values for each column, or a set of columns for each value. Few sets are
+//! chosen (the basis) of which all others are unions; each gets a bit. With n limits of one level those are n bits, with
+//! a bitmap one for each bit of it, and never more than there are columns or values.
+
+use super::intern::Interner;
+use super::parts::Part;
+
+/// A part takes at most this many bits for one outcome.
+const MOST_BITS: usize = 64;
+
+/// A set of small numbers.
+type Set = Vec<u64>;
+
+/// For every row of a part the bits that it holds, for every column the bits to which it objects: a row and a column
+/// have a bit in common just where the part has the outcome.
+#[derive(Clone, Debug)]
+pub(super) struct Cover {
+    outcome: u8,
+    bits: usize,
+    held: Vec<u64>,
+    objected: Vec<u64>,
+}
+
+impl Cover {
+    /// Chooses the bits of one outcome of a part; `None` where there would be too many.
+    pub(super) fn of(part: &Part, outcome: u8) -> Option<Self> {
+        let (rows, columns) = (part.row_count(), part.columns.len());
+        let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == outcome;
+        let by_row = Sets::new(rows, columns, has);
+        let by_column = Sets::new(columns, rows, |column, row| has(row, column));
+        let (held, objected, bits) = if by_row.distinct.len() < by_column.distinct.len() {
+            let basis = by_row.basis()?;
+            (by_row.contained(&basis), members(&basis, columns), basis.len())
+        } else {
+            let basis = by_column.basis()?;
+            (members(&basis, rows), by_column.contained(&basis), basis.len())
+        };
+        Some(Self { outcome, bits, held, objected })
+    }
+
+    /// How many bits there are.
+    pub(super) fn bits(&self) -> usize {
+        self.bits
+    }
+
+    /// The bits of a row.
+    pub(super) fn held(&self, row: u32) -> u64 {
+        self.held.get(row as usize).copied().unwrap_or(0)
+    }
+
+    /// The bits of a column.
+    pub(super) fn objected(&self, column: u32) -> u64 {
+        self.objected.get(column as usize).copied().unwrap_or(0)
+    }
+
+    /// Gives bits to what is new in the part. `false` where they do not say all: the part must be asked as well.
+    pub(super) fn learn(&mut self, part: &Part) -> bool {
+        let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == self.outcome;
+        let mut says_all = true;
+        for row in self.held.len()..part.row_count() {
+            let (bits, all) = self.widest(&self.objected, |column| has(row, column));
+            self.held.push(bits);
+            says_all &= all;
+        }
+        for column in self.objected.len()..part.columns.len() {
+            let (bits, all) = self.widest(&self.held, |row| has(row, column));
+            self.objected.push(bits);
+            says_all &= all;
+        }
+        says_all
+    }
+
+    /// The bits that something new may have, so that it meets only those others of which `has` tells; and whether it
+    /// then meets all of them.
+    fn widest(&self, others: &[u64], has: impl Fn(usize) -> bool) -> (u64, bool) {
+        let others = || others.iter().enumerate();
+        let all = if self.bits == 64 { u64::MAX } else { (1 << self.bits) - 1 };
+        let bits = others().filter(|(other, _)| !has(*other)).fold(all, |bits, (_, other)| bits & !other);
+        (bits, others().all(|(at, other)| has(at) == (bits & other != 0)))
+    }
+}
+
+/// The sets of one side.
+struct Sets {
+    /// Distinct sets that are not empty.
+    distinct: Interner<Set>,
+    /// The set of each item.
+    set_of: Vec<Option<u32>>,
+}
+
+impl Sets {
+    fn new(items: usize, members: usize, has: impl Fn(usize, usize) -> bool) -> Self {
+        let (mut distinct, mut set_of) = (Interner::default(), Vec::with_capacity(items));
+        for item in 0..items {
+            let mut set = vec![0; members.div_ceil(64)];
+            for (word, first) in set.iter_mut().zip((0..members).step_by(64)) {
+                for member in first..members.min(first + 64) {
+                    *word |= u64::from(has(item, member)) << (member - first);
+                }
+            }
+            set_of.push(set.iter().any(|word| *word != 0).then(|| distinct.intern(set)));
+        }
+        Self { distinct, set_of }
+    }
+
+    /// Sets of which all others are unions.
+    fn basis(&self) -> Option<Vec<&Set>> {
+        let mut sets: Vec<&Set> = self.distinct.items().iter().collect();
+        sets.sort_by_key(|set| set.iter().map(|word| word.count_ones()).sum::<u32>());
+        let mut basis: Vec<&Set> = Vec::new();
+        for set in sets {
+            let mut union = vec![0; set.len()];
+            for part in basis.iter().filter(|part| is_within(part, set)) {
+                union.iter_mut().zip(*part).for_each(|(word, part)| *word |= part);
+            }
+            if union != *set {
+                basis.push(set);
+            }
+            if basis.len() > MOST_BITS {
+                return None;
+            }
+        }
+        Some(basis)
+    }
+
+    /// For each item the sets of the basis that lie within its own.
+    fn contained(&self, basis: &[&Set]) -> Vec<u64> {
+        let bits = |set: &Set| {
+            basis.iter().enumerate().fold(0, |bits, (bit, part)| bits | u64::from(is_within(part, set)) << bit)
+        };
+        let bits: Vec<u64> = self.distinct.items().iter().map(bits).collect();
+        let of = |set: &Option<u32>| set.and_then(|set| bits.get(set as usize)).copied().unwrap_or(0);
+        self.set_of.iter().map(of).collect()
+    }
+}
+
+/// For each of `count` members the sets of the basis that it is in.
+fn members(basis: &[&Set], count: usize) -> Vec<u64> {
+    let is_in = |set: &Set, member: usize| set.get(member / 64).is_some_and(|word| word >> (member % 64) & 1 == 1);
+    let bits = |member: usize| {
+        basis.iter().enumerate().fold(0, |bits, (bit, set)| bits | u64::from(is_in(set, member)) << bit)
+    };
+    (0..count).map(bits).collect()
+}
+
+fn is_within(part: &Set, whole: &Set) -> bool {
+    part.iter().zip(whole).all(|(part, whole)| part & !whole == 0)
+}
+
+fn narrow(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,262 @@
+//! Masks: a pair of classes is decided by an AND.
+//!
+//! Each bit stands for a set of values of one part. A VM class holds the bit when its value is in the set, a host class
+//! objects to it when the part has the outcome of the bit for all of the set: a bit that both have is an outcome of the
+//! pair. The bits say all that the tables of the parts say ([`super::cover`]). So a pair costs one or two lines of memory
+//! on either side, however many units there are and wherever the first refusal is.
+
+use std::hint::black_box;
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::cover::Cover;
+use super::hosts::Hosts;
+use super::judged::{CHUNK, NO_UNIT};
+use super::parts::Part;
+use super::pool::Pool;
+
+/// Bits that lie in one line of the cache.
+#[repr(align(32))]
+#[derive(Clone, Copy, Debug, Default)]
+struct Line([u64; WORDS]);
+
+const WORDS: usize = 4;
+const BITS: usize = 64 * WORDS;
+/// When more parts than this were left since bits were chosen, they are chosen anew.
+const MOST_LATE: usize = 4;
+/// Outcomes that bits stand for, the greatest first.
+const OUTCOMES: [u8; 3] = [3, 2, 1];
+
+/// The bits of all classes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Masks {
+    /// Lines of a class.
+    width: usize,
+    vms: Vec<Line>,
+    hosts: Vec<Line>,
+    /// For each line the bits that mean REFUSE, and those that mean UNKNOWN; the others mean CHANGE.
+    planes: Vec<[Line; 2]>,
+    /// The bits of each of [`OUTCOMES`].
+    bits_of: [Range<usize>; 3],
+    /// The unit of each bit; ascending within an outcome.
+    unit_of: Vec<u16>,
+    placed: Vec<Placed>,
+    /// Parts of which the bits do not say all: their tables are asked as well.
+    pub(super) left: Vec<usize>,
+    /// How many parts were left when bits were chosen, since they would take too many.
+    chosen_left: usize,
+}
+
+/// The bits of one part and outcome.
+#[derive(Clone, Debug)]
+struct Placed {
+    part: usize,
+    /// The first of its bits.
+    start: usize,
+    cover: Cover,
+}
+
+/// The bits that a pair has in common, with a word for each outcome.
+#[derive(Clone, Copy, Default)]
+struct Hits {
+    refuse: u64,
+    unknown: u64,
+    any: u64,
+}
+
+impl Hits {
+    #[inline]
+    fn and(mut self, vm: &Line, host: &Line, [refusing, unknowing]: &[Line; 2]) -> Self {
+        for at in 0..WORDS {
+            let both = vm.0[at] & host.0[at];
+            self.refuse |= both & refusing.0[at];
+            self.unknown |= both & unknowing.0[at];
+            self.any |= both;
+        }
+        self
+    }
+
+    #[inline]
+    fn outcome(self) -> u8 {
+        (u8::from(self.refuse != 0) * 3).max(u8::from(self.unknown != 0) * 2).max(u8::from(self.any != 0))
+    }
+}
+
+impl Masks {
+    /// Chooses bits, and masks the host classes.
+    pub(super) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
+        let covers = |part: &Part| OUTCOMES.iter().map(|outcome| Cover::of(part, *outcome)).collect();
+        let covers: Vec<Option<Vec<Cover>>> = pool.run(|| parts.par_iter().map(covers).collect());
+        let mut masks = Self::default();
+        masks.left.extend((0..).zip(&covers).filter(|(_, covers)| covers.is_none()).map(|(part, _)| part));
+        masks.chosen_left = masks.left.len();
+        for (outcome, range) in masks.bits_of.iter_mut().enumerate() {
+            range.start = masks.unit_of.len();
+            for (at, (part, covers)) in parts.iter().zip(&covers).enumerate() {
+                let Some(cover) = covers.as_ref().and_then(|covers| covers.get(outcome)) else { continue };
+                masks.placed.push(Placed { part: at, start: masks.unit_of.len(), cover: cover.clone() });
+                let unit = u16::try_from(part.unit).unwrap_or(NO_UNIT);
+                masks.unit_of.extend(std::iter::repeat_n(unit, cover.bits()));
+            }
+            range.end = masks.unit_of.len();
+        }
+        masks.width = masks.unit_of.len().div_ceil(BITS).max(1);
+        let plane = |line: usize, bits: &Range<usize>| {
+            let mut plane = Line::default();
+            for bit in bits.clone().filter(|bit| bit / BITS == line) {
+                set(std::slice::from_mut(&mut plane), bit % BITS, 1);
+            }
+            plane
+        };
+        let [refuse, unknown, _] = masks.bits_of.clone();
+        masks.planes = (0..masks.width).map(|line| [plane(line, &refuse), plane(line, &unknown)]).collect();
+        for class in 0..hosts.classes.len() {
+            masks.add_host_class(parts, class);
+        }
+        masks
+    }
+
+    /// How many VM classes have their bits.
+    pub(super) fn vm_classes(&self) -> usize {
+        self.vms.len() / self.width.max(1)
+    }
+
+    /// Gives bits to the values and judges that are new in the parts; parts of which the bits do not say all are left.
+    /// `false` where those become many: bits should be chosen anew.
+    pub(super) fn learn(&mut self, parts: &[Part]) -> bool {
+        for placed in &mut self.placed {
+            let says_all = parts.get(placed.part).is_none_or(|part| placed.cover.learn(part));
+            if !says_all && !self.left.contains(&placed.part) {
+                self.left.push(placed.part);
+            }
+        }
+        self.left.len() <= self.chosen_left + MOST_LATE
+    }
+
+    /// Masks the next VM classes by their rows in all parts, `width` of them for each class.
+    pub(super) fn add_vm_classes(&mut self, rows: &[u32], width: usize, pool: &Pool) {
+        let known = self.vms.len();
+        self.vms.resize(known + rows.len() / width * self.width, Line::default());
+        let mut vms = std::mem::take(&mut self.vms);
+        let new = vms.get_mut(known..).unwrap_or_default();
+        let hold = |(rows, lines): (&[u32], &mut [Line])| {
+            for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(self.width)) {
+                for placed in &self.placed {
+                    let row = rows.get(placed.part).copied().unwrap_or(0);
+                    set(lines, placed.start, placed.cover.held(row));
+                }
+            }
+        };
+        if rows.len() <= CHUNK * width {
+            hold((rows, new));
+        } else {
+            pool.run(|| rows.par_chunks(CHUNK * width).zip(new.par_chunks_mut(CHUNK * self.width)).for_each(hold));
+        }
+        self.vms = vms;
+    }
+
+    /// Masks the next host class.
+    pub(super) fn add_host_class(&mut self, parts: &[Part], class: usize) {
+        let mut lines = vec![Line::default(); self.width];
+        for placed in &self.placed {
+            let column = parts.get(placed.part).and_then(|part| part.column_of.get(class)).copied();
+            set(&mut lines, placed.start, column.map_or(0, |column| placed.cover.objected(column)));
+        }
+        self.hosts.append(&mut lines);
+    }
+
+    fn lines(lines: &[Line], width: usize, class: u32) -> &[Line] {
+        let start = class as usize * width;
+        lines.get(start..start + width).unwrap_or(&[])
+    }
+
+    /// Reads the bits of the VMs of some pairs, all at once: a core waits for them once, not once for each pair.
+    #[inline(never)]
+    pub(super) fn fetch(&self, pairs: &[(u32, u32)]) {
+        let read = |vm: u32| Self::lines(&self.vms, self.width, vm).iter().fold(0, |sum, line| sum ^ line.0[0]);
+        black_box(pairs.iter().fold(0, |sum, (vm, _)| sum ^ read(*vm)));
+    }
+
+    /// The outcome of a pair of classes.
+    pub(super) fn outcome(&self, vm: u32, host: u32) -> u8 {
+        let vm = Self::lines(&self.vms, self.width, vm);
+        self.judge(vm, Self::lines(&self.hosts, self.width, host))
+    }
+
+    /// The outcomes of pairs of classes.
+    pub(super) fn outcomes(&self, pairs: &[(u32, u32)], out: &mut [u8]) {
+        // Most fleets have one line: without a loop over lines the core has more pairs under way.
+        if let [planes] = self.planes.as_slice() {
+            outcomes_of_lines(&self.vms, &self.hosts, planes, pairs, out);
+        } else {
+            for ((vm, host), out) in pairs.iter().zip(out) {
+                *out = self.outcome(*vm, *host);
+            }
+        }
+    }
+
+    fn judge(&self, vm: &[Line], host: &[Line]) -> u8 {
+        let lines = vm.iter().zip(host).zip(&self.planes);
+        lines.fold(Hits::default(), |hits, ((vm, host), planes)| hits.and(vm, host, planes)).outcome()
+    }
+
+    /// The first unit of a pair that has the outcome of the pair.
+    #[inline]
+    pub(super) fn first_unit(&self, vm: u32, host: u32, outcome: u8) -> u16 {
+        let lines = Self::lines(&self.vms, self.width, vm).iter().zip(Self::lines(&self.hosts, self.width, host));
+        for (number, ((vm, host), [refusing, unknowing])) in lines.zip(&self.planes).enumerate() {
+            for at in 0..WORDS {
+                let both = vm.0[at] & host.0[at];
+                let bits = match outcome {
+                    0 => 0,
+                    1 => both,
+                    2 => both & unknowing.0[at],
+                    _ => both & refusing.0[at],
+                };
+                if bits != 0 {
+                    let bit = (number * WORDS + at) * 64 + bits.trailing_zeros() as usize;
+                    return self.unit_of.get(bit).copied().unwrap_or(NO_UNIT);
+                }
+            }
+        }
+        NO_UNIT
+    }
+
+    /// The outcomes of a VM class on all host classes.
+    pub(super) fn row(&self, vm: u32, out: &mut [u8]) {
+        let vm = Self::lines(&self.vms, self.width, vm);
+        for (out, host) in out.iter_mut().zip(self.hosts.chunks(self.width.max(1))) {
+            *out = self.judge(vm, host);
+        }
+    }
+
+    /// The outcomes of all VM classes on a host class.
+    pub(super) fn column(&self, host: u32) -> Vec<u8> {
+        let host = Self::lines(&self.hosts, self.width, host);
+        self.vms.chunks(self.width.max(1)).map(|vm| self.judge(vm, host)).collect()
+    }
+}
+
+#[inline(never)]
+fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[(u32, u32)], out: &mut [u8]) {
+    let planes = *planes;
+    for ((vm, host), out) in pairs.iter().zip(out) {
+        if let (Some(vm), Some(host)) = (vms.get(*vm as usize), hosts.get(*host as usize)) {
+            *out = Hits::default().and(vm, host, &planes).outcome();
+        }
+    }
+}
+
+/// Sets up to 64 bits from `start` on.
+fn set(lines: &mut [Line], start: usize, bits: u64) {
+    let mut or = |word: usize, bits: u64| {
+        if let Some(word) = lines.get_mut(word / WORDS).and_then(|line| line.0.get_mut(word % WORDS)) {
+            *word |= bits;
+        }
+    };
+    or(start / 64, bits << (start % 64));
+    if !start.is_multiple_of(64) {
+        or(start / 64 + 1, bits >> (64 - start % 64));
+    }
+}
