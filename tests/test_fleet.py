@@ -27,14 +27,14 @@ PC = 0x6030000000100040
 IDENTIFICATION = [0x603000000013C000 + number for number in (0x08, 0x20, 0x21, 0x28, 0x30, 0x31, 0x38, 0x3A)]
 TCR2 = 0x603000000013C103
 KERNELS = ("5.4.0", "5.10.13", "6.1.4", "6.6.30", "6.12.8", "6.17.8", "7.3.4", "no number")
-# (unit, group, class, unpacked, expanded): every way a fleet can take.
+# (unit cells, group rows, class cells, unpacked cells): every way a fleet can take.
 WAYS = {
     "table": None,
-    "packed table": (1 << 22, 1 << 16, 1 << 28, 0, 1 << 28),
-    "groups": (1 << 22, 1 << 16, 0, 0, 0),
-    "single parts": (1 << 22, 0, 0, 0, 1 << 28),
-    "split units": (0, 1 << 16, 0, 0, 0),
-    "split units and table": (0, 1 << 8, 1 << 28, 1 << 19, 0),
+    "packed table": (1 << 22, 64, 1 << 28, 0),
+    "masks": (1 << 22, 64, 0, 0),
+    "single parts": (1 << 22, 1, 0, 0),
+    "split units": (0, 1 << 16, 0, 0),
+    "split units and table": (0, 8, 1 << 28, 1 << 19),
 }
 
 

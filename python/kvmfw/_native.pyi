@@ -48,7 +48,7 @@ class Host:
 class Fleet:
     NO_UNIT: ClassVar[int]
     def __new__(
-        cls, vmm: str, scheme: str, threads: int, limits: tuple[int, int, int, int, int] | None = None
+        cls, vmm: str, scheme: str, threads: int, limits: tuple[int, int, int, int] | None = None
     ) -> Fleet: ...
     def add_sets(self, sets: list[RegisterSet]) -> None: ...
     def add_runs(

@@ -83,7 +83,7 @@ class Fleet:
     """
 
     # Sizes at which the native fleet changes its ways (rust: Limits); tests set them to see all ways.
-    _limits: tuple[int, int, int, int, int] | None = None
+    _limits: tuple[int, int, int, int] | None = None
 
     def __init__(
         self,

@@ -53,11 +53,11 @@ impl Fleet {
         vmm: &str,
         scheme: &str,
         threads: usize,
-        limits: Option<(usize, usize, usize, usize, usize)>,
+        limits: Option<(usize, usize, usize, usize)>,
     ) -> PyResult<Self> {
         let mut fleet = core::Fleet::new(question(py, vmm, scheme, "fresh", false)?, threads);
-        if let Some((unit_cells, group_cells, class_cells, unpacked_cells, expanded_bytes)) = limits {
-            let limits = Limits { unit_cells, group_cells, class_cells, unpacked_cells, expanded_bytes };
+        if let Some((unit_cells, group_rows, class_cells, unpacked_cells)) = limits {
+            let limits = Limits { unit_cells, group_rows, class_cells, unpacked_cells };
             fleet = fleet.with_limits(limits);
         }
         Ok(Self(RwLock::new(fleet)))

@@ -3,97 +3,161 @@
 //! A VM class reaches an outcome on the hosts on which one of its groups does: the OR of as many rows as there are
 //! groups. Nothing here is as large as VMs times hosts.
 
+use std::sync::OnceLock;
+
 use rayon::prelude::*;
 
 use super::Fleet;
+use super::class_map::Class;
 use super::groups::Group;
 use super::parts::value;
 
-/// For each group and row, which hosts have at least some outcome; one plane for each outcome asked for.
-#[derive(Debug)]
+/// Rows over hosts, made when they are first needed.
+#[derive(Debug, Default)]
 pub(super) struct HostBits {
-    /// 64-bit words in a row over hosts.
-    pub(super) words: usize,
-    /// The outcomes asked for.
-    pub(super) least: Vec<u8>,
-    /// For each group its rows; a row has its planes one after the other.
-    tables: Vec<Vec<u64>>,
-    /// The class of each host.
-    class_of: Vec<u32>,
+    /// Bit rows for "at least CHANGE", "at least UNKNOWN" and "REFUSE".
+    planes: [OnceLock<Plane>; 3],
+    /// The matrix rows of all classes, for each way to count CHANGE and UNKNOWN.
+    pub(super) rows: [OnceLock<Vec<u8>>; 4],
 }
 
-impl HostBits {
-    /// The rows of a fleet for "at least this outcome", for each of `least`.
-    pub(super) fn new(fleet: &Fleet, least: &[u8]) -> Self {
-        let class_of: Vec<u32> = fleet.hosts.class_of.iter().collect();
-        let words = class_of.len().div_ceil(64);
+/// The bits of 1,024 hosts, which stay in registers while rows are joined.
+#[repr(align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Strip(pub(super) [u64; STRIP]);
+
+/// 64-bit words of a strip.
+pub(super) const STRIP: usize = 16;
+
+/// For each group and row, which hosts have at least some outcome.
+#[derive(Debug)]
+pub(super) struct Plane {
+    least: u8,
+    /// Strips in a row over hosts.
+    pub(super) strips: usize,
+    /// For each group its rows.
+    tables: Vec<Vec<Strip>>,
+}
+
+impl Fleet {
+    /// The bit rows for "at least this outcome": 1, 2 or 3.
+    pub(super) fn plane(&self, least: u8) -> &Plane {
+        let [change, unknown, refuse] = &self.bits.planes;
+        let plane = match least {
+            ..=1 => change,
+            2 => unknown,
+            3.. => refuse,
+        };
+        plane.get_or_init(|| Plane::new(self, least))
+    }
+}
+
+impl Plane {
+    fn new(fleet: &Fleet, least: u8) -> Self {
+        let mut class_of = vec![0; fleet.host_count()];
+        fleet.hosts.class_of.write(0, &mut class_of);
+        let strips = class_of.len().div_ceil(64 * STRIP);
         let table = |group: &Group| {
-            let columns: Vec<u32> =
-                class_of.iter().map(|class| group.column_of.get(*class as usize).copied().unwrap_or(0)).collect();
-            let mut table = vec![0; group.row_count() * least.len() * words];
-            let fill = |(row, planes): (usize, &mut [u64])| {
-                let cells = group.row(u32::try_from(row).unwrap_or(u32::MAX));
-                for (plane, least) in planes.chunks_mut(words.max(1)).zip(least) {
-                    // A byte for each column first: the inner loop is then one load, one shift, one or.
-                    let reached: Vec<u8> = cells.iter().map(|cell| u8::from(*cell >= *least)).collect();
-                    for (word, columns) in plane.iter_mut().zip(columns.chunks(64)) {
-                        for (bit, column) in columns.iter().enumerate() {
-                            *word |= u64::from(reached.get(*column as usize).copied().unwrap_or(0)) << bit;
-                        }
-                    }
-                }
-            };
-            table.par_chunks_mut((least.len() * words).max(1)).enumerate().for_each(fill);
-            table
+            let columns = class_of.iter().map(|class| group.column_of.get(*class as usize).copied().unwrap_or(0));
+            if group.column_count() <= 256 {
+                let columns: Vec<u8> = columns.map(|column| column.to_le_bytes()[0]).collect();
+                fill(group, &columns, least, strips)
+            } else {
+                fill(group, &columns.collect::<Vec<u32>>(), least, strips)
+            }
         };
         let tables = fleet.pool.run(|| fleet.judged.groups.iter().map(table).collect());
-        Self { words, least: least.to_vec(), tables, class_of }
+        Self { least, strips, tables }
     }
 
-    /// How many bytes one word of every row takes: what a block of columns costs in the cache.
-    pub(super) fn bytes_of_column(&self) -> usize {
-        self.tables.iter().map(|table| table.len() * 8 / self.words.max(1)).sum()
+    /// How many bytes one strip of every row takes: what a block of hosts costs in the cache.
+    pub(super) fn bytes_of_strip(&self) -> usize {
+        self.tables.iter().map(|table| size_of_val(table.as_slice()) / self.strips.max(1)).sum()
     }
 
-    /// The words `start..start + out.len()` of one plane of a VM class; bits beyond the last host are 0.
-    pub(super) fn join(&self, fleet: &Fleet, class: u32, plane: usize, start: usize, out: &mut [u64]) {
-        out.fill(0);
-        let planes = self.least.len();
-        for (table, (_, row)) in self.tables.iter().zip(fleet.judged.groups.rows_of(class)) {
-            let from = (row as usize * planes + plane) * self.words + start;
-            if let Some(words) = table.get(from..from + out.len()) {
-                for (out, word) in out.iter_mut().zip(words) {
-                    *out |= word;
-                }
+    /// The strips from `start` on of a VM class; bits beyond the last host are 0. `rows` is memory for the pieces that are
+    /// joined.
+    pub(super) fn join<'a>(
+        &'a self,
+        fleet: &Fleet,
+        class: u32,
+        start: usize,
+        rows: &mut Vec<&'a [Strip]>,
+        out: &mut [Strip],
+    ) {
+        rows.clear();
+        rows.extend(self.tables.iter().zip(fleet.judged.groups.rows_of(class)).filter_map(|(table, (_, row))| {
+            let from = row as usize * self.strips + start;
+            table.get(from..from + out.len())
+        }));
+        for (at, out) in out.iter_mut().enumerate() {
+            let mut sum = Strip::default();
+            for strip in rows.iter().filter_map(|row| row.get(at)) {
+                sum.0.iter_mut().zip(strip.0).for_each(|(sum, word)| *sum |= word);
             }
+            *out = sum;
         }
         if !fleet.judged.rests.is_empty() {
-            self.join_rests(fleet, class, plane, start, out);
+            self.join_rests(fleet, class, start, out);
         }
     }
 
-    fn join_rests(&self, fleet: &Fleet, class: u32, plane: usize, start: usize, out: &mut [u64]) {
-        let least = self.least.get(plane).copied().unwrap_or(u8::MAX);
-        let hosts = self.class_of.iter().skip(start * 64);
+    fn join_rests(&self, fleet: &Fleet, class: u32, start: usize, out: &mut [Strip]) {
+        let start = start * 64 * STRIP;
+        let mut hosts = vec![0; (fleet.host_count() - start).min(out.len() * 64 * STRIP)];
+        fleet.hosts.class_of.write(start, &mut hosts);
         for rest in &fleet.judged.rests {
             let saved = fleet.vms.classes.get(class).and_then(|class| value(&fleet.vms, rest.unit, class));
             let Some(saved) = saved else { continue };
-            let mut hosts = hosts.clone();
-            for word in out.iter_mut() {
-                for (bit, host) in hosts.by_ref().take(64).enumerate() {
+            for (word, hosts) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(hosts.chunks(64)) {
+                for (bit, host) in hosts.iter().enumerate() {
                     let acceptor = fleet.hosts.acceptor_number(*host, saved.config, rest.unit);
                     let found = acceptor.map_or(0, |acceptor| rest.judge(&fleet.hosts, saved, acceptor));
-                    *word |= u64::from(found >= least) << bit;
+                    *word |= u64::from(found >= self.least) << bit;
                 }
             }
         }
     }
 }
 
-/// The bits of the last word of a row that stand for hosts.
-pub(super) const fn last_word(hosts: usize) -> u64 {
-    match hosts % 64 {
-        0 => u64::MAX,
-        bits => (1 << bits) - 1,
+/// The bit rows of a group; `columns` gives the column of each host.
+fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec<Strip> {
+    let mut table = vec![Strip::default(); group.row_count() * strips];
+    let row = |(row, out): (usize, &mut [Strip])| {
+        let cells = group.row(u32::try_from(row).unwrap_or(u32::MAX));
+        let mut reached = [0; 256].to_vec();
+        reached.resize(cells.len().max(256), 0);
+        reached.iter_mut().zip(cells).for_each(|(reached, cell)| *reached = u8::from(*cell >= least));
+        for (word, columns) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(columns.chunks(64)) {
+            let mut bytes = [0; 64];
+            for (byte, column) in bytes.iter_mut().zip(columns) {
+                *byte = reached.get(column.class() as usize).copied().unwrap_or(0);
+            }
+            *word = pack(&bytes);
+        }
+    };
+    table.par_chunks_mut(strips.max(1)).enumerate().for_each(row);
+    table
+}
+
+/// A bit for each of 64 bytes that are 0 or 1.
+fn pack(bytes: &[u8; 64]) -> u64 {
+    // Byte i of eight moves to bit i of the highest byte; no two of the sums meet, so nothing carries.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let eights = bytes.as_chunks::<8>().0.iter();
+    let packed = eights.map(|eight| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56);
+    (0..).step_by(8).zip(packed).fold(0, |word, (shift, packed)| word | packed << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_become_bits_in_their_order() {
+        for word in [0, 1, u64::MAX, 0x8000_0000_0000_0001, 0x0123_4567_89ab_cdef] {
+            let bytes: [u8; 64] = std::array::from_fn(|bit| u8::from(word >> bit & 1 == 1));
+            assert_eq!(pack(&bytes), word);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
+use super::bits::HostBits;
 use super::dense::Dense;
 use super::intake::{self, Runs};
 use super::{Fleet, Judged};
@@ -83,6 +84,7 @@ impl Fleet {
         for (row, kind) in rows.iter().zip(kind_of) {
             let Some(kind) = numbers.get(*kind as usize) else { continue };
             let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
+            self.bits = HostBits::default();
             if let Some(slot) = self.hosts.kind_of.get_mut(*row) {
                 *slot = *kind;
             }
@@ -114,10 +116,12 @@ impl Fleet {
         };
         if !new_vms.is_empty() || !new_hosts.is_empty() {
             self.blocking.take();
+            self.bits = HostBits::default();
             let dense = self.dense.take().and_then(|dense| self.caught_up(dense, new_vms, new_hosts));
             self.dense = dense.map(OnceLock::from).unwrap_or_default();
         }
         for kind in self.hosts.kind_of.iter().skip(self.hosts.class_of.len()) {
+            self.bits = HostBits::default();
             let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
             self.hosts.class_of.push(class);
         }
@@ -143,6 +147,7 @@ impl Fleet {
         self.grouped = self.vms.classes.len();
         self.dense.take();
         self.blocking.take();
+        self.bits = HostBits::default();
     }
 }
 

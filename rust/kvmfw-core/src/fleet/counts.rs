@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::Fleet;
-use super::bits::HostBits;
+use super::bits::{Plane, STRIP, Strip};
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;
@@ -67,16 +67,16 @@ impl Fleet {
             self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
             return by_class;
         }
-        let bits = HostBits::new(self, &[1, 2, 3]);
+        let planes = self.planes();
         let hosts = self.host_count() as u64;
         let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
-            let mut row = vec![0; bits.words];
+            let (mut row, mut pieces) = (self.empty_row(), Vec::new());
             for (class, counts) in (at * CHUNK..).zip(counts) {
                 let class = u32::try_from(class).unwrap_or(u32::MAX);
                 let [mut change, mut unknown, mut refuse] = [0; 3];
-                for (plane, count) in [&mut change, &mut unknown, &mut refuse].into_iter().enumerate() {
-                    bits.join(self, class, plane, 0, &mut row);
-                    *count = row.iter().map(|word| u64::from(word.count_ones())).sum();
+                for (plane, count) in planes.iter().zip([&mut change, &mut unknown, &mut refuse]) {
+                    plane.join(self, class, 0, &mut pieces, &mut row);
+                    *count = row.iter().flat_map(|strip| strip.0).map(|word| u64::from(word.count_ones())).sum();
                 }
                 *counts = [hosts - change, change - unknown, unknown - refuse, refuse];
             }
@@ -88,19 +88,19 @@ impl Fleet {
     /// Without a class table: every VM class's bits are added up in counters that are bit rows themselves.
     fn counts_by_host_from_bits(&self, out: &mut [u64]) {
         let weights = self.vms.class_of.histogram(self.vms.classes.len());
-        let bits = HostBits::new(self, &[1, 2, 3]);
+        let planes = self.planes();
         let chunk = weights.len().div_ceil(self.pool.threads()).max(CHUNK);
         let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
         let part = |start: &usize| {
-            let mut planes = [(); 3].map(|()| Counter::new(bits.words));
-            let mut row = vec![0; bits.words];
+            let mut counters = [(); 3].map(|()| Counter::default());
+            let (mut row, mut carry, mut pieces) = (self.empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
-                for (plane, counter) in planes.iter_mut().enumerate() {
-                    bits.join(self, u32::try_from(class).unwrap_or(u32::MAX), plane, 0, &mut row);
-                    counter.add(&row, *weight);
+                for (plane, counter) in planes.iter().zip(&mut counters) {
+                    plane.join(self, u32::try_from(class).unwrap_or(u32::MAX), 0, &mut pieces, &mut row);
+                    counter.add(&row, *weight, &mut carry);
                 }
             }
-            planes.map(|counter| counter.counts())
+            counters.map(|counter| counter.counts())
         };
         let parts: Vec<[Vec<u64>; 3]> = self.pool.run(|| starts.par_iter().map(part).collect());
         let all = self.vm_count() as u64;
@@ -112,6 +112,14 @@ impl Fleet {
             let (change, unknown, refuse) = (reached(0), reached(1), reached(2));
             out.copy_from_slice(&[all - change, change - unknown, unknown - refuse, refuse]);
         }
+    }
+
+    fn empty_row(&self) -> Vec<Strip> {
+        vec![Strip::default(); self.host_count().div_ceil(64 * STRIP)]
+    }
+
+    fn planes(&self) -> [&Plane; 3] {
+        [1, 2, 3].map(|least| self.plane(least))
     }
 
     fn spread(&self, class_of: &super::class_map::ClassMap, by_class: &[[u64; 4]], out: &mut [u64]) {
@@ -138,48 +146,44 @@ fn weigh(row: &[u8], weights: &[u64]) -> [u64; 4] {
 }
 
 /// A number for each bit of a row; bit `b` of all numbers is one row.
-struct Counter {
-    words: usize,
-    levels: Vec<u64>,
-}
+#[derive(Default)]
+struct Counter(Vec<Vec<Strip>>);
 
 impl Counter {
-    fn new(words: usize) -> Self {
-        Self { words, levels: Vec::new() }
-    }
-
-    /// Adds `weight` to the numbers whose bit is set.
-    fn add(&mut self, row: &[u64], weight: u64) {
+    /// Adds `weight` to the numbers whose bit is set; `carry` is memory to work in.
+    fn add(&mut self, row: &[Strip], weight: u64, carry: &mut Vec<Strip>) {
         for bit in 0..64 - weight.leading_zeros() {
             if weight >> bit & 1 == 1 {
-                self.add_at(row, bit as usize);
+                carry.clear();
+                carry.extend_from_slice(row);
+                self.add_at(carry, bit as usize);
             }
         }
     }
 
-    fn add_at(&mut self, row: &[u64], level: usize) {
-        let words = self.words.max(1);
-        let mut carry = row.to_vec();
+    fn add_at(&mut self, carry: &mut [Strip], level: usize) {
         for level in level.. {
-            if carry.iter().all(|word| *word == 0) {
+            if carry.iter().flat_map(|strip| strip.0).all(|word| word == 0) {
                 return;
             }
-            if self.levels.len() <= level * words {
-                self.levels.resize((level + 1) * words, 0);
+            while self.0.len() <= level {
+                self.0.push(vec![Strip::default(); carry.len()]);
             }
-            let sums = self.levels.get_mut(level * words..(level + 1) * words).unwrap_or_default();
-            for (sum, carry) in sums.iter_mut().zip(&mut carry) {
-                let both = *sum & *carry;
-                *sum ^= *carry;
-                *carry = both;
+            for (sum, carry) in self.0.get_mut(level).into_iter().flatten().zip(carry.iter_mut()) {
+                for (sum, carry) in sum.0.iter_mut().zip(&mut carry.0) {
+                    let both = *sum & *carry;
+                    *sum ^= *carry;
+                    *carry = both;
+                }
             }
         }
     }
 
+    /// The numbers, as many as rows have bits.
     fn counts(&self) -> Vec<u64> {
-        let mut counts = vec![0; self.words * 64];
-        for (level, row) in self.levels.chunks(self.words.max(1)).enumerate() {
-            for (word, counts) in row.iter().zip(counts.chunks_mut(64)) {
+        let mut counts = vec![0; self.0.first().map_or(0, |row| row.len() * STRIP * 64)];
+        for (level, row) in self.0.iter().enumerate() {
+            for (word, counts) in row.iter().flat_map(|strip| strip.0).zip(counts.chunks_mut(64)) {
                 for (bit, count) in counts.iter_mut().enumerate() {
                     *count += (word >> bit & 1) << level;
                 }
@@ -195,11 +199,17 @@ mod tests {
 
     #[test]
     fn a_counter_adds_weights_where_bits_are_set() {
-        let mut counter = Counter::new(2);
-        counter.add(&[0b11, 0], 5);
-        counter.add(&[0b01, 1 << 63], 3);
-        counter.add(&[0b01, 0], 1_000);
+        let mut counter = Counter::default();
+        let row = |first: u64, last: u64| {
+            let mut strips = vec![Strip::default(); 2];
+            (strips[0].0[0], strips[1].0[STRIP - 1]) = (first, last);
+            strips
+        };
+        let mut carry = Vec::new();
+        counter.add(&row(0b11, 0), 5, &mut carry);
+        counter.add(&row(0b01, 1 << 63), 3, &mut carry);
+        counter.add(&row(0b01, 0), 1_000, &mut carry);
         let counts = counter.counts();
-        assert_eq!((counts[0], counts[1], counts[2], counts[127]), (1_008, 5, 0, 3));
+        assert_eq!((counts[0], counts[1], counts[2], counts.last()), (1_008, 5, 0, Some(&3)));
     }
 }

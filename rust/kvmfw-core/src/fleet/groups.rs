@@ -41,7 +41,7 @@ pub(super) struct Groups(Vec<Group>);
 impl Groups {
     /// Joins parts, and places the host classes.
     pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, limits: Limits) -> Self {
-        let ranges = choose(parts, vms, hosts, limits.group_cells);
+        let ranges = choose(parts, vms, limits.group_rows);
         let mut groups = Self(ranges.into_iter().map(Group::new).collect());
         for class in 0..hosts.classes.len() {
             groups.add_host_class(parts, class);
@@ -116,6 +116,11 @@ impl Group {
         self.rows.len()
     }
 
+    /// How many distinct columns there are.
+    pub(super) fn column_count(&self) -> usize {
+        self.columns.len()
+    }
+
     /// One row of cells, a cell for each column.
     pub(super) fn row(&self, row: u32) -> &[u8] {
         let start = row as usize * self.room;
@@ -160,26 +165,19 @@ fn join(parts: &[Part], rows: &[u32], columns: &[u32]) -> u8 {
     cells.max().unwrap_or(0)
 }
 
-/// Neighbours are joined while their table stays small.
-fn choose(parts: &[Part], vms: &Vms, hosts: &Hosts, most: usize) -> Vec<Range<usize>> {
+/// Neighbours are joined while they have few rows.
+fn choose(parts: &[Part], vms: &Vms, most: usize) -> Vec<Range<usize>> {
     let step = vms.classes.len().div_ceil(SAMPLE).max(1);
     let sample: Vec<&[u32]> = vms.classes.rows().step_by(step).collect();
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    let (mut rows, mut columns) = (vec![0; sample.len()], vec![0; hosts.classes.len()]);
+    let mut rows = Vec::new();
     for (at, part) in parts.iter().enumerate() {
-        let own = || sample.iter().map(|class| part.row(vms, class));
-        let joined = ranges.last().and_then(|_| {
-            let rows = pair(&rows, own(), most / distinct(&columns))?;
-            let columns = pair(&columns, part.column_of.iter().copied(), most / distinct(&rows))?;
-            Some((rows, columns))
-        });
-        if let (Some(joined), Some(last)) = (joined, ranges.last_mut()) {
-            (rows, columns) = joined;
+        let own: Vec<u32> = sample.iter().map(|class| part.row(vms, class)).collect();
+        if let (Some(joined), Some(last)) = (pair(&rows, &own, most), ranges.last_mut()) {
+            rows = joined;
             last.end = at + 1;
         } else {
-            rows = pair(&vec![0; sample.len()], own(), usize::MAX).unwrap_or_default();
-            let own = part.column_of.iter().copied();
-            columns = pair(&vec![0; hosts.classes.len()], own, usize::MAX).unwrap_or_default();
+            rows = own;
             ranges.push(at..at + 1);
         }
     }
@@ -187,19 +185,14 @@ fn choose(parts: &[Part], vms: &Vms, hosts: &Hosts, most: usize) -> Vec<Range<us
 }
 
 /// Numbers for pairs of numbers; `None` if there are more than `most` distinct ones.
-fn pair(numbers: &[u32], others: impl Iterator<Item = u32>, most: usize) -> Option<Vec<u32>> {
+fn pair(numbers: &[u32], others: &[u32], most: usize) -> Option<Vec<u32>> {
     let mut pairs = RowInterner::default();
     let mut joined = Vec::with_capacity(numbers.len());
     for (number, other) in numbers.iter().zip(others) {
-        joined.push(pairs.intern(&[*number, other]));
+        joined.push(pairs.intern(&[*number, *other]));
         if pairs.len() > most {
             return None;
         }
     }
     Some(joined)
-}
-
-/// How many numbers there are: they are dense.
-fn distinct(numbers: &[u32]) -> usize {
-    numbers.iter().max().map_or(1, |most| *most as usize + 1)
 }

@@ -5,25 +5,18 @@
 pub struct Limits {
     /// A unit with more values times acceptors than this is split into digits, if its acceptors allow it.
     pub unit_cells: usize,
-    /// A group of units has at most this many cells of a byte: those of all groups share the second-level cache.
-    pub group_cells: usize,
-    /// With more pairs of classes than this there is no class table: pairs are decided by the groups.
+    /// A group of units has at most about this many rows, each with a bit for every host: those of all groups share the
+    /// second-level cache.
+    pub group_rows: usize,
+    /// With more pairs of classes than this there is no class table: pairs are decided by their masks.
     pub class_cells: usize,
     /// Class tables up to this size have a byte for each cell, larger ones 2 bits, to stay in the second-level cache
     /// (`large`: 2 MB instead of 8).
     pub unpacked_cells: usize,
-    /// Rows of a matrix are made once for each class if those take at most this many bytes.
-    pub expanded_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            unit_cells: 1 << 22,
-            group_cells: 1 << 16,
-            class_cells: 1 << 28,
-            unpacked_cells: 1 << 19,
-            expanded_bytes: 1 << 28,
-        }
+        Self { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 }
     }
 }

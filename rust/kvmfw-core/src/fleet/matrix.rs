@@ -2,15 +2,21 @@
 
 use rayon::prelude::*;
 
-use super::bits::{HostBits, last_word};
+use super::bits::{Plane, STRIP, Strip};
 use super::class_map::{Class, with_classes};
 use super::{Fleet, Taken};
 use crate::error::RowError;
 
-/// Group rows are joined in blocks of hosts whose rows fit into half of a second-level cache of 2 MB.
-const BLOCK_BYTES: usize = 1 << 20;
+/// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
+const BLOCK_BYTES: usize = 3 << 19;
 /// VMs that one thread takes at a time.
 const CHUNK: usize = 256;
+/// Classes that one thread expands at a time, at most: blocks are read anew for each of these chunks.
+const MOST_AT_ONCE: usize = 1 << 11;
+/// For an even end each thread gets at least this many chunks.
+const SHARES: usize = 8;
+/// The rows of all classes are kept if they take at most this much.
+const KEPT_BYTES: usize = 1 << 26;
 
 impl Fleet {
     /// Which hosts take which VMs: for each VM of `vms`, a row of bits over hosts, lowest bit first, padded to bytes.
@@ -30,64 +36,69 @@ impl Fleet {
         if width == 0 || vms.is_empty() {
             return Ok(());
         }
+        let planes: Vec<&Plane> = taken.least().iter().map(|least| self.plane(*least)).collect();
         let mut classes = vec![0; vms.len()];
         self.vms.class_of.write(vms.start, &mut classes);
-        let bits = HostBits::new(self, taken.least());
-        let all = self.vms.classes.len();
-        if all.saturating_mul(width) > self.limits.expanded_bytes || all >= vms.len() {
-            self.pool.run(|| {
-                let rows = out.par_chunks_mut(width * CHUNK).zip(classes.par_chunks(CHUNK));
-                rows.for_each(|(out, classes)| self.expand(&bits, taken, classes, width, out));
-            });
+        let Some(rows) = self.rows_of_classes(&planes, taken, vms.len(), width) else {
+            self.expand(&planes, &classes, width, out);
             return Ok(());
-        }
-        let mut expanded = vec![0; all * width];
-        let numbers: Vec<u32> = (0..).take(all).collect();
-        self.pool.run(|| {
-            let rows = expanded.par_chunks_mut(width * CHUNK).zip(numbers.par_chunks(CHUNK));
-            rows.for_each(|(out, classes)| self.expand(&bits, taken, classes, width, out));
-            let rows = out.par_chunks_mut(width * CHUNK).zip(classes.par_chunks(CHUNK));
-            rows.for_each(|(out, classes)| {
-                for (out, class) in out.chunks_mut(width).zip(classes) {
-                    let start = *class as usize * width;
-                    if let Some(row) = expanded.get(start..start + width) {
-                        out.copy_from_slice(row);
-                    }
+        };
+        // In the order of memory: rows sorted by class took twice as long.
+        let copy = |(out, classes): (&mut [u8], &[u32])| {
+            for (out, class) in out.chunks_mut(width).zip(classes) {
+                let start = *class as usize * width;
+                if let Some(row) = rows.get(start..start + width) {
+                    out.copy_from_slice(row);
                 }
-            });
-        });
+            }
+        };
+        self.pool.run(|| out.par_chunks_mut(width * CHUNK).zip(classes.par_chunks(CHUNK)).for_each(copy));
         Ok(())
     }
 
-    /// Which hosts take a VM class: a row of bits, as in [`Fleet::matrix`].
-    fn expand(&self, bits: &HostBits, taken: Taken, classes: &[u32], width: usize, out: &mut [u8]) {
-        let most = (BLOCK_BYTES / bits.bytes_of_column().max(1)).clamp(8, bits.words.max(8));
-        let (mut row, mut other) = (vec![0; most], vec![0; most]);
-        for start in (0..bits.words).step_by(most) {
-            let words = most.min(bits.words - start);
-            let mask = if start + words == bits.words { last_word(self.host_count()) } else { u64::MAX };
+    /// A row for each class, kept for the next question; `None` where that is not worth it for so many VMs.
+    fn rows_of_classes(&self, planes: &[&Plane], taken: Taken, vms: usize, width: usize) -> Option<&Vec<u8>> {
+        let rows = self.bits.rows.get(usize::from(taken.change) * 2 + usize::from(taken.unknown))?;
+        let classes = self.vms.classes.len();
+        if rows.get().is_none() && (classes >= vms || classes.saturating_mul(width) > KEPT_BYTES) {
+            return None;
+        }
+        Some(rows.get_or_init(|| {
+            let mut rows = vec![0; classes * width];
+            self.expand(planes, &(0..).take(classes).collect::<Vec<u32>>(), width, &mut rows);
+            rows
+        }))
+    }
+
+    /// Writes which hosts take each of some classes, as in [`Fleet::matrix`].
+    fn expand(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
+        let chunk = classes.len().div_ceil(SHARES * self.pool.threads()).clamp(1, MOST_AT_ONCE);
+        let rows = out.par_chunks_mut(width * chunk).zip(classes.par_chunks(chunk));
+        self.pool.run(|| rows.for_each(|(out, classes)| self.expand_chunk(planes, classes, width, out)));
+    }
+
+    /// With three planes what is not taken has a gap: everything counts but CHANGE.
+    fn expand_chunk(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
+        let Some(first) = planes.first() else { return };
+        let most = (BLOCK_BYTES / first.bytes_of_strip().max(1)).clamp(1, first.strips.max(1));
+        let (mut row, mut other, mut pieces) = (vec![Strip::default(); most], vec![Strip::default(); most], Vec::new());
+        for start in (0..first.strips).step_by(most) {
+            let row = row.get_mut(..most.min(first.strips - start)).unwrap_or_default();
             for (class, out) in classes.iter().zip(out.chunks_mut(width)) {
-                let row = row.get_mut(..words).unwrap_or_default();
-                bits.join(self, *class, 0, start, row);
-                if taken.unknown && !taken.change {
-                    // Everything but CHANGE: not (at least CHANGE), or UNKNOWN.
-                    let other = other.get_mut(..words).unwrap_or_default();
-                    bits.join(self, *class, 1, start, other);
-                    row.iter_mut().zip(other.iter()).for_each(|(row, other)| *row &= !other);
-                    bits.join(self, *class, 2, start, other);
-                    row.iter_mut().zip(other.iter()).for_each(|(row, other)| *row |= other);
+                first.join(self, *class, start, &mut pieces, row);
+                if let [_, unknown, refuse] = planes {
+                    // Not (at least CHANGE), or UNKNOWN.
+                    let other = other.get_mut(..row.len()).unwrap_or_default();
+                    unknown.join(self, *class, start, &mut pieces, other);
+                    combine(row, other, |row, other| row & !other);
+                    refuse.join(self, *class, start, &mut pieces, other);
+                    combine(row, other, |row, other| row | other);
                 }
-                if let Some(last) = row.last_mut() {
-                    *last |= !mask;
-                }
-                let out = out.get_mut(start * 8..).unwrap_or_default();
-                let (whole, rest) = out.as_chunks_mut::<8>();
-                for (out, word) in whole.iter_mut().zip(row.iter()) {
-                    *out = (!word).to_le_bytes();
-                }
-                if let Some(last) = row.get(whole.len()) {
-                    rest.copy_from_slice((!last).to_le_bytes().get(..rest.len()).unwrap_or(&[]));
-                }
+                write(
+                    row,
+                    self.host_count() - start * 64 * STRIP,
+                    out.get_mut(start * 8 * STRIP..).unwrap_or_default(),
+                );
             }
         }
     }
@@ -126,5 +137,31 @@ impl Fleet {
             *outcome = u8::from(taken.takes(*outcome));
         }
         row
+    }
+}
+
+fn combine(row: &mut [Strip], other: &[Strip], with: impl Fn(u64, u64) -> u64) {
+    let words = row.iter_mut().flat_map(|strip| &mut strip.0).zip(other.iter().flat_map(|strip| strip.0));
+    words.for_each(|(row, other)| *row = with(*row, other));
+}
+
+/// Writes which hosts take a VM, of the `hosts` from the start of `out` on; `row` has those that do not.
+fn write(row: &[Strip], hosts: usize, out: &mut [u8]) {
+    let (whole, rest) = out.as_chunks_mut::<{ 8 * STRIP }>();
+    for (out, strip) in whole.iter_mut().zip(row) {
+        for (out, word) in out.as_chunks_mut::<8>().0.iter_mut().zip(strip.0) {
+            *out = (!word).to_le_bytes();
+        }
+    }
+    if let Some(last) = row.get(whole.len()) {
+        let bytes = last.0.iter().flat_map(|word| (!word).to_le_bytes());
+        rest.iter_mut().zip(bytes).for_each(|(out, byte)| *out = byte);
+    }
+    // Bits beyond the last host are 0.
+    if hosts <= 64 * STRIP * row.len()
+        && !hosts.is_multiple_of(8)
+        && let Some(byte) = out.get_mut(hosts / 8)
+    {
+        *byte &= (1 << (hosts % 8)) - 1;
     }
 }

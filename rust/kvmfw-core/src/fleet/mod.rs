@@ -33,6 +33,7 @@ use std::sync::OnceLock;
 use rayon::prelude::*;
 
 pub use self::audit::{AuditCounts, Blocked};
+use self::bits::HostBits;
 use self::dense::Dense;
 use self::hosts::Hosts;
 pub use self::intake::{Runs, run_starts};
@@ -65,6 +66,8 @@ pub struct Fleet {
     dense: OnceLock<Dense>,
     /// For every pair of classes the first unit with the pair's outcome.
     blocking: OnceLock<Blocking>,
+    /// Rows over hosts.
+    bits: HostBits,
     pool: Pool,
     limits: Limits,
     generation: u64,
@@ -123,6 +126,7 @@ impl Fleet {
             grouped: 0,
             dense: OnceLock::new(),
             blocking: OnceLock::new(),
+            bits: HostBits::default(),
             pool: Pool::new(threads),
             limits: Limits::default(),
             generation: 0,
