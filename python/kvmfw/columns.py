@@ -115,13 +115,14 @@ class Runs:
         return self.first_row + (row if self.order is None else int(self.order[row]))
 
 
-def runs(source: Any) -> Iterator[Runs]:
+def runs(source: Any, threads: int = 0) -> Iterator[Runs]:
     """Take a table of VMs in long or nested form; a `pyarrow.RecordBatchReader` is taken batch by batch.
 
-    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas.
+    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas. ``threads`` look for where VMs
+    start; 0 means one for each core.
     """
     if not isinstance(source, pa.RecordBatchReader):
-        yield _runs_of(pa.table(source))
+        yield _runs_of(pa.table(source), 0, threads)
         return
     carried: pa.Table | None = None
     last: Any = None
@@ -133,10 +134,10 @@ def runs(source: Any) -> Iterator[Runs]:
         if carried is not None:
             table = pa.concat_tables([carried, table]).combine_chunks()
         if _is_nested(table):
-            yield _runs_of(table, first_row)
+            yield _runs_of(table, first_row, threads)
             first_row += table.num_rows
             continue
-        made = _runs_of(table, first_row)
+        made = _runs_of(table, first_row, threads)
         if made.order is not None or (last is not None and made.names[0].as_py() == last):
             raise ArgumentError("in a stream the rows of a VM must be together; pass a table")
         # The last VM may go on in the next batch.
@@ -146,7 +147,7 @@ def runs(source: Any) -> Iterator[Runs]:
         yield _without_last(made, held)
         first_row += held
     if carried is not None:
-        yield _runs_of(carried.combine_chunks(), first_row)
+        yield _runs_of(carried.combine_chunks(), first_row, threads)
 
 
 def _without_last(made: Runs, held: int) -> Runs:
@@ -195,8 +196,8 @@ def _words(column: pa.Array, name: str) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(cast.to_numpy(zero_copy_only=False))
 
 
-def _runs_of(table: pa.Table, first_row: int = 0) -> Runs:
-    made = _nested(table, first_row) if _is_nested(table) else _grouped(table, first_row)
+def _runs_of(table: pa.Table, first_row: int, threads: int) -> Runs:
+    made = _nested(table, first_row) if _is_nested(table) else _grouped(table, first_row, threads)
     if "host" not in table.column_names:
         return made
     heads = np.arange(len(made.names)) if _is_nested(table) else made.starts[:-1]
@@ -204,10 +205,10 @@ def _runs_of(table: pa.Table, first_row: int = 0) -> Runs:
     return replace(made, homes=homes.cast(pa.string()))
 
 
-def _grouped(table: pa.Table, first_row: int) -> Runs:
+def _grouped(table: pa.Table, first_row: int, threads: int) -> Runs:
     register = _words(_column(table, "register"), "register")
     value = _words(_column(table, "value"), "value")
-    starts, names, ascending = _heads(_column(table, "vm"))
+    starts, names, ascending = _heads(_column(table, "vm"), threads)
     vcpu = _column(table, "vcpu") if "vcpu" in table.column_names else None
     order = None
     if not ascending:
@@ -224,7 +225,7 @@ def _grouped(table: pa.Table, first_row: int) -> Runs:
         return Runs(
             starts, register, value, [vcpu_config(DEFAULT_VCPU)], _NO_CONFIGS, names, first_row, order
         )
-    changes, words, _ = _heads(vcpu)
+    changes, words, _ = _heads(vcpu, threads)
     inside = np.setdiff1d(changes[1:-1], starts)
     if inside.size:
         row = int(inside[0]) if order is None else int(order[inside[0]])
@@ -240,18 +241,18 @@ def _grouped(table: pa.Table, first_row: int) -> Runs:
 _NO_CONFIGS: npt.NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
 
 
-def _heads(column: pa.Array) -> tuple[npt.NDArray[np.int64], pa.Array, bool]:
+def _heads(column: pa.Array, threads: int) -> tuple[npt.NDArray[np.int64], pa.Array, bool]:
     """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        starts, _, _ = _heads(column.indices)
+        starts, _, _ = _heads(column.indices, threads)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind):
         if kind.bit_width < 32:
             column = column.cast(pa.int32())
         numbers = np.ascontiguousarray(column.to_numpy())
-        starts, ascending = _native.run_starts(numbers)
+        starts, ascending = _native.run_starts(numbers, threads)
         # Numbers that are their own rows are not looked up one by one.
         return starts, pa.array(numbers[starts[:-1]]), ascending
     if pa.types.is_string_view(kind):

@@ -28,7 +28,9 @@ mod verdict;
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
 pub use error::{FormatError, RowError};
-pub use fleet::{AuditCounts, Blocked, Fleet, Limits, NO_UNIT, RowIndex, Runs, Taken, Unit, UnitOutcomes, run_starts};
+pub use fleet::{
+    AuditCounts, Blocked, Fleet, Limits, NO_UNIT, Number, RowIndex, Runs, Taken, Unit, UnitOutcomes, run_starts,
+};
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome};

@@ -303,26 +303,28 @@ impl Fleet {
 pub(crate) fn run_starts<'py>(
     py: Python<'py>,
     column: &Bound<'_, PyAny>,
+    threads: usize,
 ) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
-    fn of<'py, T: Element + PartialOrd + Copy + Sync>(
+    fn of<'py, T: Element + core::Number>(
         py: Python<'py>,
         column: &PyReadonlyArray1<'_, T>,
+        threads: usize,
     ) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
         let column = slice(py, column, "vm")?;
-        let (starts, ascending) = enter(py, || core::run_starts(column))?;
+        let (starts, ascending) = enter(py, || core::run_starts(column, threads))?;
         Ok((starts.into_pyarray(py), ascending))
     }
     if let Ok(column) = column.extract() {
-        return of::<u32>(py, &column);
+        return of::<u32>(py, &column, threads);
     }
     if let Ok(column) = column.extract() {
-        return of::<i32>(py, &column);
+        return of::<i32>(py, &column, threads);
     }
     if let Ok(column) = column.extract() {
-        return of::<i64>(py, &column);
+        return of::<i64>(py, &column, threads);
     }
     if let Ok(column) = column.extract() {
-        return of::<u64>(py, &column);
+        return of::<u64>(py, &column, threads);
     }
     Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
 }

@@ -16,7 +16,7 @@ use super::pool::Pool;
 use super::vms::Vms;
 
 /// Groups are chosen by looking at this many VM classes.
-const SAMPLE: usize = 1 << 15;
+const SAMPLE: usize = 1 << 12;
 
 /// Joined parts.
 #[derive(Clone, Debug)]

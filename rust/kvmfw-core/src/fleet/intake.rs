@@ -5,6 +5,7 @@
 //! others are looked at register by register.
 
 use std::hash::BuildHasher;
+use std::ops::{BitOr, BitXor};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -123,7 +124,7 @@ pub(super) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<RowError> {
     // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
     let mut all = Vec::new();
     for (part, errors) in parts {
-        vms.absorb(&part);
+        vms.absorb(part, pool);
         all.extend(errors);
     }
     all
@@ -222,22 +223,68 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// A number of a column: any integer.
+pub trait Number: Copy + Default + PartialOrd + Sync + BitOr<Output = Self> + BitXor<Output = Self> {}
+
+impl<T: Copy + Default + PartialOrd + Sync + BitOr<Output = T> + BitXor<Output = T>> Number for T {}
+
+/// Columns shorter than this are not worth a second thread.
+const WORTH_SPLITTING: usize = 1 << 20;
+
 /// Where runs of equal numbers start in `column`, with its length at the end; and whether the numbers of the runs
-/// ascend, so that no two runs have the same.
-pub fn run_starts<T: Copy + PartialOrd + Sync>(column: &[T]) -> (Vec<i64>, bool) {
+/// ascend, so that no two runs have the same. Works with `threads` threads; 0 means one for each core.
+pub fn run_starts<T: Number>(column: &[T], threads: usize) -> (Vec<i64>, bool) {
+    let pool = Pool::new(threads);
+    let chunk =
+        if column.len() < WORTH_SPLITTING { column.len() } else { column.len().div_ceil(pool.threads()) }.max(1);
+    let look = |(at, numbers): (usize, &[T])| {
+        let before = (at * chunk).checked_sub(1).and_then(|before| column.get(before));
+        chunk_starts(at * chunk, before.copied(), numbers)
+    };
+    let found: Vec<(Vec<i64>, bool)> = if chunk == column.len() {
+        vec![look((0, column))]
+    } else {
+        pool.run(|| column.par_chunks(chunk).enumerate().map(look).collect())
+    };
+    let ascending = found.iter().all(|(_, ascending)| *ascending);
+    let mut all = found.into_iter().map(|(starts, _)| starts);
+    let mut starts = all.next().unwrap_or_default();
+    all.for_each(|more| starts.extend_from_slice(&more));
+    starts.push(number(column.len()));
+    (starts, ascending)
+}
+
+/// The starts in one chunk, whose first row is `first`; `before` is the number of the row before it.
+fn chunk_starts<T: Number>(first: usize, before: Option<T>, numbers: &[T]) -> (Vec<i64>, bool) {
     let mut starts = Vec::new();
+    let Some(mut last) = before.or(numbers.first().copied()) else { return (starts, true) };
+    if before.is_none() {
+        starts.push(number(first));
+    }
     let mut ascending = true;
-    if let Some(first) = column.first() {
-        starts.push(0);
-        let mut before = *first;
-        for (row, number) in (0_i64..).zip(column) {
-            if *number != before {
-                starts.push(row);
-                ascending &= before < *number;
-                before = *number;
-            }
+    let (eights, left) = numbers.as_chunks::<8>();
+    for (at, eight) in (first..).step_by(8).zip(eights) {
+        // Runs are long: most of eight rows are one comparison of vectors.
+        if eight.iter().fold(T::default(), |differ, number| differ | (*number ^ last)) != T::default() {
+            last = look(at, eight, last, &mut starts, &mut ascending);
         }
     }
-    starts.push(i64::try_from(column.len()).unwrap_or(i64::MAX));
+    look(first + 8 * eights.len(), left, last, &mut starts, &mut ascending);
     (starts, ascending)
+}
+
+/// Adds the starts in a few rows; gives the last number.
+fn look<T: Number>(first: usize, numbers: &[T], mut last: T, starts: &mut Vec<i64>, ascending: &mut bool) -> T {
+    for (row, next) in (first..).zip(numbers) {
+        if last != *next {
+            starts.push(number(row));
+            *ascending &= last < *next;
+            last = *next;
+        }
+    }
+    last
+}
+
+fn number(row: usize) -> i64 {
+    i64::try_from(row).unwrap_or(i64::MAX)
 }

@@ -9,7 +9,8 @@ use hashbrown::HashTable;
 #[derive(Clone, Debug)]
 pub(crate) struct Interner<T> {
     items: Vec<T>,
-    table: HashTable<u32>,
+    /// Number and hash: growing the table does not look at the items again.
+    table: HashTable<(u32, u32)>,
     state: FixedState,
 }
 
@@ -33,14 +34,15 @@ impl<T: Eq + Hash> Interner<T> {
 
     /// [`Interner::intern`] with a hash that another thread may have computed.
     pub(crate) fn intern_hashed(&mut self, hash: u64, item: T) -> u32 {
-        if let Some(&known) = self.table.find(hash, |&at| self.items.get(at as usize) == Some(&item)) {
+        let short = short(hash);
+        let is = |&(at, known): &(u32, u32)| known == short && self.items.get(at as usize) == Some(&item);
+        if let Some(&(known, _)) = self.table.find(spread(short), is) {
             return known;
         }
         // More than 2^32 distinct items do not fit into memory: each takes at least 16 bytes.
         let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         self.items.push(item);
-        let (items, state) = (&self.items, &self.state);
-        self.table.insert_unique(hash, number, |&at| items.get(at as usize).map_or(0, |item| state.hash_one(item)));
+        self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
         number
     }
 
@@ -68,14 +70,21 @@ pub(crate) struct RowInterner {
     numbers: Vec<u32>,
     /// Number and hash: growing the table does not read the rows again.
     table: HashTable<(u32, u32)>,
-    state: FixedState,
 }
 
 impl RowInterner {
     /// The number of `row`, new if it was not seen before.
     pub(crate) fn intern(&mut self, row: &[u32]) -> u32 {
-        let hash = self.state.hash_one(row);
-        let short = short(hash);
+        self.intern_hashed(Self::hash(row), row)
+    }
+
+    /// The hash of a row, for [`RowInterner::intern_hashed`].
+    pub(crate) fn hash(row: &[u32]) -> u32 {
+        short(FixedState::default().hash_one(row))
+    }
+
+    /// [`RowInterner::intern`] with a hash that another thread may have computed.
+    pub(crate) fn intern_hashed(&mut self, short: u32, row: &[u32]) -> u32 {
         let found = self.table.find(spread(short), |&(at, known)| known == short && self.get(at) == Some(row));
         if let Some(&(known, _)) = found {
             return known;

@@ -140,9 +140,10 @@ impl Masks {
         self.vms.resize(known + rows.len() / width * self.width, Line::default());
         let mut vms = std::mem::take(&mut self.vms);
         let new = vms.get_mut(known..).unwrap_or_default();
+        let with_bits: Vec<&Placed> = self.placed.iter().filter(|placed| placed.cover.bits() > 0).collect();
         let hold = |(rows, lines): (&[u32], &mut [Line])| {
             for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(self.width)) {
-                for placed in &self.placed {
+                for placed in &with_bits {
                     let row = rows.get(placed.part).copied().unwrap_or(0);
                     set(lines, placed.start, placed.cover.held(row));
                 }

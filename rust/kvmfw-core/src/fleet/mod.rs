@@ -36,7 +36,7 @@ pub use self::audit::{AuditCounts, Blocked};
 use self::bits::HostBits;
 use self::dense::Dense;
 use self::hosts::Hosts;
-pub use self::intake::{Runs, run_starts};
+pub use self::intake::{Number, Runs, run_starts};
 use self::judged::Judged;
 pub use self::judged::NO_UNIT;
 pub use self::limits::Limits;

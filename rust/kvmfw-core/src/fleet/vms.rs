@@ -2,8 +2,11 @@
 
 use std::hash::{Hash, Hasher};
 
+use rayon::prelude::*;
+
 use super::class_map::ClassMap;
 use super::intern::{Interner, RowInterner};
+use super::pool::Pool;
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
@@ -137,7 +140,11 @@ impl Vms {
     }
 
     /// Appends the VMs of `other`, as if they had been added one by one.
-    pub(crate) fn absorb(&mut self, other: &Self) {
+    pub(crate) fn absorb(&mut self, other: Self, pool: &Pool) {
+        if self.class_of.len() == 0 && self.classes.len() == 0 {
+            *self = other;
+            return;
+        }
         let configs: Vec<u32> = other.configs.items().iter().map(|config| self.configs.intern(*config)).collect();
         let config = |number: u32| configs.get(number as usize).copied().unwrap_or(ABSENT);
         let lists: Vec<u32> = other
@@ -161,7 +168,7 @@ impl Vms {
                 (at, numbers)
             })
             .collect();
-        let classes: Vec<u32> = other.classes.rows().map(|class| self.translate(class, &lists, &units)).collect();
+        let classes = self.absorb_classes(&other.classes, &lists, &units, pool);
         // Every number of `other` is the number of one of its classes.
         let translated = |class: u32| classes.get(class as usize).copied().unwrap_or(ABSENT);
         let mut chunk = vec![0; 1 << 12];
@@ -173,25 +180,32 @@ impl Vms {
         }
     }
 
-    fn translate(&mut self, class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> u32 {
-        let mut row = std::mem::take(&mut self.scratch);
-        row.clear();
-        let list = class.first().and_then(|list| lists.get(*list as usize));
-        row.push(list.copied().unwrap_or(ABSENT));
-        for (number, (at, numbers)) in class.iter().skip(1).zip(units) {
-            if *number == ABSENT {
-                continue;
+    /// The numbers of the classes of other VMs: threads translate and hash them, numbers are given in order.
+    fn absorb_classes(
+        &mut self,
+        others: &RowInterner,
+        lists: &[u32],
+        units: &[(usize, Vec<u32>)],
+        pool: &Pool,
+    ) -> Vec<u32> {
+        let translated = |chunk: usize| {
+            let mut rows = Vec::with_capacity(CHUNK);
+            let first = chunk * CHUNK;
+            for class in first..others.len().min(first + CHUNK) {
+                let class = u32::try_from(class).ok().and_then(|class| others.get(class)).unwrap_or(&[]);
+                let row = translate(class, lists, units);
+                rows.push((RowInterner::hash(&row), row));
             }
-            if row.len() <= at + 1 {
-                row.resize(at + 2, ABSENT);
-            }
-            if let (Some(slot), Some(own)) = (row.get_mut(at + 1), numbers.get(*number as usize)) {
-                *slot = *own;
-            }
+            rows
+        };
+        let chunks = others.len().div_ceil(CHUNK);
+        let mut numbers = Vec::with_capacity(others.len());
+        for start in (0..chunks).step_by(CHUNKS_AT_ONCE) {
+            let chunks = start..chunks.min(start + CHUNKS_AT_ONCE);
+            let rows: Vec<Vec<(u32, Vec<u32>)>> = pool.run(|| chunks.into_par_iter().map(translated).collect());
+            numbers.extend(rows.iter().flatten().map(|(hash, row)| self.classes.intern_hashed(*hash, row)));
         }
-        let class = self.classes.intern(&row);
-        self.scratch = row;
-        class
+        numbers
     }
 
     /// The saved registers of a class; registers whose value nobody looks at have value 0.
@@ -215,3 +229,22 @@ impl Vms {
         Some(RegisterSet::new("", None, *config, registers))
     }
 }
+
+/// A class of other VMs in the numbers of these.
+fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> Vec<u32> {
+    let mut row = Vec::with_capacity(units.len() + 1);
+    row.push(class.first().and_then(|list| lists.get(*list as usize)).copied().unwrap_or(ABSENT));
+    for (number, (at, numbers)) in class.iter().skip(1).zip(units).filter(|(number, _)| **number != ABSENT) {
+        if row.len() <= at + 1 {
+            row.resize(at + 2, ABSENT);
+        }
+        if let (Some(slot), Some(own)) = (row.get_mut(at + 1), numbers.get(*number as usize)) {
+            *slot = *own;
+        }
+    }
+    row
+}
+
+/// Classes that one thread translates at a time, and how many such chunks are in memory at once.
+const CHUNK: usize = 1 << 9;
+const CHUNKS_AT_ONCE: usize = 1 << 6;
