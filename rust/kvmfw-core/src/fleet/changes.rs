@@ -130,7 +130,7 @@ impl Fleet {
     /// The class table with new classes; `None` where it must be made anew.
     fn caught_up(&self, mut dense: Dense, vms: Range<usize>, hosts: Range<usize>) -> Option<Dense> {
         let fits = Dense::fits(&self.vms, &self.hosts, self.limits);
-        if !fits || !hosts.into_iter().all(|_| dense.add_host_class(&self.judged, &self.vms, &self.hosts)) {
+        if !fits || !hosts.into_iter().all(|_| dense.add_host_class(&self.judged, &self.vms, &self.hosts, &self.pool)) {
             return None;
         }
         for _ in vms {

@@ -67,28 +67,35 @@ impl Dense {
     }
 
     /// Adds the next host class. `false` when the table must be made anew.
-    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) -> bool {
+    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool) -> bool {
         if self.hosts >= self.stride {
             return false;
         }
         let host = self.hosts;
-        let column = judged.column(vms, hosts, u32::try_from(host).unwrap_or(u32::MAX));
+        let host_class = u32::try_from(host).unwrap_or(u32::MAX);
         self.hosts += 1;
-        match &mut self.cells {
-            Cells::Bytes(cells) => {
-                for (row, outcome) in cells.chunks_mut(self.stride).zip(column) {
-                    if let Some(cell) = row.get_mut(host) {
-                        *cell = outcome;
-                    }
+        let (cells, width, packs) = match &mut self.cells {
+            Cells::Bytes(cells) => (cells, self.stride, false),
+            Cells::Packed(cells) => (cells, self.stride / 4, true),
+        };
+        let write = |(chunk, rows): (usize, &mut [u8])| {
+            let class = |at: usize| (u32::try_from(chunk * COLUMN_CHUNK + at).unwrap_or(u32::MAX), host_class);
+            let pairs: [(u32, u32); COLUMN_CHUNK] = std::array::from_fn(class);
+            let mut outcomes = [0; COLUMN_CHUNK];
+            let rows = rows.chunks_mut(width);
+            let pairs = pairs.get(..rows.len()).unwrap_or(&[]);
+            judged.outcomes(vms, hosts, pairs, &mut outcomes);
+            for (row, outcome) in rows.zip(outcomes) {
+                if let Some(cell) = row.get_mut(if packs { host / 4 } else { host }) {
+                    let shift = host % 4 * 2;
+                    *cell = if packs { (*cell & !(3 << shift)) | outcome << shift } else { outcome };
                 }
             }
-            Cells::Packed(cells) => {
-                for (row, outcome) in cells.chunks_mut(self.stride / 4).zip(column) {
-                    if let Some(cell) = row.get_mut(host / 4) {
-                        *cell = (*cell & !(3 << (host % 4 * 2))) | outcome << (host % 4 * 2);
-                    }
-                }
-            }
+        };
+        if self.rows <= 64 * COLUMN_CHUNK {
+            cells.chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write);
+        } else {
+            pool.run(|| cells.par_chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write));
         }
         true
     }
@@ -118,6 +125,9 @@ impl Dense {
 const MOST_CELLS: usize = 1 << 31;
 /// Rows are filled in chunks of this many.
 const CHUNK: usize = 64;
+
+/// Columns are written in chunks of this many rows: the work of some microseconds.
+const COLUMN_CHUNK: usize = 1 << 10;
 
 /// Cells of a row, with room for a few more host classes.
 const fn stride(classes: usize) -> usize {

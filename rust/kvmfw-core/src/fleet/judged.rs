@@ -160,17 +160,6 @@ impl Judged {
         }
     }
 
-    /// The outcomes of all VM classes on one host class.
-    pub(super) fn column(&self, vms: &Vms, hosts: &Hosts, host: u32) -> Vec<u8> {
-        let mut column = self.masks.column(host);
-        if self.is_unmasked() {
-            for (vm, out) in (0..).zip(&mut column) {
-                self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
-            }
-        }
-        column
-    }
-
     /// Whether the masks do not say all.
     fn is_unmasked(&self) -> bool {
         !self.masks.left.is_empty() || !self.rests.is_empty()

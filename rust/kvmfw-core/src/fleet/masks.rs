@@ -227,15 +227,15 @@ impl Masks {
     /// The outcomes of a VM class on all host classes.
     pub(super) fn row(&self, vm: u32, out: &mut [u8]) {
         let vm = Self::lines(&self.vms, self.width, vm);
-        for (out, host) in out.iter_mut().zip(self.hosts.chunks(self.width.max(1))) {
-            *out = self.judge(vm, host);
+        if let ([vm], [planes]) = (vm, self.planes.as_slice()) {
+            for (out, host) in out.iter_mut().zip(&self.hosts) {
+                *out = Hits::default().and(vm, host, planes).outcome();
+            }
+        } else {
+            for (out, host) in out.iter_mut().zip(self.hosts.chunks(self.width.max(1))) {
+                *out = self.judge(vm, host);
+            }
         }
-    }
-
-    /// The outcomes of all VM classes on a host class.
-    pub(super) fn column(&self, host: u32) -> Vec<u8> {
-        let host = Self::lines(&self.hosts, self.width, host);
-        self.vms.chunks(self.width.max(1)).map(|vm| self.judge(vm, host)).collect()
     }
 }
 
