@@ -128,8 +128,10 @@ def duckdb_join(made: Synthetic, table: Array) -> Callable[[Array, Array], Array
         for name, columns in _frames(made, table, vm, host).items():
             connection.register(name, pa.table(columns))
         joined = connection.sql(
-            "select pair, outcome from pairs join vms using (vm) join hosts using (host)"
-            " join outcomes using (vm_class, host_class)"
+            # In one query DuckDB may join pairs with outcomes first, which takes minutes.
+            "with placed as materialized"
+            " (select pair, vm_class, host_class from pairs join vms using (vm) join hosts using (host))"
+            " select pair, outcome from placed join outcomes using (vm_class, host_class)"
         ).fetchnumpy()
         out = np.empty(len(vm), dtype=np.uint8)
         out[joined["pair"]] = joined["outcome"]

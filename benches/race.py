@@ -25,10 +25,14 @@ class Race:
         self.wall: dict[str, list[float]] = {}
         self.cpu: dict[str, list[float]] = {}
 
-    def run(self, rounds: int, **contenders: Callable[[], Any]) -> None:
-        """Time every contender once in each round."""
+    def run(self, rounds: int, before: Callable[[], Any], **contenders: Callable[[], Any]) -> None:
+        """Time every contender once in each round. ``before`` gives each the same caches, and is followed by a pause in
+        which the threads of the one before come to rest.
+        """
         for _ in range(rounds):
             for name, contender in contenders.items():
+                before()
+                time.sleep(0.05)
                 wall, cpu = time.perf_counter(), time.process_time()
                 contender()
                 self.wall.setdefault(name, []).append(time.perf_counter() - wall)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -66,7 +70,7 @@ def test_random_pairs(name: str, made: Made, benchmark: Any) -> None:
         part = slow if contender in amounts else slice(None)
         runs[contender] = partial(judge, vm[part], host[part])
     one = Race(f"pairs, random: {name}", "pairs", count)
-    one.run(5, **runs)
+    one.run(5, before=lambda: peers.stream(vm, host, out), **runs)
     goals: dict[str, dict[str, float]] = {
         "small": {"limit_stream": 0.5, "numpy_classes": 8, "numba_direct": 20},
         "large": {"numpy_classes": 4},
@@ -99,7 +103,7 @@ def test_matrices(name: str, made: Made, benchmark: Any) -> None:
         "kvmfw": lambda: fleet.validate_matrix(unknown="refuse", vms=slice(0, rows), out=out),
         "limit_fill": lambda: peers.fill(out),
     }
-    one.run(5, **runs)
+    one.run(5, before=lambda: peers.fill(out), **runs)
     one.report(limit_fill=0 if name == "hostile" else 0.75)
     benchmark.pedantic(runs["kvmfw"], rounds=3)
 
@@ -156,7 +160,7 @@ def test_build_from_arrow(name: str, made: Made, benchmark: Any) -> None:
     }
     runs["a_tenth"] = partial(kvmfw.Fleet, tenth, fleet_made.hosts, threads=2)
     one = Race(f"build from Arrow: {name}", "rows", float(long.num_rows))
-    one.run(3, **runs)
+    one.run(3, before=gc.collect, **runs)
     one.report({"a_tenth": float(tenth.num_rows)}, long_one_thread=1.7, a_tenth=10 / 11)
     benchmark.pedantic(runs["kvmfw"], rounds=1)
 
@@ -216,3 +220,16 @@ def test_single_questions_and_changes(
         times.append((time.perf_counter() - start) * 1e6)
     note(f"changing a host: {name}", "to a new capture", f"{statistics.median(times):.1f} us", "< 200 us")
     benchmark.pedantic(lambda: fleet.class_row(5), rounds=3)
+
+
+def test_memory(request: pytest.FixtureRequest, note: Callable[..., None], benchmark: Any) -> None:
+    """50 M VMs in a process of its own: what this one has read would count as well."""
+    vms = 50_000_000 if request.config.getoption("--fleets") == "full" else 1_000_000
+    command = [sys.executable, "-m", "benches.memory", str(vms)]
+    run = partial(
+        subprocess.run, command, check=True, capture_output=True, text=True, cwd=Path(__file__).parents[1]
+    )
+    ran = benchmark.pedantic(run, rounds=1)
+    peak = float(ran.stdout.rsplit("peak memory: ", 1)[1].split()[0])
+    note(f"{vms:,} VMs x 10,000 hosts", "built, counted, queried", f"peak {peak:.2f} GiB", "< 8 GiB")
+    assert peak < 8

@@ -39,7 +39,9 @@ impl Dense {
         let rows = vms.classes.len();
         let packs = rows * stride > limits.unpacked_cells;
         let width = if packs { stride / 4 } else { stride };
-        let mut cells = vec![0; rows * width];
+        // With room for VM classes to come: the first of them should not have to move the table.
+        let mut cells = Vec::with_capacity((rows + rows / 32 + 64) * width);
+        cells.resize(rows * width, 0);
         let fill = |(at, chunk): (usize, &mut [u8])| {
             let mut row = vec![0; classes];
             for (class, out) in (at * CHUNK..).zip(chunk.chunks_mut(width)) {
