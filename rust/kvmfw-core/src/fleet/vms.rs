@@ -211,14 +211,15 @@ impl Vms {
             .collect();
         let classes = self.absorb_classes(&other.classes, &lists, &units, pool);
         // Every number of `other` is the number of one of its classes.
-        let translated = |class: u32| classes.get(class as usize).copied().unwrap_or(ABSENT);
-        let mut chunk = vec![0; 1 << 12];
-        for start in (0..other.class_of.len()).step_by(chunk.len()) {
-            let rows = chunk.len().min(other.class_of.len() - start);
-            let chunk = chunk.get_mut(..rows).unwrap_or_default();
-            other.class_of.write(start, chunk);
-            self.class_of.extend(chunk.iter().map(|class| translated(*class)));
-        }
+        let mut rows = vec![0; other.class_of.len()];
+        let translate = |(chunk, rows): (usize, &mut [u32])| {
+            other.class_of.write(chunk * ROWS, rows);
+            for class in rows {
+                *class = classes.get(*class as usize).copied().unwrap_or(ABSENT);
+            }
+        };
+        pool.run(|| rows.par_chunks_mut(ROWS).enumerate().for_each(translate));
+        self.class_of.extend(rows.into_iter());
     }
 
     /// The numbers of the classes of other VMs: threads translate and hash them, numbers are given in order.
@@ -289,3 +290,5 @@ fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> Vec<u
 /// Classes that one thread translates at a time, and how many such chunks are in memory at once.
 const CHUNK: usize = 1 << 9;
 const CHUNKS_AT_ONCE: usize = 1 << 6;
+/// VMs whose classes one thread translates at a time.
+const ROWS: usize = 1 << 14;
