@@ -152,3 +152,81 @@ fn is_within(part: &Set, whole: &Set) -> bool {
 fn narrow(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::parts::{Part, Source};
+    use super::*;
+
+    fn part(rows: &[Vec<u8>], columns: usize) -> Part {
+        let mut part = Part::empty(2, Source::Values);
+        part.set_columns((0..columns).map(|column| vec![narrow(column)]));
+        for row in rows {
+            part.push_row(row.get(..columns).unwrap_or(row));
+        }
+        part
+    }
+
+    fn says_what_the_part_does(cover: &Cover, part: &Part, outcome: u8) -> bool {
+        let pairs = (0..part.row_count()).flat_map(|row| (0..part.columns.len()).map(move |column| (row, column)));
+        pairs
+            .map(|(row, column)| (narrow(row), narrow(column)))
+            .all(|(row, column)| (cover.held(row) & cover.objected(column) != 0) == (part.cell(row, column) == outcome))
+    }
+
+    fn cells() -> impl Strategy<Value = (Vec<Vec<u8>>, usize)> {
+        (1..12_usize, 1..12_usize).prop_flat_map(|(rows, columns)| {
+            (proptest::collection::vec(proptest::collection::vec(0..4_u8, columns), rows), Just(columns))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_row_and_a_column_share_a_bit_just_where_the_part_has_the_outcome((rows, columns) in cells(), outcome in 1..4_u8) {
+            let part = part(&rows, columns);
+            let cover = Cover::of(&part, outcome).expect("few bits");
+            prop_assert!(says_what_the_part_does(&cover, &part, outcome));
+            prop_assert!(cover.bits() <= rows.len().min(columns));
+        }
+
+        #[test]
+        fn what_is_new_is_learnt_or_left((rows, columns) in cells(), known in 0..12_usize, outcome in 1..4_u8) {
+            // Rows that appear later, then columns that do.
+            let whole = part(&rows, columns);
+            for fewer in [part(rows.get(..known.min(rows.len())).unwrap_or(&[]), columns), part(&rows, known.clamp(1, columns))] {
+                let mut cover = Cover::of(&fewer, outcome).expect("few bits");
+                let learnt = cover.learn(&whole);
+                prop_assert_eq!(learnt, says_what_the_part_does(&cover, &whole, outcome));
+                // Even where it does not say all, it says nothing that is not true.
+                for (row, column) in (0..rows.len()).flat_map(|row| (0..columns).map(move |column| (narrow(row), narrow(column)))) {
+                    prop_assert!(cover.held(row) & cover.objected(column) == 0 || whole.cell(row, column) == outcome);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn limits_take_a_bit_for_each_step() {
+        let rows: Vec<Vec<u8>> =
+            (0..9_u8).map(|value| (0..9_u8).map(|own| u8::from(value > own) * 3).collect()).collect();
+        assert_eq!(Cover::of(&part(&rows, 9), 3).map(|cover| cover.bits()), Some(8));
+    }
+
+    #[test]
+    fn a_bitmap_takes_a_bit_for_each_of_its_bits() {
+        let rows: Vec<Vec<u8>> =
+            (0..64_u8).map(|value| (0..64_u8).map(|own| u8::from(value & !own != 0) * 3).collect()).collect();
+        assert_eq!(Cover::of(&part(&rows, 64), 3).map(|cover| cover.bits()), Some(6));
+    }
+
+    #[test]
+    fn parts_that_would_take_too_many_bits_have_no_cover() {
+        let only_own =
+            |size: usize| (0..size).map(|value| (0..size).map(|own| u8::from(value != own) * 3).collect()).collect();
+        let (most, too_many): (Vec<Vec<u8>>, Vec<Vec<u8>>) = (only_own(MOST_BITS), only_own(MOST_BITS + 1));
+        assert_eq!(Cover::of(&part(&most, MOST_BITS), 3).map(|cover| cover.bits()), Some(MOST_BITS));
+        assert!(Cover::of(&part(&too_many, MOST_BITS + 1), 3).is_none());
+    }
+}

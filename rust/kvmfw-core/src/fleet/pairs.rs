@@ -156,10 +156,10 @@ impl Fleet {
             let codes = codes.get_mut(..out.len()).unwrap_or_default();
             let done = match table {
                 Blocking::Bytes(table) => {
-                    rows.far_cells(stride, codes, |place| table.get(place as usize).map_or(0, |code| u16::from(*code)))
+                    rows.far_cells(stride, codes, |place| table.get(place as usize).map_or(2, |code| u16::from(*code)))
                 }
                 Blocking::Words(table) => {
-                    rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(0))
+                    rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(2))
                 }
             };
             done.map_err(|row| at * BLOCK + row)?;
