@@ -162,6 +162,14 @@ def test_analyzed_stream_gives_the_same_as_the_stream(tmp_path: Path) -> None:
     assert [one.registers.to_mapping() for one in found] == [one.registers.to_mapping() for one in wanted]
 
 
+@pytest.mark.parametrize("stream", ["kvm-5.10-max-qemu-10.0", "kvm-6.12-neoverse-n1-qemu-11.1"])
+def test_what_qemus_own_script_prints_gives_the_same_as_the_stream(stream: str) -> None:
+    (printed,) = vcpus(DATA / "analyzed" / f"{stream}.json.gz")
+    (read,) = vcpus(DATA / f"{stream}.gz")
+    assert len(printed.registers.to_mapping()) > 200
+    assert printed.registers.to_mapping() == read.registers.to_mapping()
+
+
 def test_vm_is_as_good_as_its_worst_vcpu_and_findings_name_it() -> None:
     vm = [
         SavedVcpu("vm", 0, tiny_set()),
