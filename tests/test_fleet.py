@@ -235,6 +235,16 @@ def test_fleets_and_the_direct_judge_agree(way: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("hosts", [1023, 1024, 1025, 2500])
+def test_fleets_of_many_hosts_agree(way: str, hosts: int) -> None:
+    """Bit rows go by strips of 1,024 hosts, bytes of 8."""
+    sets, kinds, _ = random_fleet(11, vms=12, hosts=9)
+    host_of = [number * 7 % len(kinds) for number in range(hosts)]
+    outcomes, _ = direct(sets, kinds, host_of)
+    check(fleet_of(sets, kinds, host_of, way=way), outcomes)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "options", [{"scheme": "signed4"}, {"scheme": "equal"}, {"vmm": "qemu-10.2"}, {"vmm": "crosvm"}]
 )

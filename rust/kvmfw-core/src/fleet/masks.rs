@@ -16,12 +16,14 @@ use super::judged::{CHUNK, NO_UNIT};
 use super::parts::Part;
 use super::pool::Pool;
 
-/// Bits that lie in one line of the cache.
+/// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
 #[derive(Clone, Copy, Debug, Default)]
 struct Line([u64; WORDS]);
 
 const WORDS: usize = 4;
+/// The outcome of classes that have no bits: there are none, and if there were, nothing would be known of them.
+const UNKNOWN: u8 = 2;
 const BITS: usize = 64 * WORDS;
 /// When more parts than this were left since bits were chosen, they are chosen anew.
 const MOST_LATE: usize = 4;
@@ -198,6 +200,9 @@ impl Masks {
     }
 
     fn judge(&self, vm: &[Line], host: &[Line]) -> u8 {
+        if vm.len() != self.width || host.len() != self.width {
+            return UNKNOWN;
+        }
         let lines = vm.iter().zip(host).zip(&self.planes);
         lines.fold(Hits::default(), |hits, ((vm, host), planes)| hits.and(vm, host, planes)).outcome()
     }
@@ -243,9 +248,10 @@ impl Masks {
 fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[(u32, u32)], out: &mut [u8]) {
     let planes = *planes;
     for ((vm, host), out) in pairs.iter().zip(out) {
-        if let (Some(vm), Some(host)) = (vms.get(*vm as usize), hosts.get(*host as usize)) {
-            *out = Hits::default().and(vm, host, &planes).outcome();
-        }
+        *out = match (vms.get(*vm as usize), hosts.get(*host as usize)) {
+            (Some(vm), Some(host)) => Hits::default().and(vm, host, &planes).outcome(),
+            _ => UNKNOWN,
+        };
     }
 }
 
