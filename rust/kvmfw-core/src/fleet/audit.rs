@@ -3,7 +3,6 @@
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::judged::rest_of;
 use super::{Fleet, Taken};
 use crate::error::RowError;
 use crate::judgement::Outcome;
@@ -136,28 +135,11 @@ impl Fleet {
     /// For each unit the host classes on which it refuses a VM class.
     fn refusals(&self, vm: u32, refusals: &mut [Vec<u32>]) {
         refusals.iter_mut().for_each(Vec::clear);
-        let refuse = Outcome::Refuse as u8;
-        let Some(class) = self.vms.classes.get(vm) else { return };
-        for (group, row) in self.judged.groups.rows_of(vm) {
-            if group.row(row).iter().all(|cell| *cell < refuse) {
-                continue;
+        self.each_saying(vm, Outcome::Refuse as u8, |unit, host, _| {
+            if let Some(own) = refusals.get_mut(unit) {
+                own.push(host);
             }
-            for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
-                let (row, own) = (part.row(&self.vms, class), refusals.get_mut(part.unit));
-                let Some(own) = own else { continue };
-                for (host, column) in (0..).zip(&part.column_of) {
-                    if part.cell(row, *column) == refuse {
-                        own.push(host);
-                    }
-                }
-            }
-        }
-        let hosts = u32::try_from(self.hosts.classes.len()).unwrap_or(u32::MAX);
-        for rest in &self.judged.rests {
-            let Some(own) = refusals.get_mut(rest.unit) else { continue };
-            let refused = |host: &u32| rest_of(rest, &self.vms, &self.hosts, vm, *host) == refuse;
-            own.extend((0..hosts).filter(refused));
-        }
+        });
         // Several parts of one unit may refuse the same host.
         for own in refusals {
             own.sort_unstable();

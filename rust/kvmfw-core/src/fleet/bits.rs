@@ -70,6 +70,11 @@ impl Plane {
         Self { least, strips, tables }
     }
 
+    /// A row without bits.
+    pub(super) fn empty_row(&self) -> Vec<Strip> {
+        vec![Strip::default(); self.strips]
+    }
+
     /// How many bytes one strip of every row takes: what a block of hosts costs in the cache.
     pub(super) fn bytes_of_strip(&self) -> usize {
         self.tables.iter().map(|table| size_of_val(table.as_slice()) / self.strips.max(1)).sum()
@@ -125,9 +130,7 @@ fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec
     let mut table = vec![Strip::default(); group.row_count() * strips];
     let row = |(row, out): (usize, &mut [Strip])| {
         let cells = group.row(u32::try_from(row).unwrap_or(u32::MAX));
-        let mut reached = [0; 256].to_vec();
-        reached.resize(cells.len().max(256), 0);
-        reached.iter_mut().zip(cells).for_each(|(reached, cell)| *reached = u8::from(*cell >= least));
+        let reached: Vec<u8> = cells.iter().map(|cell| u8::from(*cell >= least)).collect();
         for (word, columns) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(columns.chunks(64)) {
             let mut bytes = [0; 64];
             for (byte, column) in bytes.iter_mut().zip(columns) {

@@ -81,10 +81,10 @@ impl Fleet {
         }
         let numbers: Vec<u32> = kinds.iter().map(|kind| self.hosts.kind(kind)).collect();
         self.catch_up();
+        self.bits = HostBits::default();
         for (row, kind) in rows.iter().zip(kind_of) {
             let Some(kind) = numbers.get(*kind as usize) else { continue };
             let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
-            self.bits = HostBits::default();
             if let Some(slot) = self.hosts.kind_of.get_mut(*row) {
                 *slot = *kind;
             }
@@ -120,8 +120,10 @@ impl Fleet {
             let dense = self.dense.take().and_then(|dense| self.caught_up(dense, new_vms, new_hosts));
             self.dense = dense.map(OnceLock::from).unwrap_or_default();
         }
-        for kind in self.hosts.kind_of.iter().skip(self.hosts.class_of.len()) {
+        if self.hosts.class_of.len() < self.hosts.kind_of.len() {
             self.bits = HostBits::default();
+        }
+        for kind in self.hosts.kind_of.iter().skip(self.hosts.class_of.len()) {
             let class = self.hosts.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
             self.hosts.class_of.push(class);
         }

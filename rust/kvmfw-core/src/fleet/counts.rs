@@ -70,7 +70,7 @@ impl Fleet {
         let planes = self.planes();
         let hosts = self.host_count() as u64;
         let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
-            let (mut row, mut pieces) = (self.empty_row(), Vec::new());
+            let (mut row, mut pieces) = (planes[0].empty_row(), Vec::new());
             for (class, counts) in (at * CHUNK..).zip(counts) {
                 let class = u32::try_from(class).unwrap_or(u32::MAX);
                 let [mut change, mut unknown, mut refuse] = [0; 3];
@@ -93,7 +93,7 @@ impl Fleet {
         let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
         let part = |start: &usize| {
             let mut counters = [(); 3].map(|()| Counter::default());
-            let (mut row, mut carry, mut pieces) = (self.empty_row(), Vec::new(), Vec::new());
+            let (mut row, mut carry, mut pieces) = (planes[0].empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
                 for (plane, counter) in planes.iter().zip(&mut counters) {
                     plane.join(self, u32::try_from(class).unwrap_or(u32::MAX), 0, &mut pieces, &mut row);
@@ -112,10 +112,6 @@ impl Fleet {
             let (change, unknown, refuse) = (reached(0), reached(1), reached(2));
             out.copy_from_slice(&[all - change, change - unknown, unknown - refuse, refuse]);
         }
-    }
-
-    fn empty_row(&self) -> Vec<Strip> {
-        vec![Strip::default(); self.host_count().div_ceil(64 * STRIP)]
     }
 
     fn planes(&self) -> [&Plane; 3] {

@@ -25,6 +25,16 @@ pub(super) enum Cells {
     Packed(Vec<u8>),
 }
 
+impl Cells {
+    /// The bytes, how many of them a row takes, and whether a byte has four cells.
+    fn layout(&mut self, stride: usize) -> (&mut Vec<u8>, usize, bool) {
+        match self {
+            Self::Bytes(cells) => (cells, stride, false),
+            Self::Packed(cells) => (cells, stride / 4, true),
+        }
+    }
+}
+
 impl Dense {
     /// Whether a fleet has a class table.
     pub(super) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
@@ -59,10 +69,7 @@ impl Dense {
         let mut row = vec![0; self.hosts];
         judged.row(vms, hosts, u32::try_from(self.rows).unwrap_or(u32::MAX), &mut row);
         self.rows += 1;
-        let (cells, width, packs) = match &mut self.cells {
-            Cells::Bytes(cells) => (cells, self.stride, false),
-            Cells::Packed(cells) => (cells, self.stride / 4, true),
-        };
+        let (cells, width, packs) = self.cells.layout(self.stride);
         let start = cells.len();
         cells.resize(start + width, 0);
         write_row(&row, cells.get_mut(start..).unwrap_or_default(), packs);
@@ -76,10 +83,7 @@ impl Dense {
         let host = self.hosts;
         let host_class = u32::try_from(host).unwrap_or(u32::MAX);
         self.hosts += 1;
-        let (cells, width, packs) = match &mut self.cells {
-            Cells::Bytes(cells) => (cells, self.stride, false),
-            Cells::Packed(cells) => (cells, self.stride / 4, true),
-        };
+        let (cells, width, packs) = self.cells.layout(self.stride);
         let write = |(chunk, rows): (usize, &mut [u8])| {
             let class = |at: usize| (u32::try_from(chunk * COLUMN_CHUNK + at).unwrap_or(u32::MAX), host_class);
             let pairs: [(u32, u32); COLUMN_CHUNK] = std::array::from_fn(class);
@@ -94,7 +98,7 @@ impl Dense {
                 }
             }
         };
-        if self.rows <= 64 * COLUMN_CHUNK {
+        if self.rows <= WORTH_SHARING {
             cells.chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write);
         } else {
             pool.run(|| cells.par_chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write));
@@ -130,6 +134,8 @@ const CHUNK: usize = 64;
 
 /// Columns are written in chunks of this many rows: the work of some microseconds.
 const COLUMN_CHUNK: usize = 1 << 10;
+/// A column of fewer rows takes less time than waking threads.
+const WORTH_SHARING: usize = 1 << 16;
 
 /// Cells of a row, with room for a few more host classes.
 const fn stride(classes: usize) -> usize {

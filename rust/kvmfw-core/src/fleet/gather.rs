@@ -28,13 +28,45 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
 
     /// Writes for each pair what `read` gives for its place in a table with `stride` cells for each VM class. The error
     /// is the first pair that is out of range.
+    // Not inlined, and on slices of its own: with all kinds of tables in one function the loops run out of registers.
+    #[inline(never)]
     pub(super) fn cells<O>(&self, stride: usize, out: &mut [O], read: impl Fn(usize) -> O) -> Result<(), usize> {
-        if cells(self.vms, self.hosts, self.vm, self.host, stride, out, read) { Ok(()) } else { Err(self.stray()) }
+        let Self { vms, hosts, vm, host } = *self;
+        let one = |((vm, host), out): ((&I, &I), &mut O)| {
+            let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else { return false };
+            *out = read((vm.class() as usize).wrapping_mul(stride).wrapping_add(host.class() as usize));
+            true
+        };
+        // Four at a time: the loop itself takes a part of the time that counts.
+        let ((vm, vm_left), (host, host_left)) = (vm.as_chunks::<4>(), host.as_chunks::<4>());
+        let (out, out_left) = out.as_chunks_mut::<4>();
+        for ((vm, host), out) in vm.iter().zip(host).zip(out) {
+            for pair in vm.iter().zip(host).zip(out) {
+                if !one(pair) {
+                    return Err(self.stray());
+                }
+            }
+        }
+        if vm_left.iter().zip(host_left).zip(out_left).all(one) { Ok(()) } else { Err(self.stray()) }
     }
 
     /// [`Gather::cells`] for large tables; places are less than 2^32.
+    #[inline(never)]
     pub(super) fn far_cells<O>(&self, stride: u32, out: &mut [O], read: impl Fn(u32) -> O) -> Result<(), usize> {
-        if far_cells(self.vms, self.hosts, self.vm, self.host, stride, out, read) { Ok(()) } else { Err(self.stray()) }
+        let Self { vms, hosts, vm, host } = *self;
+        let mut places = [0; BLOCK];
+        for ((vm, host), out) in vm.chunks(BLOCK).zip(host.chunks(BLOCK)).zip(out.chunks_mut(BLOCK)) {
+            for ((vm, host), place) in vm.iter().zip(host).zip(&mut places) {
+                let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else {
+                    return Err(self.stray());
+                };
+                *place = vm.class().wrapping_mul(stride).wrapping_add(host.class());
+            }
+            for (place, out) in places.iter().zip(out) {
+                *out = read(*place);
+            }
+        }
+        Ok(())
     }
 
     /// Gives the classes of the pairs to `work`, block by block, with the place of the first.
@@ -57,59 +89,4 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
         let is_stray = |(vm, host): (&I, &I)| vm.row() >= self.vms.len() || host.row() >= self.hosts.len();
         self.vm.iter().zip(self.host).position(is_stray).unwrap_or(0)
     }
-}
-
-// Functions of their own, not inlined: with all kinds of tables in one function the loops run out of registers.
-
-/// `false` where a pair is out of range.
-#[inline(never)]
-fn cells<I: RowIndex, V: Class, H: Class, O>(
-    vms: &[V],
-    hosts: &[H],
-    vm: &[I],
-    host: &[I],
-    stride: usize,
-    out: &mut [O],
-    read: impl Fn(usize) -> O,
-) -> bool {
-    let one = |((vm, host), out): ((&I, &I), &mut O)| {
-        let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else { return false };
-        *out = read((vm.class() as usize).wrapping_mul(stride).wrapping_add(host.class() as usize));
-        true
-    };
-    // Four at a time: the loop itself takes a part of the time that counts.
-    let ((vm, vm_left), (host, host_left)) = (vm.as_chunks::<4>(), host.as_chunks::<4>());
-    let (out, out_left) = out.as_chunks_mut::<4>();
-    for ((vm, host), out) in vm.iter().zip(host).zip(out) {
-        for pair in vm.iter().zip(host).zip(out) {
-            if !one(pair) {
-                return false;
-            }
-        }
-    }
-    vm_left.iter().zip(host_left).zip(out_left).all(one)
-}
-
-/// `false` where a pair is out of range.
-#[inline(never)]
-fn far_cells<I: RowIndex, V: Class, H: Class, O>(
-    vms: &[V],
-    hosts: &[H],
-    vm: &[I],
-    host: &[I],
-    stride: u32,
-    out: &mut [O],
-    read: impl Fn(u32) -> O,
-) -> bool {
-    let mut places = [0; BLOCK];
-    for ((vm, host), out) in vm.chunks(BLOCK).zip(host.chunks(BLOCK)).zip(out.chunks_mut(BLOCK)) {
-        for ((vm, host), place) in vm.iter().zip(host).zip(&mut places) {
-            let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else { return false };
-            *place = vm.class().wrapping_mul(stride).wrapping_add(host.class());
-        }
-        for (place, out) in places.iter().zip(out) {
-            *out = read(*place);
-        }
-    }
-    true
 }

@@ -15,6 +15,7 @@ use super::hosts::Hosts;
 use super::judged::{CHUNK, NO_UNIT};
 use super::parts::Part;
 use super::pool::Pool;
+use crate::judgement::Outcome;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
@@ -23,7 +24,7 @@ struct Line([u64; WORDS]);
 
 const WORDS: usize = 4;
 /// The outcome of classes that have no bits: there are none, and if there were, nothing would be known of them.
-const UNKNOWN: u8 = 2;
+const UNKNOWN: u8 = Outcome::Unknown as u8;
 const BITS: usize = 64 * WORDS;
 /// When more parts than this were left since bits were chosen, they are chosen anew.
 const MOST_LATE: usize = 4;

@@ -8,13 +8,14 @@ use super::gather::{BLOCK, Gather};
 use super::judged::NO_UNIT;
 use super::{Fleet, count};
 use crate::error::RowError;
+use crate::judgement::Outcome;
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
 const CHUNK: usize = 1 << 16;
 /// Fewer pairs than this take less time than waking a thread.
 const WORTH_SHARING: usize = 1 << 13;
 /// What a cell outside of a table would say; classes never reach one.
-const UNKNOWN: u8 = 0b10_10_10_10;
+const UNKNOWN: u8 = Outcome::Unknown as u8;
 
 /// An index of a row, of any integer type that Python hands over.
 pub trait RowIndex: Copy + Send + Sync + std::fmt::Debug {
@@ -120,10 +121,10 @@ impl Fleet {
     ) -> Result<(), usize> {
         match table {
             Some(Dense { cells: Cells::Bytes(cells), stride, .. }) => {
-                rows.cells(*stride, out, |place| cells.get(place).copied().unwrap_or(UNKNOWN & 3))
+                rows.cells(*stride, out, |place| cells.get(place).copied().unwrap_or(UNKNOWN))
             }
             Some(Dense { cells: Cells::Packed(cells), stride, .. }) => rows.far_cells(count(*stride), out, |place| {
-                cells.get(place as usize / 4).copied().unwrap_or(UNKNOWN) >> (place % 4 * 2) & 3
+                cells.get(place as usize / 4).map_or(UNKNOWN, |four| four >> (place % 4 * 2) & 3)
             }),
             None => rows.classes(|start, pairs| {
                 self.judged.masks.fetch(pairs);
@@ -155,12 +156,11 @@ impl Fleet {
             let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
             let codes = codes.get_mut(..out.len()).unwrap_or_default();
             let done = match table {
-                Blocking::Bytes(table) => {
-                    rows.far_cells(stride, codes, |place| table.get(place as usize).map_or(2, |code| u16::from(*code)))
-                }
-                Blocking::Words(table) => {
-                    rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(2))
-                }
+                Blocking::Bytes(table) => rows.far_cells(stride, codes, |place| {
+                    table.get(place as usize).map_or(code(UNKNOWN, 0), |code| u16::from(*code))
+                }),
+                Blocking::Words(table) => rows
+                    .far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(code(UNKNOWN, 0))),
             };
             done.map_err(|row| at * BLOCK + row)?;
             for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {

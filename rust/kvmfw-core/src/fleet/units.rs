@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use super::judged::rest_of;
-use super::{Fleet, Taken};
+use super::{Fleet, Taken, count};
+use crate::judgement::Outcome;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 16;
@@ -42,33 +43,41 @@ impl Fleet {
     }
 
     fn units_in_the_way(&self, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
-        let Some(class) = self.vms.classes.get(vm) else { return };
-        let mut entries: Vec<(u32, u32, u8)> = Vec::new();
-        for (group, row) in self.judged.groups.rows_of(vm) {
-            if group.row(row).iter().all(|cell| *cell == 0) {
-                continue;
+        let mut entries: Vec<(u32, usize, u8)> = Vec::new();
+        self.each_saying(vm, Outcome::Change as u8, |unit, host, outcome| {
+            if !taken.takes(outcome) {
+                entries.push((host, unit, outcome));
             }
-            for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
-                let row = part.row(&self.vms, class);
-                let unit = u32::try_from(part.unit).unwrap_or(u32::MAX);
-                let said = (0..).zip(&part.column_of).map(|(host, column)| (host, unit, part.cell(row, *column)));
-                entries.extend(said.filter(|(.., outcome)| !taken.takes(*outcome)));
-            }
-        }
-        let hosts = u32::try_from(self.hosts.classes.len()).unwrap_or(u32::MAX);
-        for rest in &self.judged.rests {
-            let unit = u32::try_from(rest.unit).unwrap_or(u32::MAX);
-            let said = (0..hosts).map(|host| (host, unit, rest_of(rest, &self.vms, &self.hosts, vm, host)));
-            entries.extend(said.filter(|(.., outcome)| !taken.takes(*outcome)));
-        }
+        });
         // Several parts of one unit may speak: the greatest outcome counts.
         entries.sort_unstable_by_key(|(host, unit, outcome)| (*host, *unit, u8::MAX - outcome));
         entries.dedup_by_key(|(host, unit, _)| (*host, *unit));
         for (host, unit, outcome) in entries {
             found.vm_class.push(vm);
             found.host_class.push(host);
-            found.unit.push(unit);
+            found.unit.push(u32::try_from(unit).unwrap_or(u32::MAX));
             found.outcome.push(outcome);
+        }
+    }
+
+    /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
+    /// outcome. Several parts of one unit may speak about the same host class.
+    pub(super) fn each_saying(&self, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
+        let Some(class) = self.vms.classes.get(vm) else { return };
+        for (group, row) in self.judged.groups.rows_of(vm) {
+            if group.row(row).iter().all(|cell| *cell < least) {
+                continue;
+            }
+            for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
+                let row = part.row(&self.vms, class);
+                let said = (0..).zip(&part.column_of).map(|(host, column)| (host, part.cell(row, *column)));
+                said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(part.unit, host, said));
+            }
+        }
+        for rest in &self.judged.rests {
+            let said = (0..count(self.hosts.classes.len()))
+                .map(|host| (host, rest_of(rest, &self.vms, &self.hosts, vm, host)));
+            said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(rest.unit, host, said));
         }
     }
 }
