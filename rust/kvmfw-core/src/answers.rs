@@ -79,6 +79,37 @@ impl Code {
     }
 }
 
+/// The codes of the 16 digits of a nibble. Each takes 4 bits: hosts have dozens of sweeps with 256 codes, and fleets compare
+/// all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Codes(u64);
+
+const _: () = assert!(Errno::ALL.len() + 2 <= 16, "a code takes 4 bits");
+
+impl Codes {
+    /// The codes of the digits 0 to 15.
+    pub fn new(codes: [Code; 16]) -> Self {
+        let bits = |code: &Code| match code {
+            Code::Kept => 0,
+            Code::Changed => 1,
+            Code::Refused(errno) => 2 + *errno as u64,
+        };
+        Self(codes.iter().rev().fold(0, |all, code| all << 4 | bits(code)))
+    }
+
+    /// The code of a digit: the lowest 4 bits of `digit`.
+    pub fn get(self, digit: u64) -> Code {
+        match self.0 >> (4 * (digit & 15)) & 15 {
+            0 => Code::Kept,
+            1 => Code::Changed,
+            other => {
+                let errno = usize::try_from(other - 2).ok().and_then(|at| Errno::ALL.get(at));
+                Code::Refused(errno.copied().unwrap_or(Errno::EOTHER))
+            }
+        }
+    }
+}
+
 /// The answers of a sweep over whole values.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub struct ByValue {
@@ -98,7 +129,7 @@ pub struct ByNibble {
     /// The value that the other nibbles kept.
     pub value: u64,
     /// Codes of the nibbles that were answered one by one; `None`: only the own value, see `same` and `other`.
-    pub nibbles: [Option<[Code; 16]>; 16],
+    pub nibbles: [Option<Codes>; 16],
     /// The code of writing `value` back.
     pub same: Code,
     /// The code of every other value of a nibble that is `None`.
@@ -217,15 +248,14 @@ impl ByNibble {
         };
         (0..16_usize)
             .filter(|at| difference >> (4 * at) & 15 != 0)
-            .map(|at| self.code(at, value))
+            .map(|at| self.code(at, value >> (4 * at)))
             .max_by_key(rank)
             .unwrap_or(self.same)
     }
 
-    fn code(&self, nibble: usize, value: u64) -> Code {
-        let digit = usize::try_from(value >> (4 * nibble) & 15).unwrap_or(0);
-        let codes = self.nibbles.get(nibble).and_then(Option::as_ref);
-        codes.and_then(|codes| codes.get(digit)).copied().unwrap_or(self.other)
+    /// The code of a digit (the lowest 4 bits of `digit`) in a nibble, beside the own value in the others.
+    pub fn code(&self, nibble: usize, digit: u64) -> Code {
+        self.nibbles.get(nibble).copied().flatten().map_or(self.other, |codes| codes.get(digit))
     }
 
     /// What `value` reads back: as recorded, or nibble by nibble when only those were recorded.
@@ -240,7 +270,7 @@ impl ByNibble {
         let mut read = value;
         for at in 0..16_usize {
             let mask = 15_u64 << (4 * at);
-            if (value ^ self.value) & mask != 0 && self.code(at, value) == Code::Changed {
+            if (value ^ self.value) & mask != 0 && self.code(at, value >> (4 * at)) == Code::Changed {
                 let alone = (self.value & !mask) | (value & mask);
                 read = (read & !mask) | (recorded(alone)? & mask);
             }
@@ -255,9 +285,9 @@ mod tests {
 
     fn nibbles() -> ByNibble {
         let mut nibbles = [None; 16];
-        nibbles[0] =
-            Some(std::array::from_fn(|digit| if digit <= 2 { Code::Kept } else { Code::Refused(Errno::EINVAL) }));
-        nibbles[1] = Some(std::array::from_fn(|digit| if digit == 15 { Code::Changed } else { Code::Kept }));
+        let codes = |code: fn(usize) -> Code| Some(Codes::new(std::array::from_fn(code)));
+        nibbles[0] = codes(|digit| if digit <= 2 { Code::Kept } else { Code::Refused(Errno::EINVAL) });
+        nibbles[1] = codes(|digit| if digit == 15 { Code::Changed } else { Code::Kept });
         ByNibble {
             value: 0x302,
             nibbles,
@@ -266,6 +296,17 @@ mod tests {
             zero: Code::Refused(Errno::EINVAL),
             ones: Code::Refused(Errno::EINVAL),
             changed: vec![(0x3f2, 0x302)],
+        }
+    }
+
+    #[test]
+    fn every_code_keeps_its_place() {
+        let mut all = vec![Code::Kept, Code::Changed];
+        all.extend(Errno::ALL.iter().map(|errno| Code::Refused(*errno)));
+        for first in 0..all.len() {
+            let codes: [Code; 16] = std::array::from_fn(|digit| all[(first + digit) % all.len()]);
+            let packed = Codes::new(codes);
+            assert!((0..).zip(codes).all(|(digit, code)| packed.get(digit) == code && packed.get(digit + 16) == code));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use crate::answers::{Answers, ByNibble, ByValue, Code, State};
+use crate::answers::{Answers, ByNibble, ByValue, Code, Codes, State};
 use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::RegisterId;
@@ -378,7 +378,7 @@ fn read_nibbles(
             .bytes()
             .map(Code::from_letter)
             .collect::<Option<Vec<_>>>()
-            .and_then(|codes| <[Code; 16]>::try_from(codes).ok());
+            .and_then(|codes| Some(Codes::new(<[Code; 16]>::try_from(codes).ok()?)));
         let codes = codes.ok_or_else(|| FormatError::new(spot(), "expected 16 answer codes"))?;
         if nibble.replace(codes).is_some() {
             return Err(FormatError::new(spot(), "the nibble occurs twice"));

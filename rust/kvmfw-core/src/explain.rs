@@ -246,21 +246,17 @@ fn listed(values: impl Iterator<Item = Value>) -> String {
 fn nibbles(answers: &ByNibble, saved: &Value) -> String {
     let Some(saved) = saved.word() else { return "nothing".to_owned() };
     let mut parts = Vec::new();
-    for (at, codes) in answers.nibbles.iter().enumerate() {
+    for at in 0..16 {
         let digit = saved >> (4 * at) & 0xf;
         let own = answers.value >> (4 * at) & 0xf;
         if digit == own {
             continue;
         }
-        let code = |digit: u64| match codes {
-            Some(codes) => usize::try_from(digit).ok().and_then(|digit| codes.get(digit)).copied(),
-            None => Some(answers.other),
-        };
-        if !matches!(code(digit), Some(Code::Refused(_))) {
+        if !matches!(answers.code(at, digit), Code::Refused(_)) {
             continue;
         }
         let taken: Vec<String> = (0..16_u64)
-            .filter(|digit| *digit == own || !matches!(code(*digit), Some(Code::Refused(_)) | None))
+            .filter(|digit| *digit == own || !matches!(answers.code(at, *digit), Code::Refused(_)))
             .map(|digit| format!("{digit:#x}"))
             .collect();
         parts.push(format!("{} in bits {}:{} (saved {digit:#x})", taken.join(", "), 4 * at + 3, 4 * at));
