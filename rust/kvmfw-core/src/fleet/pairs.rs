@@ -1,5 +1,7 @@
 //! Pairs of rows: two gathers from class maps and one from the class table.
 
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
 use rayon::prelude::*;
 
 use super::class_map::{Class, with_classes};
@@ -13,7 +15,7 @@ use crate::judgement::Outcome;
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
 const CHUNK: usize = 1 << 16;
 /// Fewer pairs than this take less time than waking a thread.
-const WORTH_SHARING: usize = 1 << 13;
+const WORTH_SHARING: usize = CHUNK;
 /// What a cell outside of a table would say; classes never reach one.
 const UNKNOWN: u8 = Outcome::Unknown as u8;
 
@@ -110,7 +112,18 @@ impl Fleet {
         if rows.vm.len() < WORTH_SHARING {
             return chunks.iter_mut().enumerate().try_for_each(work);
         }
-        self.pool.run(|| chunks.par_iter_mut().enumerate().map(work).find_map_first(Result::err)).map_or(Ok(()), Err)
+        // Chunks are taken in order: those before the first one with a stray pair are done or under way.
+        let stray = AtomicUsize::new(usize::MAX);
+        let left = chunks.iter_mut().enumerate().take_while(|_| stray.load(Relaxed) == usize::MAX);
+        self.pool.share(left, |chunk| {
+            if let Err(row) = work(chunk) {
+                stray.fetch_min(row, Relaxed);
+            }
+        });
+        match stray.into_inner() {
+            usize::MAX => Ok(()),
+            row => Err(row),
+        }
     }
 
     fn outcomes_of<I: RowIndex, V: Class, H: Class>(

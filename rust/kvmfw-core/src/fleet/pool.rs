@@ -34,6 +34,25 @@ impl Pool {
         }
     }
 
+    /// Works on `pieces`, each thread on the next one that is left. The caller is one of the threads, and has work in hand
+    /// while others wake up: for pieces in milliseconds, at most one thread for each core wakes.
+    pub(crate) fn share<P>(&self, pieces: impl Iterator<Item = P> + Send, work: impl Fn(P) + Sync) {
+        let pieces = Mutex::new(pieces);
+        let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            while let Some(piece) = next() {
+                work(piece);
+            }
+        };
+        match self.pool() {
+            Some(pool) => pool.in_place_scope(|scope| {
+                (1..self.threads).for_each(|_| scope.spawn(|_| work()));
+                work();
+            }),
+            None => work(),
+        }
+    }
+
     fn pool(&self) -> Option<Arc<ThreadPool>> {
         let process = std::process::id();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
