@@ -115,14 +115,14 @@ class Runs:
         return self.first_row + (row if self.order is None else int(self.order[row]))
 
 
-def runs(source: Any, threads: int = 0) -> Iterator[Runs]:
+def runs(source: Any, fleet: _native.Fleet) -> Iterator[Runs]:
     """Take a table of VMs in long or nested form; a `pyarrow.RecordBatchReader` is taken batch by batch.
 
-    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas. ``threads`` look for where VMs
-    start; 0 means one for each core.
+    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas. The threads of ``fleet`` look for
+    where VMs start.
     """
     if not isinstance(source, pa.RecordBatchReader):
-        yield _runs_of(pa.table(source), 0, threads)
+        yield _runs_of(pa.table(source), 0, fleet)
         return
     carried: pa.Table | None = None
     last: Any = None
@@ -134,10 +134,10 @@ def runs(source: Any, threads: int = 0) -> Iterator[Runs]:
         if carried is not None:
             table = pa.concat_tables([carried, table]).combine_chunks()
         if _is_nested(table):
-            yield _runs_of(table, first_row, threads)
+            yield _runs_of(table, first_row, fleet)
             first_row += table.num_rows
             continue
-        made = _runs_of(table, first_row, threads)
+        made = _runs_of(table, first_row, fleet)
         if made.order is not None or (last is not None and made.names[0].as_py() == last):
             raise ArgumentError("in a stream the rows of a VM must be together; pass a table")
         # The last VM may go on in the next batch.
@@ -147,7 +147,7 @@ def runs(source: Any, threads: int = 0) -> Iterator[Runs]:
         yield _without_last(made, held)
         first_row += held
     if carried is not None:
-        yield _runs_of(carried.combine_chunks(), first_row, threads)
+        yield _runs_of(carried.combine_chunks(), first_row, fleet)
 
 
 def _without_last(made: Runs, held: int) -> Runs:
@@ -196,8 +196,8 @@ def _words(column: pa.Array, name: str) -> npt.NDArray[np.uint64]:
     return np.ascontiguousarray(cast.to_numpy(zero_copy_only=False))
 
 
-def _runs_of(table: pa.Table, first_row: int, threads: int) -> Runs:
-    made = _nested(table, first_row) if _is_nested(table) else _grouped(table, first_row, threads)
+def _runs_of(table: pa.Table, first_row: int, fleet: _native.Fleet) -> Runs:
+    made = _nested(table, first_row) if _is_nested(table) else _grouped(table, first_row, fleet)
     if "host" not in table.column_names:
         return made
     heads = np.arange(len(made.names)) if _is_nested(table) else made.starts[:-1]
@@ -205,10 +205,10 @@ def _runs_of(table: pa.Table, first_row: int, threads: int) -> Runs:
     return replace(made, homes=homes.cast(pa.string()))
 
 
-def _grouped(table: pa.Table, first_row: int, threads: int) -> Runs:
+def _grouped(table: pa.Table, first_row: int, fleet: _native.Fleet) -> Runs:
     register = _words(_column(table, "register"), "register")
     value = _words(_column(table, "value"), "value")
-    starts, names, ascending = _heads(_column(table, "vm"), threads)
+    starts, names, ascending = _heads(_column(table, "vm"), fleet)
     vcpu = _column(table, "vcpu") if "vcpu" in table.column_names else None
     order = None
     if not ascending:
@@ -225,7 +225,7 @@ def _grouped(table: pa.Table, first_row: int, threads: int) -> Runs:
         return Runs(
             starts, register, value, [vcpu_config(DEFAULT_VCPU)], _NO_CONFIGS, names, first_row, order
         )
-    changes, words, _ = _heads(vcpu, threads)
+    changes, words, _ = _heads(vcpu, fleet)
     inside = np.setdiff1d(changes[1:-1], starts)
     if inside.size:
         row = int(inside[0]) if order is None else int(order[inside[0]])
@@ -241,20 +241,19 @@ def _grouped(table: pa.Table, first_row: int, threads: int) -> Runs:
 _NO_CONFIGS: npt.NDArray[np.uint32] = np.empty(0, dtype=np.uint32)
 
 
-def _heads(column: pa.Array, threads: int) -> tuple[npt.NDArray[np.int64], pa.Array, bool]:
+def _heads(column: pa.Array, fleet: _native.Fleet) -> tuple[npt.NDArray[np.int64], pa.Array, bool]:
     """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        starts, _, _ = _heads(column.indices, threads)
+        starts, _, _ = _heads(column.indices, fleet)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind):
         if kind.bit_width < 32:
             column = column.cast(pa.int32())
         numbers = np.ascontiguousarray(column.to_numpy())
-        starts, ascending = _native.run_starts(numbers, threads)
-        # Numbers that are their own rows are not looked up one by one.
-        return starts, pa.array(numbers[starts[:-1]]), ascending
+        starts, heads, ascending = fleet.heads(numbers)
+        return starts, pa.array(heads), ascending
     if pa.types.is_string_view(kind):
         column = column.cast(pa.large_string())
     elif not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):

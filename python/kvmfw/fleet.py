@@ -102,8 +102,7 @@ class Fleet:
         self.vmm = vmm
         self.scheme = scheme
         self.rejected: list[tuple[int, str]] = []
-        self._threads = threads or 0
-        self._native = _native.Fleet(vmm, scheme, self._threads, self._limits)
+        self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
         self._vm_names = Names()
         self._home_names = Names()
         self._host_names: list[str] = []
@@ -142,7 +141,7 @@ class Fleet:
         if isinstance(vms, readers.StoredVms):
             vms = vms.reader()
         if hasattr(vms, "__arrow_c_stream__"):
-            for columns in runs(vms, self._threads):
+            for columns in runs(vms, self._native):
                 rejected = self._native.add_runs(
                     columns.starts, columns.register, columns.value, columns.configs, columns.config_of
                 )

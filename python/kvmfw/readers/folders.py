@@ -182,7 +182,8 @@ def hosts(source: Any, *, from_: str | None = None) -> tuple[list[Host], npt.NDA
         if bad.size:
             row = int(bad[0])
             raise RowError(f"capture number {kind_of[row]} is out of range; there are {len(kinds)}", row)
-        return kinds, kind_of.astype(np.uint32), [kinds[number].name for number in kind_of]
+        names = np.array([kind.name for kind in kinds], dtype=object)
+        return kinds, kind_of.astype(np.uint32), names[kind_of].tolist()
     listed = list(source)
     known: dict[int, int] = {}
     kinds = []

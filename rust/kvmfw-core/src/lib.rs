@@ -29,7 +29,7 @@ pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
 pub use error::{FormatError, RowError};
 pub use fleet::{
-    AuditCounts, Blocked, Fleet, Limits, NO_UNIT, Number, RowIndex, Runs, Taken, Unit, UnitOutcomes, run_starts,
+    AuditCounts, Blocked, Fleet, Heads, Limits, NO_UNIT, Number, RowIndex, Runs, Taken, Unit, UnitOutcomes,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

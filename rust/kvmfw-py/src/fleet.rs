@@ -17,6 +17,7 @@ use crate::sets::{Host, RegisterSet};
 pub(crate) struct Fleet(RwLock<core::Fleet>);
 
 type Verdict<'py> = Bound<'py, PyAny>;
+type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Py<PyArray1<u64>>, Vec<(u64, u64)>);
 
@@ -157,6 +158,23 @@ impl Fleet {
         Some(fleet.class_row(fleet.vm_class(vm)?).into_pyarray(py))
     }
 
+    /// Where the VMs of a long table start, with its length, their numbers, and whether those ascend.
+    fn heads<'py>(&self, py: Python<'py>, column: &Bound<'py, PyAny>) -> PyResult<Heads<'py>> {
+        if let Ok(column) = column.extract() {
+            return self.heads_of::<u32>(py, &column);
+        }
+        if let Ok(column) = column.extract() {
+            return self.heads_of::<i32>(py, &column);
+        }
+        if let Ok(column) = column.extract() {
+            return self.heads_of::<i64>(py, &column);
+        }
+        if let Ok(column) = column.extract() {
+            return self.heads_of::<u64>(py, &column);
+        }
+        Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
+    }
+
     fn pairs(
         &self,
         py: Python<'_>,
@@ -279,6 +297,16 @@ impl Fleet {
 }
 
 impl Fleet {
+    fn heads_of<'py, T: Element + core::Number>(
+        &self,
+        py: Python<'py>,
+        column: &PyReadonlyArray1<'py, T>,
+    ) -> PyResult<Heads<'py>> {
+        let column = slice(py, column, "vm")?;
+        let found = enter(py, || self.read().heads(column))?;
+        Ok((found.starts.into_pyarray(py), found.numbers.into_pyarray(py).into_any(), found.ascending))
+    }
+
     fn pairs_of<I: RowIndex + Element>(
         &self,
         py: Python<'_>,
@@ -296,35 +324,4 @@ impl Fleet {
         }
         enter(py, || self.read().pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
     }
-}
-
-/// Where the VMs of a long table start: see `kvmfw_core::run_starts`.
-#[pyfunction]
-pub(crate) fn run_starts<'py>(
-    py: Python<'py>,
-    column: &Bound<'_, PyAny>,
-    threads: usize,
-) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
-    fn of<'py, T: Element + core::Number>(
-        py: Python<'py>,
-        column: &PyReadonlyArray1<'_, T>,
-        threads: usize,
-    ) -> PyResult<(Bound<'py, PyArray1<i64>>, bool)> {
-        let column = slice(py, column, "vm")?;
-        let (starts, ascending) = enter(py, || core::run_starts(column, threads))?;
-        Ok((starts.into_pyarray(py), ascending))
-    }
-    if let Ok(column) = column.extract() {
-        return of::<u32>(py, &column, threads);
-    }
-    if let Ok(column) = column.extract() {
-        return of::<i32>(py, &column, threads);
-    }
-    if let Ok(column) = column.extract() {
-        return of::<i64>(py, &column, threads);
-    }
-    if let Ok(column) = column.extract() {
-        return of::<u64>(py, &column, threads);
-    }
-    Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
 }

@@ -67,8 +67,6 @@ mod _native {
     #[pymodule_export]
     use super::fleet::Fleet;
     #[pymodule_export]
-    use super::fleet::run_starts;
-    #[pymodule_export]
     use super::judge::{ask, check_features, validate};
     #[pymodule_export]
     use super::policies;

@@ -3,6 +3,7 @@
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
+use super::groups::Groups;
 use super::{Fleet, Taken};
 use crate::error::RowError;
 use crate::judgement::Outcome;
@@ -98,12 +99,13 @@ impl Fleet {
         let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
         let starts: Vec<usize> = (0..vms.len()).step_by(CHUNK).collect();
         let units = self.units().len();
+        let groups = self.groups();
         let chunk = |start: &usize| {
             let mut blocked = vec![Blocked::default(); units];
             let mut refusals: Vec<Vec<u32>> = vec![Vec::new(); units];
             for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
                 let class = u32::try_from(class).unwrap_or(u32::MAX);
-                self.refusals(class, &mut refusals);
+                self.refusals(groups, class, &mut refusals);
                 let mut count_of = vec![0_u32; hosts.len()];
                 for host in refusals.iter().flatten() {
                     if let Some(count) = count_of.get_mut(*host as usize) {
@@ -133,9 +135,9 @@ impl Fleet {
     }
 
     /// For each unit the host classes on which it refuses a VM class.
-    fn refusals(&self, vm: u32, refusals: &mut [Vec<u32>]) {
+    fn refusals(&self, groups: &Groups, vm: u32, refusals: &mut [Vec<u32>]) {
         refusals.iter_mut().for_each(Vec::clear);
-        self.each_saying(vm, Outcome::Refuse as u8, |unit, host, _| {
+        self.each_saying(groups, vm, Outcome::Refuse as u8, |unit, host, _| {
             if let Some(own) = refusals.get_mut(unit) {
                 own.push(host);
             }

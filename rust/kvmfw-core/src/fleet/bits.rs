@@ -57,6 +57,7 @@ impl Plane {
         let mut class_of = vec![0; fleet.host_count()];
         fleet.hosts.class_of.write(0, &mut class_of);
         let strips = class_of.len().div_ceil(64 * STRIP);
+        let groups = fleet.groups();
         let table = |group: &Group| {
             let columns = class_of.iter().map(|class| group.column_of.get(*class as usize).copied().unwrap_or(0));
             if group.column_count() <= 256 {
@@ -66,7 +67,7 @@ impl Plane {
                 fill(group, &columns.collect::<Vec<u32>>(), least, strips)
             }
         };
-        let tables = fleet.pool.run(|| fleet.judged.groups.iter().map(table).collect());
+        let tables = fleet.pool.run(|| groups.iter().map(table).collect());
         Self { least, strips, tables }
     }
 
@@ -91,7 +92,7 @@ impl Plane {
         out: &mut [Strip],
     ) {
         rows.clear();
-        rows.extend(self.tables.iter().zip(fleet.judged.groups.rows_of(class)).filter_map(|(table, (_, row))| {
+        rows.extend(self.tables.iter().zip(fleet.groups().rows_of(class)).filter_map(|(table, (_, row))| {
             let from = row as usize * self.strips + start;
             table.get(from..from + out.len())
         }));
@@ -144,7 +145,7 @@ fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec
 }
 
 /// A bit for each of 64 bytes that are 0 or 1.
-fn pack(bytes: &[u8; 64]) -> u64 {
+pub(super) fn pack(bytes: &[u8; 64]) -> u64 {
     // Byte i of eight moves to bit i of the highest byte; no two of the sums meet, so nothing carries.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let eights = bytes.as_chunks::<8>().0.iter();

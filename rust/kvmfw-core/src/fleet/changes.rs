@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use super::bits::HostBits;
 use super::dense::Dense;
-use super::intake::{self, Runs};
+use super::intake::{self, Heads, Number, Runs};
 use super::{Fleet, Judged};
 use crate::error::RowError;
 use crate::host::Host;
@@ -21,6 +21,11 @@ impl Fleet {
             self.vms.add(set.vcpu, set.registers());
         }
         self.catch_up();
+    }
+
+    /// Finds where the rows of each VM start in a column that names them by numbers, with the threads of this fleet.
+    pub fn heads<T: Number>(&self, column: &[T]) -> Heads<T> {
+        intake::heads(column, &self.pool)
     }
 
     /// Adds VMs given as columns, in order. Rows that cannot be used are returned; a VM with such a row is kept in its
@@ -109,12 +114,15 @@ impl Fleet {
             self.rebuild();
             return;
         }
-        self.hosts.compile_new(&self.vms, self.question);
+        self.hosts.compile_new(&self.vms, self.question, &self.pool);
         let Some((new_vms, new_hosts)) = self.judged.catch_up(&self.vms, &self.hosts, &self.pool) else {
             self.rebuild();
             return;
         };
         if !new_vms.is_empty() || !new_hosts.is_empty() {
+            if let Some(groups) = self.groups.get_mut() {
+                groups.catch_up(&self.judged.parts, &self.vms, &self.hosts, &self.pool);
+            }
             self.blocking.take();
             self.bits = HostBits::default();
             let dense = self.dense.take().and_then(|dense| self.caught_up(dense, new_vms, new_hosts));
@@ -149,6 +157,7 @@ impl Fleet {
         self.grouped = self.vms.classes.len();
         self.dense.take();
         self.blocking.take();
+        self.groups.take();
         self.bits = HostBits::default();
     }
 }

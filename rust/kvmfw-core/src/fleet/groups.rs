@@ -9,14 +9,20 @@ use rayon::prelude::*;
 
 use super::hosts::Hosts;
 use super::intern::RowInterner;
-use super::judged::CHUNK;
 use super::limits::Limits;
-use super::parts::Part;
+use super::parts::CHUNK;
+use super::parts::{Part, rows_of_classes};
 use super::pool::Pool;
 use super::vms::Vms;
 
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 12;
+
+/// VM classes are placed in batches of this many, whose rows in all parts take a few megabytes.
+const BATCH: usize = 1 << 14;
+
+/// Groups with at most this many combinations of rows find them by place, others by hash.
+const MOST_PLACES: usize = 1 << 13;
 
 /// Joined parts.
 #[derive(Clone, Debug)]
@@ -24,6 +30,8 @@ pub(super) struct Group {
     pub(super) parts: Range<usize>,
     /// Rows of the parts by row of the group.
     rows: RowInterner,
+    /// The row of the group, or [`NONE`], by the rows of the parts as one number; empty where there would be too many.
+    places: Vec<u32>,
     /// Columns of the parts by column of the group.
     columns: RowInterner,
     cells: Vec<u8>,
@@ -34,18 +42,19 @@ pub(super) struct Group {
     pub(super) column_of: Vec<u32>,
 }
 
+/// In place of a row: this combination was not seen yet.
+const NONE: u32 = u32::MAX;
+
 /// All groups.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Groups(Vec<Group>);
 
 impl Groups {
-    /// Joins parts, and places the host classes.
-    pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, limits: Limits) -> Self {
+    /// Joins parts, and places all classes.
+    pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let ranges = choose(parts, vms, limits.group_rows);
         let mut groups = Self(ranges.into_iter().map(Group::new).collect());
-        for class in 0..hosts.classes.len() {
-            groups.add_host_class(parts, class);
-        }
+        groups.catch_up(parts, vms, hosts, pool);
         groups
     }
 
@@ -54,29 +63,26 @@ impl Groups {
         self.0.iter()
     }
 
-    /// How many VM classes have their place.
-    pub(super) fn vm_classes(&self) -> usize {
-        self.0.first().map_or(0, |group| group.row_of.len())
-    }
-
-    /// How many host classes have their place.
-    pub(super) fn host_classes(&self) -> usize {
-        self.0.first().map_or(0, |group| group.column_of.len())
-    }
-
-    /// Places the next VM classes by their rows in all parts.
-    pub(super) fn add_vm_classes(&mut self, parts: &[Part], rows: &[u32], pool: &Pool) {
-        let place = |group: &mut Group| rows.chunks(parts.len()).for_each(|rows| group.add_row(parts, rows));
-        if rows.len() <= CHUNK * parts.len() {
-            self.0.iter_mut().for_each(place);
-        } else {
-            pool.run(|| self.0.par_iter_mut().for_each(place));
+    /// Places the classes that have no place yet.
+    pub(super) fn catch_up(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
+        if self.0.is_empty() {
+            return;
         }
-    }
-
-    /// Places the next host class.
-    pub(super) fn add_host_class(&mut self, parts: &[Part], class: usize) {
-        self.0.iter_mut().for_each(|group| group.add_column(parts, class));
+        let (placed, width) = self.0.first().map_or((0, 0), |group| (group.row_of.len(), group.column_of.len()));
+        for class in width..hosts.classes.len() {
+            self.0.iter_mut().for_each(|group| group.add_column(parts, class));
+        }
+        self.0.iter_mut().for_each(|group| group.make_places(parts));
+        for start in (placed..vms.classes.len()).step_by(BATCH) {
+            let classes = start..vms.classes.len().min(start + BATCH);
+            let rows = rows_of_classes(parts, vms, classes, pool);
+            let place = |group: &mut Group| rows.chunks(parts.len()).for_each(|rows| group.add_row(parts, rows));
+            if rows.len() <= CHUNK * parts.len() {
+                self.0.iter_mut().for_each(place);
+            } else {
+                pool.run(|| self.0.par_iter_mut().for_each(place));
+            }
+        }
     }
 
     /// The groups, each with the row of a VM class.
@@ -88,16 +94,49 @@ impl Groups {
 impl Group {
     fn new(parts: Range<usize>) -> Self {
         let (rows, columns) = (RowInterner::default(), RowInterner::default());
-        let (row_of, column_of) = (Vec::new(), Vec::new());
-        Self { parts, rows, columns, cells: Vec::new(), room: 0, row_of, column_of }
+        let (row_of, column_of, places) = (Vec::new(), Vec::new(), Vec::new());
+        Self { parts, rows, places, columns, cells: Vec::new(), room: 0, row_of, column_of }
+    }
+
+    /// Makes a place for every combination of rows that the parts have by now.
+    fn make_places(&mut self, parts: &[Part]) {
+        let own = parts.get(self.parts.clone()).unwrap_or(&[]);
+        let wanted = own.iter().fold(1_usize, |places, part| places.saturating_mul(part.row_count()));
+        // Parts only grow: with as many combinations as before they are the same.
+        if wanted == self.places.len() {
+            return;
+        }
+        self.places.clear();
+        self.places.resize(if wanted > MOST_PLACES { 0 } else { wanted }, NONE);
+        for (number, rows) in (0..).zip(self.rows.rows()) {
+            if let Some(place) = self.places.get_mut(place(own, rows)) {
+                *place = number;
+            }
+        }
     }
 
     fn add_row(&mut self, parts: &[Part], rows: &[u32]) {
-        let row = self.rows.intern(rows.get(self.parts.clone()).unwrap_or(&[]));
-        if row as usize + 1 == self.rows.len() {
-            self.judge_row(parts.get(self.parts.clone()).unwrap_or(&[]), row);
-        }
+        let parts = parts.get(self.parts.clone()).unwrap_or(&[]);
+        let rows = rows.get(self.parts.clone()).unwrap_or(&[]);
+        let place = place(parts, rows);
+        let row = match self.places.get(place) {
+            Some(&row) if row != NONE => row,
+            _ => self.new_row(parts, rows, place),
+        };
         self.row_of.push(row);
+    }
+
+    #[cold]
+    fn new_row(&mut self, parts: &[Part], rows: &[u32], place: usize) -> u32 {
+        let known = self.rows.len();
+        let row = self.rows.intern(rows);
+        if self.rows.len() > known {
+            self.judge_row(parts, row);
+        }
+        if let Some(place) = self.places.get_mut(place) {
+            *place = row;
+        }
+        row
     }
 
     fn add_column(&mut self, parts: &[Part], class: usize) {
@@ -129,9 +168,6 @@ impl Group {
 
     fn judge_row(&mut self, parts: &[Part], row: u32) {
         let start = row as usize * self.room;
-        if start < self.cells.len() {
-            return;
-        }
         self.cells.resize(start + self.room, 0);
         let cells = self.cells.get_mut(start..).unwrap_or_default();
         let rows = self.rows.get(row).unwrap_or(&[]);
@@ -157,6 +193,12 @@ impl Group {
             *cell = join(parts, rows, columns);
         }
     }
+}
+
+/// The rows of some parts as one number.
+fn place(parts: &[Part], rows: &[u32]) -> usize {
+    let rows = parts.iter().zip(rows);
+    rows.fold(0, |place: usize, (part, row)| place.wrapping_mul(part.row_count()).wrapping_add(*row as usize))
 }
 
 /// The greatest outcome of some parts.

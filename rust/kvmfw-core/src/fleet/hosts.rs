@@ -68,50 +68,39 @@ impl Hosts {
         self.acceptors = (0..FIRST_REGISTER_UNIT + vms.units.len()).map(|_| Interner::default()).collect();
         self.classes = RowInterner::default();
         self.class_of_kind.clear();
-        // Deriving acceptors is the work, and threads share it; numbers are given in order.
-        for start in (0..self.kinds.len()).step_by(BATCH) {
-            let kinds = self.kinds.get(start..(start + BATCH).min(self.kinds.len())).unwrap_or(&[]);
-            let derive = |kind: &Host| self.hashed(acceptors(kind, vms, question));
-            let derived: Vec<Vec<(u64, UnitAcceptor)>> = if kinds.len() < 2 {
-                kinds.iter().map(derive).collect()
-            } else {
-                pool.run(|| kinds.par_iter().map(derive).collect())
-            };
-            for acceptors in derived {
-                let class = self.intern(acceptors);
-                self.class_of_kind.push(class);
-            }
-        }
+        self.compile_new(vms, question, pool);
         let class = |kind: &u32| self.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
         self.class_of = ClassMap::default();
         self.class_of.extend(self.kind_of.iter().map(class));
     }
 
     /// Compiles the kinds that were added since the last time.
-    pub(crate) fn compile_new(&mut self, vms: &Vms, question: Question) {
-        for at in self.class_of_kind.len()..self.kinds.len() {
-            let Some(kind) = self.kinds.get(at) else { continue };
-            let acceptors = self.hashed(acceptors(kind, vms, question));
-            let class = self.intern(acceptors);
-            self.class_of_kind.push(class);
-        }
-    }
-
-    fn hashed(&self, acceptors: Vec<UnitAcceptor>) -> Vec<(u64, UnitAcceptor)> {
-        let units = self.acceptors.iter().cycle();
-        let hashed = acceptors.into_iter().zip(units);
-        hashed.map(|(acceptor, interner)| (interner.hash(&acceptor), acceptor)).collect()
-    }
-
-    fn intern(&mut self, acceptors: Vec<(u64, UnitAcceptor)>) -> u32 {
-        let mut numbers = Vec::with_capacity(acceptors.len());
-        let units = self.acceptors.len().max(1);
-        for (at, (hash, acceptor)) in acceptors.into_iter().enumerate() {
-            if let Some(interner) = self.acceptors.get_mut(at % units) {
-                numbers.push(interner.intern_hashed(hash, acceptor));
+    pub(crate) fn compile_new(&mut self, vms: &Vms, question: Question, pool: &Pool) {
+        for start in (self.class_of_kind.len()..self.kinds.len()).step_by(BATCH) {
+            let kinds = self.kinds.get(start..self.kinds.len().min(start + BATCH)).unwrap_or(&[]);
+            let count = self.acceptors.len();
+            let units = &mut self.acceptors;
+            // Acceptors are derived kind by kind, and numbered unit by unit, so that threads share both.
+            let derive = |kind: &Host| hashed(acceptors(kind, vms, question));
+            let by_unit: Vec<Vec<u32>> = if kinds.len() < WORTH_SHARING {
+                let derived: Vec<Derived> = kinds.iter().map(derive).collect();
+                units.iter_mut().enumerate().map(|unit| numbers(unit, count, &derived)).collect()
+            } else {
+                pool.run(|| {
+                    let derived: Vec<Derived> = kinds.par_iter().map(derive).collect();
+                    let by_unit = units.par_iter_mut().enumerate().map(|unit| numbers(unit, count, &derived)).collect();
+                    derived.into_par_iter().for_each(drop);
+                    by_unit
+                })
+            };
+            let configs = vms.configs.len();
+            for kind in 0..kinds.len() {
+                let entries = (kind * configs)..(kind + 1) * configs;
+                let number = |at: usize| by_unit.iter().filter_map(move |numbers| numbers.get(at).copied());
+                let class = self.classes.intern(&entries.flat_map(number).collect::<Vec<u32>>());
+                self.class_of_kind.push(class);
             }
         }
-        self.classes.intern(&numbers)
     }
 
     /// The acceptor number of a class for a configuration and a unit.
@@ -122,7 +111,22 @@ impl Hosts {
 }
 
 /// Kinds are compiled in batches of this many: their acceptors are in memory twice meanwhile.
-const BATCH: usize = 1 << 10;
+const BATCH: usize = 1 << 8;
+/// Fewer kinds than this are compiled sooner than a thread wakes.
+const WORTH_SHARING: usize = 4;
+
+/// What a kind says to each configuration and unit, with hashes.
+type Derived = Vec<(u64, UnitAcceptor)>;
+
+fn hashed(acceptors: Vec<UnitAcceptor>) -> Derived {
+    acceptors.into_iter().map(|acceptor| (Interner::hash(&acceptor), acceptor)).collect()
+}
+
+/// The numbers of the acceptors of one unit, kind by kind.
+fn numbers((unit, interner): (usize, &mut Interner<UnitAcceptor>), units: usize, derived: &[Derived]) -> Vec<u32> {
+    let own = derived.iter().flat_map(|kind| kind.iter().skip(unit).step_by(units));
+    own.map(|(hash, acceptor)| interner.intern_hashed(*hash, acceptor)).collect()
+}
 
 /// What a host says to each configuration and unit.
 fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {

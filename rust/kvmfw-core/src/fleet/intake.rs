@@ -5,12 +5,12 @@
 //! others are looked at register by register.
 
 use std::hash::BuildHasher;
-use std::ops::{BitOr, BitXor};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
+use super::bits::pack;
 use super::intern::{short, spread};
 use super::pool::Pool;
 use super::shape::Shape;
@@ -46,10 +46,17 @@ struct Seen {
     run: u32,
 }
 
+/// Whether VMs are worth comparing with those before them is decided after so many.
+const WINDOW: usize = 1 << 12;
+/// They are while at least one in so many has a class that was known.
+const WORTH_COMPARING: usize = 8;
+
 /// Fills a [`Vms`] with runs.
 struct Intake<'a> {
     rows: Runs<'a>,
     seen: HashTable<Seen>,
+    /// Whether VMs are compared with those seen before. Where every VM is different that is in vain, and a fifth of the time.
+    compares: bool,
     state: FixedState,
     words: Vec<u64>,
     errors: Vec<RowError>,
@@ -76,12 +83,13 @@ impl<'a> Runs<'a> {
         if self.register.len() != self.value.len() {
             return problem(self.register.len().min(self.value.len()), "the columns differ in length");
         }
-        let mut before = 0;
-        for (row, start) in self.starts.iter().enumerate() {
-            match usize::try_from(*start) {
-                Ok(start) if start >= before && start <= self.value.len() => before = start,
-                _ => return problem(row, "the start of a VM's rows is out of order or out of range"),
-            }
+        let fits = |start: &i64| usize::try_from(*start).is_ok_and(|start| start <= self.value.len());
+        // Without an end before the last one, millions are compared in vectors.
+        let ascend = self.starts.windows(2).fold(true, |ascend, pair| ascend & (pair.first() <= pair.last()));
+        if !ascend || !self.starts.first().is_none_or(fits) || !self.starts.last().is_none_or(fits) {
+            let ascends = |row: usize| row == 0 || self.starts.get(row - 1) <= self.starts.get(row);
+            let row = self.starts.iter().enumerate().position(|(row, start)| !fits(start) || !ascends(row));
+            return problem(row.unwrap_or(0), "the start of a VM's rows is out of order or out of range");
         }
         if self.config_of.is_empty() {
             return if self.configs.is_empty() { problem(0, "there is no vCPU configuration") } else { Ok(()) };
@@ -113,33 +121,42 @@ pub(super) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<RowError> {
     }
     let chunk = rows.len().div_ceil(pool.threads());
     let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
-    let parts: Vec<(Vms, Vec<RowError>)> = pool.run(|| {
-        let parts = starts.par_iter().map(|start| {
-            let mut part = Vms::default();
-            let errors = Intake::new(rows).add(&mut part, *start..(start + chunk).min(rows.len()));
-            (part, errors)
-        });
-        parts.collect()
-    });
-    // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
-    let mut all = Vec::new();
-    for (part, errors) in parts {
-        vms.absorb(part, pool);
-        all.extend(errors);
-    }
-    all
+    // One hand-over for all of it: waking threads again and again would take longer than small parts.
+    pool.run(|| {
+        let parts: Vec<(Vms, Vec<RowError>)> = starts
+            .par_iter()
+            .map(|start| {
+                let mut part = Vms::default();
+                let errors = Intake::new(rows).add(&mut part, *start..(start + chunk).min(rows.len()));
+                (part, errors)
+            })
+            .collect();
+        // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
+        let mut all = Vec::new();
+        for (part, errors) in parts {
+            vms.absorb(part);
+            all.extend(errors);
+        }
+        all
+    })
 }
 
 impl<'a> Intake<'a> {
     fn new(rows: Runs<'a>) -> Self {
         let (words, errors) = (Vec::new(), Vec::new());
-        Self { rows, seen: HashTable::new(), state: FixedState::default(), words, errors }
+        Self { rows, seen: HashTable::new(), compares: true, state: FixedState::default(), words, errors }
     }
 
     fn add(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Vec<RowError> {
         let mut last: Option<(VcpuConfig, u32)> = None;
         let mut classes = Vec::with_capacity(runs.len());
-        for run in runs {
+        let mut known = vms.classes.len();
+        for (at, run) in runs.enumerate() {
+            if at > 0 && at % WINDOW == 0 {
+                let new = vms.classes.len() - known;
+                self.compares = WINDOW.saturating_sub(new) * WORTH_COMPARING >= WINDOW;
+                known += new;
+            }
             let (Some((start, ids, values)), Some(config)) = (self.rows.rows_of(run), self.rows.config(run)) else {
                 continue;
             };
@@ -166,6 +183,9 @@ impl<'a> Intake<'a> {
         if self.has_problems(own, start, values) {
             return vms.unusable_class();
         }
+        if !self.compares {
+            return vms.class_of_words(shape, values);
+        }
         let hash = if own.looked_at.len() == values.len() {
             self.state.hash_one(values)
         } else {
@@ -189,16 +209,7 @@ impl<'a> Intake<'a> {
         if let Some(seen) = self.seen.find(spread(hash), same) {
             return seen.class;
         }
-        let mut shapes = std::mem::take(&mut vms.shapes);
-        let class = shapes.get_mut(shape).map(|shape| {
-            let ids = std::mem::take(&mut shape.ids);
-            let value = |at: usize| Value::from_word(*values.get(at)?, RegisterId::new(*ids.get(at)?)).ok();
-            let class = vms.class(shape, &ids, value);
-            shape.ids = ids;
-            class
-        });
-        vms.shapes = shapes;
-        let class = class.unwrap_or_else(|| vms.unusable_class());
+        let class = vms.class_of_words(shape, values);
         // There are fewer than 2^32 VMs in one call: their rows would not fit into memory.
         let run = u32::try_from(run).unwrap_or(u32::MAX);
         self.seen.insert_unique(spread(hash), Seen { hash, shape: number, class, run }, |seen| spread(seen.hash));
@@ -224,65 +235,86 @@ impl<'a> Intake<'a> {
 }
 
 /// A number of a column: any integer.
-pub trait Number: Copy + Default + PartialOrd + Sync + BitOr<Output = Self> + BitXor<Output = Self> {}
+pub trait Number: Copy + Default + PartialOrd + Send + Sync {}
 
-impl<T: Copy + Default + PartialOrd + Sync + BitOr<Output = T> + BitXor<Output = T>> Number for T {}
+impl<T: Copy + Default + PartialOrd + Send + Sync> Number for T {}
 
 /// Columns shorter than this are not worth a second thread.
 const WORTH_SPLITTING: usize = 1 << 20;
 
-/// Where runs of equal numbers start in `column`, with its length at the end; and whether the numbers of the runs
-/// ascend, so that no two runs have the same. Works with `threads` threads; 0 means one for each core.
-pub fn run_starts<T: Number>(column: &[T], threads: usize) -> (Vec<i64>, bool) {
-    let pool = Pool::new(threads);
+/// Runs of equal numbers in a column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Heads<T> {
+    /// Where runs start, with the length of the column at the end.
+    pub starts: Vec<i64>,
+    /// The number of each run.
+    pub numbers: Vec<T>,
+    /// Whether the numbers ascend, so that no two runs have the same.
+    pub ascending: bool,
+}
+
+/// Finds the runs of equal numbers in `column`.
+pub(super) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> {
     let chunk =
         if column.len() < WORTH_SPLITTING { column.len() } else { column.len().div_ceil(pool.threads()) }.max(1);
     let look = |(at, numbers): (usize, &[T])| {
         let before = (at * chunk).checked_sub(1).and_then(|before| column.get(before));
-        chunk_starts(at * chunk, before.copied(), numbers)
+        chunk_heads(at * chunk, before.copied(), numbers)
     };
-    let found: Vec<(Vec<i64>, bool)> = if chunk == column.len() {
+    let found: Vec<Heads<T>> = if chunk == column.len() {
         vec![look((0, column))]
     } else {
         pool.run(|| column.par_chunks(chunk).enumerate().map(look).collect())
     };
-    let ascending = found.iter().all(|(_, ascending)| *ascending);
-    let mut all = found.into_iter().map(|(starts, _)| starts);
-    let mut starts = all.next().unwrap_or_default();
-    all.for_each(|more| starts.extend_from_slice(&more));
-    starts.push(number(column.len()));
-    (starts, ascending)
+    let mut found = found.into_iter();
+    let mut all = found.next().unwrap_or_default();
+    for more in found {
+        all.starts.extend_from_slice(&more.starts);
+        all.numbers.extend_from_slice(&more.numbers);
+        all.ascending &= more.ascending;
+    }
+    all.starts.push(number(column.len()));
+    all
 }
 
-/// The starts in one chunk, whose first row is `first`; `before` is the number of the row before it.
-fn chunk_starts<T: Number>(first: usize, before: Option<T>, numbers: &[T]) -> (Vec<i64>, bool) {
-    let mut starts = Vec::new();
-    let Some(mut last) = before.or(numbers.first().copied()) else { return (starts, true) };
-    if before.is_none() {
-        starts.push(number(first));
-    }
-    let mut ascending = true;
-    let (eights, left) = numbers.as_chunks::<8>();
-    for (at, eight) in (first..).step_by(8).zip(eights) {
-        // Runs are long: most of eight rows are one comparison of vectors.
-        if eight.iter().fold(T::default(), |differ, number| differ | (*number ^ last)) != T::default() {
-            last = look(at, eight, last, &mut starts, &mut ascending);
+/// The runs that start in one chunk, whose first row is `first`; `before` is the number of the row before it.
+fn chunk_heads<T: Number>(first: usize, before: Option<T>, numbers: &[T]) -> Heads<T> {
+    let mut heads = Heads { starts: Vec::new(), numbers: Vec::new(), ascending: true };
+    let [start, others @ ..] = numbers else { return heads };
+    heads.look(before, first, *start);
+    // Neighbours are compared 64 at a time: no branch waits for memory, save where runs start.
+    let ((lasts, _), (nexts, left)) = (numbers.as_chunks::<64>(), others.as_chunks::<64>());
+    for (at, (lasts, nexts)) in (first + 1..).step_by(64).zip(lasts.iter().zip(nexts)) {
+        let mut differ = [0; 64];
+        for (differ, (last, next)) in differ.iter_mut().zip(lasts.iter().zip(nexts)) {
+            *differ = u8::from(last != next);
+        }
+        let mut starts = pack(&differ);
+        while starts != 0 {
+            let bit = starts.trailing_zeros() as usize;
+            if let (Some(last), Some(next)) = (lasts.get(bit), nexts.get(bit)) {
+                heads.look(Some(*last), at + bit, *next);
+            }
+            starts &= starts - 1;
         }
     }
-    look(first + 8 * eights.len(), left, last, &mut starts, &mut ascending);
-    (starts, ascending)
+    let done = others.len() - left.len();
+    let lasts = numbers.get(done..).unwrap_or(&[]);
+    for (at, (last, next)) in (first + 1 + done..).zip(lasts.iter().zip(left)) {
+        heads.look(Some(*last), at, *next);
+    }
+    heads
 }
 
-/// Adds the starts in a few rows; gives the last number.
-fn look<T: Number>(first: usize, numbers: &[T], mut last: T, starts: &mut Vec<i64>, ascending: &mut bool) -> T {
-    for (row, next) in (first..).zip(numbers) {
-        if last != *next {
-            starts.push(number(row));
-            *ascending &= last < *next;
-            last = *next;
+impl<T: Number> Heads<T> {
+    /// Adds a run where a number is not the one before it.
+    fn look(&mut self, last: Option<T>, row: usize, next: T) {
+        if last != Some(next) {
+            self.starts.push(number(row));
+            self.numbers.push(next);
+            self.ascending &= last.is_none_or(|last| last < next);
         }
     }
-    last
 }
 
 fn number(row: usize) -> i64 {

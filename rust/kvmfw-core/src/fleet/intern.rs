@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
+use rayon::prelude::*;
 
 /// Gives dense numbers to distinct items. The seed is fixed: same input, same numbers.
 #[derive(Clone, Debug)]
@@ -11,39 +12,80 @@ pub(crate) struct Interner<T> {
     items: Vec<T>,
     /// Number and hash: growing the table does not look at the items again.
     table: HashTable<(u32, u32)>,
-    state: FixedState,
 }
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), table: HashTable::new(), state: FixedState::default() }
+        Self { items: Vec::new(), table: HashTable::new() }
     }
 }
 
 impl<T: Eq + Hash> Interner<T> {
     /// The number of `item`, new if it was not seen before.
     pub(crate) fn intern(&mut self, item: T) -> u32 {
-        let hash = self.hash(&item);
-        self.intern_hashed(hash, item)
+        let short = short(Self::hash(&item));
+        self.find(short, &item).unwrap_or_else(|| self.insert(short, item))
     }
 
     /// The hash of an item, for [`Interner::intern_hashed`].
-    pub(crate) fn hash(&self, item: &T) -> u64 {
-        self.state.hash_one(item)
+    pub(crate) fn hash(item: &T) -> u64 {
+        FixedState::default().hash_one(item)
     }
 
-    /// [`Interner::intern`] with a hash that another thread may have computed.
-    pub(crate) fn intern_hashed(&mut self, hash: u64, item: T) -> u32 {
+    /// [`Interner::intern`] of an item whose hash another thread may have computed.
+    pub(crate) fn intern_hashed(&mut self, hash: u64, item: &T) -> u32
+    where
+        T: Clone,
+    {
         let short = short(hash);
-        let is = |&(at, known): &(u32, u32)| known == short && self.items.get(at as usize) == Some(&item);
-        if let Some(&(known, _)) = self.table.find(spread(short), is) {
-            return known;
-        }
+        self.find(short, item).unwrap_or_else(|| self.insert(short, item.clone()))
+    }
+
+    fn find(&self, short: u32, item: &T) -> Option<u32> {
+        let is = |&(at, known): &(u32, u32)| known == short && self.items.get(at as usize) == Some(item);
+        self.table.find(spread(short), is).map(|(number, _)| *number)
+    }
+
+    fn insert(&mut self, short: u32, item: T) -> u32 {
         // More than 2^32 distinct items do not fit into memory: each takes at least 16 bytes.
         let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
         self.items.push(item);
         self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
         number
+    }
+
+    /// The numbers that other items get, and the new ones with their hashes for [`Interner::append`]. The items must
+    /// differ from each other. Threads of the pool in which this is called share the work.
+    pub(crate) fn place(&self, items: Vec<T>) -> (Vec<u32>, Vec<(u32, T)>)
+    where
+        T: Send + Sync,
+    {
+        let find = |item: &T| {
+            let short = short(Self::hash(item));
+            (short, self.find(short, item))
+        };
+        let found: Vec<(u32, Option<u32>)> = items.par_iter().with_min_len(WORTH_SHARING).map(find).collect();
+        let mut new = Vec::new();
+        let mut numbers = Vec::with_capacity(items.len());
+        for (item, (short, found)) in items.into_iter().zip(found) {
+            numbers.push(found.unwrap_or_else(|| {
+                new.push((short, item));
+                u32::try_from(self.items.len() + new.len() - 1).unwrap_or(u32::MAX)
+            }));
+        }
+        (numbers, new)
+    }
+
+    /// Adds what [`Interner::place`] found to be new.
+    pub(crate) fn append(&mut self, new: Vec<(u32, T)>) {
+        for (short, item) in new {
+            self.insert(short, item);
+        }
+    }
+
+    /// The items, by number.
+    pub(crate) fn into_items(self) -> Vec<T> {
+        self.items
     }
 
     /// The items, by number.
@@ -62,45 +104,95 @@ impl<T: Eq + Hash> Interner<T> {
     }
 }
 
-/// An [`Interner`] of short rows of numbers that keeps them in one piece of memory.
+/// Rows of numbers in one piece of memory.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RowInterner {
+struct Rows {
     /// Where each row ends in `numbers`.
     ends: Vec<usize>,
     numbers: Vec<u32>,
+}
+
+impl Rows {
+    fn push(&mut self, row: &[u32]) {
+        self.numbers.extend_from_slice(row);
+        self.ends.push(self.numbers.len());
+    }
+
+    fn get(&self, number: u32) -> Option<&[u32]> {
+        let at = number as usize;
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        self.numbers.get(start..*self.ends.get(at)?)
+    }
+}
+
+/// An [`Interner`] of short rows of numbers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RowInterner {
+    rows: Rows,
     /// Number and hash: growing the table does not read the rows again.
     table: HashTable<(u32, u32)>,
 }
 
+/// Rows that one thread translates at a time, and how many are in memory at once.
+const CHUNK: usize = 1 << 9;
+const AT_ONCE: usize = 1 << 17;
+/// Fewer items than this are found sooner than a thread wakes.
+const WORTH_SHARING: usize = 1 << 10;
+
 impl RowInterner {
     /// The number of `row`, new if it was not seen before.
     pub(crate) fn intern(&mut self, row: &[u32]) -> u32 {
-        self.intern_hashed(Self::hash(row), row)
+        let short = Self::hash(row);
+        self.find(short, row).unwrap_or_else(|| self.insert(short, row))
     }
 
-    /// The hash of a row, for [`RowInterner::intern_hashed`].
-    pub(crate) fn hash(row: &[u32]) -> u32 {
+    fn hash(row: &[u32]) -> u32 {
         short(FixedState::default().hash_one(row))
     }
 
-    /// [`RowInterner::intern`] with a hash that another thread may have computed.
-    pub(crate) fn intern_hashed(&mut self, short: u32, row: &[u32]) -> u32 {
-        let found = self.table.find(spread(short), |&(at, known)| known == short && self.get(at) == Some(row));
-        if let Some(&(known, _)) = found {
-            return known;
-        }
-        let number = u32::try_from(self.ends.len()).unwrap_or(u32::MAX);
-        self.numbers.extend_from_slice(row);
-        self.ends.push(self.numbers.len());
+    fn find(&self, short: u32, row: &[u32]) -> Option<u32> {
+        let is = |&(at, known): &(u32, u32)| known == short && self.get(at) == Some(row);
+        self.table.find(spread(short), is).map(|(number, _)| *number)
+    }
+
+    fn insert(&mut self, short: u32, row: &[u32]) -> u32 {
+        let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        self.rows.push(row);
         self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
         number
     }
 
+    /// Adds the rows of another interner as `translate` writes them, by which they must stay different from each other;
+    /// gives their numbers. Threads of the pool in which this is called share all but the adding.
+    pub(crate) fn absorb(&mut self, others: &Self, translate: impl Fn(&[u32], &mut Vec<u32>) + Sync) -> Vec<u32> {
+        let chunk = |known: &Self, first: usize| {
+            let (mut rows, mut found, mut row) = (Rows::default(), Vec::with_capacity(CHUNK), Vec::new());
+            for number in first..others.len().min(first + CHUNK) {
+                let number = u32::try_from(number).unwrap_or(u32::MAX);
+                translate(others.get(number).unwrap_or(&[]), &mut row);
+                let short = Self::hash(&row);
+                found.push((short, known.find(short, &row)));
+                rows.push(&row);
+            }
+            (rows, found)
+        };
+        let mut numbers = Vec::with_capacity(others.len());
+        for start in (0..others.len()).step_by(AT_ONCE) {
+            let firsts: Vec<usize> = (start..others.len().min(start + AT_ONCE)).step_by(CHUNK).collect();
+            let chunks: Vec<_> = firsts.par_iter().map(|first| chunk(self, *first)).collect();
+            for (rows, found) in &chunks {
+                for (at, (short, found)) in (0..).zip(found) {
+                    let row = rows.get(at).unwrap_or(&[]);
+                    numbers.push(found.unwrap_or_else(|| self.insert(*short, row)));
+                }
+            }
+        }
+        numbers
+    }
+
     /// The row with this number.
     pub(crate) fn get(&self, number: u32) -> Option<&[u32]> {
-        let at = number as usize;
-        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        self.numbers.get(start..*self.ends.get(at)?)
+        self.rows.get(number)
     }
 
     /// The rows, by number.
@@ -110,7 +202,7 @@ impl RowInterner {
 
     /// How many distinct rows there are.
     pub(crate) fn len(&self) -> usize {
-        self.ends.len()
+        self.rows.ends.len()
     }
 }
 

@@ -4,11 +4,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::groups::Groups;
 use super::hosts::{FIRST_REGISTER_UNIT, Hosts};
 use super::limits::Limits;
 use super::masks::Masks;
-use super::parts::{Part, rows_of, value};
+use super::parts::{Part, value};
 use super::pool::Pool;
 use super::split::{Rest, split};
 use super::vms::Vms;
@@ -18,16 +17,9 @@ use super::vms::Vms;
 pub(super) struct Judged {
     pub(super) parts: Vec<Part>,
     pub(super) rests: Vec<Rest>,
-    /// For rows over many hosts.
-    pub(super) groups: Groups,
     /// For pairs of classes.
     pub(super) masks: Masks,
 }
-
-/// VM classes are placed in batches of this many, whose rows take a few megabytes.
-const BATCH: usize = 1 << 14;
-/// VM classes that one thread takes at a time.
-pub(super) const CHUNK: usize = 1 << 8;
 
 /// In place of a unit number: every unit accepts.
 pub const NO_UNIT: u16 = u16::MAX;
@@ -46,47 +38,21 @@ impl Judged {
         let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| (0..units).into_par_iter().map(judge).collect());
         let (parts, rests): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
-        let groups = Groups::new(&parts, vms, hosts, limits);
         let masks = Masks::new(&parts, hosts, pool);
-        let mut judged = Self { parts, rests: rests.into_iter().flatten().collect(), groups, masks };
-        judged.place(vms, pool);
+        let mut judged = Self { parts, rests: rests.into_iter().flatten().collect(), masks };
+        judged.masks.add_vm_classes(&judged.parts, vms, pool);
         judged
-    }
-
-    /// Places the VM classes that have no place yet.
-    fn place(&mut self, vms: &Vms, pool: &Pool) {
-        let width = self.parts.len();
-        let known = self.groups.vm_classes().min(self.masks.vm_classes());
-        for start in (known..vms.classes.len()).step_by(BATCH) {
-            let classes = start..vms.classes.len().min(start + BATCH);
-            let rows_of_chunk = |(chunk, rows): (usize, &mut [u32])| {
-                for (class, rows) in (start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
-                    let class = u32::try_from(class).ok().and_then(|class| vms.classes.get(class)).unwrap_or(&[]);
-                    rows_of(&self.parts, vms, class, rows);
-                }
-            };
-            let mut rows = vec![0; classes.len() * width];
-            if classes.len() <= CHUNK {
-                rows_of_chunk((0, &mut rows));
-            } else {
-                pool.run(|| rows.par_chunks_mut(CHUNK * width).enumerate().for_each(rows_of_chunk));
-            }
-            let new = |known: usize| rows.get(known.saturating_sub(start) * width..).unwrap_or(&[]);
-            self.masks.add_vm_classes(new(self.masks.vm_classes()), width, pool);
-            self.groups.add_vm_classes(&self.parts, new(self.groups.vm_classes()), pool);
-        }
     }
 
     /// Judges what appeared since the last time, and gives the numbers of the VM and host classes that are new. `None`
     /// where everything must be judged anew.
     pub(super) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Option<(Range<usize>, Range<usize>)> {
-        let new_vms = self.groups.vm_classes()..vms.classes.len();
-        let new_hosts = self.groups.host_classes()..hosts.classes.len();
+        let new_vms = self.masks.vm_classes()..vms.classes.len();
+        let new_hosts = self.masks.host_classes()..hosts.classes.len();
         for class in new_hosts.clone() {
             if !self.parts.iter_mut().all(|part| part.add_host_class(vms, hosts, class)) {
                 return None;
             }
-            self.groups.add_host_class(&self.parts, class);
         }
         if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts)) {
             return None;
@@ -98,7 +64,7 @@ impl Judged {
         if !masks_fit {
             self.masks = Masks::new(&self.parts, hosts, pool);
         }
-        self.place(vms, pool);
+        self.masks.add_vm_classes(&self.parts, vms, pool);
         Some((new_vms, new_hosts))
     }
 

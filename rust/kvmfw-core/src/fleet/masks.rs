@@ -12,15 +12,23 @@ use rayon::prelude::*;
 
 use super::cover::Cover;
 use super::hosts::Hosts;
-use super::judged::{CHUNK, NO_UNIT};
-use super::parts::Part;
+use super::judged::NO_UNIT;
+use super::parts::{CHUNK, Part, rows_of};
 use super::pool::Pool;
+use super::vms::Vms;
 use crate::judgement::Outcome;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
 #[derive(Clone, Copy, Debug, Default)]
 struct Line([u64; WORDS]);
+
+impl Line {
+    #[inline]
+    fn or(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, other)| *word |= other);
+    }
+}
 
 const WORDS: usize = 4;
 /// The outcome of classes that have no bits: there are none, and if there were, nothing would be known of them.
@@ -45,6 +53,8 @@ pub(super) struct Masks {
     /// The unit of each bit; ascending within an outcome.
     unit_of: Vec<u16>,
     placed: Vec<Placed>,
+    /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits.
+    held: Vec<Vec<Line>>,
     /// Parts of which the bits do not say all: their tables are asked as well.
     pub(super) left: Vec<usize>,
     /// How many parts were left when bits were chosen, since they would take too many.
@@ -114,15 +124,36 @@ impl Masks {
         };
         let [refuse, unknown, _] = masks.bits_of.clone();
         masks.planes = (0..masks.width).map(|line| [plane(line, &refuse), plane(line, &unknown)]).collect();
+        masks.held.resize(parts.len(), Vec::new());
+        masks.hold_rows(parts);
         for class in 0..hosts.classes.len() {
             masks.add_host_class(parts, class);
         }
         masks
     }
 
+    /// Gives the rows of parts that have no lines yet their bits.
+    fn hold_rows(&mut self, parts: &[Part]) {
+        let width = self.width;
+        let known: Vec<usize> = self.held.iter().map(|lines| lines.len() / width).collect();
+        for placed in self.placed.iter().filter(|placed| placed.cover.bits() > 0) {
+            let (Some(lines), Some(part)) = (self.held.get_mut(placed.part), parts.get(placed.part)) else { continue };
+            lines.resize(part.row_count() * width, Line::default());
+            let known = known.get(placed.part).copied().unwrap_or(0);
+            for (row, lines) in (0..).zip(lines.chunks_mut(width)).skip(known) {
+                set(lines, placed.start, placed.cover.held(row));
+            }
+        }
+    }
+
     /// How many VM classes have their bits.
     pub(super) fn vm_classes(&self) -> usize {
         self.vms.len() / self.width.max(1)
+    }
+
+    /// How many host classes have their bits.
+    pub(super) fn host_classes(&self) -> usize {
+        self.hosts.len() / self.width.max(1)
     }
 
     /// Gives bits to the values and judges that are new in the parts; parts of which the bits do not say all are left.
@@ -134,30 +165,33 @@ impl Masks {
                 self.left.push(placed.part);
             }
         }
+        self.hold_rows(parts);
         self.left.len() <= self.chosen_left + MOST_LATE
     }
 
-    /// Masks the next VM classes by their rows in all parts, `width` of them for each class.
-    pub(super) fn add_vm_classes(&mut self, rows: &[u32], width: usize, pool: &Pool) {
-        let known = self.vms.len();
-        self.vms.resize(known + rows.len() / width * self.width, Line::default());
-        let mut vms = std::mem::take(&mut self.vms);
-        let new = vms.get_mut(known..).unwrap_or_default();
-        let with_bits: Vec<&Placed> = self.placed.iter().filter(|placed| placed.cover.bits() > 0).collect();
-        let hold = |(rows, lines): (&[u32], &mut [Line])| {
-            for (rows, lines) in rows.chunks(width).zip(lines.chunks_mut(self.width)) {
-                for placed in &with_bits {
-                    let row = rows.get(placed.part).copied().unwrap_or(0);
-                    set(lines, placed.start, placed.cover.held(row));
+    /// Masks the VM classes that have no bits yet.
+    pub(super) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, pool: &Pool) {
+        let (first, classes) = (self.vm_classes(), vms.classes.len());
+        let mut lines = std::mem::take(&mut self.vms);
+        lines.resize(classes * self.width, Line::default());
+        let new = lines.get_mut(first * self.width..).unwrap_or_default();
+        let hold = |(chunk, lines): (usize, &mut [Line])| {
+            let mut rows = vec![0; parts.len()];
+            for (class, lines) in (first + chunk * CHUNK..).zip(lines.chunks_mut(self.width)) {
+                rows_of(parts, vms, vms.numbers(class), &mut rows);
+                for (held, row) in self.held.iter().zip(&rows) {
+                    let start = *row as usize * self.width;
+                    let held = held.get(start..start + self.width).unwrap_or(&[]);
+                    lines.iter_mut().zip(held).for_each(|(line, held)| line.or(held));
                 }
             }
         };
-        if rows.len() <= CHUNK * width {
-            hold((rows, new));
+        if classes - first <= CHUNK {
+            hold((0, new));
         } else {
-            pool.run(|| rows.par_chunks(CHUNK * width).zip(new.par_chunks_mut(CHUNK * self.width)).for_each(hold));
+            pool.run(|| new.par_chunks_mut(CHUNK * self.width).enumerate().for_each(hold));
         }
-        self.vms = vms;
+        self.vms = lines;
     }
 
     /// Masks the next host class.

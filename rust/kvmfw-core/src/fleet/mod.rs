@@ -35,8 +35,9 @@ use rayon::prelude::*;
 pub use self::audit::{AuditCounts, Blocked};
 use self::bits::HostBits;
 use self::dense::Dense;
+use self::groups::Groups;
 use self::hosts::Hosts;
-pub use self::intake::{Number, Runs, run_starts};
+pub use self::intake::{Heads, Number, Runs};
 use self::judged::Judged;
 pub use self::judged::NO_UNIT;
 pub use self::limits::Limits;
@@ -60,12 +61,14 @@ pub struct Fleet {
     judged: Judged,
     /// How many vCPU configurations and register units `judged` knows.
     judged_size: (usize, usize),
-    /// How many VM classes there were when units were grouped.
+    /// How many VM classes there were when units were judged last.
     grouped: usize,
     /// The class table; filled when first needed.
     dense: OnceLock<Dense>,
     /// For every pair of classes the first unit with the pair's outcome.
     blocking: OnceLock<Blocking>,
+    /// Joined units, for rows over many hosts; made when first needed.
+    groups: OnceLock<Groups>,
     /// Rows over hosts.
     bits: HostBits,
     pool: Pool,
@@ -126,6 +129,7 @@ impl Fleet {
             grouped: 0,
             dense: OnceLock::new(),
             blocking: OnceLock::new(),
+            groups: OnceLock::new(),
             bits: HostBits::default(),
             pool: Pool::new(threads),
             limits: Limits::default(),
@@ -222,6 +226,12 @@ impl Fleet {
             return None;
         }
         Some(self.dense.get_or_init(|| Dense::new(&self.judged, &self.vms, &self.hosts, &self.pool, self.limits)))
+    }
+
+    /// Joined units. To be asked for before threads go about their work: they would wait for each other.
+    fn groups(&self) -> &Groups {
+        let new = || Groups::new(&self.judged.parts, &self.vms, &self.hosts, &self.pool, self.limits);
+        self.groups.get_or_init(new)
     }
 
     fn outcome(&self, vm_class: u32, host_class: u32) -> u8 {

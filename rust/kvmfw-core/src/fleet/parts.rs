@@ -3,9 +3,14 @@
 //! A part is a table of outcomes: a row for each value saved in a VM, a column for each way in which host classes judge the
 //! unit. Units with too many of both are split ([`super::split`]).
 
+use std::ops::Range;
+
+use rayon::prelude::*;
+
 use super::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNIT};
 use super::intern::RowInterner;
 use super::limits::Limits;
+use super::pool::Pool;
 use super::split::Split;
 use super::vms::{ABSENT, Vms};
 use crate::judgement::Outcome;
@@ -108,10 +113,7 @@ impl Part {
                     list + 2
                 }
             }
-            (unit, Source::Values) => match class.get(unit - LIST_UNIT) {
-                None | Some(&ABSENT) => SILENT_ROW,
-                Some(value) => value + 1,
-            },
+            (unit, Source::Values) => row_of_value(unit, class),
             (unit, Source::Special(split)) => {
                 value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
             }
@@ -211,6 +213,26 @@ impl Part {
     }
 }
 
+/// VM classes that one thread takes at a time.
+pub(super) const CHUNK: usize = 1 << 8;
+
+/// The rows of some VM classes in all parts, class by class.
+pub(super) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<u32> {
+    let width = parts.len();
+    let rows_of_chunk = |(chunk, rows): (usize, &mut [u32])| {
+        for (class, rows) in (classes.start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
+            rows_of(parts, vms, vms.numbers(class), rows);
+        }
+    };
+    let mut rows = vec![0; classes.len() * width];
+    if classes.len() <= CHUNK {
+        rows_of_chunk((0, &mut rows));
+    } else {
+        pool.run(|| rows.par_chunks_mut(CHUNK * width).enumerate().for_each(rows_of_chunk));
+    }
+    rows
+}
+
 /// The rows of a VM class in all parts, into `rows`.
 pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]) {
     // The digits of a split unit follow each other: whether its value has any is found out once.
@@ -223,8 +245,18 @@ pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]
                 }
                 last.1.map_or(SILENT_ROW, |digits| digits.row(*digit))
             }
+            // Most parts are of this kind: a call for each of them takes longer than the look-up.
+            Source::Values if part.unit >= FIRST_REGISTER_UNIT => row_of_value(part.unit, class),
             Source::Values | Source::Special(_) => part.row(vms, class),
         };
+    }
+}
+
+#[inline]
+fn row_of_value(unit: usize, class: &[u32]) -> u32 {
+    match class.get(unit - LIST_UNIT) {
+        None | Some(&ABSENT) => SILENT_ROW,
+        Some(value) => value + 1,
     }
 }
 

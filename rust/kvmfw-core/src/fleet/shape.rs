@@ -40,6 +40,8 @@ pub(super) struct Column {
     /// Its place in the shape.
     pub(super) at: usize,
     pub(super) unit: usize,
+    /// More than 8 bytes.
+    pub(super) is_wide: bool,
     /// The place and the lowest bit of the field that decides about it.
     pub(super) gate: Option<(Option<usize>, u32)>,
 }
@@ -115,7 +117,8 @@ impl Shape {
         let columns = order.iter().filter(|at| is_judged_by_value(id(at))).map(|at| {
             let unit = vms.unit(id(at));
             let gate = vms.units.get(unit).and_then(|unit| unit.gate);
-            Column { at: *at, unit, gate: gate.map(|gate| (place(gate.register), gate.shift)) }
+            let is_wide = id(at).size() > 8;
+            Column { at: *at, unit, is_wide, gate: gate.map(|gate| (place(gate.register), gate.shift)) }
         });
         let columns: Vec<Column> = columns.collect();
         let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).collect();
@@ -132,10 +135,11 @@ impl Shape {
         &mut self,
         ids: &[u64],
         field: impl Fn(Option<usize>, u32) -> Option<u8>,
+        word: impl Fn(usize) -> Option<u64>,
         value: impl Fn(usize) -> Option<Value>,
         make: impl FnOnce(SavedList) -> u32,
     ) -> u32 {
-        let bit = self.bitmap_2.and_then(&value).and_then(|value| value.word()).is_some_and(|word| word != 0);
+        let bit = self.bitmap_2.and_then(word).is_some_and(|word| word != 0);
         // 5 bits for each gate: there are far fewer than 12 of them.
         let key = self.gates.iter().fold(u64::from(bit), |key, (at, shift)| {
             key << 5 | u64::from(field(*at, *shift).map_or(16, |field| field))

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use hashbrown::HashMap;
+use rayon::prelude::*;
 
 use super::hosts::{FIRST_REGISTER_UNIT, Hosts, UnitAcceptor};
 use super::intern::RowInterner;
@@ -124,7 +125,7 @@ pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option
     let rows = (1..).zip(&special).map(|(row, value)| (value.clone(), row)).collect();
     let split = Split(Arc::new(rows), words);
     let forms: Vec<Option<Form>> =
-        acceptors.items().iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
+        acceptors.items().par_iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
 
     let keys = || (0..hosts.classes.len()).map(|class| key(hosts, class, unit));
     let mut parts = Vec::new();
@@ -141,8 +142,9 @@ pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option
     }
     one.looked_at = values.values.len();
     parts.push(one);
-    let digits = (0..16).map(|digit| digit_part(unit, digit, &split, &forms, vms.configs.len(), keys()));
-    parts.extend(digits.filter(|part| !part.is_silent()));
+    let digit = |digit: u32| digit_part(unit, digit, &split, &forms, vms.configs.len(), keys());
+    let digits: Vec<Part> = (0..16).into_par_iter().map(digit).collect();
+    parts.extend(digits.into_iter().filter(|part| !part.is_silent()));
     let compare = |form: &Option<Form>| match form {
         None => Compare::Judge,
         Some(Form { own: Some((own, same)), other, .. }) if same != other => {
@@ -286,9 +288,7 @@ fn beside(acceptor: &Acceptor, value: u64, at: usize, digit: usize) -> u8 {
     if let Acceptor::Kvm(target) = acceptor
         && let Some(Answers::ByNibble(answers)) = target.answers.as_deref()
     {
-        let codes = answers.nibbles.get(at).and_then(Option::as_ref);
-        let code = codes.and_then(|codes| codes.get(digit)).copied().unwrap_or(answers.other);
-        return match code {
+        return match answers.code(at, digit as u64) {
             crate::answers::Code::Kept => Outcome::Accept,
             crate::answers::Code::Changed => Outcome::Change,
             crate::answers::Code::Refused(_) => Outcome::Refuse,

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::groups::Groups;
 use super::judged::rest_of;
 use super::{Fleet, Taken, count};
 use crate::judgement::Outcome;
@@ -25,10 +26,11 @@ pub struct UnitOutcomes {
 impl Fleet {
     /// All units in the way of these VM classes on any host class.
     pub fn unit_outcomes(&self, vm_classes: &[u32], taken: Taken) -> UnitOutcomes {
+        let groups = self.groups();
         let chunk = |classes: &[u32]| {
             let mut found = UnitOutcomes::default();
             for class in classes {
-                self.units_in_the_way(*class, taken, &mut found);
+                self.units_in_the_way(groups, *class, taken, &mut found);
             }
             found
         };
@@ -42,9 +44,9 @@ impl Fleet {
         })
     }
 
-    fn units_in_the_way(&self, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
+    fn units_in_the_way(&self, groups: &Groups, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
         let mut entries: Vec<(u32, usize, u8)> = Vec::new();
-        self.each_saying(vm, Outcome::Change as u8, |unit, host, outcome| {
+        self.each_saying(groups, vm, Outcome::Change as u8, |unit, host, outcome| {
             if !taken.takes(outcome) {
                 entries.push((host, unit, outcome));
             }
@@ -62,9 +64,9 @@ impl Fleet {
 
     /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
     /// outcome. Several parts of one unit may speak about the same host class.
-    pub(super) fn each_saying(&self, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
+    pub(super) fn each_saying(&self, groups: &Groups, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
         let Some(class) = self.vms.classes.get(vm) else { return };
-        for (group, row) in self.judged.groups.rows_of(vm) {
+        for (group, row) in groups.rows_of(vm) {
             if group.row(row).iter().all(|cell| *cell < least) {
                 continue;
             }

@@ -2,11 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use rayon::prelude::*;
-
-use super::class_map::ClassMap;
+use super::class_map::{Class, ClassMap, with_classes};
 use super::intern::{Interner, RowInterner};
-use super::pool::Pool;
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
@@ -93,12 +90,24 @@ impl Recent {
 }
 
 impl RegisterUnit {
-    /// The number of a value.
-    fn number(&mut self, value: Value, config: u32, context: Context) -> u32 {
-        let word = value.word();
-        if let Some(number) = word.and_then(|word| self.recent.get(word, config, context)) {
-            return number;
+    /// The number of a value; `word` is the value of a register of at most 8 bytes.
+    #[inline]
+    fn number(
+        &mut self,
+        word: Option<u64>,
+        value: impl FnOnce() -> Option<Value>,
+        config: u32,
+        context: Context,
+    ) -> u32 {
+        match word.and_then(|word| self.recent.get(word, config, context)) {
+            Some(number) => number,
+            None => value().map_or(ABSENT, |value| self.other_number(value, config, context)),
         }
+    }
+
+    #[inline(never)]
+    fn other_number(&mut self, value: Value, config: u32, context: Context) -> u32 {
+        let word = value.word();
         let judged = judged_value(self.register, &value);
         let number = self.values.intern(SavedValue { config, value, judged, context });
         if let Some(word) = word {
@@ -131,37 +140,57 @@ impl Vms {
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
         let found = shapes.is_last(config, &ids).or_else(|| shapes.find(config, &ids));
         let shape = found.unwrap_or_else(|| shapes.add(config, ids.clone(), self));
+        let word = |at: usize| registers.get(at).and_then(|(_, value)| value.word());
         let value = |at: usize| registers.get(at).map(|(_, value)| value.clone());
-        let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, value));
+        let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, word, value));
         let class = class.unwrap_or_else(|| self.unusable_class());
         self.shapes = shapes;
         self.class_of.push(class);
     }
 
-    /// The class of a VM of this shape; `value` gives the value at a place of `ids`.
-    pub(super) fn class(&mut self, shape: &mut Shape, ids: &[u64], value: impl Fn(usize) -> Option<Value>) -> u32 {
-        let field = |at: Option<usize>, shift: u32| {
-            let word = value(at?)?.word()?;
-            u8::try_from(word >> shift & 0xf).ok()
-        };
+    /// The class of a VM of this shape. `word` gives the value at a place of `ids` where its register has at most 8 bytes,
+    /// `value` that of any register.
+    pub(super) fn class(
+        &mut self,
+        shape: &mut Shape,
+        ids: &[u64],
+        word: impl Fn(usize) -> Option<u64>,
+        value: impl Fn(usize) -> Option<Value>,
+    ) -> u32 {
+        let field = |at: Option<usize>, shift: u32| u8::try_from(word(at?)? >> shift & 0xf).ok();
         let config = shape.config;
-        let list = shape.list(ids, field, &value, |list| self.lists.intern(Saved { config, list }));
+        let list = shape.list(ids, field, &word, &value, |list| self.lists.intern(Saved { config, list }));
         let mut row = std::mem::take(&mut self.scratch);
         row.clear();
         row.push(list);
         for column in &shape.columns {
-            let (Some(unit), Some(value)) = (self.units.get_mut(column.unit), value(column.at)) else { continue };
+            let Some(unit) = self.units.get_mut(column.unit) else { continue };
             if row.len() <= column.unit + 1 {
                 row.resize(column.unit + 2, ABSENT);
             }
             let context = column.gate.and_then(|(at, shift)| field(at, shift));
             if let Some(slot) = row.get_mut(column.unit + 1) {
-                *slot = unit.number(value, config, context);
+                let word = if column.is_wide { None } else { word(column.at) };
+                *slot = unit.number(word, || value(column.at), config, context);
             }
         }
         let class = self.classes.intern(&row);
         self.scratch = row;
         class
+    }
+
+    /// The class of a VM of the shape with this number, whose values are given as words, in the order of the ids.
+    pub(super) fn class_of_words(&mut self, shape: usize, values: &[u64]) -> u32 {
+        let mut shapes = std::mem::take(&mut self.shapes);
+        let class = shapes.get_mut(shape).map(|shape| {
+            let ids = std::mem::take(&mut shape.ids);
+            let value = |at: usize| Value::from_word(*values.get(at)?, RegisterId::new(*ids.get(at)?)).ok();
+            let class = self.class(shape, &ids, |at| values.get(at).copied(), value);
+            shape.ids = ids;
+            class
+        });
+        self.shapes = shapes;
+        class.unwrap_or_else(|| self.unusable_class())
     }
 
     /// The class of VMs whose rows could not be used.
@@ -180,8 +209,9 @@ impl Vms {
         self.units.len() - 1
     }
 
-    /// Appends the VMs of `other`, as if they had been added one by one.
-    pub(crate) fn absorb(&mut self, other: Self, pool: &Pool) {
+    /// Appends the VMs of `other`, as if they had been added one by one. The threads of the pool in which this is called share
+    /// the work.
+    pub(crate) fn absorb(&mut self, other: Self) {
         if self.class_of.len() == 0 && self.classes.len() == 0 {
             *self = other;
             return;
@@ -194,60 +224,35 @@ impl Vms {
             .iter()
             .map(|list| self.lists.intern(Saved { config: config(list.config), list: list.list.clone() }))
             .collect();
-        let units: Vec<(usize, Vec<u32>)> = other
-            .units
-            .iter()
-            .map(|unit| {
-                let at = self.unit(unit.register);
-                let own = self.units.get_mut(at);
-                let numbers = own.map_or_else(Vec::new, |own| {
-                    let values = unit.values.items().iter();
-                    values
-                        .map(|value| own.values.intern(SavedValue { config: config(value.config), ..value.clone() }))
-                        .collect()
-                });
-                (at, numbers)
-            })
-            .collect();
-        let classes = self.absorb_classes(&other.classes, &lists, &units, pool);
-        // Every number of `other` is the number of one of its classes.
-        let mut rows = vec![0; other.class_of.len()];
-        let translate = |(chunk, rows): (usize, &mut [u32])| {
-            other.class_of.write(chunk * ROWS, rows);
-            for class in rows {
-                *class = classes.get(*class as usize).copied().unwrap_or(ABSENT);
+        // Numbers first: with them classes are translated while the tables of values grow.
+        let (mut units, mut new_values) = (Vec::new(), Vec::new());
+        for unit in other.units {
+            let at = self.unit(unit.register);
+            let Some(own) = self.units.get(at) else { continue };
+            let values = unit.values.into_items().into_iter();
+            let values = values.map(|value| SavedValue { config: config(value.config), ..value }).collect();
+            let (numbers, new) = own.values.place(values);
+            units.push((at, numbers));
+            new_values.push((at, new));
+        }
+        let add_values = || {
+            for (at, new) in new_values {
+                if let Some(unit) = self.units.get_mut(at) {
+                    unit.values.append(new);
+                }
             }
         };
-        pool.run(|| rows.par_chunks_mut(ROWS).enumerate().for_each(translate));
-        self.class_of.extend(rows.into_iter());
+        let add_classes = || self.classes.absorb(&other.classes, |class, row| translate(class, &lists, &units, row));
+        let ((), classes) = rayon::join(add_values, add_classes);
+        with_classes!(&other.class_of, rows => {
+            let class = |row: &_| classes.get(Class::class(*row) as usize).copied().unwrap_or(ABSENT);
+            self.class_of.extend(rows.iter().map(class));
+        });
     }
 
-    /// The numbers of the classes of other VMs: threads translate and hash them, numbers are given in order.
-    fn absorb_classes(
-        &mut self,
-        others: &RowInterner,
-        lists: &[u32],
-        units: &[(usize, Vec<u32>)],
-        pool: &Pool,
-    ) -> Vec<u32> {
-        let translated = |chunk: usize| {
-            let mut rows = Vec::with_capacity(CHUNK);
-            let first = chunk * CHUNK;
-            for class in first..others.len().min(first + CHUNK) {
-                let class = u32::try_from(class).ok().and_then(|class| others.get(class)).unwrap_or(&[]);
-                let row = translate(class, lists, units);
-                rows.push((RowInterner::hash(&row), row));
-            }
-            rows
-        };
-        let chunks = others.len().div_ceil(CHUNK);
-        let mut numbers = Vec::with_capacity(others.len());
-        for start in (0..chunks).step_by(CHUNKS_AT_ONCE) {
-            let chunks = start..chunks.min(start + CHUNKS_AT_ONCE);
-            let rows: Vec<Vec<(u32, Vec<u32>)>> = pool.run(|| chunks.into_par_iter().map(translated).collect());
-            numbers.extend(rows.iter().flatten().map(|(hash, row)| self.classes.intern_hashed(*hash, row)));
-        }
-        numbers
+    /// The numbers of a class; none where there is no such class.
+    pub(super) fn numbers(&self, class: usize) -> &[u32] {
+        u32::try_from(class).ok().and_then(|class| self.classes.get(class)).unwrap_or(&[])
     }
 
     /// The saved registers of a class; registers whose value nobody looks at have value 0.
@@ -272,9 +277,9 @@ impl Vms {
     }
 }
 
-/// A class of other VMs in the numbers of these.
-fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> Vec<u32> {
-    let mut row = Vec::with_capacity(units.len() + 1);
+/// A class of other VMs in the numbers of these, into `row`.
+fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)], row: &mut Vec<u32>) {
+    row.clear();
     row.push(class.first().and_then(|list| lists.get(*list as usize)).copied().unwrap_or(ABSENT));
     for (number, (at, numbers)) in class.iter().skip(1).zip(units).filter(|(number, _)| **number != ABSENT) {
         if row.len() <= at + 1 {
@@ -284,11 +289,4 @@ fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)]) -> Vec<u
             *slot = *own;
         }
     }
-    row
 }
-
-/// Classes that one thread translates at a time, and how many such chunks are in memory at once.
-const CHUNK: usize = 1 << 9;
-const CHUNKS_AT_ONCE: usize = 1 << 6;
-/// VMs whose classes one thread translates at a time.
-const ROWS: usize = 1 << 14;
