@@ -139,9 +139,11 @@ impl Fleet {
 
     /// The class table with new classes; `None` where it must be made anew.
     fn caught_up(&self, mut dense: Dense, vms: Range<usize>, hosts: Range<usize>) -> Option<Dense> {
-        let fits = Dense::fits(&self.vms, &self.hosts, self.limits);
-        if !fits || !hosts.into_iter().all(|_| dense.add_host_class(&self.judged, &self.vms, &self.hosts, &self.pool)) {
+        if !Dense::fits(&self.vms, &self.hosts, self.limits) {
             return None;
+        }
+        for _ in hosts {
+            dense.add_host_class(&self.judged, &self.vms, &self.hosts);
         }
         for _ in vms {
             dense.add_vm_class(&self.judged, &self.vms, &self.hosts);

@@ -8,146 +8,130 @@ use super::limits::Limits;
 use super::pool::Pool;
 use super::vms::Vms;
 
-/// Outcomes by VM class and host class.
+/// Outcomes by host class and VM class: a new capture, which has its outcome for every VM class, is one run of memory.
 #[derive(Clone, Debug)]
 pub(super) struct Dense {
-    pub(super) cells: Cells,
-    /// Cells from one VM class to the next; a multiple of 4, with room for more host classes.
+    /// A byte for each cell, or for four of them.
+    pub(super) cells: Vec<u8>,
+    /// Whether a byte has four cells, the first one lowest.
+    pub(super) packs: bool,
+    /// Cells from one host class to the next, with room for more VM classes.
     pub(super) stride: usize,
-    rows: usize,
+    vms: usize,
     hosts: usize,
 }
 
-/// The cells of a class table.
-#[derive(Clone, Debug)]
-pub(super) enum Cells {
-    Bytes(Vec<u8>),
-    Packed(Vec<u8>),
-}
-
-impl Cells {
-    /// The bytes, how many of them a row takes, and whether a byte has four cells.
-    fn layout(&mut self, stride: usize) -> (&mut Vec<u8>, usize, bool) {
-        match self {
-            Self::Bytes(cells) => (cells, stride, false),
-            Self::Packed(cells) => (cells, stride / 4, true),
-        }
-    }
-}
+/// Places of cells fit into 32 bits.
+const MOST_CELLS: usize = 1 << 31;
+/// VM classes that are judged at a time: the work of some microseconds.
+const CHUNK: usize = 1 << 10;
 
 impl Dense {
     /// Whether a fleet has a class table.
     pub(super) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let (vms, hosts) = (vms.classes.len(), hosts.classes.len());
-        vms.saturating_mul(hosts) <= limits.class_cells && vms.saturating_mul(stride(hosts)) <= MOST_CELLS
+        vms.saturating_mul(hosts) <= limits.class_cells && stride(vms).saturating_mul(hosts) <= MOST_CELLS
     }
 
     /// Fills the table.
     pub(super) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
-        let classes = hosts.classes.len();
-        let stride = stride(classes);
-        let rows = vms.classes.len();
-        let packs = rows * stride > limits.unpacked_cells;
+        let (stride, classes) = (stride(vms.classes.len()), hosts.classes.len());
+        let packs = stride * classes > limits.unpacked_cells;
         let width = if packs { stride / 4 } else { stride };
-        // With room for VM classes to come: the first of them should not have to move the table.
-        let mut cells = Vec::with_capacity((rows + rows / 32 + 64) * width);
-        cells.resize(rows * width, 0);
-        let fill = |(at, chunk): (usize, &mut [u8])| {
-            let mut row = vec![0; classes];
-            for (class, out) in (at * CHUNK..).zip(chunk.chunks_mut(width)) {
-                judged.row(vms, hosts, u32::try_from(class).unwrap_or(u32::MAX), &mut row);
-                write_row(&row, out, packs);
-            }
-        };
-        pool.run(|| cells.par_chunks_mut(width * CHUNK).enumerate().for_each(fill));
-        let cells = if packs { Cells::Packed(cells) } else { Cells::Bytes(cells) };
-        Self { cells, stride, rows, hosts: classes }
+        let mut cells = vec![0; classes * width];
+        let column = Column { judged, vms, hosts, count: vms.classes.len() };
+        let write = |(host, cells): (usize, &mut [u8])| column.write(host, packs, cells);
+        pool.run(|| cells.par_chunks_mut(width).enumerate().for_each(write));
+        Self { cells, packs, stride, vms: vms.classes.len(), hosts: classes }
+    }
+
+    /// Bytes from one host class to the next.
+    fn width(&self) -> usize {
+        if self.packs { self.stride / 4 } else { self.stride }
     }
 
     /// Appends the next VM class.
     pub(super) fn add_vm_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
+        if self.vms == self.stride {
+            self.make_room();
+        }
         let mut row = vec![0; self.hosts];
-        judged.row(vms, hosts, u32::try_from(self.rows).unwrap_or(u32::MAX), &mut row);
-        self.rows += 1;
-        let (cells, width, packs) = self.cells.layout(self.stride);
-        let start = cells.len();
-        cells.resize(start + width, 0);
-        write_row(&row, cells.get_mut(start..).unwrap_or_default(), packs);
+        let vm = self.vms;
+        judged.row(vms, hosts, narrow(vm), &mut row);
+        self.vms += 1;
+        let (at, shift) = if self.packs { (vm / 4, vm % 4 * 2) } else { (vm, 0) };
+        let width = self.width();
+        for (column, outcome) in self.cells.chunks_mut(width).zip(row) {
+            column.get_mut(at).into_iter().for_each(|cell| *cell |= outcome << shift);
+        }
     }
 
-    /// Adds the next host class. `false` when the table must be made anew.
-    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool) -> bool {
-        if self.hosts >= self.stride {
-            return false;
+    fn make_room(&mut self) {
+        let before = self.width();
+        self.stride = stride(self.vms + 1);
+        let mut cells = vec![0; self.hosts * self.width()];
+        for (to, from) in cells.chunks_mut(self.width()).zip(self.cells.chunks(before)) {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
-        let host = self.hosts;
-        let host_class = u32::try_from(host).unwrap_or(u32::MAX);
+        self.cells = cells;
+    }
+
+    /// Appends the next host class.
+    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
+        let start = self.cells.len();
+        self.cells.resize(start + self.width(), 0);
+        let cells = self.cells.get_mut(start..).unwrap_or_default();
+        Column { judged, vms, hosts, count: self.vms }.write(self.hosts, self.packs, cells);
         self.hosts += 1;
-        let (cells, width, packs) = self.cells.layout(self.stride);
-        let write = |(chunk, rows): (usize, &mut [u8])| {
-            let class = |at: usize| (u32::try_from(chunk * COLUMN_CHUNK + at).unwrap_or(u32::MAX), host_class);
-            let pairs: [(u32, u32); COLUMN_CHUNK] = std::array::from_fn(class);
-            let mut outcomes = [0; COLUMN_CHUNK];
-            let rows = rows.chunks_mut(width);
-            let pairs = pairs.get(..rows.len()).unwrap_or(&[]);
-            judged.outcomes(vms, hosts, pairs, &mut outcomes);
-            for (row, outcome) in rows.zip(outcomes) {
-                if let Some(cell) = row.get_mut(if packs { host / 4 } else { host }) {
-                    let shift = host % 4 * 2;
-                    *cell = if packs { (*cell & !(3 << shift)) | outcome << shift } else { outcome };
-                }
-            }
-        };
-        if self.rows <= WORTH_SHARING {
-            cells.chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write);
-        } else {
-            pool.run(|| cells.par_chunks_mut(width * COLUMN_CHUNK).enumerate().for_each(write));
-        }
-        true
     }
 
     /// The outcomes of one VM class.
     pub(super) fn row(&self, class: u32, out: &mut [u8]) {
-        let start = class as usize * self.stride;
-        match &self.cells {
-            Cells::Bytes(cells) => {
-                if let Some(row) = cells.get(start..start + out.len()) {
-                    out.copy_from_slice(row);
+        let class = class as usize;
+        let (at, shift, mask) = if self.packs { (class / 4, class % 4 * 2, 3) } else { (class, 0, u8::MAX) };
+        let cells = self.cells.get(at..).unwrap_or(&[]).iter().step_by(self.width().max(1));
+        for (out, cell) in out.iter_mut().zip(cells) {
+            *out = cell >> shift & mask;
+        }
+    }
+}
+
+/// Who judges the pairs of a column.
+struct Column<'a> {
+    judged: &'a Judged,
+    vms: &'a Vms,
+    hosts: &'a Hosts,
+    /// How many VM classes the column has.
+    count: usize,
+}
+
+impl Column<'_> {
+    /// Writes the outcomes of all VM classes on a host class.
+    fn write(&self, host: usize, packs: bool, out: &mut [u8]) {
+        let width = if packs { CHUNK / 4 } else { CHUNK };
+        let (mut pairs, mut outcomes) = (Vec::with_capacity(CHUNK), [0; CHUNK]);
+        for (first, out) in (0..self.count).step_by(CHUNK).zip(out.chunks_mut(width)) {
+            pairs.clear();
+            pairs.extend((first..self.count.min(first + CHUNK)).map(|vm| (narrow(vm), narrow(host))));
+            let outcomes = outcomes.get_mut(..pairs.len()).unwrap_or_default();
+            self.judged.outcomes(self.vms, self.hosts, &pairs, outcomes);
+            if packs {
+                for (byte, four) in out.iter_mut().zip(outcomes.chunks(4)) {
+                    *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);
                 }
-            }
-            Cells::Packed(cells) => {
-                let row = cells.get(start / 4..(start + self.stride) / 4).unwrap_or(&[]);
-                for (out, byte) in out.chunks_mut(4).zip(row) {
-                    for (at, out) in out.iter_mut().enumerate() {
-                        *out = byte >> (2 * at) & 3;
-                    }
-                }
+            } else {
+                out.iter_mut().zip(outcomes).for_each(|(cell, outcome)| *cell = *outcome);
             }
         }
     }
 }
 
-/// Places of cells fit into 32 bits.
-const MOST_CELLS: usize = 1 << 31;
-/// Rows are filled in chunks of this many.
-const CHUNK: usize = 64;
-
-/// Columns are written in chunks of this many rows: the work of some microseconds.
-const COLUMN_CHUNK: usize = 1 << 10;
-/// A column of fewer rows takes less time than waking threads.
-const WORTH_SHARING: usize = 1 << 16;
-
-/// Cells of a row, with room for a few more host classes.
+/// Cells of a column, with room for VM classes to come: the first of them should not have to move the table.
 const fn stride(classes: usize) -> usize {
-    (classes + classes / 32 + 1).next_multiple_of(16)
+    (classes + classes / 32 + 1).next_multiple_of(64)
 }
 
-fn write_row(row: &[u8], out: &mut [u8], packs: bool) {
-    if packs {
-        for (four, byte) in row.chunks(4).zip(out) {
-            *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);
-        }
-    } else if let Some(out) = out.get_mut(..row.len()) {
-        out.copy_from_slice(row);
-    }
+/// The number of a class: fewer than 2^31 fit into a table.
+fn narrow(class: usize) -> u32 {
+    u32::try_from(class).unwrap_or(u32::MAX)
 }

@@ -26,7 +26,7 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
         Self { vms, hosts, vm: vm.get(range.clone()).unwrap_or(&[]), host: host.get(range).unwrap_or(&[]) }
     }
 
-    /// Writes for each pair what `read` gives for its place in a table with `stride` cells for each VM class. The error
+    /// Writes for each pair what `read` gives for its place in a table with `stride` cells for each host class. The error
     /// is the first pair that is out of range.
     // Not inlined, and on slices of its own: with all kinds of tables in one function the loops run out of registers.
     #[inline(never)]
@@ -34,7 +34,7 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
         let Self { vms, hosts, vm, host } = *self;
         let one = |((vm, host), out): ((&I, &I), &mut O)| {
             let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else { return false };
-            *out = read((vm.class() as usize).wrapping_mul(stride).wrapping_add(host.class() as usize));
+            *out = read((host.class() as usize).wrapping_mul(stride).wrapping_add(vm.class() as usize));
             true
         };
         // Four at a time: the loop itself takes a part of the time that counts.
@@ -60,7 +60,7 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
                 let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else {
                     return Err(self.stray());
                 };
-                *place = vm.class().wrapping_mul(stride).wrapping_add(host.class());
+                *place = host.class().wrapping_mul(stride).wrapping_add(vm.class());
             }
             for (place, out) in places.iter().zip(out) {
                 *out = read(*place);

@@ -173,6 +173,10 @@ impl Masks {
     pub(super) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, pool: &Pool) {
         let (first, classes) = (self.vm_classes(), vms.classes.len());
         let mut lines = std::mem::take(&mut self.vms);
+        if lines.capacity() < classes * self.width {
+            // With room for classes to come: the first of them should not have to move all others.
+            lines.reserve_exact((classes - first + classes / 32 + 64) * self.width);
+        }
         lines.resize(classes * self.width, Line::default());
         let new = lines.get_mut(first * self.width..).unwrap_or_default();
         let hold = |(chunk, lines): (usize, &mut [Line])| {

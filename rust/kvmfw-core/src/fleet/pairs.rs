@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use rayon::prelude::*;
 
 use super::class_map::{Class, with_classes};
-use super::dense::{Cells, Dense};
+use super::dense::Dense;
 use super::gather::{BLOCK, Gather};
 use super::judged::NO_UNIT;
 use super::{Fleet, count};
@@ -133,10 +133,10 @@ impl Fleet {
         out: &mut [u8],
     ) -> Result<(), usize> {
         match table {
-            Some(Dense { cells: Cells::Bytes(cells), stride, .. }) => {
+            Some(Dense { cells, packs: false, stride, .. }) => {
                 rows.cells(*stride, out, |place| cells.get(place).copied().unwrap_or(UNKNOWN))
             }
-            Some(Dense { cells: Cells::Packed(cells), stride, .. }) => rows.far_cells(count(*stride), out, |place| {
+            Some(Dense { cells, packs: true, stride, .. }) => rows.far_cells(count(*stride), out, |place| {
                 cells.get(place as usize / 4).map_or(UNKNOWN, |four| four >> (place % 4 * 2) & 3)
             }),
             None => rows.classes(|start, pairs| {
@@ -163,7 +163,7 @@ impl Fleet {
                 }
             });
         };
-        let stride = count(self.hosts.classes.len());
+        let stride = count(self.vms.classes.len());
         let mut codes = [0; BLOCK];
         for (at, (out, units)) in out.chunks_mut(BLOCK).zip(units.chunks_mut(BLOCK)).enumerate() {
             let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
@@ -196,12 +196,12 @@ impl Fleet {
                 code(outcome, unit)
             };
             self.pool.run(|| {
-                let rows = (0..vms).into_par_iter();
+                let columns = (0..hosts).into_par_iter();
                 if units <= 64 {
                     let byte = |code: u16| code.to_le_bytes()[0];
-                    Blocking::Bytes(rows.flat_map_iter(|vm| (0..hosts).map(move |host| byte(code(vm, host)))).collect())
+                    Blocking::Bytes(columns.flat_map_iter(|host| (0..vms).map(move |vm| byte(code(vm, host)))).collect())
                 } else {
-                    Blocking::Words(rows.flat_map_iter(|vm| (0..hosts).map(move |host| code(vm, host))).collect())
+                    Blocking::Words(columns.flat_map_iter(|host| (0..vms).map(move |vm| code(vm, host))).collect())
                 }
             })
         }))
