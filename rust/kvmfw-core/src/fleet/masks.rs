@@ -13,6 +13,7 @@ use rayon::prelude::*;
 use super::cover::Cover;
 use super::hosts::Hosts;
 use super::judged::NO_UNIT;
+use super::objectors::Objectors;
 use super::parts::{CHUNK, Part, rows_of};
 use super::pool::Pool;
 use super::vms::Vms;
@@ -46,6 +47,8 @@ pub(super) struct Masks {
     width: usize,
     vms: Vec<Line>,
     hosts: Vec<Line>,
+    /// The bits of host classes once more, for rows over all of them.
+    objectors: Objectors,
     /// For each line the bits that mean REFUSE, and those that mean UNKNOWN; the others mean CHANGE.
     planes: Vec<[Line; 2]>,
     /// The bits of each of [`OUTCOMES`].
@@ -124,6 +127,7 @@ impl Masks {
         };
         let [refuse, unknown, _] = masks.bits_of.clone();
         masks.planes = (0..masks.width).map(|line| [plane(line, &refuse), plane(line, &unknown)]).collect();
+        masks.objectors = Objectors::new(masks.unit_of.len());
         masks.held.resize(parts.len(), Vec::new());
         masks.hold_rows(parts);
         for class in 0..hosts.classes.len() {
@@ -205,6 +209,7 @@ impl Masks {
             let column = parts.get(placed.part).and_then(|part| part.column_of.get(class)).copied();
             set(&mut lines, placed.start, column.map_or(0, |column| placed.cover.objected(column)));
         }
+        self.objectors.add_host_class(bits_of(&lines));
         self.hosts.append(&mut lines);
     }
 
@@ -270,17 +275,29 @@ impl Masks {
 
     /// The outcomes of a VM class on all host classes.
     pub(super) fn row(&self, vm: u32, out: &mut [u8]) {
-        let vm = Self::lines(&self.vms, self.width, vm);
-        if let ([vm], [planes]) = (vm, self.planes.as_slice()) {
-            for (out, host) in out.iter_mut().zip(&self.hosts) {
-                *out = Hits::default().and(vm, host, planes).outcome();
-            }
-        } else {
-            for (out, host) in out.iter_mut().zip(self.hosts.chunks(self.width.max(1))) {
-                *out = self.judge(vm, host);
-            }
+        let lines = Self::lines(&self.vms, self.width, vm);
+        if lines.len() != self.width {
+            out.fill(UNKNOWN);
+            return;
         }
+        let held: Vec<usize> = bits_of(lines).collect();
+        let [refuse, unknown, _] = &self.bits_of;
+        let (refusing, others) = held.split_at(held.partition_point(|bit| *bit < refuse.end));
+        let (unknowing, changing) = others.split_at(others.partition_point(|bit| *bit < unknown.end));
+        self.objectors.outcomes([refusing, unknowing, changing], out);
     }
+}
+
+/// The bits that are set, ascending.
+fn bits_of(lines: &[Line]) -> impl Iterator<Item = usize> {
+    let words = (0..).step_by(64).zip(lines.iter().flat_map(|line| line.0));
+    words.flat_map(|(first, mut word)| {
+        std::iter::from_fn(move || {
+            let bit = (word != 0).then(|| first + word.trailing_zeros() as usize);
+            word &= word.wrapping_sub(1);
+            bit
+        })
+    })
 }
 
 #[inline(never)]

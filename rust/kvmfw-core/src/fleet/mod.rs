@@ -20,6 +20,7 @@ mod judged;
 mod limits;
 mod masks;
 mod matrix;
+mod objectors;
 mod pairs;
 mod parts;
 mod pool;

@@ -199,7 +199,9 @@ impl Fleet {
                 let columns = (0..hosts).into_par_iter();
                 if units <= 64 {
                     let byte = |code: u16| code.to_le_bytes()[0];
-                    Blocking::Bytes(columns.flat_map_iter(|host| (0..vms).map(move |vm| byte(code(vm, host)))).collect())
+                    Blocking::Bytes(
+                        columns.flat_map_iter(|host| (0..vms).map(move |vm| byte(code(vm, host)))).collect(),
+                    )
                 } else {
                     Blocking::Words(columns.flat_map_iter(|host| (0..vms).map(move |vm| code(vm, host))).collect())
                 }
