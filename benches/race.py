@@ -26,27 +26,27 @@ class Race:
         self.cpu: dict[str, list[float]] = {}
 
     def run(self, rounds: int, before: Callable[[], Any], **contenders: Callable[[], Any]) -> None:
-        """Time every contender once in each round. ``before`` gives each the same caches, and is followed by a pause in
-        which the threads of the one before come to rest.
+        """Give every contender its turn in each round: some calls in a row, of which the first does not count.
+
+        ``before`` gives each the same caches, and is followed by a pause in which the threads of the one before come to
+        rest; the first call wakes its own (0.1 to 5 ms on a virtual machine). A turn ends after a tenth of a second, so
+        that slow contenders have one call, which counts.
         """
         for _ in range(rounds):
             for name, contender in contenders.items():
                 before()
                 time.sleep(0.05)
-                wall, cpu = time.perf_counter(), time.process_time()
-                contender()
-                self.wall.setdefault(name, []).append(time.perf_counter() - wall)
-                self.cpu.setdefault(name, []).append(time.process_time() - cpu)
+                wall, cpu = _turn(contender)
+                self.wall.setdefault(name, []).append(wall)
+                self.cpu.setdefault(name, []).append(cpu)
 
     def ratio(self, other: str, name: str = "kvmfw") -> float:
-        """Tell how many times as fast as another contender: the median over rounds."""
-        pairs = zip(self.wall[other], self.wall[name], strict=True)
-        return statistics.median(slow / fast for slow, fast in pairs)
+        """Tell how many times as fast as another contender, by the medians over rounds."""
+        return statistics.median(self.wall[other]) / statistics.median(self.wall[name])
 
     def cpu_ratio(self, other: str, name: str = "kvmfw") -> float:
         """The same in CPU time: other processes on the machine do not count."""
-        pairs = zip(self.cpu[other], self.cpu[name], strict=True)
-        return statistics.median(slow / fast for slow, fast in pairs)
+        return statistics.median(self.cpu[other]) / statistics.median(self.cpu[name])
 
     def report(self, amounts: dict[str, float] | None = None, **wanted: float) -> None:
         """Add the contenders to the table, with the ratios that are wanted."""
@@ -58,3 +58,17 @@ class Race:
             goal = f">= {wanted[name]:g}" if wanted.get(name) else ""
             cpu = f"{statistics.median(self.cpu[name]):.4f} s"
             ROWS.append((self.figure, name.replace("_", " "), speed, cpu, f"{ratio} {goal}".strip()))
+
+
+def _turn(contender: Callable[[], Any]) -> tuple[float, float]:
+    """Give the median time of a call, and its CPU time."""
+    walls, cpus = [], []
+    while sum(walls) < _TURN:
+        wall, cpu = time.perf_counter(), time.process_time()
+        contender()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    return statistics.median(walls[1:] or walls), statistics.median(cpus[1:] or cpus)
+
+
+_TURN = 0.1
