@@ -131,6 +131,47 @@ fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
     sets.iter().flat_map(|set| hosts.iter().map(move |host| outcome(set, host))).collect()
 }
 
+/// A host that has one register; `answers` is the end of a sweep of it, if it was swept.
+fn host_with(own: u64, kernel: &str, answers: Option<&str>) -> Host {
+    let asked = r#""asked_on":[{"vcpus":["vm"],"states":["fresh"]}]"#;
+    let sweep = |end: &str| format!(r#"{{"register":"{ISAR0:#x}",{asked},"value":"{own:#x}",{end}}}"#);
+    let text = format!(
+        r#"{{"format":"kvmfw-capture","version":1,"host":{{"name":"h","kernel":"{kernel}","midr":"0x1"}},
+        "registers":["{ISAR0:#x}"],"vcpus":[{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":["{own:#x}"]}}],
+        "answers":[{}]}}"#,
+        answers.map_or_else(String::new, sweep)
+    );
+    Host::from_json(text.as_bytes()).expect("a capture")
+}
+
+#[test]
+fn a_host_added_to_split_units_is_judged_like_the_first() {
+    let nibble = |at: u32| {
+        let end = r#""same":".","other":".","zero":".","ones":".""#;
+        format!(r#""nibbles":{{"{at}":".ii............."}},{end}"#)
+    };
+    let (low, high) = (nibble(0), nibble(20));
+    let pairs = [
+        // Compared with the own value only, digit by digit in other digits, asked about other values.
+        (host_with(0x11, "5.10.13", None), host_with(0x22, "5.10.13", None)),
+        (host_with(0x10, "6.12.8", Some(&low)), host_with(0x20, "6.12.8", Some(&low))),
+        (host_with(0x10, "6.12.8", Some(&low)), host_with(0x10, "6.12.8", Some(&high))),
+        (
+            host_with(0x11, "5.10.13", Some(r#""kept":["0x11"],"refused":{"EINVAL":["0x12"]}"#)),
+            host_with(0x11, "5.10.13", Some(r#""kept":["0x99"],"refused":{"EINVAL":["0x10"]}"#)),
+        ),
+        (host_with(0x10, "6.12.8", Some(&low)), host_with(0x22, "5.10.13", None)),
+    ];
+    let values = [0, 0x10, 0x11, 0x12, 0x20, 0x21, 0x22, 0x99, 0x10_0010, 0x20_0021, u64::MAX];
+    let vms: Vec<Saved> = values.map(|value| vec![(ISAR0, value)]).to_vec();
+    for (first, second) in pairs {
+        let mut fleet = fleet(&vms, std::slice::from_ref(&first), 1, WAYS[3]);
+        all_pairs(&fleet);
+        hosts_of(&mut fleet, std::slice::from_ref(&second));
+        assert_eq!(all_pairs(&fleet).0, direct(&vms, &[first, second]));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::masks::Masks;
 use super::parts::{Part, value};
 use super::pool::Pool;
-use super::split::{Rest, split};
+use super::split::{Rest, learn, split};
 use super::vms::Vms;
 
 /// Judged units.
@@ -49,10 +49,11 @@ impl Judged {
     pub(super) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Option<(Range<usize>, Range<usize>)> {
         let new_vms = self.masks.vm_classes()..vms.classes.len();
         let new_hosts = self.masks.host_classes()..hosts.classes.len();
+        if !new_hosts.is_empty() && !learn(&mut self.parts, &mut self.rests, vms, hosts) {
+            return None;
+        }
         for class in new_hosts.clone() {
-            if !self.parts.iter_mut().all(|part| part.add_host_class(vms, hosts, class)) {
-                return None;
-            }
+            self.parts.iter_mut().for_each(|part| part.add_host_class(vms, hosts, class));
         }
         if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts)) {
             return None;

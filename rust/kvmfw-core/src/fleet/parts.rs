@@ -11,8 +11,8 @@ use super::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNI
 use super::intern::RowInterner;
 use super::limits::Limits;
 use super::pool::Pool;
-use super::split::Split;
-use super::vms::{ABSENT, Vms};
+use super::split::{Kinds, Split};
+use super::vms::{ABSENT, SavedValue, Vms};
 use crate::judgement::Outcome;
 
 /// The row of VMs that a part has nothing to say about.
@@ -42,10 +42,10 @@ pub(super) struct Part {
 pub(super) enum Source {
     /// Every value of the unit has a row.
     Values,
-    /// The values of a split unit that are not judged digit by digit.
-    Special(Split),
+    /// The values of a split unit that are not judged digit by digit; and how many acceptors were looked at.
+    Special(Split, usize),
     /// One hexadecimal digit of the values of a split unit.
-    Digit(Split, u32),
+    Digit(Split, u32, Kinds),
 }
 
 impl Part {
@@ -114,10 +114,10 @@ impl Part {
                 }
             }
             (unit, Source::Values) => row_of_value(unit, class),
-            (unit, Source::Special(split)) => {
+            (unit, Source::Special(split, _)) => {
                 value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
             }
-            (unit, Source::Digit(split, digit)) => {
+            (unit, Source::Digit(split, digit, _)) => {
                 let digits = value(vms, unit, class).and_then(|value| split.digits(value));
                 digits.map_or(SILENT_ROW, |digits| digits.row(*digit))
             }
@@ -127,7 +127,7 @@ impl Part {
     /// Judges the values that appeared since the last time. `false` where a split unit has a new value that is not judged
     /// digit by digit.
     pub(super) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
-        if let Source::Special(split) = &self.source {
+        if let Source::Special(split, _) = &self.source {
             let values = vms.units.get(self.unit - FIRST_REGISTER_UNIT).map_or(&[][..], |unit| unit.values.items());
             let covered = values.iter().skip(self.looked_at).all(|value| !split.is_special(value));
             self.looked_at = values.len();
@@ -171,31 +171,47 @@ impl Part {
         self.cells.resize(self.rows * self.room, 0);
     }
 
-    /// Adds a host class, with a new column if it judges like no other. `false` where this part cannot grow.
-    pub(super) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) -> bool {
-        if !matches!(self.source, Source::Values) {
-            return false;
-        }
-        let key = key(hosts, class, self.unit);
+    /// Adds a host class, with a new column if it judges like no other. A split unit has learnt its acceptors before.
+    pub(super) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) {
+        let acceptors = key(hosts, class, self.unit);
+        let key = match &self.source {
+            Source::Values | Source::Special(..) => acceptors,
+            Source::Digit(_, _, kinds) => kinds.key(&acceptors),
+        };
+        let known = self.columns.len();
         let column = self.columns.intern(&key);
-        let at = column as usize;
         self.column_of.push(column);
-        if at + 1 < self.columns.len() || self.column_of.iter().rev().skip(1).any(|known| *known == column) {
-            return true;
+        if self.columns.len() == known {
+            return;
         }
         self.make_room();
-        for row in 0..self.rows {
-            let acceptor = config_of_row(vms, self.unit, row).and_then(|config| key.get(config as usize));
-            let cell = match acceptor {
-                _ if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize => Outcome::Unknown as u8,
-                Some(acceptor) => outcome(vms, hosts, self.unit, row, *acceptor),
-                None => 0,
-            };
-            if let Some(slot) = self.cells.get_mut(row * self.room + at) {
-                *slot = cell;
+        let special: Vec<(&SavedValue, u32)> = match &self.source {
+            Source::Special(split, _) => split.rows().collect(),
+            Source::Values | Source::Digit(..) => Vec::new(),
+        };
+        let mut cells = vec![0; self.rows];
+        for (value, row) in special {
+            let acceptor =
+                key.get(value.config as usize).and_then(|number| hosts.acceptors.get(self.unit)?.get(*number));
+            let cell = acceptor.map_or(0, |acceptor| acceptor.judge_value(value) as u8);
+            cells.get_mut(row as usize).into_iter().for_each(|slot| *slot = cell);
+        }
+        for (row, cell) in cells.iter_mut().enumerate() {
+            match &self.source {
+                Source::Special(..) => {}
+                Source::Digit(_, _, kinds) => *cell = kinds.cell(&key, row),
+                Source::Values => {
+                    let acceptor = config_of_row(vms, self.unit, row).and_then(|config| key.get(config as usize));
+                    *cell = match acceptor {
+                        _ if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize => Outcome::Unknown as u8,
+                        Some(acceptor) => outcome(vms, hosts, self.unit, row, *acceptor),
+                        None => 0,
+                    };
+                }
             }
         }
-        true
+        let slots = self.cells.iter_mut().skip(column as usize).step_by(self.room);
+        slots.zip(cells).for_each(|(slot, cell)| *slot = cell);
     }
 
     fn make_room(&mut self) {
@@ -239,7 +255,7 @@ pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]
     let mut last = (0, None);
     for (part, row) in parts.iter().zip(rows) {
         *row = match &part.source {
-            Source::Digit(split, digit) => {
+            Source::Digit(split, digit, _) => {
                 if last.0 != part.unit {
                     last = (part.unit, value(vms, part.unit, class).and_then(|value| split.digits(value)));
                 }
@@ -247,7 +263,7 @@ pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]
             }
             // Most parts are of this kind: a call for each of them takes longer than the look-up.
             Source::Values if part.unit >= FIRST_REGISTER_UNIT => row_of_value(part.unit, class),
-            Source::Values | Source::Special(_) => part.row(vms, class),
+            Source::Values | Source::Special(..) => part.row(vms, class),
         };
     }
 }

@@ -37,6 +37,11 @@ impl Split {
         Some(Digits { word, config: value.config })
     }
 
+    /// The values that are judged on their own, each with its row.
+    pub(super) fn rows(&self) -> impl Iterator<Item = (&SavedValue, u32)> {
+        self.0.iter().map(|(value, row)| (value, *row))
+    }
+
     /// Whether a value is judged on its own.
     pub(super) fn is_special(&self, value: &SavedValue) -> bool {
         value.value.word().is_none_or(|word| self.1.binary_search(&word).is_ok())
@@ -102,20 +107,96 @@ impl Rest {
     }
 }
 
+/// The values that a host was asked about one by one.
+fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
+    if let UnitAcceptor::Register(Acceptor::Kvm(target)) = acceptor
+        && let Some(Answers::ByValue(_)) = target.answers.as_deref()
+        && let Some(answers) = &target.answers
+    {
+        return answers.asked().filter_map(|(value, _)| value.word()).collect();
+    }
+    Vec::new()
+}
+
+/// How acceptors judge one digit: those that do it alike are of one kind.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Kinds {
+    /// By acceptor number.
+    kind_of: Vec<u32>,
+    cells: RowInterner,
+}
+
+impl Kinds {
+    fn add(&mut self, form: Option<&Form>, digit: u32) {
+        let cells = form.and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default();
+        self.kind_of.push(self.cells.intern(&cells.map(u32::from)));
+    }
+
+    /// What tells the column of a host class from others: the kinds of its acceptors.
+    pub(super) fn key(&self, acceptors: &[u32]) -> Vec<u32> {
+        acceptors.iter().map(|acceptor| self.kind_of.get(*acceptor as usize).copied().unwrap_or(0)).collect()
+    }
+
+    /// The outcome in a row of a column with this key.
+    pub(super) fn cell(&self, key: &[u32], row: usize) -> u8 {
+        let Some(row) = row.checked_sub(1) else { return 0 };
+        let cells = key.get(row / 16).and_then(|kind| self.cells.get(*kind));
+        let cell = cells.and_then(|cells| cells.get(row % 16)).copied().unwrap_or(0);
+        u8::try_from(cell).unwrap_or(0)
+    }
+}
+
+/// Takes note of the acceptors that appeared since units were split. `false` where one of these must be split anew: a host
+/// was asked about other values, or has something to say where none had before.
+pub(super) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms, hosts: &Hosts) -> bool {
+    for at in 0..parts.len() {
+        let Some(Part { unit, source: Source::Special(split, known), .. }) = parts.get_mut(at) else { continue };
+        let (unit, split, first) = (*unit, split.clone(), *known);
+        let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit))
+        else {
+            return false;
+        };
+        *known = acceptors.len();
+        let rest = rests.iter_mut().find(|rest| rest.unit == unit);
+        let (mut forms, mut compares) = (Vec::new(), Vec::new());
+        for acceptor in acceptors.items().iter().skip(first) {
+            if asked_words(acceptor).iter().any(|word| split.1.binary_search(word).is_err()) {
+                return false;
+            }
+            let form = form(acceptor, values.gate.is_some());
+            compares.push(compare(form.as_ref()));
+            forms.push(form);
+        }
+        if rest.is_none() && compares.iter().any(|compare| *compare != Compare::Nothing) {
+            return false;
+        }
+        if let Some(rest) = rest {
+            rest.forms.extend(compares);
+        }
+        let mut spoken = [false; 16];
+        for part in parts.iter_mut().filter(|part| part.unit == unit) {
+            if let Source::Digit(_, digit, kinds) = &mut part.source {
+                for form in &forms {
+                    kinds.add(form.as_ref(), *digit);
+                }
+                spoken.get_mut(*digit as usize).into_iter().for_each(|spoken| *spoken = true);
+            }
+        }
+        let is_silent = |form: &Form| form.digits.iter().zip(spoken).all(|(cells, spoken)| spoken || *cells == [0; 16]);
+        if !forms.iter().flatten().all(is_silent) {
+            return false;
+        }
+    }
+    true
+}
+
 /// The parts of a split unit, and what is left where digits do not say all.
 pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
     let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit)) else {
         return (Vec::new(), None);
     };
     let mut words = vec![0, u64::MAX];
-    for acceptor in acceptors.items() {
-        if let UnitAcceptor::Register(Acceptor::Kvm(target)) = acceptor
-            && let Some(Answers::ByValue(_)) = target.answers.as_deref()
-            && let Some(answers) = &target.answers
-        {
-            words.extend(answers.asked().filter_map(|(value, _)| value.word()));
-        }
-    }
+    words.extend(acceptors.items().iter().flat_map(asked_words));
     words.sort_unstable();
     words.dedup();
     let words: Arc<[u64]> = words.into();
@@ -129,7 +210,7 @@ pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option
 
     let keys = || (0..hosts.classes.len()).map(|class| key(hosts, class, unit));
     let mut parts = Vec::new();
-    let mut one = Part::empty(unit, Source::Special(split.clone()));
+    let mut one = Part::empty(unit, Source::Special(split.clone(), acceptors.len()));
     one.set_columns(keys());
     one.push_row(&vec![0; one.columns.len()]);
     for value in &special {
@@ -145,15 +226,7 @@ pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option
     let digit = |digit: u32| digit_part(unit, digit, &split, &forms, vms.configs.len(), keys());
     let digits: Vec<Part> = (0..16).into_par_iter().map(digit).collect();
     parts.extend(digits.into_iter().filter(|part| !part.is_silent()));
-    let compare = |form: &Option<Form>| match form {
-        None => Compare::Judge,
-        Some(Form { own: Some((own, same)), other, .. }) if same != other => {
-            Compare::With { own: *own, same: *same, other: *other }
-        }
-        Some(Form { other: 0, .. }) => Compare::Nothing,
-        Some(Form { other, .. }) => Compare::With { own: 0, same: *other, other: *other },
-    };
-    let forms: Vec<Compare> = forms.iter().map(compare).collect();
+    let forms: Vec<Compare> = forms.iter().map(|form| compare(form.as_ref())).collect();
     let needed = forms.iter().any(|form| *form != Compare::Nothing);
     (parts, needed.then_some(Rest { unit, split, forms }))
 }
@@ -166,29 +239,30 @@ fn digit_part(
     configs: usize,
     keys: impl Iterator<Item = Vec<u32>>,
 ) -> Part {
-    // Acceptors that judge this digit alike share a column.
-    let mut kinds = RowInterner::default();
-    let kind_of: Vec<u32> = forms
-        .iter()
-        .map(|form| {
-            let cells = form.as_ref().and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default();
-            kinds.intern(&cells.map(u32::from))
-        })
-        .collect();
-    let mut part = Part::empty(unit, Source::Digit(split.clone(), digit));
-    let kind = |acceptor: &u32| kind_of.get(*acceptor as usize).copied().unwrap_or(0);
-    part.set_columns(keys.map(|key| key.iter().map(kind).collect()));
-    part.push_row(&vec![0; part.columns.len()]);
-    for row in 0..configs * 16 {
-        let cells = part.columns.rows().map(|key| {
-            let cells = key.get(row / 16).and_then(|kind| kinds.get(*kind));
-            let cell = cells.and_then(|cells| cells.get(row % 16)).copied().unwrap_or(0);
-            u8::try_from(cell).unwrap_or(0)
-        });
-        let cells: Vec<u8> = cells.collect();
+    let mut kinds = Kinds::default();
+    for form in forms {
+        kinds.add(form.as_ref(), digit);
+    }
+    let mut part = Part::empty(unit, Source::Digit(split.clone(), digit, Kinds::default()));
+    part.set_columns(keys.map(|key| kinds.key(&key)));
+    for row in 0..=configs * 16 {
+        let cells: Vec<u8> = part.columns.rows().map(|key| kinds.cell(key, row)).collect();
         part.push_row(&cells);
     }
+    part.source = Source::Digit(split.clone(), digit, kinds);
     part
+}
+
+/// What digits leave to compare.
+fn compare(form: Option<&Form>) -> Compare {
+    match form {
+        None => Compare::Judge,
+        Some(Form { own: Some((own, same)), other, .. }) if same != other => {
+            Compare::With { own: *own, same: *same, other: *other }
+        }
+        Some(Form { other: 0, .. }) => Compare::Nothing,
+        Some(Form { other, .. }) => Compare::With { own: 0, same: *other, other: *other },
+    }
 }
 
 /// The form of an acceptor; `None` where it has none and must be asked for each value.
