@@ -16,11 +16,12 @@ const PFR1: u64 = 0x6030_0000_0013_c021;
 const ISAR0: u64 = 0x6030_0000_0013_c030;
 const REGISTERS: [u64; 6] = [LEVEL, WORKAROUND_2, PFR0, PFR1, ISAR0, BITMAP];
 
-const WAYS: [Limits; 4] = [
+const WAYS: [Limits; 5] = [
     Limits { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 },
     Limits { unit_cells: 1 << 22, group_rows: 2, class_cells: 1 << 28, unpacked_cells: 0 },
     Limits { unit_cells: 1 << 22, group_rows: 1 << 16, class_cells: 0, unpacked_cells: 0 },
     Limits { unit_cells: 0, group_rows: 8, class_cells: 0, unpacked_cells: 0 },
+    Limits { unit_cells: 0, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 },
 ];
 
 type Saved = Vec<(u64, u64)>;

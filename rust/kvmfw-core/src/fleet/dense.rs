@@ -109,12 +109,10 @@ impl Column<'_> {
     /// Writes the outcomes of all VM classes on a host class.
     fn write(&self, host: usize, packs: bool, out: &mut [u8]) {
         let width = if packs { CHUNK / 4 } else { CHUNK };
-        let (mut pairs, mut outcomes) = (Vec::with_capacity(CHUNK), [0; CHUNK]);
+        let mut outcomes = [0; CHUNK];
         for (first, out) in (0..self.count).step_by(CHUNK).zip(out.chunks_mut(width)) {
-            pairs.clear();
-            pairs.extend((first..self.count.min(first + CHUNK)).map(|vm| (narrow(vm), narrow(host))));
-            let outcomes = outcomes.get_mut(..pairs.len()).unwrap_or_default();
-            self.judged.outcomes(self.vms, self.hosts, &pairs, outcomes);
+            let outcomes = outcomes.get_mut(..CHUNK.min(self.count - first)).unwrap_or_default();
+            self.judged.column(self.vms, self.hosts, first, narrow(host), outcomes);
             if packs {
                 for (byte, four) in out.iter_mut().zip(outcomes.chunks(4)) {
                     *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);

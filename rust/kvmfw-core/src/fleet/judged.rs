@@ -127,6 +127,17 @@ impl Judged {
         }
     }
 
+    /// The outcomes of VM classes from `first` on, on one host class.
+    pub(super) fn column(&self, vms: &Vms, hosts: &Hosts, first: usize, host: u32, out: &mut [u8]) {
+        self.masks.column(first, host, out);
+        if self.is_unmasked() {
+            for (vm, out) in (first..).zip(out) {
+                let vm = u32::try_from(vm).unwrap_or(u32::MAX);
+                self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
+            }
+        }
+    }
+
     /// Whether the masks do not say all.
     fn is_unmasked(&self) -> bool {
         !self.masks.left.is_empty() || !self.rests.is_empty()

@@ -273,6 +273,19 @@ impl Masks {
         NO_UNIT
     }
 
+    /// The outcomes of VM classes from `first` on, on one host class.
+    pub(super) fn column(&self, first: usize, host: u32, out: &mut [u8]) {
+        let host = Self::lines(&self.hosts, self.width, host);
+        let vms = self.vms.get(first * self.width..).unwrap_or(&[]);
+        if let ([host], [planes]) = (host, self.planes.as_slice()) {
+            column_of_lines(vms, host, planes, out);
+        } else {
+            for (out, vm) in out.iter_mut().zip(vms.chunks(self.width.max(1))) {
+                *out = self.judge(vm, host);
+            }
+        }
+    }
+
     /// The outcomes of a VM class on all host classes.
     pub(super) fn row(&self, vm: u32, out: &mut [u8]) {
         let lines = Self::lines(&self.vms, self.width, vm);
@@ -308,6 +321,14 @@ fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[
             (Some(vm), Some(host)) => Hits::default().and(vm, host, &planes).outcome(),
             _ => UNKNOWN,
         };
+    }
+}
+
+#[inline(never)]
+fn column_of_lines(vms: &[Line], host: &Line, planes: &[Line; 2], out: &mut [u8]) {
+    let (host, planes) = (*host, *planes);
+    for (out, vm) in out.iter_mut().zip(vms) {
+        *out = Hits::default().and(vm, &host, &planes).outcome();
     }
 }
 
