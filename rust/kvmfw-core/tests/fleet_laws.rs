@@ -173,6 +173,19 @@ fn a_host_added_to_split_units_is_judged_like_the_first() {
     }
 }
 
+#[test]
+fn classes_do_not_depend_on_whether_vms_are_compared_with_those_before() {
+    // So many that differ that comparing stops, then so many that are known that it begins again, then new ones.
+    let values = (0..20_000).chain((0..20_000).rev()).chain(20_000..30_000);
+    let vms: Vec<Saved> = values.clone().map(|value| vec![(LEVEL, value % 4), (ISAR0, value)]).collect();
+    let wanted: Vec<u32> = values.map(|value| u32::try_from(value).expect("small")).collect();
+    for threads in [1, 2, 3] {
+        let mut fleet = Fleet::new(Question::default(), threads);
+        add(&mut fleet, &vms);
+        assert_eq!(fleet.vm_classes(), wanted, "{threads} threads");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 

@@ -10,8 +10,7 @@ use rayon::prelude::*;
 use super::hosts::Hosts;
 use super::intern::RowInterner;
 use super::limits::Limits;
-use super::parts::CHUNK;
-use super::parts::{Part, rows_of_classes};
+use super::parts::{CHUNK, Part, rows_of_classes};
 use super::pool::Pool;
 use super::vms::Vms;
 

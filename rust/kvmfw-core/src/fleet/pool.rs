@@ -34,8 +34,8 @@ impl Pool {
         }
     }
 
-    /// Works on `pieces`, each thread on the next one that is left. The caller is one of the threads, and has work in hand
-    /// while others wake up: for pieces in milliseconds, at most one thread for each core wakes.
+    /// Works on `pieces`, each thread on the next one that is left. The caller is one of the threads: it works while the
+    /// others wake up, which takes up to milliseconds.
     pub(crate) fn share<P>(&self, pieces: impl Iterator<Item = P> + Send, work: impl Fn(P) + Sync) {
         let pieces = Mutex::new(pieces);
         let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
