@@ -71,9 +71,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         f"{datetime.datetime.now(tz=datetime.UTC):%Y-%m-%d}, {cpu}, {os.cpu_count()} cores shared with others"
         f" (load {os.getloadavg()[0]:.1f}), {platform.platform()}.",
         f"kvmfw {kvmfw.__version__}, Python {platform.python_version()}, {versions}.",
-        "Command: `KVMFW_RESULTS=1 pytest benches/test_fleets.py -q --fleets full`. Contenders take turns of some calls, of which the",
-        "first does not count; a ratio is that of the medians over rounds. On a busy machine only ratios mean something, and CPU",
-        "time more than the clock.",
+        "Command: `KVMFW_RESULTS=1 pytest benches/test_fleets.py -q --fleets full`.",
+        "Contenders take turns of some calls, of which the first does not count; a ratio is that of the medians over rounds.",
+        "On a busy machine only ratios mean something, and CPU time more than the clock.",
         "",
         *table(),
         "",

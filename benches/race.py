@@ -62,7 +62,8 @@ class Race:
 
 def _turn(contender: Callable[[], Any]) -> tuple[float, float]:
     """Give the median time of a call, and its CPU time."""
-    walls, cpus = [], []
+    walls: list[float] = []
+    cpus: list[float] = []
     while sum(walls) < _TURN:
         wall, cpu = time.perf_counter(), time.process_time()
         contender()

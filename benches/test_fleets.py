@@ -222,8 +222,8 @@ def test_single_questions_and_changes(
     saved = fleet_made.vm_values[fleet_made.vm_class[:5000]]
     for number, values in changed.items():
         wanted = peers.judge_classes(saved, np.broadcast_to(values, saved.shape))
-        rows = np.arange(len(saved))
-        np.testing.assert_array_equal(fleet.validate_pairs(rows, np.full_like(rows, number)), wanted)
+        vms = np.arange(len(saved))
+        np.testing.assert_array_equal(fleet.validate_pairs(vms, np.full_like(vms, number)), wanted)
     note(f"changing a host: {name}", "to a new capture", f"{statistics.median(times):.1f} us", "< 200 us")
     benchmark.pedantic(lambda: fleet.class_row(5), rounds=3)
 
