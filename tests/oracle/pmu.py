@@ -56,10 +56,11 @@ def pmcr(facts: Facts, state: State, value: int) -> Answer:
     if not facts.at_least(6, 7):
         return state.store(PMCR, value)
     count = counters(state)
-    if count is None or facts.has(PMU_V3_STRICT):
+    if count is None:
         return state.lose(PMCR)
     wanted = value >> 11 & 0x1F
-    if not state.has_run and not facts.has(HAS_EL2) and wanted <= facts.fresh(PMCR) >> 11 & 0x1F:
+    fixed = state.has_run or facts.has(HAS_EL2) or facts.has(PMU_V3_STRICT)
+    if not fixed and wanted <= facts.fresh(PMCR) >> 11 & 0x1F:
         count = wanted
     long_cycles = 0 if facts.aarch32_el0 else 1 << 6  # LC is RES1 without AArch32
     return state.store(PMCR, value & 0xFF | long_cycles | count << 11)
