@@ -2,9 +2,11 @@
 
 use rayon::prelude::*;
 
+use super::count;
 use super::hosts::Hosts;
 use super::judged::Judged;
 use super::limits::Limits;
+use super::parts::widened;
 use super::pool::Pool;
 use super::vms::Vms;
 
@@ -57,7 +59,7 @@ impl Dense {
         }
         let mut row = vec![0; self.hosts];
         let vm = self.vms;
-        judged.row(vms, hosts, narrow(vm), &mut row);
+        judged.row(vms, hosts, count(vm), &mut row);
         self.vms += 1;
         let (at, shift) = if self.packs { (vm / 4, vm % 4 * 2) } else { (vm, 0) };
         let width = self.width();
@@ -69,11 +71,7 @@ impl Dense {
     fn make_room(&mut self) {
         let before = self.width();
         self.stride = stride(self.vms + 1);
-        let mut cells = vec![0; self.hosts * self.width()];
-        for (to, from) in cells.chunks_mut(self.width()).zip(self.cells.chunks(before)) {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
-        }
-        self.cells = cells;
+        self.cells = widened(&self.cells, self.hosts, before, self.width());
     }
 
     /// Appends the next host class.
@@ -112,7 +110,7 @@ impl Column<'_> {
         let mut outcomes = [0; CHUNK];
         for (first, out) in (0..self.count).step_by(CHUNK).zip(out.chunks_mut(width)) {
             let outcomes = outcomes.get_mut(..CHUNK.min(self.count - first)).unwrap_or_default();
-            self.judged.column(self.vms, self.hosts, first, narrow(host), outcomes);
+            self.judged.column(self.vms, self.hosts, first, count(host), outcomes);
             if packs {
                 for (byte, four) in out.iter_mut().zip(outcomes.chunks(4)) {
                     *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);
@@ -127,9 +125,4 @@ impl Column<'_> {
 /// Cells of a column, with room for VM classes to come: the first of them should not have to move the table.
 const fn stride(classes: usize) -> usize {
     (classes + classes / 32 + 1).next_multiple_of(64)
-}
-
-/// The number of a class: fewer than 2^31 fit into a table.
-fn narrow(class: usize) -> u32 {
-    u32::try_from(class).unwrap_or(u32::MAX)
 }

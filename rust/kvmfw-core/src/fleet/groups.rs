@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::hosts::Hosts;
 use super::intern::RowInterner;
 use super::limits::Limits;
-use super::parts::{CHUNK, Part, rows_of_classes};
+use super::parts::{CHUNK, Part, rows_of_classes, widened};
 use super::pool::Pool;
 use super::vms::Vms;
 
@@ -178,13 +178,8 @@ impl Group {
     fn judge_column(&mut self, parts: &[Part], column: u32) {
         if self.columns.len() > self.room {
             let room = self.columns.len().next_power_of_two();
-            let mut cells = vec![0; self.rows.len() * room];
-            for (to, from) in cells.chunks_mut(room).zip(self.cells.chunks(self.room.max(1))) {
-                if let Some(to) = to.get_mut(..from.len()) {
-                    to.copy_from_slice(from);
-                }
-            }
-            (self.cells, self.room) = (cells, room);
+            self.cells = widened(&self.cells, self.rows.len(), self.room, room);
+            self.room = room;
         }
         let columns = self.columns.get(column).unwrap_or(&[]);
         let cells = self.cells.iter_mut().skip(column as usize).step_by(self.room);

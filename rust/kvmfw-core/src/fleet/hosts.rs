@@ -116,7 +116,7 @@ const BATCH: usize = 1 << 8;
 const WORTH_SHARING: usize = 4;
 
 /// What a kind says to each configuration and unit, with hashes.
-type Derived = Vec<(u64, UnitAcceptor)>;
+type Derived = Vec<(u32, UnitAcceptor)>;
 
 fn hashed(acceptors: Vec<UnitAcceptor>) -> Derived {
     acceptors.into_iter().map(|acceptor| (Interner::hash(&acceptor), acceptor)).collect()

@@ -261,7 +261,7 @@ pub(super) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> {
         let before = (at * chunk).checked_sub(1).and_then(|before| column.get(before));
         chunk_heads(at * chunk, before.copied(), numbers)
     };
-    let found: Vec<Heads<T>> = if chunk == column.len() {
+    let found: Vec<Heads<T>> = if chunk >= column.len() {
         vec![look((0, column))]
     } else {
         pool.run(|| column.par_chunks(chunk).enumerate().map(look).collect())

@@ -23,21 +23,20 @@ impl<T> Default for Interner<T> {
 impl<T: Eq + Hash> Interner<T> {
     /// The number of `item`, new if it was not seen before.
     pub(crate) fn intern(&mut self, item: T) -> u32 {
-        let short = short(Self::hash(&item));
+        let short = Self::hash(&item);
         self.find(short, &item).unwrap_or_else(|| self.insert(short, item))
     }
 
     /// The hash of an item, for [`Interner::intern_hashed`].
-    pub(crate) fn hash(item: &T) -> u64 {
-        FixedState::default().hash_one(item)
+    pub(crate) fn hash(item: &T) -> u32 {
+        short(FixedState::default().hash_one(item))
     }
 
     /// [`Interner::intern`] of an item whose hash another thread may have computed.
-    pub(crate) fn intern_hashed(&mut self, hash: u64, item: &T) -> u32
+    pub(crate) fn intern_hashed(&mut self, short: u32, item: &T) -> u32
     where
         T: Clone,
     {
-        let short = short(hash);
         self.find(short, item).unwrap_or_else(|| self.insert(short, item.clone()))
     }
 
@@ -61,7 +60,7 @@ impl<T: Eq + Hash> Interner<T> {
         T: Send + Sync,
     {
         let find = |item: &T| {
-            let short = short(Self::hash(item));
+            let short = Self::hash(item);
             (short, self.find(short, item))
         };
         let found: Vec<(u32, Option<u32>)> = items.par_iter().with_min_len(WORTH_SHARING).map(find).collect();

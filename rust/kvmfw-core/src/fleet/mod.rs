@@ -272,7 +272,7 @@ impl Fleet {
     }
 }
 
-/// A number of classes: each of them takes more than 4 bytes.
+/// A number of classes, or of a class: each of them takes more than 4 bytes.
 fn count(classes: usize) -> u32 {
     u32::try_from(classes).unwrap_or(u32::MAX)
 }

@@ -12,7 +12,7 @@ use super::intern::RowInterner;
 use super::limits::Limits;
 use super::pool::Pool;
 use super::split::{Kinds, Split};
-use super::vms::{ABSENT, SavedValue, Vms};
+use super::vms::{ABSENT, Vms};
 use crate::judgement::Outcome;
 
 /// The row of VMs that a part has nothing to say about.
@@ -185,28 +185,30 @@ impl Part {
             return;
         }
         self.make_room();
-        let special: Vec<(&SavedValue, u32)> = match &self.source {
-            Source::Special(split, _) => split.rows().collect(),
-            Source::Values | Source::Digit(..) => Vec::new(),
-        };
         let mut cells = vec![0; self.rows];
-        for (value, row) in special {
-            let acceptor =
-                key.get(value.config as usize).and_then(|number| hosts.acceptors.get(self.unit)?.get(*number));
-            let cell = acceptor.map_or(0, |acceptor| acceptor.judge_value(value) as u8);
-            cells.get_mut(row as usize).into_iter().for_each(|slot| *slot = cell);
-        }
-        for (row, cell) in cells.iter_mut().enumerate() {
-            match &self.source {
-                Source::Special(..) => {}
-                Source::Digit(_, _, kinds) => *cell = kinds.cell(&key, row),
-                Source::Values => {
+        match &self.source {
+            Source::Values => {
+                for (row, cell) in cells.iter_mut().enumerate() {
                     let acceptor = config_of_row(vms, self.unit, row).and_then(|config| key.get(config as usize));
                     *cell = match acceptor {
                         _ if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize => Outcome::Unknown as u8,
                         Some(acceptor) => outcome(vms, hosts, self.unit, row, *acceptor),
                         None => 0,
                     };
+                }
+            }
+            Source::Special(split, _) => {
+                for (value, row) in split.rows() {
+                    let number = key.get(value.config as usize);
+                    let acceptor = number.and_then(|number| hosts.acceptors.get(self.unit)?.get(*number));
+                    if let (Some(cell), Some(acceptor)) = (cells.get_mut(row as usize), acceptor) {
+                        *cell = acceptor.judge_value(value) as u8;
+                    }
+                }
+            }
+            Source::Digit(_, _, kinds) => {
+                for (row, cell) in cells.iter_mut().enumerate() {
+                    *cell = kinds.cell(&key, row);
                 }
             }
         }
@@ -219,14 +221,20 @@ impl Part {
             return;
         }
         let room = self.columns.len().next_power_of_two();
-        let mut cells = vec![0; self.rows * room];
-        for (to, from) in cells.chunks_mut(room).zip(self.cells.chunks(self.room.max(1))) {
-            if let Some(to) = to.get_mut(..from.len()) {
-                to.copy_from_slice(from);
-            }
-        }
-        (self.cells, self.room) = (cells, room);
+        self.cells = widened(&self.cells, self.rows, self.room, room);
+        self.room = room;
     }
+}
+
+/// A table of `rows` rows with more room in each of them.
+pub(super) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
+    let mut wide = vec![0; rows * wanted];
+    for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
+        if let Some(to) = to.get_mut(..from.len()) {
+            to.copy_from_slice(from);
+        }
+    }
+    wide
 }
 
 /// VM classes that one thread takes at a time.

@@ -110,8 +110,7 @@ impl Rest {
 /// The values that a host was asked about one by one.
 fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
     if let UnitAcceptor::Register(Acceptor::Kvm(target)) = acceptor
-        && let Some(Answers::ByValue(_)) = target.answers.as_deref()
-        && let Some(answers) = &target.answers
+        && let Some(answers @ Answers::ByValue(_)) = target.answers.as_deref()
     {
         return answers.asked().filter_map(|(value, _)| value.word()).collect();
     }
