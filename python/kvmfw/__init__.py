@@ -8,11 +8,13 @@ from kvmfw import _native
 from kvmfw.audit import Audit
 from kvmfw.errors import (
     ArgumentError,
+    CopyError,
     FormatError,
     InputError,
     InternalError,
     KvmfwError,
     RowError,
+    TruthError,
 )
 from kvmfw.fleet import Fleet
 from kvmfw.registers import Register, find_register, register_name, registers
@@ -27,6 +29,7 @@ if _DEBUG_BUILD:
 __all__ = [
     "ArgumentError",
     "Audit",
+    "CopyError",
     "Finding",
     "Fleet",
     "FormatError",
@@ -38,6 +41,7 @@ __all__ = [
     "Register",
     "RegisterSet",
     "RowError",
+    "TruthError",
     "Verdict",
     "__version__",
     "find_register",

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["ArgumentError", "FormatError", "InputError", "InternalError", "KvmfwError", "RowError"]
+__all__ = [
+    "ArgumentError",
+    "CopyError",
+    "FormatError",
+    "InputError",
+    "InternalError",
+    "KvmfwError",
+    "RowError",
+    "TruthError",
+]
 
 
 class KvmfwError(Exception):
@@ -73,6 +82,14 @@ class RowError(InputError):
         more = f" (and {len(self.others)} more bad rows)" if self.others else ""
         place = f"row {self.row}: {self.problem}{more}"
         return place if self.file is None else f"{self.file}: {place}"
+
+
+class TruthError(KvmfwError, ValueError):
+    """Something that is neither true nor false stands where one of them is asked for, such as in an ``if``."""
+
+
+class CopyError(KvmfwError, TypeError):
+    """Something that cannot be copied or pickled."""
 
 
 class InternalError(KvmfwError, RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from kvmfw import _native, readers
 from kvmfw.audit import Audit
 from kvmfw.columns import Names, runs
-from kvmfw.errors import ArgumentError, InputError, RowError
+from kvmfw.errors import ArgumentError, CopyError, InputError, RowError
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Verdict
 
@@ -161,6 +161,11 @@ class Fleet:
         self._native.add_sets([one._native for one in sets])
         self._vm_names.append(pa.array([one.name for one in sets], pa.string()))
         self._home_names.append(pa.array([one.host for one in sets], pa.string()))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        # copy.copy, copy.deepcopy and pickle all come here. The tables are native memory that a shallow copy
+        # would share: a change of the copy would change the original.
+        raise CopyError("a fleet cannot be copied or pickled; make another of the same VMs and hosts")
 
     @property
     def generation(self) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from kvmfw import _native
 from kvmfw._native import Host as NativeHost
 from kvmfw._native import RegisterSet as NativeSet
-from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.errors import ArgumentError, CopyError, FormatError, InputError
 
 __all__ = ["Host", "RegisterSet"]
 
@@ -162,6 +164,15 @@ class RegisterSet:
     def __len__(self) -> int:
         return len(self._native)
 
+    def __copy__(self) -> RegisterSet:
+        return self
+
+    def __deepcopy__(self, memo: object) -> RegisterSet:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return RegisterSet.from_json, (json.dumps(self.to_document()),)
+
     def __repr__(self) -> str:
         return f"<RegisterSet {self.name or '(no name)'}: {len(self)} registers>"
 
@@ -284,6 +295,15 @@ class Host:
         return RegisterSet.from_mapping(
             dict(registers), features=features, vgic=vgic, enabled=enabled, name=name, host=self.name
         )
+
+    def __copy__(self) -> Host:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Host:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        raise CopyError("a host cannot be pickled; send the file of its capture and load it there")
 
     def __repr__(self) -> str:
         return f"<Host {self.name}: {self.kernel}, {len(self.vcpus)} vCPU configurations>"

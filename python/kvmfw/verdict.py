@@ -4,25 +4,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any
+from typing import Any, NoReturn
 
 from kvmfw import _native
+from kvmfw.errors import TruthError
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = ["Finding", "Outcome", "Verdict", "validate"]
+
+_NO_TRUTH = (
+    "{what} is neither true nor false; compare it, as in `{outcome} < kvmfw.Outcome.UNKNOWN` (taken) or"
+    " `{outcome} is kvmfw.Outcome.REFUSE`"
+)
 
 
 class Outcome(IntEnum):
     """Outcome of a unit or a pair; a pair's is the greatest of its units'.
 
+    An outcome has no truth value, although it is a number: ACCEPT is 0, so ``if outcome:`` would hold for
+    what is refused. Whether CHANGE and UNKNOWN count as taken is for the caller to say.
+
     >>> max(Outcome.CHANGE, Outcome.ACCEPT)
     <Outcome.CHANGE: 1>
+
+    Raises
+    ------
+    TruthError
+        When it stands where true or false is asked for.
     """
 
     ACCEPT = 0
     CHANGE = 1
     UNKNOWN = 2
     REFUSE = 3
+
+    def __bool__(self) -> NoReturn:
+        raise TruthError(_NO_TRUTH.format(what="an outcome", outcome="outcome"))
 
     def __str__(self) -> str:
         return self.name
@@ -98,6 +115,10 @@ class Finding:
 class Verdict:
     """The outcome of one pair, and everything that led to it.
 
+    A verdict has no truth value: there are four outcomes, and which of them count as taken is for the caller
+    to say. ``if kvmfw.validate(vm, host):`` would hold for every pair, refused ones as well, so it raises
+    `TruthError`, as NumPy arrays and data frames do where there is no one answer.
+
     Attributes
     ----------
     outcome : Outcome
@@ -114,6 +135,9 @@ class Verdict:
     findings: tuple[Finding, ...]
     vmm: str
     scheme: str
+
+    def __bool__(self) -> NoReturn:
+        raise TruthError(_NO_TRUTH.format(what="a verdict", outcome="verdict.outcome"))
 
     @classmethod
     def _from_native(cls, native: tuple[int, list[tuple[Any, ...]]], vmm: str, scheme: str) -> Verdict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,10 +11,19 @@ import numpy as np
 from kvmfw.analysis.frame import Frame, make_frame
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
-from kvmfw.sets import Host
+from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, Verdict, validate
 
-__all__ = ["CaptureDiff", "Direction", "FleetDiff", "RegisterDiff", "diff_captures", "diff_fleets"]
+__all__ = [
+    "CaptureDiff",
+    "Direction",
+    "FleetDiff",
+    "NoReturn",
+    "RegisterDiff",
+    "diff_captures",
+    "diff_fleets",
+    "no_returns",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,63 @@ def _registers(directions: Sequence[Direction]) -> tuple[RegisterDiff, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class NoReturn:
+    """Hosts whose VMs, once started after the change, cannot come back to hosts as these were before.
+
+    Attributes
+    ----------
+    hosts : tuple of str
+        Their names.
+    features, enabled : tuple of str
+        How the vCPU is made that shows it.
+    finding : Finding
+        What the hosts as they were say first to such a VM.
+    """
+
+    hosts: tuple[str, ...]
+    features: tuple[str, ...]
+    enabled: tuple[str, ...]
+    finding: Finding
+
+
+def no_returns(
+    fleet: Fleet, vms: Sequence[RegisterSet], before: Sequence[Host], after: Sequence[Host]
+) -> tuple[NoReturn, ...]:
+    """Find the changes of hosts that VMs cannot undo: a rollout half done is a one-way trap for them.
+
+    Parameters
+    ----------
+    fleet : Fleet
+        The VMs on the hosts as they were.
+    vms : sequence of RegisterSet
+        Its VMs, by row: how they are made is how VMs will be made.
+    before, after : sequence of Host
+        The hosts of both states, matched by name.
+    """
+    now = {host.name: host for host in after}
+    changed: dict[tuple[int, int], list[tuple[Host, Host]]] = defaultdict(list)
+    for old in before:
+        new = now.get(old.name)
+        if new is not None and new._native is not old._native:
+            changed[id(old._native), id(new._native)].append((old, new))
+    _, first = np.unique(fleet.vm_classes, return_index=True)
+    made = dict.fromkeys(
+        (tuple(vm.features), vm.vgic, tuple(vm.enabled)) for vm in (vms[row] for row in first.tolist())
+    )
+    found = []
+    for pairs in changed.values():
+        old, new = pairs[0]
+        names = tuple(host.name for host, _ in pairs)
+        for features, vgic, enabled in made:
+            fresh = new.fresh_set(features=features, vgic=vgic, enabled=enabled)
+            verdict = None if fresh is None else validate(fresh, old, vmm=fleet.vmm, scheme=fleet.scheme)
+            if verdict is not None and verdict.outcome is Outcome.REFUSE:
+                refused = next(one for one in verdict.findings if one.outcome is Outcome.REFUSE)
+                found.append(NoReturn(names, features, enabled, refused))
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
 class FleetDiff:
     """Two states of a fleet compared, with the VMs as they were saved before.
 
@@ -133,6 +200,8 @@ class FleetDiff:
         Pairs of a VM and another host, by outcome before and after; hosts of both states only.
     blockers : tuple of (str, int)
         What refuses the newly stranded VMs on the hosts that took them before: unit and pairs.
+    back : tuple of NoReturn
+        Changes of hosts that VMs cannot undo, where that was asked for.
     """
 
     vms: int
@@ -142,15 +211,25 @@ class FleetDiff:
     freed: tuple[tuple[str, str | None], ...]
     transitions: dict[tuple[Outcome, Outcome], int]
     blockers: tuple[tuple[str, int], ...]
+    back: tuple[NoReturn, ...] = ()
 
 
-def diff_fleets(before: Fleet, after: Fleet, *, unknown: bool = False, change: bool = True) -> FleetDiff:
+def diff_fleets(
+    before: Fleet,
+    after: Fleet,
+    *,
+    back: tuple[NoReturn, ...] = (),
+    unknown: bool = False,
+    change: bool = True,
+) -> FleetDiff:
     """Compare the same VMs on two sets of hosts, matched by name.
 
     Parameters
     ----------
     before, after : Fleet
         The same VMs in the same rows, on the hosts of each state.
+    back : tuple of NoReturn
+        What `no_returns` found.
     unknown, change : bool
         Whether these outcomes count as taken.
 
@@ -181,6 +260,7 @@ def diff_fleets(before: Fleet, after: Fleet, *, unknown: bool = False, change: b
         named[1],
         transitions,
         tuple(sorted(refusing.items(), key=lambda item: (-item[1], item[0]))),
+        back,
     )
 
 

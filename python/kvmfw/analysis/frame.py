@@ -229,6 +229,8 @@ def make_frame(
     {'ACCEPT': 1, 'CHANGE': 0, 'UNKNOWN': 0, 'REFUSE': 1}
     """
     vms, hosts = fleet.shape
+    if not (vms and hosts):
+        raise ArgumentError(f"the fleet has no {'VM' if hosts else 'host'}: there is nothing to judge")
     home = fleet.vm_homes if homes is None else np.asarray(homes, dtype=np.int64)
     if home.shape != (vms,):
         raise ArgumentError(f"`homes` has shape {home.shape}; expected ({vms},)")

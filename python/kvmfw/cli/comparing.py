@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 from rich.console import Console
 
 from kvmfw import readers
-from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets
+from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets, no_returns
 from kvmfw.analysis.schemes import SchemeScore, compare_schemes
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
@@ -27,7 +28,7 @@ from kvmfw.fleet import Fleet
 from kvmfw.sets import Host
 from kvmfw.verdict import Outcome, Verdict
 
-__all__ = ["diff", "fleet_diff_document", "print_fleet_diff", "schemes"]
+__all__ = ["diff", "schemes", "show_fleet_diff"]
 
 SHOWN = 25
 
@@ -43,29 +44,30 @@ SHOWN = 25
 @vmm_option()
 @scheme_option
 @format_option("table", "json")
-@fail_on_option("stranded", "unknown", "back", default="stranded")
+@fail_on_option("stranded", "unknown", "back", default="stranded,back")
 def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
     """Compare BEFORE and AFTER: the gate in front of an update.
 
     Two captures: what VMs saved on BEFORE find on AFTER, and back, register by register. Two fleet
     folders: the VMs of BEFORE on the hosts of both, matched by name: VMs newly stranded, and freed.
-    Exit code 2 when something is stranded (captures: refused on AFTER; `back`: AFTER's VMs refused
-    on BEFORE).
+    Exit code 2 when something is stranded (captures: refused on AFTER), and when VMs started on AFTER
+    are refused on BEFORE (`back`): half way through such an update they cannot leave the updated hosts.
     """
     if before.is_dir() != after.is_dir():
         raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
     if before.is_dir():
         vms, hosts = readers.fleet_folder(before)
         old = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-        new = Fleet(vms, readers.fleet_folder(after)[1], vmm=vmm, scheme=scheme)
-        return _diff_folders(old, new, form, fail_on)
+        later = readers.fleet_folder(after)[1]
+        new = Fleet(vms, later, vmm=vmm, scheme=scheme)
+        return show_fleet_diff(diff_fleets(old, new, back=no_returns(old, vms, hosts, later)), form, fail_on)
     result = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
     if form == "json":
         print_json(capture_diff_document(result))
     else:
         _print_captures(console(), before.stem, after.stem, result)
-    forward = {one.forward.outcome for one in result.directions if one.forward}
-    back = {one.back.outcome for one in result.directions if one.back}
+    forward = {one.forward.outcome for one in result.directions if one.forward is not None}
+    back = {one.back.outcome for one in result.directions if one.back is not None}
     failed = {
         "stranded": Outcome.REFUSE in forward,
         "unknown": Outcome.UNKNOWN in forward,
@@ -74,16 +76,16 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 
 
-def _diff_folders(old: Fleet, new: Fleet, form: str, fail_on: frozenset[str]) -> int:
-    result = diff_fleets(old, new)
+def show_fleet_diff(result: FleetDiff, form: str, fail_on: frozenset[str]) -> int:
+    """Print a diff of fleets and give the exit code."""
     if form == "json":
-        print_json(fleet_diff_document(result))
+        print_json(_fleet_diff_document(result))
     else:
-        print_fleet_diff(console(), result)
+        _print_fleets(console(), result)
     lost = sum(
         count for (was, now), count in result.transitions.items() if now is Outcome.UNKNOWN and was < now
     )
-    failed = {"stranded": bool(result.newly_stranded), "unknown": bool(lost), "back": False}
+    failed = {"stranded": bool(result.newly_stranded), "unknown": bool(lost), "back": bool(result.back)}
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 
 
@@ -117,7 +119,7 @@ def _print_captures(out: Console, before: str, after: str, result: CaptureDiff) 
     out.print(f"before: {before}\nafter:  {after}\n", soft_wrap=True)
     out.print(heading("Fresh VMs, by vCPU configuration"))
     rows = [
-        [one.vcpu, *(verdict.outcome if verdict else None for verdict in (one.forward, one.back))]
+        [one.vcpu, *(None if verdict is None else verdict.outcome for verdict in (one.forward, one.back))]
         for one in result.directions
     ]
     out.print(table(("vCPU", "forward", "back"), rows))
@@ -136,7 +138,7 @@ def _print_captures(out: Console, before: str, after: str, result: CaptureDiff) 
         out.print(f"and {len(result.registers) - SHOWN:,} more (--format json has them all)", style="dim")
 
 
-def fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
+def _fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
     """Give a diff of fleets as JSON-ready data."""
     return {
         "vms": result.vms,
@@ -149,11 +151,19 @@ def fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
             for (was, now), pairs in result.transitions.items()
         ],
         "blockers": [{"unit": unit, "pairs": pairs} for unit, pairs in result.blockers],
+        "back": [
+            {
+                "hosts": list(one.hosts),
+                "features": list(one.features),
+                "enabled": list(one.enabled),
+                "finding": one.finding.to_dict(),
+            }
+            for one in result.back
+        ],
     }
 
 
-def print_fleet_diff(out: Console, result: FleetDiff) -> None:
-    """Print a diff of fleets."""
+def _print_fleets(out: Console, result: FleetDiff) -> None:
     changed = len(result.changed_hosts)
     out.print(f"{result.vms:,} VMs, {result.hosts:,} hosts in both; {changed:,} hosts answer otherwise\n")
     for title, rows in (("Newly stranded VMs", result.newly_stranded), ("Freed VMs", result.freed)):
@@ -167,13 +177,27 @@ def print_fleet_diff(out: Console, result: FleetDiff) -> None:
         out.print(heading("What refuses the newly stranded VMs where they were taken before"))
         out.print(table(("register", "pairs"), result.blockers[:SHOWN], numbers=("pairs",)))
         out.print()
+    if result.back:
+        out.print(heading(f"Ways without return  {len(result.back):,}"))
+        out.print("VMs that start on these hosts after the change cannot come back to hosts as they were.")
+        cells = [
+            (_some(one.hosts), ", ".join((*one.features, *one.enabled)), one.finding.sentence)
+            for one in result.back[:SHOWN]
+        ]
+        out.print(table(("hosts", "vCPU", "why"), cells))
+        out.print()
     out.print(heading("Pairs whose outcome changes"))
     moved = [(was, now, pairs) for (was, now), pairs in result.transitions.items() if was is not now]
     if moved:
-        cells = [(outcome_text(was), outcome_text(now), pairs) for was, now, pairs in moved]
-        out.print(table(("before", "after", "pairs"), cells, numbers=("pairs",)))
+        changes = [(outcome_text(was), outcome_text(now), pairs) for was, now, pairs in moved]
+        out.print(table(("before", "after", "pairs"), changes, numbers=("pairs",)))
     else:
         out.print("none")
+
+
+def _some(names: Sequence[str], shown: int = 4) -> str:
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 @click.command(short_help="Compare who judges: the target's KVM, a generic comparison, equality.")

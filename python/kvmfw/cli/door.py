@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
+from kvmfw.cli.output import leaving_reader
 from kvmfw.errors import KvmfwError
 
 __all__ = ["BAD_INPUT", "FINDINGS", "Door"]
@@ -35,8 +35,8 @@ class Door(click.Group):
         if not standalone_mode:
             return super().main(args, name, complete_var, standalone_mode=False, **extra)
         try:
-            code = super().main(args, name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
+            with leaving_reader():
+                code = super().main(args, name, complete_var, standalone_mode=False, **extra)
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message())
             code = BAD_INPUT
@@ -46,10 +46,6 @@ class Door(click.Group):
             _fail(str(error))
         except (click.Abort, KeyboardInterrupt):
             _fail("interrupted; no file was left half written")
-        except BrokenPipeError:
-            # The reader has seen enough; keep the interpreter from complaining about it.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-            code = 0
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             _fail(f"{place}{error.strerror or error}")

@@ -1,15 +1,18 @@
-"""Writing results: whole files or nothing."""
+"""Writing results: whole files or nothing, and a reader of standard output that may leave early."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["output_option", "print_or_write", "write_whole"]
+__all__ = ["leaving_reader", "output_option", "print_or_write", "write_whole"]
 
 output_option = click.option(
     "-o",
@@ -39,3 +42,48 @@ def write_whole(path: Path, text: str) -> None:
         with contextlib.suppress(OSError):
             Path(draft).unlink()
         raise
+
+
+class _Patient:
+    """Standard output whose reader may leave (`| head`): what it does not read is dropped.
+
+    The verb goes on, so that its files are written and its exit code says what it found.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            # What is still in the buffers goes there too.
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+@contextlib.contextmanager
+def leaving_reader() -> Iterator[None]:
+    """Let the reader of standard output leave before everything is printed: that is no error."""
+    stream = sys.stdout
+    patient = _Patient(stream)
+    sys.stdout = patient
+    try:
+        yield
+        patient.flush()
+    finally:
+        sys.stdout = stream

@@ -124,15 +124,16 @@ def audit(
             report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
     found = waive(issues(report), decided, date.today())
     shown = Shown(report, found, opened, fleet, fail_on, top)
+    # Files first: whoever reads the table may leave early.
+    if html is not None:
+        print_or_write(shown.text("html"), html)
+        note(f"kvmfw: wrote {html}")
     if form in FOLDER_FORMATS and output is not None:
         write_tables(report.tables, output, form)
     elif form == "table" and output is None:
         print_report(console(), report, top)
     else:
         print_or_write(shown.text(form), output)
-    if html is not None:
-        print_or_write(shown.text("html"), html)
-        note(f"kvmfw: wrote {html}")
     waived = sum(issue.waiver is not None for issue in found)
     if waived:
         note(f"kvmfw: {waived:,} of {len(found):,} issues are waived")

@@ -13,10 +13,9 @@ import click
 
 from kvmfw.analysis import best_upgrades, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
-from kvmfw.analysis.compare import diff_fleets
+from kvmfw.analysis.compare import diff_fleets, no_returns
 from kvmfw.analysis.opened import OpenedFleet, capture_documents
-from kvmfw.cli.comparing import fleet_diff_document, print_fleet_diff
-from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.comparing import show_fleet_diff
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -61,7 +60,7 @@ __all__ = ["whatif"]
 )
 @click.option("--best", type=click.IntRange(1), help="Propose up to this many upgrades, the best first.")
 @format_option("table", "json")
-@fail_on_option("stranded", default="stranded")
+@fail_on_option("stranded", "unknown", "back", default="stranded,back")
 def whatif(
     *,
     fleet: Path,
@@ -77,7 +76,8 @@ def whatif(
     """Judge FLEET as it would be, and compare: VMs freed, VMs newly stranded, pairs that change.
 
     VMs keep what they have saved. With --best, propose which hosts to bring to the capture of other hosts
-    with the same CPU. Exit code 2 when a VM would be newly stranded.
+    with the same CPU. Exit code 2 when a VM would be newly stranded, and when VMs that start after the
+    change could not come back to hosts as they are (`back`).
     """
     opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
     if best is not None:
@@ -91,12 +91,9 @@ def whatif(
     hidden = [_register(text) for text in hide]
     hosts = _hosts(fleet, opened, changes, hidden)
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
-    result = diff_fleets(opened.fleet, Fleet(vms, hosts, vmm=vmm, scheme=scheme))
-    if form == "json":
-        print_json(fleet_diff_document(result))
-    else:
-        print_fleet_diff(console(), result)
-    return FINDINGS if "stranded" in fail_on and result.newly_stranded else 0
+    back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
+    changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
+    return show_fleet_diff(diff_fleets(opened.fleet, changed, back=back), form, fail_on)
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]

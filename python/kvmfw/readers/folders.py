@@ -219,11 +219,25 @@ def read_hosts_table(path: Path) -> list[dict[str, str]]:
 
 
 def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
-    """Read a fleet folder: its register sets and its hosts."""
+    """Read a fleet folder: its register sets and its hosts.
+
+    Raises
+    ------
+    InputError
+        When there is no VM or no host in it, or something in it cannot be used.
+    """
     if not folder.is_dir():
         raise InputError(
             "there is no such folder; expected a fleet folder (docs/formats.md)", file=str(folder)
         )
+    vms, hosts = _parts(folder)
+    for what, found in (("host", hosts), ("VM", vms)):
+        if not len(found):
+            raise InputError(f"the fleet has no {what}: there is nothing to judge", file=str(folder))
+    return vms, hosts
+
+
+def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     if is_stored(folder):
         read_manifest(folder)
         return StoredVms(folder), stored_hosts(folder)
