@@ -190,7 +190,7 @@ def test_a_bad_line_of_many_is_named(files: Path) -> None:
         (("validate", "nowhere.json", "nowhere.json"), ("nowhere.json", "does not exist")),
         (("validate",), ("Missing argument 'VM'", "kvmfw validate --help")),
         (("audit", "nowhere"), ("nowhere", "does not exist")),
-        (("audit", ".", "--fail-on", "sometimes"), ("`sometimes` is not known", "drain or none")),
+        (("audit", ".", "--fail-on", "sometimes"), ("`sometimes` is not known", "homeless or none")),
         (("audit", ".", "--format", "xls"), ("xls",)),
         (("guess",), ("No such command 'guess'",)),
         (("schema", "fleet"), ("fleet", "register-set")),

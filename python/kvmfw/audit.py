@@ -25,6 +25,8 @@ class Audit:
         VMs and hosts; VM classes and host classes.
     vmm, scheme : str
         The restore policy and the scheme that the numbers hold for.
+    homeless : int
+        VMs whose home is not known. Their own host counts as a target, and they are part of no trap.
     totals : pyarrow.Table
         ``outcome``, ``pairs``.
     stranded : pyarrow.Table
@@ -40,6 +42,7 @@ class Audit:
     class_shape: tuple[int, int]
     vmm: str
     scheme: str
+    homeless: int
     totals: pa.Table
     stranded: pa.Table
     traps: pa.Table
@@ -89,7 +92,17 @@ class Audit:
                 "sole": pa.array([row[2] for row in refusing], pa.uint64()),
             }
         ).sort_by([("pairs", "descending"), ("sole", "descending"), ("unit", "ascending")])
-        return cls(fleet.shape, fleet.class_shape, fleet.vmm, fleet.scheme, totals, stranded, traps, blockers)
+        return cls(
+            fleet.shape,
+            fleet.class_shape,
+            fleet.vmm,
+            fleet.scheme,
+            int((~known).sum()),
+            totals,
+            stranded,
+            traps,
+            blockers,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Give the audit as JSON-ready data, with the same numbers as the tables."""
@@ -100,6 +113,7 @@ class Audit:
             "hosts": self.shape[1],
             "vm_classes": self.class_shape[0],
             "host_classes": self.class_shape[1],
+            "homeless": self.homeless,
             "totals": {row["outcome"]: row["pairs"] for row in self.totals.to_pylist()},
             "stranded": self.stranded.to_pylist(),
             "traps": self.traps.to_pylist(),

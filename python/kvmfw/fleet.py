@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
@@ -279,7 +280,10 @@ class Fleet:
 
     @property
     def vm_homes(self) -> npt.NDArray[np.int64]:
-        """The host row that each VM runs on; -1 where that is not known. Shape (VMs,)."""
+        """The host row that each VM runs on; -1 where that is not known. Shape (VMs,).
+
+        It is not known where a VM names no host, or one that the fleet does not have: see `unmatched_homes`.
+        """
         hosts = pa.array(self._host_names, pa.string())
         homes = [np.empty(0, dtype=np.int64)]
         for chunk in self._home_names.chunks:
@@ -289,6 +293,18 @@ class Fleet:
                 found = pc.index_in(chunk, value_set=hosts, skip_nulls=True).fill_null(-1)
                 homes.append(found.to_numpy(zero_copy_only=False).astype(np.int64))
         return np.concatenate(homes)
+
+    @property
+    def unmatched_homes(self) -> dict[str, int]:
+        """Names of hosts that VMs are said to run on and that no host has, with how many VMs; most VMs first."""
+        hosts = pa.array(self._host_names, pa.string())
+        found: Counter[str] = Counter()
+        for chunk in self._home_names.chunks:
+            if not pa.types.is_null(chunk.type):
+                lost = chunk.filter(pc.invert(pc.is_in(chunk, value_set=hosts))).drop_null()
+                counts = pc.value_counts(lost)
+                found.update(dict(zip(counts.field(0).to_pylist(), counts.field(1).to_pylist(), strict=True)))
+        return dict(sorted(found.items(), key=lambda item: (-item[1], item[0])))
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from kvmfw.analysis.blockers import Blocker, Cure, Step, blockers, cure_plan, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame, make_frame
+from kvmfw.analysis.not_judged import NotJudged, homeless
 from kvmfw.analysis.opened import OpenedFleet, open_fleet
 from kvmfw.analysis.policy import policy_refusals
 from kvmfw.analysis.report import Report, examine
@@ -17,6 +18,7 @@ __all__ = [
     "Drain",
     "Frame",
     "Missing",
+    "NotJudged",
     "OpenedFleet",
     "Passage",
     "Report",
@@ -33,6 +35,7 @@ __all__ = [
     "drain_groups",
     "drain_hosts",
     "examine",
+    "homeless",
     "make_frame",
     "missing_inputs",
     "open_fleet",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvmfw.analysis.frame import Frame, make_frame
+from kvmfw.analysis.not_judged import NotJudged, homeless
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
@@ -200,6 +201,8 @@ class FleetDiff:
         Pairs of a VM and another host, by outcome before and after; hosts of both states only.
     blockers : tuple of (str, int)
         What refuses the newly stranded VMs on the hosts that took them before: unit and pairs.
+    not_judged : tuple of NotJudged
+        What the comparison leaves open.
     back : tuple of NoReturn
         Changes of hosts that VMs cannot undo, where that was asked for.
     """
@@ -211,7 +214,8 @@ class FleetDiff:
     freed: tuple[tuple[str, str | None], ...]
     transitions: dict[tuple[Outcome, Outcome], int]
     blockers: tuple[tuple[str, int], ...]
-    back: tuple[NoReturn, ...] = ()
+    not_judged: tuple[NotJudged, ...]
+    back: tuple[NoReturn, ...]
 
 
 def diff_fleets(
@@ -260,8 +264,20 @@ def diff_fleets(
         named[1],
         transitions,
         tuple(sorted(refusing.items(), key=lambda item: (-item[1], item[0]))),
+        tuple(_not_judged(frames[0], len(common), after)),
         back,
     )
+
+
+def _not_judged(frame: Frame, common: int, after: Fleet) -> list[NotJudged]:
+    found = homeless(frame)
+    every = frame.fleet.shape[1] + after.shape[1] - common
+    if common < every:
+        why = "pairs with them are not among those whose outcome changes"
+        found.append(
+            NotJudged("unmatched", every - common, every, "hosts are in one of the fleets only", why)
+        )
+    return found
 
 
 def _transitions(

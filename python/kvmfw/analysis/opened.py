@@ -12,7 +12,7 @@ from kvmfw import readers
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.folders import read_hosts_table
-from kvmfw.readers.stored import is_stored, stored_table
+from kvmfw.readers.stored import is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
@@ -67,12 +67,15 @@ class OpenedFleet:
         The register set of each VM, by row.
     columns : mapping of str to sequence of str
         Further columns of the hosts, by row: those of hosts.csv, and capture, kernel and cpu.
+    intake : tuple of int
+        Rows rejected when the fleet was last taken in, and all rows of that intake.
     """
 
     fleet: Fleet
     hosts: Sequence[Host]
     vms: Sequence[RegisterSet]
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    intake: tuple[int, int] = (0, 0)
 
 
 def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> OpenedFleet:
@@ -95,7 +98,17 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
     columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
     columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
-    return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns)
+    fleet = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
+    return OpenedFleet(fleet, hosts, vms, columns, _intake(Path(folder)))
+
+
+def _intake(folder: Path) -> tuple[int, int]:
+    """Read how many rows were rejected, of how many, when a fleet on disk was taken in."""
+    manifest = read_manifest(folder) if is_stored(folder) else {}
+    counts = manifest.get("rejected", 0), manifest.get("rows", 0)
+    if not all(type(count) is int for count in counts):
+        raise FormatError("expected whole numbers", "rows, rejected", file=str(folder / "fleet.json"))
+    return counts
 
 
 def read_columns(folder: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from kvmfw.analysis.blockers import blockers, cure_plan, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame
+from kvmfw.analysis.not_judged import not_judged
 from kvmfw.analysis.opened import CAPACITY, chosen_column
 from kvmfw.analysis.traps import passages, traps
 from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
@@ -23,6 +24,7 @@ __all__ = ["COLUMNS", "Report", "examine"]
 Row = dict[str, Any]
 
 COLUMNS = {
+    "not_judged": ("word", "count", "of", "what", "why", "tables", "sentence"),
     "totals": ("outcome", "pairs", "share"),
     "stranded": ("vm", "host", "vm_class", "targets"),
     "few_targets": ("vm", "host", "vm_class", "targets"),
@@ -56,7 +58,8 @@ class Report:
     facts : dict
         Sizes and how the pairs were judged.
     tables : dict of str to list of dict
-        The tables, by name; every row of a table has the same keys.
+        The tables, by name; every row of a table has the same keys. The first, ``not_judged``, says what the
+        others leave open; tables that could not be made are not there (see `not_done`).
     """
 
     frame: Frame
@@ -65,9 +68,14 @@ class Report:
     facts: Row
     tables: dict[str, list[Row]] = field(default_factory=dict)
 
+    @property
+    def not_done(self) -> dict[str, str]:
+        """The tables that could not be made, each with the reason: not done is not nothing found."""
+        return {table: row["sentence"] for row in self.tables["not_judged"] for table in row["tables"]}
+
     def to_dict(self) -> dict[str, Any]:
-        """Give facts and tables as JSON-ready data."""
-        return {**self.facts, **self.tables}
+        """Give facts and tables as JSON-ready data; a table that could not be made is null."""
+        return {**self.facts, **dict.fromkeys(self.not_done), **self.tables}
 
 
 def examine(
@@ -76,6 +84,7 @@ def examine(
     columns: Mapping[str, Sequence[str]] | None = None,
     few: int = 2,
     group_by: str | None = None,
+    intake: tuple[int, int] = (0, 0),
 ) -> Report:
     """Audit a fleet in full.
 
@@ -89,6 +98,8 @@ def examine(
         VMs with fewer targets than this are listed.
     group_by : str, optional
         A column by whose values hosts, VMs and drain checks are grouped.
+    intake : tuple of int
+        Rows rejected when the fleet was taken in, and all rows.
 
     Raises
     ------
@@ -111,6 +122,12 @@ def examine(
     capacity = [int(text) for text in columns[CAPACITY]] if CAPACITY in columns else None
     report = Report(frame, units, samples, _facts(frame, few))
     tables = report.tables
+    tables["not_judged"] = [
+        one.to_dict()
+        for one in not_judged(
+            frame, columns, capacity=capacity is not None, grouped=grouped is not None, intake=intake
+        )
+    ]
     totals = frame.totals()
     every = sum(totals.values()) or 1
     tables["totals"] = [
@@ -159,6 +176,8 @@ def examine(
         report.facts["group_by"] = group_by
         tables["groups"] = _groups(frame, grouped)
         tables["drain_groups"] = [_drain(one) for one in drain_groups(frame, grouped, capacity=capacity)]
+    for name in report.not_done:
+        tables.pop(name, None)
     return report
 
 
@@ -170,7 +189,7 @@ def _facts(frame: Frame, few: int) -> Row:
         "hosts": len(frame.host_rows),
         "vm_classes": len(np.unique(frame.group_vm_class)),
         "host_classes": int((frame.host_weight > 0).sum()),
-        "homeless": int((frame.homes[frame.vm_rows] < 0).sum()),
+        "homeless": int((frame.homes < 0).sum()),
         "unknown_counts_as_taken": frame.unknown,
         "change_counts_as_taken": frame.change,
         "few": few,

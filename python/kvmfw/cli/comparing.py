@@ -11,6 +11,8 @@ from rich.console import Console
 
 from kvmfw import readers
 from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets, no_returns
+from kvmfw.analysis.frame import make_frame
+from kvmfw.analysis.not_judged import HOMELESS, homeless
 from kvmfw.analysis.schemes import SchemeScore, compare_schemes
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
@@ -22,7 +24,7 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
-from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
+from kvmfw.cli.screen import console, heading, note, outcome_text, print_json, print_not_judged, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host
@@ -44,7 +46,7 @@ SHOWN = 25
 @vmm_option()
 @scheme_option
 @format_option("table", "json")
-@fail_on_option("stranded", "unknown", "back", default="stranded,back")
+@fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,back,homeless")
 def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
     """Compare BEFORE and AFTER: the gate in front of an update.
 
@@ -72,6 +74,7 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
         "stranded": Outcome.REFUSE in forward,
         "unknown": Outcome.UNKNOWN in forward,
         "back": Outcome.REFUSE in back,
+        HOMELESS: False,  # a capture has no VMs
     }
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 
@@ -85,7 +88,12 @@ def show_fleet_diff(result: FleetDiff, form: str, fail_on: frozenset[str]) -> in
     lost = sum(
         count for (was, now), count in result.transitions.items() if now is Outcome.UNKNOWN and was < now
     )
-    failed = {"stranded": bool(result.newly_stranded), "unknown": bool(lost), "back": bool(result.back)}
+    failed = {
+        "stranded": bool(result.newly_stranded),
+        "unknown": bool(lost),
+        "back": bool(result.back),
+        HOMELESS: any(one.word == HOMELESS for one in result.not_judged),
+    }
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 
 
@@ -141,6 +149,7 @@ def _print_captures(out: Console, before: str, after: str, result: CaptureDiff) 
 def _fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
     """Give a diff of fleets as JSON-ready data."""
     return {
+        "not_judged": [one.to_dict() for one in result.not_judged],
         "vms": result.vms,
         "hosts": result.hosts,
         "changed_hosts": list(result.changed_hosts),
@@ -166,6 +175,7 @@ def _fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
 def _print_fleets(out: Console, result: FleetDiff) -> None:
     changed = len(result.changed_hosts)
     out.print(f"{result.vms:,} VMs, {result.hosts:,} hosts in both; {changed:,} hosts answer otherwise\n")
+    print_not_judged(out, [(one.word, str(one)) for one in result.not_judged])
     for title, rows in (("Newly stranded VMs", result.newly_stranded), ("Freed VMs", result.freed)):
         out.print(heading(f"{title}  {len(rows):,}"))
         if rows:
@@ -213,6 +223,8 @@ def schemes(*, fleet: Path, vmm: str, form: str, top: int) -> None:
     """
     vms, hosts = readers.fleet_folder(fleet)
     scores = compare_schemes(vms, hosts, vmm=vmm)
+    for one in homeless(make_frame(Fleet(vms, hosts, vmm=vmm))):
+        note(f"kvmfw: not judged: {one}")
     if form == "json":
         print_json([scheme_document(score) for score in scores])
         return

@@ -82,7 +82,9 @@ FOLDER_FORMATS = ("csv", "parquet")
     show_default=True,
     help="Rows of each table to show to people.",
 )
-@fail_on_option("refuse", "unknown", "trap", "stranded", "few", "drain", default="trap,stranded")
+@fail_on_option(
+    "refuse", "unknown", "trap", "stranded", "few", "drain", "homeless", default="trap,stranded,homeless"
+)
 def audit(
     *,
     fleet: Path,
@@ -103,7 +105,8 @@ def audit(
     """Audit a fleet: which VMs are stranded, which hosts are one-way traps, what blocks most.
 
     FLEET is a fleet folder: captures, hosts.csv, vms.jsonl. Pairs are counted over every VM and every
-    host that is not its own; a VM is stranded when no other host takes it.
+    host that is not its own; a VM is stranded when no other host takes it. What could not be judged is said
+    first; VMs of which it is not known where they run give exit code 2 (`homeless`).
     """
     if form in FOLDER_FORMATS and output is None:
         raise click.UsageError(
@@ -117,7 +120,7 @@ def audit(
     with working("judging classes and drawing conclusions"):
         taken = {"change": change == "accept", "unknown": unknown == "accept"}
         frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
-        report = examine(frame, columns=opened.columns, few=few, group_by=group_by)
+        report = examine(frame, columns=opened.columns, few=few, group_by=group_by, intake=opened.intake)
         report.facts["where"] = where
         if vmm != "kvm":
             pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))

@@ -11,10 +11,10 @@ from typing import Any
 from rich.console import Console
 
 from kvmfw.analysis import OpenedFleet, Report
-from kvmfw.cli.screen import as_json, heading, outcome_text, table
+from kvmfw.cli.screen import ALARM, as_json, heading, outcome_text, print_not_judged, table
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report
-from kvmfw.report.words import PARTS, Part, headline
+from kvmfw.report.words import PARTS, Part, headline, not_done
 from kvmfw.verdict import Outcome
 
 __all__ = ["Shown", "print_report"]
@@ -36,7 +36,7 @@ class Shown:
         if form == "json":
             return as_json(self.report.to_dict() | {"waived": self._waived()})
         if form == "sarif":
-            return as_json(sarif(self.found, self.fleet.as_posix()))
+            return as_json(sarif(self.found, self.fleet.as_posix(), self.report.tables["not_judged"]))
         if form == "junit":
             return junit(self.report, self.found, self.fail_on)
         if form == "html":
@@ -63,10 +63,11 @@ class Shown:
 def print_report(out: Console, report: Report, top: int) -> None:
     """Print the tables of an audit, `top` rows of each."""
     out.print(f"{headline(report)}\n")
+    print_not_judged(out, [(row["word"], row["sentence"]) for row in report.tables["not_judged"]])
     nothing = []
     for part in PARTS:
         rows = report.tables.get(part.table)
-        if rows is None:
+        if rows is None or part.table == "not_judged":
             continue
         if rows:
             _print_part(out, part, rows, top)
@@ -74,6 +75,8 @@ def print_report(out: Console, report: Report, top: int) -> None:
             nothing.append(part.title.lower())
     if nothing:
         out.print(f"None: {', '.join(nothing)}.")
+    for why, titles in not_done(report).items():
+        out.print(f"Not done: {', '.join(titles)} ({why}).", style=ALARM)
 
 
 def _print_part(out: Console, part: Part, rows: Sequence[dict[str, object]], top: int) -> None:

@@ -14,9 +14,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.verdict import Outcome
 
-__all__ = ["as_json", "console", "heading", "note", "outcome_text", "print_json", "table", "working"]
+__all__ = [
+    "ALARM",
+    "as_json",
+    "console",
+    "heading",
+    "note",
+    "outcome_text",
+    "print_json",
+    "print_not_judged",
+    "table",
+    "working",
+]
+
+ALARM = "bold red"
 
 STYLES = {
     Outcome.ACCEPT: "green",
@@ -65,6 +79,16 @@ def working(text: str) -> Iterator[None]:
 def heading(text: str) -> Text:
     """Give a heading."""
     return Text(text, style="bold")
+
+
+def print_not_judged(out: Console, sentences: Sequence[tuple[str, str]]) -> None:
+    """Say first what was not judged: (word, sentence) each; those that fail the gate stand out."""
+    if not sentences:
+        return
+    out.print(heading("Not judged"))
+    for word, sentence in sentences:
+        out.print(f"  {sentence}", style=ALARM if word == HOMELESS else "")
+    out.print()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> Table:

@@ -11,11 +11,13 @@ from typing import Any
 
 import click
 
-from kvmfw.analysis import best_upgrades, make_frame, open_fleet
+from kvmfw.analysis import best_upgrades, homeless, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
 from kvmfw.analysis.compare import diff_fleets, no_returns
+from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.analysis.opened import OpenedFleet, capture_documents
 from kvmfw.cli.comparing import show_fleet_diff
+from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -24,7 +26,7 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
-from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.cli.screen import console, heading, print_json, print_not_judged, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.registers import find_register
@@ -60,7 +62,7 @@ __all__ = ["whatif"]
 )
 @click.option("--best", type=click.IntRange(1), help="Propose up to this many upgrades, the best first.")
 @format_option("table", "json")
-@fail_on_option("stranded", "unknown", "back", default="stranded,back")
+@fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,homeless")
 def whatif(
     *,
     fleet: Path,
@@ -76,15 +78,14 @@ def whatif(
     """Judge FLEET as it would be, and compare: VMs freed, VMs newly stranded, pairs that change.
 
     VMs keep what they have saved. With --best, propose which hosts to bring to the capture of other hosts
-    with the same CPU. Exit code 2 when a VM would be newly stranded, and when VMs that start after the
-    change could not come back to hosts as they are (`back`).
+    with the same CPU. Exit code 2 when a VM would be newly stranded; with `back`, also when VMs that start
+    after the change could not come back to hosts as they are.
     """
     opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
     if best is not None:
         if replace or level or hide:
             raise click.UsageError("--best stands alone; leave --replace, --level and --hide out")
-        _propose(opened, best, form)
-        return 0
+        return _propose(opened, best, form, fail_on)
     if not (replace or level or hide):
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
     changes = _changes(fleet, opened, replace, level)
@@ -174,8 +175,10 @@ def _hosts(
     ]
 
 
-def _propose(opened: OpenedFleet, best: int, form: str) -> None:
+def _propose(opened: OpenedFleet, best: int, form: str, fail_on: frozenset[str]) -> int:
     frame = make_frame(opened.fleet)
+    open_ends = homeless(frame)
+    code = FINDINGS if open_ends and HOMELESS in fail_on else 0
     plan = best_upgrades(frame, opened.columns, steps=best)
     stranded = int(frame.group_weight[frame.group_targets == 0].sum())
     rows = [
@@ -190,13 +193,17 @@ def _propose(opened: OpenedFleet, best: int, form: str) -> None:
         for one in plan
     ]
     if form == "json":
-        print_json({"stranded": stranded, "upgrades": rows})
-        return
+        print_json(
+            {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
+        )
+        return code
     out = console()
+    print_not_judged(out, [(one.word, str(one)) for one in open_ends])
     out.print(heading(f"Upgrades that free VMs, best first; {stranded:,} VMs are stranded today"))
     if not rows:
         out.print("no upgrade to another capture of this fleet frees more VMs than it strands")
-        return
+        return code
     numbers = ("hosts", "freed", "newly stranded", "stranded after")
     cells = [list(row.values()) for row in rows]
     out.print(table(("hosts of", "become", *numbers), cells, numbers=numbers))
+    return code

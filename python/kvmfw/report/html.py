@@ -65,7 +65,8 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     heat, place = heat_map(report, vms, hosts) if len(vms) and len(hosts) else ("", {})
     graph, left_out = trap_graph(report)
     parts = {part.table: part for part in PARTS}
-    sections = [_section(parts[name], report) for name in ORDER if name in parts and name in report.tables]
+    present = report.tables.keys() | report.not_done.keys()
+    sections = [_section(parts[name], report) for name in ORDER if name in parts and name in present]
     text: str = template.render(
         title=title,
         version=kvmfw.__version__,
@@ -73,6 +74,7 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
         rows_shown=ROWS_SHOWN,
         facts=report.facts,
         cards=_cards(report),
+        not_judged=report.tables["not_judged"],
         totals=report.tables["totals"],
         colours=dict(zip((outcome.name for outcome in Outcome), COLOURS, strict=True)),
         sections={section["table"]: section for section in sections},
@@ -96,41 +98,26 @@ def _json(data: Any) -> str:
 def _cards(report: Report) -> list[dict[str, str]]:
     facts, tables = report.facts, report.tables
     vms = facts["vms"] or 1
-    stranded, few, trapped = len(tables["stranded"]), len(tables["few_targets"]), tables["traps"]
     totals = {row["outcome"]: row for row in tables["totals"]}
     taken = totals["ACCEPT"]["share"] + totals["CHANGE"]["share"]
-    blocked = [row for row in tables["drain"] if not row["drains"]]
-    return [
-        _card(
-            "stranded",
-            f"{stranded:,}",
-            "stranded VMs",
-            f"{stranded / vms:.1%} of {facts['vms']:,}",
-            stranded > 0,
-        ),
-        _card(
-            "few_targets",
-            f"{few:,}",
-            f"VMs with fewer than {facts['few']} targets",
-            f"{few / vms:.1%}",
-            few > 0,
-        ),
-        _card(
-            "traps",
-            f"{len(trapped):,}",
-            "one-way traps",
-            f"{sum(row['residents'] for row in trapped):,} VMs in them",
-            bool(trapped),
-        ),
-        _card(
-            "drain",
-            f"{len(blocked):,}",
-            "hosts that cannot be emptied",
-            f"of {len(tables['drain']):,} with VMs",
-            bool(blocked),
-        ),
-        _card("heat", f"{taken:.1%}", "of pairs taken", f"{totals['UNKNOWN']['share']:.1%} unknown", False),
+    stranded, few, traps, drain = (
+        tables.get(name, []) for name in ("stranded", "few_targets", "traps", "drain")
+    )
+    blocked = [row for row in drain if not row["drains"]]
+    what = (
+        ("stranded", len(stranded), "stranded VMs", f"{len(stranded) / vms:.1%} of {facts['vms']:,}"),
+        ("few_targets", len(few), f"VMs with fewer than {facts['few']} targets", f"{len(few) / vms:.1%}"),
+        ("traps", len(traps), "one-way traps", f"{sum(row['residents'] for row in traps):,} VMs in them"),
+        ("drain", len(blocked), "hosts that cannot be emptied", f"of {len(drain):,} with VMs"),
+    )
+    cards = [
+        _card(name, "not done", words, "see what was not judged", True)
+        if name in report.not_done
+        else _card(name, f"{count:,}", words, more, count > 0)
+        for name, count, words, more in what
     ]
+    unknown = f"{totals['UNKNOWN']['share']:.1%} unknown"
+    return [*cards, _card("heat", f"{taken:.1%}", "of pairs taken", unknown, False)]
 
 
 def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str, str]:
@@ -138,14 +125,16 @@ def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str
 
 
 def _section(part: Part, report: Report) -> dict[str, Any]:
-    rows = report.tables[part.table]
+    rows = report.tables.get(part.table, [])
+    why = report.not_done.get(part.table)
     shown = [[column.show(row) for column in part.columns] for row in rows[:ROWS_KEPT]]
     markup = need("markupsafe").Markup
     return {
         "table": part.table,
         "title": part.title,
         "meaning": part.meaning,
-        "empty": part.empty,
+        "empty": part.empty if why is None else f"Not done: {why}.",
+        "done": why is None,
         "count": len(rows),
         "left_out": max(len(rows) - ROWS_KEPT, 0),
         "columns": [{"title": column.title, "number": column.number} for column in part.columns],

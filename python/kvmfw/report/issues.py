@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 
 from kvmfw.analysis import Report
+from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.errors import FormatError, InputError
 from kvmfw.verdict import Outcome
 
 __all__ = ["RULES", "Issue", "Waiver", "expired", "issues", "read_waivers", "waive"]
 
 RULES = {
+    "KVMFW-HOMELESS": "It is not known where these VMs run.",
     "KVMFW-STRANDED": "No other host takes this VM.",
     "KVMFW-FEW-TARGETS": "Few other hosts take this VM.",
     "KVMFW-TRAP": "These hosts can be entered but not left.",
@@ -56,7 +58,7 @@ class Issue:
     Attributes
     ----------
     word : str
-        What `--fail-on` calls it: stranded, few, trap, drain, refuse or unknown.
+        What `--fail-on` calls it: homeless, stranded, few, trap, drain, refuse or unknown.
     rule : str
         The stable rule id.
     subject : str
@@ -181,9 +183,14 @@ def waive(found: Iterable[Issue], waivers: Sequence[Waiver], today: date) -> lis
 
 
 def issues(report: Report) -> list[Issue]:
-    """Give everything that an audit found, VMs first, in a stable order."""
+    """Give everything that an audit found, what it could not judge first, then VMs, in a stable order."""
     tables = report.tables
     found = [
+        Issue(HOMELESS, "KVMFW-HOMELESS", "fleet", None, None, row["sentence"], row["count"])
+        for row in tables["not_judged"]
+        if row["word"] == HOMELESS
+    ]
+    found.extend(
         Issue(
             "stranded",
             "KVMFW-STRANDED",
@@ -193,8 +200,8 @@ def issues(report: Report) -> list[Issue]:
             f"{row['vm']}{_on(row['host'])} is stranded: no other host takes it",
             1,
         )
-        for row in tables["stranded"]
-    ]
+        for row in tables.get("stranded", ())
+    )
     found.extend(
         Issue(
             "few",
@@ -205,15 +212,15 @@ def issues(report: Report) -> list[Issue]:
             f"{row['vm']}{_on(row['host'])} has only {row['targets']} target{_s(row['targets'])}",
             1,
         )
-        for row in tables["few_targets"]
+        for row in tables.get("few_targets", ())
     )
-    for row in tables["traps"]:
+    for row in tables.get("traps", ()):
         names = ", ".join(row["names"][:5]) + (", ..." if len(row["names"]) > 5 else "")
         verb = "them" if row["hosts"] > 1 else "it"
         message = f"{names}: {row['entrants']} VMs of other hosts can enter, none of the {row['residents']}"
         message += f" VMs there can leave {verb}"
         found.append(Issue("trap", "KVMFW-TRAP", row["names"][0], None, None, message, row["residents"]))
-    for row in tables["drain"]:
+    for row in tables.get("drain", ()):
         if not row["drains"]:
             message = (
                 f"{row['name']} cannot be emptied: {row['stranded']} of its {row['residents']} VMs are taken"

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from kvmfw.analysis import Report
+from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.report.issues import Issue
 
 __all__ = ["junit"]
 
 SUITES = {
+    HOMELESS: "what was not judged",
     "stranded": "VMs that no other host takes",
     "few": "VMs with few targets",
     "trap": "one-way traps",
@@ -38,20 +40,24 @@ def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> st
     for word, title in SUITES.items():
         members = [issue for issue in found if issue.word == word]
         failures = sum(word in failing and issue.waiver is None for issue in members)
+        skipped = _not_judged(report, word)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
             name=title,
-            tests=str(len(members) or 1),
+            tests=str(len(members) + len(skipped) or 1),
             failures=str(failures),
             errors="0",
-            skipped=str(len(members) - failures),
+            skipped=str(len(members) + len(skipped) - failures),
         )
-        if not members:
+        if not members and not skipped:
             # An empty suite reads as one that did not run.
             ElementTree.SubElement(suite, "testcase", name="none found", classname=f"kvmfw.{word}")
         for issue in members:
             _case(suite, issue, failing)
+        for name, why in skipped:
+            case = ElementTree.SubElement(suite, "testcase", name=name, classname=f"kvmfw.{word}")
+            ElementTree.SubElement(case, "skipped", message=_clean(why))
     root.set("tests", str(sum(int(suite.get("tests", "0")) for suite in root)))
     root.set("failures", str(sum(int(suite.get("failures", "0")) for suite in root)))
     facts = report.facts
@@ -59,6 +65,15 @@ def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> st
     root.set("name", name)
     ElementTree.indent(root, " ")
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _not_judged(report: Report, word: str) -> list[tuple[str, str]]:
+    """Give what a suite leaves open, with the reason: it counts as skipped, not as none found."""
+    if word == HOMELESS:
+        rows = report.tables["not_judged"]
+        return [(row["what"], row["sentence"]) for row in rows if row["word"] != HOMELESS]
+    table = {"stranded": "stranded", "few": "few_targets", "trap": "traps", "drain": "drain"}.get(word, "")
+    return [("not done", report.not_done[table])] if table in report.not_done else []
 
 
 def _case(suite: ElementTree.Element, issue: Issue, failing: frozenset[str]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvmfw.analysis import Report
 from kvmfw.report.issues import Issue
-from kvmfw.report.words import PARTS, headline
+from kvmfw.report.words import PARTS, headline, not_done
 
 __all__ = ["markdown"]
 
@@ -23,7 +23,7 @@ def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
         if not rows:
             lines += [f"{part.empty}", ""]
             continue
-        shown = len(rows) if part.table == "totals" else top
+        shown = len(rows) if part.table in ("totals", "not_judged") else top
         lines.append("| " + " | ".join(column.title for column in part.columns) + " |")
         lines.append("|" + "|".join("---:" if column.number else "---" for column in part.columns) + "|")
         lines += [
@@ -33,6 +33,8 @@ def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
         if len(rows) > shown:
             lines += ["", f"and {len(rows) - shown:,} more"]
         lines.append("")
+    for why, titles in not_done(report).items():
+        lines += [f"**Not done**: {', '.join(titles)} ({_cell(why)}).", ""]
     waived = [issue for issue in found if issue.waiver is not None]
     if waived:
         lines += [f"## Waived ({len(waived):,})", ""]

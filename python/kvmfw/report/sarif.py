@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import kvmfw
+from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.report.issues import RULES, Issue
 
 __all__ = ["sarif"]
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 LEVELS = {
+    HOMELESS: "error",
     "stranded": "error",
     "trap": "error",
     "drain": "warning",
@@ -20,7 +22,9 @@ LEVELS = {
 }
 
 
-def sarif(found: Sequence[Issue], source: str) -> dict[str, Any]:
+def sarif(
+    found: Sequence[Issue], source: str, not_judged: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     """Give issues as a SARIF document.
 
     Parameters
@@ -29,6 +33,8 @@ def sarif(found: Sequence[Issue], source: str) -> dict[str, Any]:
         What was found.
     source : str
         What was audited: a path relative to where the reader looks.
+    not_judged : sequence of mapping
+        The report's table of what was not judged; it becomes notifications of the run.
     """
     rules = sorted({issue.rule for issue in found} | set(RULES))
     number = {rule: at for at, rule in enumerate(rules)}
@@ -47,6 +53,18 @@ def sarif(found: Sequence[Issue], source: str) -> dict[str, Any]:
                         ],
                     }
                 },
+                "invocations": [
+                    {
+                        "executionSuccessful": True,
+                        "toolExecutionNotifications": [
+                            {
+                                "level": "error" if row["word"] == HOMELESS else "note",
+                                "message": {"text": row["sentence"]},
+                            }
+                            for row in not_judged
+                        ],
+                    }
+                ],
                 "results": [_result(issue, number[issue.rule], source) for issue in found],
                 "columnKind": "utf16CodeUnits",
             }

@@ -8,7 +8,7 @@ from typing import Any
 
 from kvmfw.analysis import Report
 
-__all__ = ["PARTS", "Column", "Part", "headline"]
+__all__ = ["PARTS", "Column", "Part", "headline", "not_done"]
 
 Row = Mapping[str, Any]
 
@@ -51,6 +51,18 @@ def _names(key: str, title: str, *, shown: int = 4) -> Column:
 
 
 PARTS = (
+    Part(
+        "not_judged",
+        "Not judged",
+        "What the results below leave open.",
+        "Everything was judged.",
+        (
+            _count("count", "how many"),
+            _count("of"),
+            _text("what"),
+            _text("why", "what it means"),
+        ),
+    ),
     Part(
         "totals",
         "Pairs by outcome",
@@ -181,6 +193,15 @@ PARTS = (
         ),
     ),
 )
+
+
+def not_done(report: Report) -> dict[str, list[str]]:
+    """Give the titles of the parts that could not be made, by the reason."""
+    titles = {part.table: part.title for part in PARTS}
+    reasons: dict[str, list[str]] = {}
+    for table, why in report.not_done.items():
+        reasons.setdefault(why, []).append(titles[table].lower())
+    return reasons
 
 
 def headline(report: Report) -> str:

@@ -1,0 +1,147 @@
+"""What was not judged: said before anything else, in every form, so that nothing found is not taken for nothing wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from kvmfw.analysis.frame import Frame
+from kvmfw.verdict import Outcome
+
+__all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged"]
+
+HOMELESS = "homeless"
+_BY_HOME = ("traps", "passages", "drain")
+_GROUPS = ("groups", "drain_groups")
+
+
+@dataclass(frozen=True, slots=True)
+class NotJudged:
+    """One kind of thing that was not judged.
+
+    Attributes
+    ----------
+    word : str
+        Its stable name, such as ``homeless``.
+    count, of : int
+        How many there are, of how many.
+    what : str
+        What they are; it reads on after the count.
+    why : str
+        What that means for the results.
+    tables : tuple of str
+        Tables of a report that are therefore not made at all.
+    """
+
+    word: str
+    count: int
+    of: int
+    what: str
+    why: str
+    tables: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.count:,} of {self.of:,} {self.what}: {self.why}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Give it as JSON-ready data, with the sentence."""
+        return {
+            "word": self.word,
+            "count": self.count,
+            "of": self.of,
+            "what": self.what,
+            "why": self.why,
+            "tables": list(self.tables),
+            "sentence": str(self),
+        }
+
+
+def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
+    """Tell of how many VMs it is not known where they run; nothing where all are known.
+
+    Their own host counts as a target, so one that is stranded may seem to have a target. `grouped` says whether
+    the report has tables by groups.
+    """
+    vms, count = len(frame.homes), int((frame.homes < 0).sum())
+    if not count:
+        return []
+    if not (frame.homes[frame.vm_rows] < 0).any():
+        why = "the filter leaves them out, whichever host they run on"
+    elif count == vms:
+        why = "traps and drain not judged, and a stranded VM seems to have a target: its own host"
+    else:
+        why = "traps and drain are judged without them, and their own host counts as a target"
+    named = frame.fleet.unmatched_homes
+    if named:
+        name, hosts = next(iter(named)), frame.fleet.host_names
+        why += f"; {sum(named.values()):,} of them name a host that the fleet does not have, such as `{name}`"
+        why += f" (its hosts are called such as `{hosts[0]}`)"
+    tables: tuple[str, ...] = ()
+    if count == vms:
+        tables = _BY_HOME + (_GROUPS if grouped else ())
+        # VMs that nobody takes are stranded for certain; where there is none, nothing is known.
+        if (frame.group_targets > 0).all():
+            tables += ("stranded", "few_targets")
+    return [NotJudged(HOMELESS, count, vms, "VMs have no known home", why, tables)]
+
+
+def not_judged(
+    frame: Frame,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    capacity: bool,
+    grouped: bool,
+    intake: tuple[int, int] = (0, 0),
+) -> list[NotJudged]:
+    """List everything that an audit of this frame leaves open, what matters most first.
+
+    Parameters
+    ----------
+    frame : Frame
+        The fleet, whole or filtered.
+    columns : mapping of str to sequence of str
+        Columns of the hosts, by row.
+    capacity : bool
+        Whether it is known how many VMs the hosts can hold.
+    grouped : bool
+        Whether the report has tables by groups.
+    intake : tuple of int
+        Rows rejected when the fleet was taken in, and all rows.
+    """
+    found = homeless(frame, grouped=grouped)
+    rejected, rows = intake
+    if frame.fleet.rejected:
+        rejected, rows = len(frame.fleet.rejected), max(rows, len(frame.fleet.rejected))
+    if rejected:
+        why = "their VMs are not in the fleet, or unknown to every host"
+        found.append(NotJudged("rejected", rejected, rows, "rows were rejected at intake", why))
+    totals = frame.totals()
+    pairs = sum(totals.values())
+    if totals[Outcome.UNKNOWN.name]:
+        why = f"they count as {'taken' if frame.unknown else 'not taken'}; the table of unknowns says what would tell"
+        found.append(NotJudged("unknown", totals[Outcome.UNKNOWN.name], pairs, "pairs are UNKNOWN", why))
+    known = int((frame.homes >= 0).sum())
+    if len(frame.vm_rows) < known:
+        away = known - len(frame.vm_rows)
+        why = "the filter leaves them out"
+        found.append(NotJudged("filtered", away, len(frame.homes), "VMs run on other hosts", why))
+    hosts = len(frame.host_rows)
+    lived_in = len(np.unique(frame.homes[frame.vm_rows][frame.homes[frame.vm_rows] >= 0]))
+    if known and lived_in < hosts:
+        why = "whether VMs that start there could leave is not judged"
+        found.append(NotJudged("empty", hosts - lived_in, hosts, "hosts have no VM", why))
+    if not capacity:
+        why = "whether there is room for the VMs of a drained host is not judged"
+        found.append(NotJudged("capacity", hosts, hosts, "hosts have no capacity", why))
+    if frame.fleet.scheme != "kvm":
+        what = f"pairs were judged by the scheme {frame.fleet.scheme}"
+        found.append(NotJudged("scheme", pairs, pairs, what, "not by the target's KVM"))
+    if frame.fleet.vmm == "kvm":
+        why = "what a VMM's own restore policy refuses is not judged (--vmm)"
+        found.append(NotJudged("policy", pairs, pairs, "pairs were judged as plain KVM", why))
+    if not {"capture", "cpu", "kernel"} <= columns.keys():
+        what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
+        found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))
+    return found
