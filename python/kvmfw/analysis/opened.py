@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kvmfw import readers
+from kvmfw.analysis.security import Protection, protection_of
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.folders import read_hosts_table
@@ -21,7 +22,9 @@ __all__ = [
     "capture_documents",
     "chosen_column",
     "cpu_name",
+    "file_protection",
     "open_fleet",
+    "protections",
     "read_columns",
 ]
 
@@ -142,13 +145,31 @@ def read_columns(folder: Path, names: Sequence[str]) -> dict[str, Sequence[str]]
 
 
 def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
-    """Read the capture documents of a fleet that was opened before, by the name of the capture."""
+    """Read the capture documents of a fleet that was opened before, by the name of the capture.
+
+    Dumps of other tools that stand for a capture are left out.
+    """
     if is_stored(folder):
         texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
     else:
         texts = [path.read_bytes() for path in sorted((folder / "captures").glob("*.json"))]
     documents = [json.loads(text) for text in texts]
-    return {document["host"]["name"]: document for document in documents}
+    return {one["host"]["name"]: one for one in documents if one.get("format") == "kvmfw-capture"}
+
+
+def protections(folder: Path) -> dict[str, Protection]:
+    """Read how the hosts of each capture protect, by the name of the capture; dumps of other tools do not tell."""
+    return {name: protection_of(document) for name, document in capture_documents(folder).items()}
+
+
+def file_protection(path: Path) -> Protection:
+    """Read how the host of one capture protects; a dump of another tool does not tell."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError:
+        return Protection()
+    known = isinstance(document, dict) and document.get("format") == "kvmfw-capture"
+    return protection_of(document) if known else Protection()
 
 
 def chosen_column(columns: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:

@@ -13,6 +13,7 @@ from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame
 from kvmfw.analysis.not_judged import not_judged
 from kvmfw.analysis.opened import CAPACITY, chosen_column
+from kvmfw.analysis.security import Protection
 from kvmfw.analysis.traps import passages, traps
 from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
 from kvmfw.analysis.unknowns import missing_inputs
@@ -33,7 +34,7 @@ COLUMNS = {
     "blockers": ("unit", "rules", "freed", "shared", "pairs", "sole_pairs"),
     "cures": ("units", "freed"),
     "plan": ("step", "cured", "freed"),
-    "upgrades": ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded"),
+    "upgrades": ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded", "security", "reasons"),
     "drain": ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
     "policy": ("unit", "pairs"),
     "unknowns": ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
@@ -85,6 +86,8 @@ def examine(
     few: int = 2,
     group_by: str | None = None,
     intake: tuple[int, int] = (0, 0),
+    protection: Mapping[str, Protection] | None = None,
+    weaker: bool = False,
 ) -> Report:
     """Audit a fleet in full.
 
@@ -100,6 +103,10 @@ def examine(
         A column by whose values hosts, VMs and drain checks are grouped.
     intake : tuple of int
         Rows rejected when the fleet was taken in, and all rows.
+    protection : mapping of str to Protection, optional
+        How the hosts of each capture protect.
+    weaker : bool
+        Whether upgrades to what protects less are proposed as well.
 
     Raises
     ------
@@ -158,7 +165,10 @@ def examine(
         for number, step in enumerate(cure_plan(frame, units), start=1)
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
-        tables["upgrades"] = [asdict(one) for one in best_upgrades(frame, columns)]
+        tables["upgrades"] = [
+            asdict(one) | {"security": one.security.value, "reasons": list(one.reasons)}
+            for one in best_upgrades(frame, columns, protection=protection, weaker=weaker)
+        ]
     tables["drain"] = [_drain(one) for one in drain_hosts(frame, capacity=capacity)]
     tables["unknowns"] = [
         {

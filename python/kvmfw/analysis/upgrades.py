@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw.analysis.frame import Frame, Ints
+from kvmfw.analysis.security import Protection, Security, compare_security
 
 __all__ = ["Upgrade", "best_upgrades"]
 
@@ -28,6 +29,10 @@ class Upgrade:
         VMs that find a target again, and VMs that find none any more, against the step before.
     stranded : int
         VMs that are stranded after it.
+    security : Security
+        How the hosts protect after it, beside what they were.
+    reasons : tuple of str
+        Why, where it is not the same.
     """
 
     capture: str
@@ -36,13 +41,22 @@ class Upgrade:
     freed: int
     newly_stranded: int
     stranded: int
+    security: Security
+    reasons: tuple[str, ...]
 
 
-def best_upgrades(frame: Frame, columns: Mapping[str, Sequence[str]], *, steps: int = 5) -> list[Upgrade]:
+def best_upgrades(
+    frame: Frame,
+    columns: Mapping[str, Sequence[str]],
+    *,
+    steps: int = 5,
+    protection: Mapping[str, Protection] | None = None,
+    weaker: bool = False,
+) -> list[Upgrade]:
     """Choose upgrades one after another: each time the one after which fewest VMs are stranded.
 
-    Hosts can only become what another host with the same CPU and the same or a newer kernel is. VMs keep
-    what they have saved.
+    Hosts can only become what another host with the same CPU, the same or a newer kernel and no weaker security
+    is. VMs keep what they have saved.
 
     Parameters
     ----------
@@ -52,6 +66,10 @@ def best_upgrades(frame: Frame, columns: Mapping[str, Sequence[str]], *, steps: 
         ``capture``, ``cpu`` and ``kernel`` of each host, by row.
     steps : int
         How many upgrades to choose at most.
+    protection : mapping of str to Protection, optional
+        How the hosts of each capture protect; where it is not given, security is unknown.
+    weaker : bool
+        Whether hosts may become what protects less.
     """
     names, of = np.unique(np.array(columns["capture"])[frame.host_rows], return_inverse=True)
     count = np.bincount(of, minlength=len(names))
@@ -60,17 +78,23 @@ def best_upgrades(frame: Frame, columns: Mapping[str, Sequence[str]], *, steps: 
     rows = frame.host_rows[first].tolist()
     cpu_of = [columns["cpu"][row] for row in rows]
     kernel_of = [_release(columns["kernel"][row]) for row in rows]
+    protects = [(protection or {}).get(name, Protection()) for name in names.tolist()]
     vm_class, home, weight = _groups(frame, of)
     state = class_of.copy()
+    # What the hosts of each capture are by now: an earlier step may have changed them.
+    become = list(range(len(names)))
     plan: list[Upgrade] = []
     for _ in range(steps):
         before = _stranded(frame, state, count, vm_class, home)
-        best: tuple[tuple[int, int, str, str], Upgrade, Ints] | None = None
+        best: tuple[tuple[int, int, str, str], Upgrade, int, int] | None = None
         for old in range(len(names)):
             for new in range(len(names)):
-                if cpu_of[old] != cpu_of[new] or kernel_of[old] > kernel_of[new]:
+                if cpu_of[old] != cpu_of[new] or kernel_of[become[old]] > kernel_of[new]:
                     continue
                 if state[old] == class_of[new]:
+                    continue
+                compared = compare_security(protects[become[old]], protects[new])
+                if compared.security is Security.WEAKER and not weaker:
                     continue
                 trial = state.copy()
                 trial[old] = class_of[new]
@@ -82,14 +106,17 @@ def best_upgrades(frame: Frame, columns: Mapping[str, Sequence[str]], *, steps: 
                     int(weight[before & ~after].sum()),
                     int(weight[after & ~before].sum()),
                     int(weight[after].sum()),
+                    compared.security,
+                    compared.reasons,
                 )
                 rank = made.stranded, made.newly_stranded, made.capture, made.becomes
                 if best is None or rank < best[0]:
-                    best = rank, made, trial
+                    best = rank, made, old, new
         if best is None or best[1].stranded >= int(weight[before].sum()):
             break
         plan.append(best[1])
-        state = best[2]
+        _, _, old, new = best
+        state[old], become[old] = class_of[new], new
     return plan
 
 

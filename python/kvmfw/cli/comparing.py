@@ -13,7 +13,9 @@ from kvmfw import readers
 from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets, no_returns
 from kvmfw.analysis.frame import make_frame
 from kvmfw.analysis.not_judged import HOMELESS, homeless
+from kvmfw.analysis.opened import file_protection, protections
 from kvmfw.analysis.schemes import SchemeScore, compare_schemes
+from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,
@@ -62,14 +64,16 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
         old = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
         later = readers.fleet_folder(after)[1]
         new = Fleet(vms, later, vmm=vmm, scheme=scheme)
-        return show_fleet_diff(diff_fleets(old, new, back=no_returns(old, vms, hosts, later)), form, fail_on)
-    result = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
+        result = diff_fleets(old, new, back=no_returns(old, vms, hosts, later))
+        return show_fleet_diff(result, _security((before, hosts), (after, later)), form, fail_on)
+    captures = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
+    security = compare_security(file_protection(before), file_protection(after))
     if form == "json":
-        print_json(capture_diff_document(result))
+        print_json(_security_document(security) | capture_diff_document(captures))
     else:
-        _print_captures(console(), before.stem, after.stem, result)
-    forward = {one.forward.outcome for one in result.directions if one.forward is not None}
-    back = {one.back.outcome for one in result.directions if one.back is not None}
+        _print_captures(console(), before.stem, after.stem, captures, security)
+    forward = {one.forward.outcome for one in captures.directions if one.forward is not None}
+    back = {one.back.outcome for one in captures.directions if one.back is not None}
     failed = {
         "stranded": Outcome.REFUSE in forward,
         "unknown": Outcome.UNKNOWN in forward,
@@ -79,12 +83,32 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 
 
-def show_fleet_diff(result: FleetDiff, form: str, fail_on: frozenset[str]) -> int:
-    """Print a diff of fleets and give the exit code."""
+Compared = Sequence[tuple[str, Comparison]]
+
+
+def _security(before: tuple[Path, Sequence[Host]], after: tuple[Path, Sequence[Host]]) -> Compared:
+    """Compare the security of hosts of one name in both fleets, by capture."""
+    now = {host.name: host._native.name for host in after[1]}
+    pairs = dict.fromkeys((host._native.name, now[host.name]) for host in before[1] if host.name in now)
+    old, new = protections(before[0]), protections(after[0])
+    found = [
+        (one, compare_security(old.get(one, Protection()), new.get(other, Protection())))
+        for one, other in pairs
+    ]
+    return [(name, compared) for name, compared in found if compared.security is not Security.SAME]
+
+
+def _security_document(compared: Comparison) -> dict[str, Any]:
+    return {"security": compared.security.value, "reasons": list(compared.reasons)}
+
+
+def show_fleet_diff(result: FleetDiff, security: Compared, form: str, fail_on: frozenset[str]) -> int:
+    """Print a diff of fleets, with the changes of security by capture, and give the exit code."""
     if form == "json":
-        print_json(_fleet_diff_document(result))
+        told = [{"capture": name, **_security_document(compared)} for name, compared in security]
+        print_json({"security": told} | _fleet_diff_document(result))
     else:
-        _print_fleets(console(), result)
+        _print_fleets(console(), result, security)
     lost = sum(
         count for (was, now), count in result.transitions.items() if now is Outcome.UNKNOWN and was < now
     )
@@ -123,8 +147,8 @@ def capture_diff_document(result: CaptureDiff) -> dict[str, Any]:
     }
 
 
-def _print_captures(out: Console, before: str, after: str, result: CaptureDiff) -> None:
-    out.print(f"before: {before}\nafter:  {after}\n", soft_wrap=True)
+def _print_captures(out: Console, before: str, after: str, result: CaptureDiff, security: Comparison) -> None:
+    out.print(f"before: {before}\nafter:  {after}\nsecurity: {security}\n", soft_wrap=True)
     out.print(heading("Fresh VMs, by vCPU configuration"))
     rows = [
         [one.vcpu, *(None if verdict is None else verdict.outcome for verdict in (one.forward, one.back))]
@@ -172,10 +196,14 @@ def _fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
     }
 
 
-def _print_fleets(out: Console, result: FleetDiff) -> None:
+def _print_fleets(out: Console, result: FleetDiff, security: Compared) -> None:
     changed = len(result.changed_hosts)
     out.print(f"{result.vms:,} VMs, {result.hosts:,} hosts in both; {changed:,} hosts answer otherwise\n")
     print_not_judged(out, [(one.word, str(one)) for one in result.not_judged])
+    if security:
+        out.print(heading("Security of hosts, by what they were"))
+        out.print(table(("hosts of", "become"), [(name, str(compared)) for name, compared in security]))
+        out.print()
     for title, rows in (("Newly stranded VMs", result.newly_stranded), ("Freed VMs", result.freed)):
         out.print(heading(f"{title}  {len(rows):,}"))
         if rows:

@@ -17,6 +17,7 @@ __all__ = [
     "format_option",
     "scheme_option",
     "vmm_option",
+    "weaker_option",
     "where_option",
 ]
 
@@ -105,6 +106,13 @@ def scheme_option(verb: Verb) -> Verb:
         default="kvm",
         show_default=True,
         help="Who judges: the target's KVM, the generic comparison of low 4 bits, or equality.",
+    )(verb)
+
+
+def weaker_option(verb: Verb) -> Verb:
+    """Add the option --weaker."""
+    return click.option(
+        "--weaker", is_flag=True, help="Propose upgrades to hosts with weaker security (mitigations) as well."
     )(verb)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from kvmfw.analysis import examine, make_frame, open_fleet, policy_refusals
+from kvmfw.analysis.opened import protections
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,
@@ -17,6 +18,7 @@ from kvmfw.cli.options import (
     path_type,
     scheme_option,
     vmm_option,
+    weaker_option,
     where_option,
 )
 from kvmfw.cli.output import output_option, print_or_write
@@ -67,6 +69,7 @@ FOLDER_FORMATS = ("csv", "parquet")
     show_default=True,
     help="What CHANGE counts as where a host either takes a VM or does not.",
 )
+@weaker_option
 @format_option("table", "json", "csv", "parquet", "sarif", "junit", "markdown", "html")
 @output_option
 @click.option(
@@ -95,6 +98,7 @@ def audit(
     few: int,
     unknown: str,
     change: str,
+    weaker: bool,
     form: str,
     output: Path | None,
     html: Path | None,
@@ -120,7 +124,15 @@ def audit(
     with working("judging classes and drawing conclusions"):
         taken = {"change": change == "accept", "unknown": unknown == "accept"}
         frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
-        report = examine(frame, columns=opened.columns, few=few, group_by=group_by, intake=opened.intake)
+        report = examine(
+            frame,
+            columns=opened.columns,
+            few=few,
+            group_by=group_by,
+            intake=opened.intake,
+            protection=protections(fleet),
+            weaker=weaker,
+        )
         report.facts["where"] = where
         if vmm != "kvm":
             pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))

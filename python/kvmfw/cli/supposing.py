@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from kvmfw.analysis import best_upgrades, homeless, make_frame, open_fleet
+from kvmfw.analysis import Upgrade, best_upgrades, homeless, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
 from kvmfw.analysis.compare import diff_fleets, no_returns
 from kvmfw.analysis.not_judged import HOMELESS
-from kvmfw.analysis.opened import OpenedFleet, capture_documents
+from kvmfw.analysis.opened import OpenedFleet, capture_documents, protections
+from kvmfw.analysis.security import Comparison, compare_security, protection_of
 from kvmfw.cli.comparing import show_fleet_diff
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
@@ -25,6 +26,7 @@ from kvmfw.cli.options import (
     format_option,
     scheme_option,
     vmm_option,
+    weaker_option,
 )
 from kvmfw.cli.screen import console, heading, print_json, print_not_judged, table
 from kvmfw.errors import InputError
@@ -61,6 +63,7 @@ __all__ = ["whatif"]
     "--hide", multiple=True, metavar="REGISTER", help="The VMM hides REGISTER from all VMs and hosts."
 )
 @click.option("--best", type=click.IntRange(1), help="Propose up to this many upgrades, the best first.")
+@weaker_option
 @format_option("table", "json")
 @fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,homeless")
 def whatif(
@@ -72,6 +75,7 @@ def whatif(
     level: tuple[str, ...],
     hide: tuple[str, ...],
     best: int | None,
+    weaker: bool,
     form: str,
     fail_on: frozenset[str],
 ) -> int:
@@ -85,16 +89,23 @@ def whatif(
     if best is not None:
         if replace or level or hide:
             raise click.UsageError("--best stands alone; leave --replace, --level and --hide out")
-        return _propose(opened, best, form, fail_on)
+        plan = best_upgrades(
+            make_frame(opened.fleet),
+            opened.columns,
+            steps=best,
+            protection=protections(fleet),
+            weaker=weaker,
+        )
+        return _propose(opened, plan, form, fail_on)
     if not (replace or level or hide):
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
     changes = _changes(fleet, opened, replace, level)
     hidden = [_register(text) for text in hide]
-    hosts = _hosts(fleet, opened, changes, hidden)
+    hosts, security = _hosts(fleet, opened, changes, hidden)
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
     back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    return show_fleet_diff(diff_fleets(opened.fleet, changed, back=back), form, fail_on)
+    return show_fleet_diff(diff_fleets(opened.fleet, changed, back=back), security, form, fail_on)
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -155,9 +166,11 @@ def _matching(known: list[str], pattern: str, fleet: Path) -> list[str]:
 
 def _hosts(
     fleet: Path, opened: OpenedFleet, changes: Mapping[str, list[Change]], hidden: list[int]
-) -> list[Host]:
+) -> tuple[list[Host], list[tuple[str, Comparison]]]:
+    """Give the hosts as they would be, and how the security of each changed capture compares with today's."""
     documents = capture_documents(fleet) if changes or hidden else {}
     made: dict[str, Host] = {}
+    security = []
     for name, document in documents.items():
         steps = changes.get(name, [])
         if not steps and not hidden:
@@ -165,21 +178,23 @@ def _hosts(
         changed = document
         for step in steps:
             changed = step(changed)
+        if steps:
+            security.append((name, compare_security(protection_of(document), protection_of(changed))))
         for register in hidden:
             changed = hide_register(changed, register)
         made[name] = host_of(changed)
     captures = opened.columns["capture"]
-    return [
+    hosts = [
         made[capture].renamed(host.name) if capture in made else host
         for host, capture in zip(opened.hosts, captures, strict=True)
     ]
+    return hosts, security
 
 
-def _propose(opened: OpenedFleet, best: int, form: str, fail_on: frozenset[str]) -> int:
+def _propose(opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: frozenset[str]) -> int:
     frame = make_frame(opened.fleet)
     open_ends = homeless(frame)
     code = FINDINGS if open_ends and HOMELESS in fail_on else 0
-    plan = best_upgrades(frame, opened.columns, steps=best)
     stranded = int(frame.group_weight[frame.group_targets == 0].sum())
     rows = [
         {
@@ -189,6 +204,8 @@ def _propose(opened: OpenedFleet, best: int, form: str, fail_on: frozenset[str])
             "freed": one.freed,
             "newly_stranded": one.newly_stranded,
             "stranded": one.stranded,
+            "security": one.security.value,
+            "reasons": list(one.reasons),
         }
         for one in plan
     ]
@@ -204,6 +221,9 @@ def _propose(opened: OpenedFleet, best: int, form: str, fail_on: frozenset[str])
         out.print("no upgrade to another capture of this fleet frees more VMs than it strands")
         return code
     numbers = ("hosts", "freed", "newly stranded", "stranded after")
-    cells = [list(row.values()) for row in rows]
-    out.print(table(("hosts of", "become", *numbers), cells, numbers=numbers))
+    cells = [
+        [*list(row.values())[:-2], ": ".join([one.security.value, *one.reasons[:1]])]
+        for row, one in zip(rows, plan, strict=True)
+    ]
+    out.print(table(("hosts of", "become", *numbers, "security"), cells, numbers=numbers))
     return code

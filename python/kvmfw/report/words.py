@@ -127,7 +127,8 @@ PARTS = (
     Part(
         "upgrades",
         "Best next upgrades",
-        "Hosts become what others with the same CPU and no older kernel are; VMs keep what they have saved.",
+        "Hosts become what others with the same CPU, no older kernel and no weaker security are; VMs keep what they"
+        " have saved.",
         "No upgrade to another capture of this fleet frees more VMs than it strands.",
         (
             _text("capture", "hosts of"),
@@ -136,6 +137,7 @@ PARTS = (
             _count("freed", "VMs freed"),
             _count("newly_stranded", "newly stranded"),
             _count("stranded", "stranded after"),
+            Column("security", lambda row: ": ".join([row["security"], *row["reasons"][:1]])),
         ),
     ),
     Part(

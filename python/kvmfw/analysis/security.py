@@ -1,0 +1,201 @@
+"""Security of hosts by their captures: whether one mitigates less than another. The only place that knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from kvmfw.registers import register_name
+
+__all__ = ["Comparison", "Protection", "Security", "compare_security", "protection_of"]
+
+LEVELS = (0x6030000000140001, 0x6030000000140002, 0x6030000000140003)
+"""Levels of SMCCC workarounds, which KVM itself orders: it takes a lower one than its own, never a higher one
+(docs/semantics.md)."""
+
+# Options that switch protection of an arm64 kernel off (Documentation/admin-guide/kernel-parameters.txt); those that
+# count with any value have an empty set.
+_WEAKENING = {
+    "mitigations": {"off"},
+    "nospectre_v2": set[str](),
+    "nospectre_bhb": set[str](),
+    "ssbd": {"force-off"},
+    "kpti": {"0", "off", "n", "no", "false"},
+    "nokaslr": set[str](),
+    "rodata": {"off"},
+    "arm64.nobti": set[str](),
+    "arm64.nopauth": set[str](),
+    "arm64.nomte": set[str](),
+}
+# What mitigations=off stands for on arm64, by the same document.
+_ALL_OFF = frozenset({"nospectre_v2", "nospectre_bhb", "ssbd", "kpti"})
+
+
+class Security(StrEnum):
+    """How a host protects, beside another."""
+
+    SAME = "same"
+    STRONGER = "stronger"
+    WEAKER = "weaker"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """What a capture says of how its host protects.
+
+    Attributes
+    ----------
+    boot_options : str or None
+        The kernel's command line; `None` where it was not recorded.
+    vulnerabilities : mapping of str to (str or None), or None
+        Files of /sys/devices/system/cpu/vulnerabilities; `None` where they were not recorded.
+    levels : mapping of int to int
+        Levels of SMCCC workarounds that fresh VMs have: the lowest over the vCPUs.
+    """
+
+    boot_options: str | None = None
+    vulnerabilities: Mapping[str, str | None] | None = None
+    levels: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one host's security stands beside another's, and why: one short text for each difference."""
+
+    security: Security
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.security}: {'; '.join(self.reasons)}" if self.reasons else str(self.security)
+
+
+def protection_of(document: Mapping[str, Any]) -> Protection:
+    """Read in a capture document how its host protects."""
+    host = document["host"]
+    place = {int(text, 16): at for at, text in enumerate(document["registers"])}
+    levels = {}
+    for register in LEVELS:
+        at = place.get(register)
+        values = [vcpu["values"][at] for vcpu in document["vcpus"] if at is not None and vcpu.get("values")]
+        known = [int(value, 16) for value in values if value is not None]
+        if known:
+            levels[register] = min(known)
+    return Protection(host.get("boot_options"), host.get("vulnerabilities"), levels)
+
+
+def compare_security(before: Protection, after: Protection) -> Comparison:
+    """Tell how a host's security changes when it becomes as `after`.
+
+    Something weaker makes it weaker, whatever else is stronger. What is not recorded on both sides is unknown.
+
+    Examples
+    --------
+    >>> old = Protection("quiet", {"spectre_v2": "Mitigation: CSV2, BHB"})
+    >>> new = Protection("quiet mitigations=off", {"spectre_v2": "Mitigation: CSV2, but not BHB"})
+    >>> print(compare_security(old, new).security, compare_security(new, old).security)
+    weaker stronger
+    """
+    parts = [
+        *_options(before.boot_options, after.boot_options),
+        *_vulnerabilities(before.vulnerabilities, after.vulnerabilities),
+        *_levels(before.levels, after.levels),
+    ]
+    for verdict in (Security.WEAKER, Security.UNKNOWN, Security.STRONGER):
+        reasons = tuple(reason for found, reason in parts if found is verdict)
+        if reasons:
+            return Comparison(verdict, reasons)
+    return Comparison(Security.SAME)
+
+
+def _off(options: str) -> frozenset[str]:
+    """Give what the command line switches off; of an option given twice the last counts, as in the kernel."""
+    given = {}
+    for word in options.split():
+        name, _, value = word.partition("=")
+        given[name.replace("-", "_")] = value.strip('"')
+    off = {
+        name for name, values in _WEAKENING.items() if name in given and (not values or given[name] in values)
+    }
+    return frozenset(off | (_ALL_OFF if "mitigations" in off else frozenset()))
+
+
+def _options(before: str | None, after: str | None) -> Iterable[tuple[Security, str]]:
+    if before is None or after is None:
+        yield Security.UNKNOWN, "boot options were not recorded"
+        return
+    old, new = _off(before), _off(after)
+    for gone, verdict, words in (
+        (new - old, Security.WEAKER, "with"),
+        (old - new, Security.STRONGER, "without"),
+    ):
+        # mitigations=off says it all; the options that it stands for are not listed again.
+        named = gone - _ALL_OFF if "mitigations" in gone else gone
+        for name in sorted(named):
+            text = next(
+                (
+                    word
+                    for word in (after if verdict is Security.WEAKER else before).split()
+                    if word.replace("-", "_").partition("=")[0] == name
+                ),
+                name,
+            )
+            yield verdict, f"{words} {text}"
+
+
+def _rank(text: str) -> int | None:
+    """Order what a file says: vulnerable, mitigated in part, mitigated, not affected; `None`: it says neither."""
+    lower = text.lower()
+    if lower.startswith("not affected"):
+        return 3
+    if lower.startswith("mitigation"):
+        # arch/arm64/kernel/proton-pack.c: "Mitigation: CSV2, but not BHB".
+        return 1 if "but not" in lower or "vulnerable" in lower else 2
+    return 0 if lower.startswith("vulnerable") else None
+
+
+def _vulnerabilities(
+    before: Mapping[str, str | None] | None, after: Mapping[str, str | None] | None
+) -> Iterable[tuple[Security, str]]:
+    if before is None or after is None:
+        yield Security.UNKNOWN, "vulnerabilities were not recorded"
+        return
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name), after.get(name)
+        if old == new:
+            if old is None:
+                yield Security.UNKNOWN, f"{name} is not told"
+            continue
+        verdict = _texts(old, new)
+        if verdict is not Security.SAME:
+            yield verdict, f"{name} from `{old or 'not told'}` to `{new or 'not told'}`"
+
+
+def _texts(old: str | None, new: str | None) -> Security:
+    if old is None or new is None:
+        # A kernel without the file does not know the vulnerability, so it does nothing about it.
+        told, better = (new, Security.STRONGER) if old is None else (old, Security.WEAKER)
+        rank = _rank(told or "")
+        return {3: Security.SAME, 2: better, 1: better}.get(-1 if rank is None else rank, Security.UNKNOWN)
+    ranks = _rank(old), _rank(new)
+    if ranks[0] is None or ranks[1] is None:
+        return Security.UNKNOWN
+    if ranks[0] != ranks[1]:
+        return Security.STRONGER if ranks[1] > ranks[0] else Security.WEAKER
+    if ranks[0] in (0, 3):
+        return Security.SAME
+    parts = [set(text.partition(":")[2].replace(" ", "").split(",")) for text in (old, new)]
+    if parts[0] < parts[1]:
+        return Security.STRONGER
+    return Security.WEAKER if parts[1] < parts[0] else Security.UNKNOWN
+
+
+def _levels(before: Mapping[int, int], after: Mapping[int, int]) -> Iterable[tuple[Security, str]]:
+    """Compare the levels of SMCCC workarounds that guests are told; one that a host does not have is 0."""
+    for register in LEVELS:
+        old, new = before.get(register, 0), after.get(register, 0)
+        if old != new:
+            verdict = Security.STRONGER if new > old else Security.WEAKER
+            yield verdict, f"{register_name(register)} from level {old} to {new}"
