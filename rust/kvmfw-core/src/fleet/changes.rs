@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use super::bits::HostBits;
-use super::dense::Dense;
-use super::intake::{self, Heads, Number, Runs};
+use super::classes::intake::{self, Heads, Number, Runs};
+use super::tables::bit_rows::HostBits;
+use super::tables::class_table::Dense;
 use super::{Fleet, Judged};
 use crate::error::RowError;
 use crate::host::Host;

@@ -1,52 +1,34 @@
 //! Fleets: many VMs, many hosts, decided by look-up.
 //!
-//! Both sides are interned to classes. What every unit says about every value is judged once ([`parts`]), units are joined
-//! to few tables ([`groups`]), and where classes are not too many every pair of classes has its cell ([`dense`]): a pair
-//! of rows is then three gathers. Same input, same bytes out, for any number of threads.
+//! Both sides are interned to [`classes`]. What every unit says about every value is judged once, in [`tables`]; where classes
+//! are not too many every pair of them has its cell, and a pair of rows is three gathers. Questions go to [`ask`]. Same
+//! input, same bytes out, for any number of threads.
 
-mod audit;
-mod bits;
+mod ask;
 mod changes;
-mod class_map;
-mod counts;
-mod cover;
-mod dense;
-mod gather;
-mod groups;
-mod hosts;
-mod intake;
-mod intern;
-mod judged;
+mod classes;
 mod limits;
-mod masks;
-mod matrix;
-mod objectors;
-mod pairs;
-mod parts;
 mod pool;
-mod shape;
-mod split;
-mod units;
-mod vms;
+mod tables;
 
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-pub use self::audit::{AuditCounts, Blocked};
-use self::bits::HostBits;
-use self::dense::Dense;
-use self::groups::Groups;
-use self::hosts::Hosts;
-pub use self::intake::{Heads, Number, Runs};
-use self::judged::Judged;
-pub use self::judged::NO_UNIT;
+pub use self::ask::audit::{AuditCounts, Blocked};
+pub use self::ask::in_the_way::UnitOutcomes;
+use self::ask::pairs::Blocking;
+pub use self::ask::pairs::RowIndex;
+use self::classes::hosts::Hosts;
+pub use self::classes::intake::{Heads, Number, Runs};
+use self::classes::vms::Vms;
 pub use self::limits::Limits;
-use self::pairs::Blocking;
-pub use self::pairs::RowIndex;
 use self::pool::Pool;
-pub use self::units::UnitOutcomes;
-use self::vms::Vms;
+use self::tables::bit_rows::HostBits;
+use self::tables::class_table::Dense;
+use self::tables::groups::Groups;
+use self::tables::judged::Judged;
+pub use self::tables::judged::NO_UNIT;
 use crate::error::RowError;
 use crate::explain::forget_value;
 use crate::id::RegisterId;

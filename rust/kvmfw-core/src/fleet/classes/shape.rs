@@ -16,18 +16,18 @@ use crate::value::Value;
 
 /// One list of registers of one vCPU configuration.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shape {
-    pub(super) config: u32,
+pub(in crate::fleet) struct Shape {
+    pub(in crate::fleet) config: u32,
     /// The ids, in the order of the input.
-    pub(super) ids: Vec<u64>,
+    pub(in crate::fleet) ids: Vec<u64>,
     /// The places whose values are looked at, ascending by id.
-    pub(super) columns: Vec<Column>,
+    pub(in crate::fleet) columns: Vec<Column>,
     /// The same places, ascending.
-    pub(super) looked_at: Vec<usize>,
+    pub(in crate::fleet) looked_at: Vec<usize>,
     /// The places of registers of less than 8 bytes, and how many bits they have.
-    pub(super) narrow: Vec<(usize, u32)>,
+    pub(in crate::fleet) narrow: Vec<(usize, u32)>,
     /// Places that make such a set unusable, and why.
-    pub(super) problems: Vec<(usize, String)>,
+    pub(in crate::fleet) problems: Vec<(usize, String)>,
     gates: Vec<(Option<usize>, u32)>,
     bitmap_2: Option<usize>,
     /// List numbers by what the list unit looks at besides the ids.
@@ -36,19 +36,19 @@ pub(super) struct Shape {
 
 /// One register whose value is looked at.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Column {
+pub(in crate::fleet) struct Column {
     /// Its place in the shape.
-    pub(super) at: usize,
-    pub(super) unit: usize,
+    pub(in crate::fleet) at: usize,
+    pub(in crate::fleet) unit: usize,
     /// More than 8 bytes.
-    pub(super) is_wide: bool,
+    pub(in crate::fleet) is_wide: bool,
     /// The place and the lowest bit of the field that decides about it.
-    pub(super) gate: Option<(Option<usize>, u32)>,
+    pub(in crate::fleet) gate: Option<(Option<usize>, u32)>,
 }
 
 /// All shapes of a fleet.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shapes {
+pub(in crate::fleet) struct Shapes {
     all: Vec<Shape>,
     table: HashTable<u32>,
     state: FixedState,
@@ -57,7 +57,7 @@ pub(super) struct Shapes {
 
 impl Shapes {
     /// The shape with these ids.
-    pub(super) fn find(&mut self, config: u32, ids: &[u64]) -> Option<usize> {
+    pub(in crate::fleet) fn find(&mut self, config: u32, ids: &[u64]) -> Option<usize> {
         let is = |shape: &Shape| shape.config == config && shape.ids == ids;
         let hash = self.state.hash_one((config, ids));
         let found = self.table.find(hash, |at| self.all.get(*at as usize).is_some_and(is));
@@ -66,23 +66,23 @@ impl Shapes {
     }
 
     /// The shape with these ids, if it was the last one found: a comparison of memory. Neighbours mostly have the same.
-    pub(super) fn is_last(&self, config: u32, ids: &[u64]) -> Option<usize> {
+    pub(in crate::fleet) fn is_last(&self, config: u32, ids: &[u64]) -> Option<usize> {
         let last = self.all.get(self.last)?;
         (last.config == config && last.ids == ids).then_some(self.last)
     }
 
     /// The shape with this number.
-    pub(super) fn get(&self, number: usize) -> Option<&Shape> {
+    pub(in crate::fleet) fn get(&self, number: usize) -> Option<&Shape> {
         self.all.get(number)
     }
 
     /// The shape with this number, for looking up its lists.
-    pub(super) fn get_mut(&mut self, number: usize) -> Option<&mut Shape> {
+    pub(in crate::fleet) fn get_mut(&mut self, number: usize) -> Option<&mut Shape> {
         self.all.get_mut(number)
     }
 
     /// Adds a shape that was not found.
-    pub(super) fn add(&mut self, config: u32, ids: Vec<u64>, vms: &mut Vms) -> usize {
+    pub(in crate::fleet) fn add(&mut self, config: u32, ids: Vec<u64>, vms: &mut Vms) -> usize {
         let hash = self.state.hash_one((config, ids.as_slice()));
         self.last = self.all.len();
         self.all.push(Shape::new(config, ids, vms));
@@ -131,7 +131,7 @@ impl Shape {
     }
 
     /// The number of the list of a set of this shape; `make` interns a list that was not seen before.
-    pub(super) fn list(
+    pub(in crate::fleet) fn list(
         &mut self,
         ids: &[u64],
         field: impl Fn(Option<usize>, u32) -> Option<u8>,

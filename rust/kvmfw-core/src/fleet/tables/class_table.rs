@@ -2,23 +2,23 @@
 
 use rayon::prelude::*;
 
-use super::count;
-use super::hosts::Hosts;
 use super::judged::Judged;
-use super::limits::Limits;
 use super::parts::widened;
-use super::pool::Pool;
-use super::vms::Vms;
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::count;
+use crate::fleet::limits::Limits;
+use crate::fleet::pool::Pool;
 
 /// Outcomes by host class and VM class: a new capture, which has its outcome for every VM class, is one run of memory.
 #[derive(Clone, Debug)]
-pub(super) struct Dense {
+pub(in crate::fleet) struct Dense {
     /// A byte for each cell, or for four of them.
-    pub(super) cells: Vec<u8>,
+    pub(in crate::fleet) cells: Vec<u8>,
     /// Whether a byte has four cells, the first one lowest.
-    pub(super) packs: bool,
+    pub(in crate::fleet) packs: bool,
     /// Cells from one host class to the next, with room for more VM classes.
-    pub(super) stride: usize,
+    pub(in crate::fleet) stride: usize,
     vms: usize,
     hosts: usize,
 }
@@ -30,13 +30,13 @@ const CHUNK: usize = 1 << 10;
 
 impl Dense {
     /// Whether a fleet has a class table.
-    pub(super) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
+    pub(in crate::fleet) fn fits(vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let (vms, hosts) = (vms.classes.len(), hosts.classes.len());
         vms.saturating_mul(hosts) <= limits.class_cells && stride(vms).saturating_mul(hosts) <= MOST_CELLS
     }
 
     /// Fills the table.
-    pub(super) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
+    pub(in crate::fleet) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let (stride, classes) = (stride(vms.classes.len()), hosts.classes.len());
         let packs = stride * classes > limits.unpacked_cells;
         let width = if packs { stride / 4 } else { stride };
@@ -53,7 +53,7 @@ impl Dense {
     }
 
     /// Appends the next VM class.
-    pub(super) fn add_vm_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
+    pub(in crate::fleet) fn add_vm_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
         if self.vms == self.stride {
             self.make_room();
         }
@@ -75,7 +75,7 @@ impl Dense {
     }
 
     /// Appends the next host class.
-    pub(super) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
+    pub(in crate::fleet) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
         let start = self.cells.len();
         self.cells.resize(start + self.width(), 0);
         let cells = self.cells.get_mut(start..).unwrap_or_default();
@@ -84,7 +84,7 @@ impl Dense {
     }
 
     /// The outcomes of one VM class.
-    pub(super) fn row(&self, class: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn row(&self, class: u32, out: &mut [u8]) {
         let class = class as usize;
         let (at, shift, mask) = if self.packs { (class / 4, class % 4 * 2, 3) } else { (class, 0, u8::MAX) };
         let cells = self.cells.get(at..).unwrap_or(&[]).iter().step_by(self.width().max(1));

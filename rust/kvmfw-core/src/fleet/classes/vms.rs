@@ -128,7 +128,7 @@ pub(crate) struct Vms {
     pub(crate) classes: RowInterner,
     /// The class of each VM, by row.
     pub(crate) class_of: ClassMap,
-    pub(super) shapes: Shapes,
+    pub(in crate::fleet) shapes: Shapes,
     scratch: Vec<u32>,
 }
 
@@ -150,7 +150,7 @@ impl Vms {
 
     /// The class of a VM of this shape. `word` gives the value at a place of `ids` where its register has at most 8 bytes,
     /// `value` that of any register.
-    pub(super) fn class(
+    pub(in crate::fleet) fn class(
         &mut self,
         shape: &mut Shape,
         ids: &[u64],
@@ -180,7 +180,7 @@ impl Vms {
     }
 
     /// The class of a VM of the shape with this number, whose values are given as words, in the order of the ids.
-    pub(super) fn class_of_words(&mut self, shape: usize, values: &[u64]) -> u32 {
+    pub(in crate::fleet) fn class_of_words(&mut self, shape: usize, values: &[u64]) -> u32 {
         let mut shapes = std::mem::take(&mut self.shapes);
         let class = shapes.get_mut(shape).map(|shape| {
             let ids = std::mem::take(&mut shape.ids);
@@ -194,12 +194,12 @@ impl Vms {
     }
 
     /// The class of VMs whose rows could not be used.
-    pub(super) fn unusable_class(&mut self) -> u32 {
+    pub(in crate::fleet) fn unusable_class(&mut self) -> u32 {
         self.classes.intern(&[ABSENT])
     }
 
     /// The number of the unit that judges `register`.
-    pub(super) fn unit(&mut self, register: RegisterId) -> usize {
+    pub(in crate::fleet) fn unit(&mut self, register: RegisterId) -> usize {
         if let Some(at) = self.units.iter().position(|unit| unit.register == register) {
             return at;
         }
@@ -251,7 +251,7 @@ impl Vms {
     }
 
     /// The numbers of a class; none where there is no such class.
-    pub(super) fn numbers(&self, class: usize) -> &[u32] {
+    pub(in crate::fleet) fn numbers(&self, class: usize) -> &[u32] {
         u32::try_from(class).ok().and_then(|class| self.classes.get(class)).unwrap_or(&[])
     }
 

@@ -11,12 +11,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::cover::Cover;
-use super::hosts::Hosts;
 use super::judged::NO_UNIT;
 use super::objectors::Objectors;
 use super::parts::{CHUNK, Part, rows_of};
-use super::pool::Pool;
-use super::vms::Vms;
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::pool::Pool;
 use crate::judgement::Outcome;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
@@ -42,7 +42,7 @@ const OUTCOMES: [u8; 3] = [3, 2, 1];
 
 /// The bits of all classes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Masks {
+pub(in crate::fleet) struct Masks {
     /// Lines of a class.
     width: usize,
     vms: Vec<Line>,
@@ -59,7 +59,7 @@ pub(super) struct Masks {
     /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits.
     held: Vec<Vec<Line>>,
     /// Parts of which the bits do not say all: their tables are asked as well.
-    pub(super) left: Vec<usize>,
+    pub(in crate::fleet) left: Vec<usize>,
     /// How many parts were left when bits were chosen, since they would take too many.
     chosen_left: usize,
 }
@@ -101,7 +101,7 @@ impl Hits {
 
 impl Masks {
     /// Chooses bits, and masks the host classes.
-    pub(super) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
+    pub(in crate::fleet) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
         let covers = |part: &Part| OUTCOMES.iter().map(|outcome| Cover::of(part, *outcome)).collect();
         let covers: Vec<Option<Vec<Cover>>> = pool.run(|| parts.par_iter().map(covers).collect());
         let mut masks = Self::default();
@@ -151,18 +151,18 @@ impl Masks {
     }
 
     /// How many VM classes have their bits.
-    pub(super) fn vm_classes(&self) -> usize {
+    pub(in crate::fleet) fn vm_classes(&self) -> usize {
         self.vms.len() / self.width.max(1)
     }
 
     /// How many host classes have their bits.
-    pub(super) fn host_classes(&self) -> usize {
+    pub(in crate::fleet) fn host_classes(&self) -> usize {
         self.hosts.len() / self.width.max(1)
     }
 
     /// Gives bits to the values and judges that are new in the parts; parts of which the bits do not say all are left.
     /// `false` where those become many: bits should be chosen anew.
-    pub(super) fn learn(&mut self, parts: &[Part]) -> bool {
+    pub(in crate::fleet) fn learn(&mut self, parts: &[Part]) -> bool {
         for placed in &mut self.placed {
             let says_all = parts.get(placed.part).is_none_or(|part| placed.cover.learn(part));
             if !says_all && !self.left.contains(&placed.part) {
@@ -174,7 +174,7 @@ impl Masks {
     }
 
     /// Masks the VM classes that have no bits yet.
-    pub(super) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, pool: &Pool) {
+    pub(in crate::fleet) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, pool: &Pool) {
         let (first, classes) = (self.vm_classes(), vms.classes.len());
         let mut lines = std::mem::take(&mut self.vms);
         if lines.capacity() < classes * self.width {
@@ -203,7 +203,7 @@ impl Masks {
     }
 
     /// Masks the next host class.
-    pub(super) fn add_host_class(&mut self, parts: &[Part], class: usize) {
+    pub(in crate::fleet) fn add_host_class(&mut self, parts: &[Part], class: usize) {
         let mut lines = vec![Line::default(); self.width];
         for placed in &self.placed {
             let column = parts.get(placed.part).and_then(|part| part.column_of.get(class)).copied();
@@ -220,19 +220,19 @@ impl Masks {
 
     /// Reads the bits of the VMs of some pairs, all at once: a core waits for them once, not once for each pair.
     #[inline(never)]
-    pub(super) fn fetch(&self, pairs: &[(u32, u32)]) {
+    pub(in crate::fleet) fn fetch(&self, pairs: &[(u32, u32)]) {
         let read = |vm: u32| Self::lines(&self.vms, self.width, vm).iter().fold(0, |sum, line| sum ^ line.0[0]);
         black_box(pairs.iter().fold(0, |sum, (vm, _)| sum ^ read(*vm)));
     }
 
     /// The outcome of a pair of classes.
-    pub(super) fn outcome(&self, vm: u32, host: u32) -> u8 {
+    pub(in crate::fleet) fn outcome(&self, vm: u32, host: u32) -> u8 {
         let vm = Self::lines(&self.vms, self.width, vm);
         self.judge(vm, Self::lines(&self.hosts, self.width, host))
     }
 
     /// The outcomes of pairs of classes.
-    pub(super) fn outcomes(&self, pairs: &[(u32, u32)], out: &mut [u8]) {
+    pub(in crate::fleet) fn outcomes(&self, pairs: &[(u32, u32)], out: &mut [u8]) {
         // Most fleets have one line: without a loop over lines the core has more pairs under way.
         if let [planes] = self.planes.as_slice() {
             outcomes_of_lines(&self.vms, &self.hosts, planes, pairs, out);
@@ -253,7 +253,7 @@ impl Masks {
 
     /// The first unit of a pair that has the outcome of the pair.
     #[inline]
-    pub(super) fn first_unit(&self, vm: u32, host: u32, outcome: u8) -> u16 {
+    pub(in crate::fleet) fn first_unit(&self, vm: u32, host: u32, outcome: u8) -> u16 {
         let lines = Self::lines(&self.vms, self.width, vm).iter().zip(Self::lines(&self.hosts, self.width, host));
         for (number, ((vm, host), [refusing, unknowing])) in lines.zip(&self.planes).enumerate() {
             for at in 0..WORDS {
@@ -274,7 +274,7 @@ impl Masks {
     }
 
     /// The outcomes of VM classes from `first` on, on one host class.
-    pub(super) fn column(&self, first: usize, host: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn column(&self, first: usize, host: u32, out: &mut [u8]) {
         let host = Self::lines(&self.hosts, self.width, host);
         let vms = self.vms.get(first * self.width..).unwrap_or(&[]);
         if let ([host], [planes]) = (host, self.planes.as_slice()) {
@@ -287,7 +287,7 @@ impl Masks {
     }
 
     /// The outcomes of a VM class on all host classes.
-    pub(super) fn row(&self, vm: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn row(&self, vm: u32, out: &mut [u8]) {
         let lines = Self::lines(&self.vms, self.width, vm);
         if lines.len() != self.width {
             out.fill(UNKNOWN);

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::class_map::{Class, with_classes};
-use super::dense::Dense;
 use super::gather::{BLOCK, Gather};
-use super::judged::NO_UNIT;
-use super::{Fleet, count};
 use crate::error::RowError;
+use crate::fleet::classes::class_map::{Class, with_classes};
+use crate::fleet::tables::class_table::Dense;
+use crate::fleet::tables::judged::NO_UNIT;
+use crate::fleet::{Fleet, count};
 use crate::judgement::Outcome;
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
@@ -45,7 +45,7 @@ row_index!(
 
 /// For every pair of classes its outcome and the first unit that has it, as one number.
 #[derive(Clone, Debug)]
-pub(super) enum Blocking {
+pub(in crate::fleet) enum Blocking {
     /// Few units: a byte is enough.
     Bytes(Vec<u8>),
     Words(Vec<u16>),

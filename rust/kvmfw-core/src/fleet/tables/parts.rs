@@ -7,31 +7,31 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNIT};
-use super::intern::RowInterner;
-use super::limits::Limits;
-use super::pool::Pool;
 use super::split::{Kinds, Split};
-use super::vms::{ABSENT, Vms};
+use crate::fleet::classes::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNIT};
+use crate::fleet::classes::intern::RowInterner;
+use crate::fleet::classes::vms::{ABSENT, Vms};
+use crate::fleet::limits::Limits;
+use crate::fleet::pool::Pool;
 use crate::judgement::Outcome;
 
 /// The row of VMs that a part has nothing to say about.
-pub(super) const SILENT_ROW: u32 = 0;
+pub(in crate::fleet) const SILENT_ROW: u32 = 0;
 /// The row of the list unit for VMs whose rows could not be used.
 const UNUSABLE_ROW: u32 = 1;
 
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
-pub(super) struct Part {
-    pub(super) unit: usize,
-    pub(super) source: Source,
+pub(in crate::fleet) struct Part {
+    pub(in crate::fleet) unit: usize,
+    pub(in crate::fleet) source: Source,
     /// The column of each host class.
-    pub(super) column_of: Vec<u32>,
+    pub(in crate::fleet) column_of: Vec<u32>,
     /// For each column what tells it from the others: its acceptor for each vCPU configuration.
-    pub(super) columns: RowInterner,
+    pub(in crate::fleet) columns: RowInterner,
     rows: usize,
     /// How many values of a split unit were looked at.
-    pub(super) looked_at: usize,
+    pub(in crate::fleet) looked_at: usize,
     /// Row by row; between rows there is room for more columns.
     cells: Vec<u8>,
     room: usize,
@@ -39,7 +39,7 @@ pub(super) struct Part {
 
 /// What the rows of a part stand for.
 #[derive(Clone, Debug)]
-pub(super) enum Source {
+pub(in crate::fleet) enum Source {
     /// Every value of the unit has a row.
     Values,
     /// The values of a split unit that are not judged digit by digit; and how many acceptors were looked at.
@@ -50,7 +50,7 @@ pub(super) enum Source {
 
 impl Part {
     /// The part of a unit with a row for each of its values.
-    pub(super) fn of_values(unit: usize, vms: &Vms, hosts: &Hosts) -> Self {
+    pub(in crate::fleet) fn of_values(unit: usize, vms: &Vms, hosts: &Hosts) -> Self {
         let mut part = Self::empty(unit, Source::Values);
         part.set_columns((0..hosts.classes.len()).map(|class| key(hosts, class, unit)));
         part.judge_new_rows(vms, hosts);
@@ -58,7 +58,7 @@ impl Part {
     }
 
     /// A part without columns.
-    pub(super) fn empty(unit: usize, source: Source) -> Self {
+    pub(in crate::fleet) fn empty(unit: usize, source: Source) -> Self {
         Self {
             unit,
             source,
@@ -72,7 +72,7 @@ impl Part {
     }
 
     /// Gives each host class its column.
-    pub(super) fn set_columns(&mut self, keys: impl Iterator<Item = Vec<u32>>) {
+    pub(in crate::fleet) fn set_columns(&mut self, keys: impl Iterator<Item = Vec<u32>>) {
         for key in keys {
             self.column_of.push(self.columns.intern(&key));
         }
@@ -80,29 +80,29 @@ impl Part {
     }
 
     /// Whether a unit is better split.
-    pub(super) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
+    pub(in crate::fleet) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let values = unit.checked_sub(FIRST_REGISTER_UNIT).and_then(|at| vms.units.get(at));
-        let acceptors = hosts.acceptors.get(unit).map_or(0, super::intern::Interner::len);
+        let acceptors = hosts.acceptors.get(unit).map_or(0, crate::fleet::classes::intern::Interner::len);
         values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
     }
 
     /// The outcome in a row and a column.
-    pub(super) fn cell(&self, row: u32, column: u32) -> u8 {
+    pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
         self.cells.get(row as usize * self.room + column as usize).copied().unwrap_or(0)
     }
 
     /// How many rows there are.
-    pub(super) fn row_count(&self) -> usize {
+    pub(in crate::fleet) fn row_count(&self) -> usize {
         self.rows
     }
 
     /// Whether no VM is anything but accepted.
-    pub(super) fn is_silent(&self) -> bool {
+    pub(in crate::fleet) fn is_silent(&self) -> bool {
         self.cells.iter().all(|cell| *cell == 0)
     }
 
     /// The row of a VM class.
-    pub(super) fn row(&self, vms: &Vms, class: &[u32]) -> u32 {
+    pub(in crate::fleet) fn row(&self, vms: &Vms, class: &[u32]) -> u32 {
         let list = class.first().copied().unwrap_or(ABSENT);
         match (self.unit, &self.source) {
             (VCPU_UNIT, _) => vms.lists.get(list).map_or(SILENT_ROW, |list| list.config + 1),
@@ -126,7 +126,7 @@ impl Part {
 
     /// Judges the values that appeared since the last time. `false` where a split unit has a new value that is not judged
     /// digit by digit.
-    pub(super) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
+    pub(in crate::fleet) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
         if let Source::Special(split, _) = &self.source {
             let values = vms.units.get(self.unit - FIRST_REGISTER_UNIT).map_or(&[][..], |unit| unit.values.items());
             let covered = values.iter().skip(self.looked_at).all(|value| !split.is_special(value));
@@ -144,7 +144,7 @@ impl Part {
         let mut known = Vec::new();
         for row in self.rows..rows {
             known.clear();
-            known.resize(hosts.acceptors.get(self.unit).map_or(0, super::intern::Interner::len), None);
+            known.resize(hosts.acceptors.get(self.unit).map_or(0, crate::fleet::classes::intern::Interner::len), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
@@ -165,14 +165,14 @@ impl Part {
     }
 
     /// Appends a row.
-    pub(super) fn push_row(&mut self, cells: &[u8]) {
+    pub(in crate::fleet) fn push_row(&mut self, cells: &[u8]) {
         self.cells.extend_from_slice(cells);
         self.rows += 1;
         self.cells.resize(self.rows * self.room, 0);
     }
 
     /// Adds a host class, with a new column if it judges like no other. A split unit has learnt its acceptors before.
-    pub(super) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) {
+    pub(in crate::fleet) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) {
         let acceptors = key(hosts, class, self.unit);
         let key = match &self.source {
             Source::Values | Source::Special(..) => acceptors,
@@ -227,7 +227,7 @@ impl Part {
 }
 
 /// A table of `rows` rows with more room in each of them.
-pub(super) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
+pub(in crate::fleet) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
     let mut wide = vec![0; rows * wanted];
     for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
         if let Some(to) = to.get_mut(..from.len()) {
@@ -238,10 +238,10 @@ pub(super) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> 
 }
 
 /// VM classes that one thread takes at a time.
-pub(super) const CHUNK: usize = 1 << 8;
+pub(in crate::fleet) const CHUNK: usize = 1 << 8;
 
 /// The rows of some VM classes in all parts, class by class.
-pub(super) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<u32> {
+pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<u32> {
     let width = parts.len();
     let rows_of_chunk = |(chunk, rows): (usize, &mut [u32])| {
         for (class, rows) in (classes.start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
@@ -258,7 +258,7 @@ pub(super) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, 
 }
 
 /// The rows of a VM class in all parts, into `rows`.
-pub(super) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]) {
+pub(in crate::fleet) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]) {
     // The digits of a split unit follow each other: whether its value has any is found out once.
     let mut last = (0, None);
     for (part, row) in parts.iter().zip(rows) {
@@ -285,13 +285,17 @@ fn row_of_value(unit: usize, class: &[u32]) -> u32 {
 }
 
 /// The acceptors of a host class for a unit, by vCPU configuration.
-pub(super) fn key(hosts: &Hosts, class: usize, unit: usize) -> Vec<u32> {
+pub(in crate::fleet) fn key(hosts: &Hosts, class: usize, unit: usize) -> Vec<u32> {
     let class = u32::try_from(class).unwrap_or(ABSENT);
     (0..).map_while(|config| hosts.acceptor_number(class, config, unit)).collect()
 }
 
 /// The value of a register unit in a VM class.
-pub(super) fn value<'a>(vms: &'a Vms, unit: usize, class: &[u32]) -> Option<&'a super::vms::SavedValue> {
+pub(in crate::fleet) fn value<'a>(
+    vms: &'a Vms,
+    unit: usize,
+    class: &[u32],
+) -> Option<&'a crate::fleet::classes::vms::SavedValue> {
     let number = class.get(unit - LIST_UNIT)?;
     vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(*number)
 }

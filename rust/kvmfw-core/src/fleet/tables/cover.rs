@@ -4,8 +4,8 @@
 //! chosen (the basis) of which all others are unions; each gets a bit. With n limits of one level those are n bits, with
 //! a bitmap one for each bit of it, and never more than there are columns or values.
 
-use super::intern::Interner;
 use super::parts::Part;
+use crate::fleet::classes::intern::Interner;
 
 /// A part takes at most this many bits for one outcome.
 const MOST_BITS: usize = 64;
@@ -16,7 +16,7 @@ type Set = Vec<u64>;
 /// For every row of a part the bits that it holds, for every column the bits to which it objects: a row and a column
 /// have a bit in common just where the part has the outcome.
 #[derive(Clone, Debug)]
-pub(super) struct Cover {
+pub(in crate::fleet) struct Cover {
     outcome: u8,
     bits: usize,
     held: Vec<u64>,
@@ -25,7 +25,7 @@ pub(super) struct Cover {
 
 impl Cover {
     /// Chooses the bits of one outcome of a part; `None` where there would be too many.
-    pub(super) fn of(part: &Part, outcome: u8) -> Option<Self> {
+    pub(in crate::fleet) fn of(part: &Part, outcome: u8) -> Option<Self> {
         let (rows, columns) = (part.row_count(), part.columns.len());
         let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == outcome;
         let by_row = Sets::new(rows, columns, has);
@@ -41,22 +41,22 @@ impl Cover {
     }
 
     /// How many bits there are.
-    pub(super) fn bits(&self) -> usize {
+    pub(in crate::fleet) fn bits(&self) -> usize {
         self.bits
     }
 
     /// The bits of a row.
-    pub(super) fn held(&self, row: u32) -> u64 {
+    pub(in crate::fleet) fn held(&self, row: u32) -> u64 {
         self.held.get(row as usize).copied().unwrap_or(0)
     }
 
     /// The bits of a column.
-    pub(super) fn objected(&self, column: u32) -> u64 {
+    pub(in crate::fleet) fn objected(&self, column: u32) -> u64 {
         self.objected.get(column as usize).copied().unwrap_or(0)
     }
 
     /// Gives bits to what is new in the part. `false` where they do not say all: the part must be asked as well.
-    pub(super) fn learn(&mut self, part: &Part) -> bool {
+    pub(in crate::fleet) fn learn(&mut self, part: &Part) -> bool {
         let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == self.outcome;
         let mut says_all = true;
         for row in self.held.len()..part.row_count() {

@@ -4,21 +4,21 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::hosts::{FIRST_REGISTER_UNIT, Hosts};
-use super::limits::Limits;
 use super::masks::Masks;
 use super::parts::{Part, value};
-use super::pool::Pool;
 use super::split::{Rest, learn, split};
-use super::vms::Vms;
+use crate::fleet::classes::hosts::{FIRST_REGISTER_UNIT, Hosts};
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::limits::Limits;
+use crate::fleet::pool::Pool;
 
 /// Judged units.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Judged {
-    pub(super) parts: Vec<Part>,
-    pub(super) rests: Vec<Rest>,
+pub(in crate::fleet) struct Judged {
+    pub(in crate::fleet) parts: Vec<Part>,
+    pub(in crate::fleet) rests: Vec<Rest>,
     /// For pairs of classes.
-    pub(super) masks: Masks,
+    pub(in crate::fleet) masks: Masks,
 }
 
 /// In place of a unit number: every unit accepts.
@@ -26,7 +26,7 @@ pub const NO_UNIT: u16 = u16::MAX;
 
 impl Judged {
     /// Judges every unit value on every host class.
-    pub(super) fn new(vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
+    pub(in crate::fleet) fn new(vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let units = FIRST_REGISTER_UNIT + vms.units.len();
         let judge = |unit: usize| {
             if Part::is_large(unit, vms, hosts, limits) {
@@ -46,7 +46,12 @@ impl Judged {
 
     /// Judges what appeared since the last time, and gives the numbers of the VM and host classes that are new. `None`
     /// where everything must be judged anew.
-    pub(super) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Option<(Range<usize>, Range<usize>)> {
+    pub(in crate::fleet) fn catch_up(
+        &mut self,
+        vms: &Vms,
+        hosts: &Hosts,
+        pool: &Pool,
+    ) -> Option<(Range<usize>, Range<usize>)> {
         let new_vms = self.masks.vm_classes()..vms.classes.len();
         let new_hosts = self.masks.host_classes()..hosts.classes.len();
         if !new_hosts.is_empty() && !learn(&mut self.parts, &mut self.rests, vms, hosts) {
@@ -70,7 +75,7 @@ impl Judged {
     }
 
     /// The outcome of a pair of classes, and the first unit that has it.
-    pub(super) fn pair(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> (u8, u16) {
+    pub(in crate::fleet) fn pair(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> (u8, u16) {
         let outcome = self.masks.outcome(vm, host);
         self.with_unmasked(vms, hosts, vm, host, (outcome, self.masks.first_unit(vm, host, outcome)))
     }
@@ -86,7 +91,7 @@ impl Judged {
     }
 
     /// The outcome of a pair of classes.
-    pub(super) fn outcome(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
+    pub(in crate::fleet) fn outcome(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
         let mut best = self.masks.outcome(vm, host);
         if best < 3 {
             self.each_unmasked(vms, hosts, vm, host, |_, outcome| best = best.max(outcome));
@@ -95,7 +100,7 @@ impl Judged {
     }
 
     /// The outcomes of pairs of classes.
-    pub(super) fn outcomes(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8]) {
+    pub(in crate::fleet) fn outcomes(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8]) {
         self.masks.outcomes(pairs, out);
         if self.is_unmasked() {
             for ((vm, host), out) in pairs.iter().zip(out).filter(|(_, out)| **out < 3) {
@@ -105,7 +110,14 @@ impl Judged {
     }
 
     /// The same, each with the first unit that has it.
-    pub(super) fn units(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8], units: &mut [u16]) {
+    pub(in crate::fleet) fn units(
+        &self,
+        vms: &Vms,
+        hosts: &Hosts,
+        pairs: &[(u32, u32)],
+        out: &mut [u8],
+        units: &mut [u16],
+    ) {
         self.masks.outcomes(pairs, out);
         for (((vm, host), outcome), unit) in pairs.iter().zip(out.iter()).zip(units.iter_mut()) {
             *unit = self.masks.first_unit(*vm, *host, *outcome);
@@ -118,7 +130,7 @@ impl Judged {
     }
 
     /// The outcomes of a VM class on all host classes.
-    pub(super) fn row(&self, vms: &Vms, hosts: &Hosts, vm: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn row(&self, vms: &Vms, hosts: &Hosts, vm: u32, out: &mut [u8]) {
         self.masks.row(vm, out);
         if self.is_unmasked() {
             for (host, out) in (0..).zip(out) {
@@ -128,7 +140,7 @@ impl Judged {
     }
 
     /// The outcomes of VM classes from `first` on, on one host class.
-    pub(super) fn column(&self, vms: &Vms, hosts: &Hosts, first: usize, host: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn column(&self, vms: &Vms, hosts: &Hosts, first: usize, host: u32, out: &mut [u8]) {
         self.masks.column(first, host, out);
         if self.is_unmasked() {
             for (vm, out) in (first..).zip(out) {
@@ -161,7 +173,7 @@ impl Judged {
 }
 
 /// What is left of a split unit says about a pair of classes.
-pub(super) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
+pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
     let saved = vms.classes.get(vm).and_then(|class| value(vms, rest.unit, class));
     let Some(saved) = saved else { return 0 };
     let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);

@@ -1,18 +1,18 @@
 //! Groups: neighbouring parts joined, so that what a VM class gets on all hosts is made of few rows.
 //!
 //! The VM classes that no part of a group can tell apart share a row of it, the host classes a column. A cell holds
-//! the greatest outcome of the parts. Rows over many hosts are made of few rows of groups ([`super::bits`]).
+//! the greatest outcome of the parts. Rows over many hosts are made of few rows of groups ([`super::bit_rows`]).
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::hosts::Hosts;
-use super::intern::RowInterner;
-use super::limits::Limits;
 use super::parts::{CHUNK, Part, rows_of_classes, widened};
-use super::pool::Pool;
-use super::vms::Vms;
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::intern::RowInterner;
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::limits::Limits;
+use crate::fleet::pool::Pool;
 
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 12;
@@ -25,8 +25,8 @@ const MOST_PLACES: usize = 1 << 13;
 
 /// Joined parts.
 #[derive(Clone, Debug)]
-pub(super) struct Group {
-    pub(super) parts: Range<usize>,
+pub(in crate::fleet) struct Group {
+    pub(in crate::fleet) parts: Range<usize>,
     /// Rows of the parts by row of the group.
     rows: RowInterner,
     /// The row of the group, or [`NONE`], by the rows of the parts as one number; empty where there would be too many.
@@ -36,9 +36,9 @@ pub(super) struct Group {
     cells: Vec<u8>,
     room: usize,
     /// The row of each VM class.
-    pub(super) row_of: Vec<u32>,
+    pub(in crate::fleet) row_of: Vec<u32>,
     /// The column of each host class.
-    pub(super) column_of: Vec<u32>,
+    pub(in crate::fleet) column_of: Vec<u32>,
 }
 
 /// In place of a row: this combination was not seen yet.
@@ -46,11 +46,11 @@ const NONE: u32 = u32::MAX;
 
 /// All groups.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Groups(Vec<Group>);
+pub(in crate::fleet) struct Groups(Vec<Group>);
 
 impl Groups {
     /// Joins parts, and places all classes.
-    pub(super) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
+    pub(in crate::fleet) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let ranges = choose(parts, vms, limits.group_rows);
         let mut groups = Self(ranges.into_iter().map(Group::new).collect());
         groups.catch_up(parts, vms, hosts, pool);
@@ -58,12 +58,12 @@ impl Groups {
     }
 
     /// The groups.
-    pub(super) fn iter(&self) -> std::slice::Iter<'_, Group> {
+    pub(in crate::fleet) fn iter(&self) -> std::slice::Iter<'_, Group> {
         self.0.iter()
     }
 
     /// Places the classes that have no place yet.
-    pub(super) fn catch_up(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
+    pub(in crate::fleet) fn catch_up(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
         if self.0.is_empty() {
             return;
         }
@@ -85,7 +85,7 @@ impl Groups {
     }
 
     /// The groups, each with the row of a VM class.
-    pub(super) fn rows_of(&self, class: u32) -> impl Iterator<Item = (&Group, u32)> {
+    pub(in crate::fleet) fn rows_of(&self, class: u32) -> impl Iterator<Item = (&Group, u32)> {
         self.0.iter().map(move |group| (group, group.row_of.get(class as usize).copied().unwrap_or(0)))
     }
 }
@@ -150,17 +150,17 @@ impl Group {
     }
 
     /// How many distinct rows there are.
-    pub(super) fn row_count(&self) -> usize {
+    pub(in crate::fleet) fn row_count(&self) -> usize {
         self.rows.len()
     }
 
     /// How many distinct columns there are.
-    pub(super) fn column_count(&self) -> usize {
+    pub(in crate::fleet) fn column_count(&self) -> usize {
         self.columns.len()
     }
 
     /// One row of cells, a cell for each column.
-    pub(super) fn row(&self, row: u32) -> &[u8] {
+    pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
         let start = row as usize * self.room;
         self.cells.get(start..start + self.columns.len()).unwrap_or(&[])
     }

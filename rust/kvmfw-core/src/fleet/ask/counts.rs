@@ -2,8 +2,8 @@
 
 use rayon::prelude::*;
 
-use super::Fleet;
-use super::bits::{Plane, STRIP, Strip};
+use crate::fleet::Fleet;
+use crate::fleet::tables::bit_rows::{Plane, STRIP, Strip};
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;
@@ -118,7 +118,7 @@ impl Fleet {
         [1, 2, 3].map(|least| self.plane(least))
     }
 
-    fn spread(&self, class_of: &super::class_map::ClassMap, by_class: &[[u64; 4]], out: &mut [u64]) {
+    fn spread(&self, class_of: &crate::fleet::classes::class_map::ClassMap, by_class: &[[u64; 4]], out: &mut [u64]) {
         const ROWS: usize = 1 << 12;
         let write = |(at, out): (usize, &mut [u64])| {
             let mut classes = vec![0; out.len() / 4];

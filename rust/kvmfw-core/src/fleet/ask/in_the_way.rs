@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::groups::Groups;
-use super::judged::rest_of;
-use super::{Fleet, Taken, count};
+use crate::fleet::tables::groups::Groups;
+use crate::fleet::tables::judged::rest_of;
+use crate::fleet::{Fleet, Taken, count};
 use crate::judgement::Outcome;
 
 /// VM classes that one thread takes at a time.
@@ -64,7 +64,13 @@ impl Fleet {
 
     /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
     /// outcome. Several parts of one unit may speak about the same host class.
-    pub(super) fn each_saying(&self, groups: &Groups, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
+    pub(in crate::fleet) fn each_saying(
+        &self,
+        groups: &Groups,
+        vm: u32,
+        least: u8,
+        mut tell: impl FnMut(usize, u32, u8),
+    ) {
         let Some(class) = self.vms.classes.get(vm) else { return };
         for (group, row) in groups.rows_of(vm) {
             if group.row(row).iter().all(|cell| *cell < least) {

@@ -2,10 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::bits::{Plane, STRIP, Strip};
-use super::class_map::{Class, with_classes};
-use super::{Fleet, Taken};
 use crate::error::RowError;
+use crate::fleet::classes::class_map::{Class, with_classes};
+use crate::fleet::tables::bit_rows::{Plane, STRIP, Strip};
+use crate::fleet::{Fleet, Taken};
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
 const BLOCK_BYTES: usize = 3 << 19;

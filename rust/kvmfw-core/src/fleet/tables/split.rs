@@ -10,54 +10,54 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::hosts::{FIRST_REGISTER_UNIT, Hosts, UnitAcceptor};
-use super::intern::RowInterner;
 use super::parts::{Part, SILENT_ROW, Source, key};
-use super::vms::{SavedValue, Vms};
 use crate::acceptor::{Acceptor, Target};
 use crate::answers::Answers;
 use crate::catalog::Kind;
+use crate::fleet::classes::hosts::{FIRST_REGISTER_UNIT, Hosts, UnitAcceptor};
+use crate::fleet::classes::intern::RowInterner;
+use crate::fleet::classes::vms::{SavedValue, Vms};
 use crate::judgement::Outcome;
 use crate::rules::Rule;
 use crate::value::Value;
 
 /// The values of a split unit that are judged one by one.
 #[derive(Clone, Debug)]
-pub(super) struct Split(Arc<HashMap<SavedValue, u32, foldhash::fast::FixedState>>, Arc<[u64]>);
+pub(in crate::fleet) struct Split(Arc<HashMap<SavedValue, u32, foldhash::fast::FixedState>>, Arc<[u64]>);
 
 impl Split {
     /// The row of a value in the part of special values.
-    pub(super) fn special_row(&self, value: &SavedValue) -> u32 {
+    pub(in crate::fleet) fn special_row(&self, value: &SavedValue) -> u32 {
         self.0.get(value).copied().unwrap_or(SILENT_ROW)
     }
 
     /// The digits of a value; `None` where it is judged on its own.
-    pub(super) fn digits(&self, value: &SavedValue) -> Option<Digits> {
+    pub(in crate::fleet) fn digits(&self, value: &SavedValue) -> Option<Digits> {
         let word = value.value.word().filter(|_| !self.is_special(value))?;
         Some(Digits { word, config: value.config })
     }
 
     /// The values that are judged on their own, each with its row.
-    pub(super) fn rows(&self) -> impl Iterator<Item = (&SavedValue, u32)> {
+    pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = (&SavedValue, u32)> {
         self.0.iter().map(|(value, row)| (value, *row))
     }
 
     /// Whether a value is judged on its own.
-    pub(super) fn is_special(&self, value: &SavedValue) -> bool {
+    pub(in crate::fleet) fn is_special(&self, value: &SavedValue) -> bool {
         value.value.word().is_none_or(|word| self.1.binary_search(&word).is_ok())
     }
 }
 
 /// A value that is judged digit by digit.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Digits {
+pub(in crate::fleet) struct Digits {
     word: u64,
     config: u32,
 }
 
 impl Digits {
     /// The row in the part of one digit.
-    pub(super) fn row(self, digit: u32) -> u32 {
+    pub(in crate::fleet) fn row(self, digit: u32) -> u32 {
         let digit = u32::try_from(self.word >> (4 * digit) & 15).unwrap_or(0);
         1 + self.config * 16 + digit
     }
@@ -75,8 +75,8 @@ struct Form {
 
 /// What is left of a split unit after its digits: a comparison with one value of each host, or the judge itself.
 #[derive(Clone, Debug)]
-pub(super) struct Rest {
-    pub(super) unit: usize,
+pub(in crate::fleet) struct Rest {
+    pub(in crate::fleet) unit: usize,
     split: Split,
     /// By acceptor number.
     forms: Vec<Compare>,
@@ -91,7 +91,7 @@ enum Compare {
 
 impl Rest {
     /// The outcome of the rest of a unit for a value and an acceptor.
-    pub(super) fn judge(&self, hosts: &Hosts, saved: &SavedValue, acceptor: u32) -> u8 {
+    pub(in crate::fleet) fn judge(&self, hosts: &Hosts, saved: &SavedValue, acceptor: u32) -> u8 {
         if self.split.is_special(saved) {
             return 0;
         }
@@ -119,7 +119,7 @@ fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
 
 /// How acceptors judge one digit: those that do it alike are of one kind.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Kinds {
+pub(in crate::fleet) struct Kinds {
     /// By acceptor number.
     kind_of: Vec<u32>,
     cells: RowInterner,
@@ -132,12 +132,12 @@ impl Kinds {
     }
 
     /// What tells the column of a host class from others: the kinds of its acceptors.
-    pub(super) fn key(&self, acceptors: &[u32]) -> Vec<u32> {
+    pub(in crate::fleet) fn key(&self, acceptors: &[u32]) -> Vec<u32> {
         acceptors.iter().map(|acceptor| self.kind_of.get(*acceptor as usize).copied().unwrap_or(0)).collect()
     }
 
     /// The outcome in a row of a column with this key.
-    pub(super) fn cell(&self, key: &[u32], row: usize) -> u8 {
+    pub(in crate::fleet) fn cell(&self, key: &[u32], row: usize) -> u8 {
         let Some(row) = row.checked_sub(1) else { return 0 };
         let cells = key.get(row / 16).and_then(|kind| self.cells.get(*kind));
         let cell = cells.and_then(|cells| cells.get(row % 16)).copied().unwrap_or(0);
@@ -147,7 +147,7 @@ impl Kinds {
 
 /// Takes note of the acceptors that appeared since units were split. `false` where one of these must be split anew: a host
 /// was asked about other values, or has something to say where none had before.
-pub(super) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms, hosts: &Hosts) -> bool {
+pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms, hosts: &Hosts) -> bool {
     for at in 0..parts.len() {
         let Some(Part { unit, source: Source::Special(split, known), .. }) = parts.get_mut(at) else { continue };
         let (unit, split, first) = (*unit, split.clone(), *known);
@@ -190,7 +190,7 @@ pub(super) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms, hosts: &H
 }
 
 /// The parts of a split unit, and what is left where digits do not say all.
-pub(super) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
+pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
     let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit)) else {
         return (Vec::new(), None);
     };

@@ -10,12 +10,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::bits::pack;
 use super::intern::{short, spread};
-use super::pool::Pool;
 use super::shape::Shape;
 use super::vms::Vms;
 use crate::error::RowError;
+use crate::fleet::pool::Pool;
+use crate::fleet::tables::bit_rows::pack;
 use crate::id::RegisterId;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -115,7 +115,7 @@ impl<'a> Runs<'a> {
 }
 
 /// Appends the VMs of `rows`; gives the rows that cannot be used. Their VMs are kept in place, unknown to every host.
-pub(super) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<RowError> {
+pub(in crate::fleet) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<RowError> {
     if rows.len() < WORTH_SHARING || pool.threads() == 1 {
         return Intake::new(rows).add(vms, 0..rows.len());
     }
@@ -254,7 +254,7 @@ pub struct Heads<T> {
 }
 
 /// Finds the runs of equal numbers in `column`.
-pub(super) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> {
+pub(in crate::fleet) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> {
     let chunk =
         if column.len() < WORTH_SPLITTING { column.len() } else { column.len().div_ceil(pool.threads()) }.max(1);
     let look = |(at, numbers): (usize, &[T])| {

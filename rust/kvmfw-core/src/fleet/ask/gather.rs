@@ -4,24 +4,24 @@
 //! depends on what was loaded, and where the table is larger than a second-level cache, places come first and cells after,
 //! so that no load waits for another (measured with `large`: a quarter faster; with `small` slower).
 
-use super::class_map::Class;
 use super::pairs::RowIndex;
+use crate::fleet::classes::class_map::Class;
 
 /// Pairs of one block: their places take 4 kB, and the masks of their VMs 32 kB.
-pub(super) const BLOCK: usize = 512;
+pub(in crate::fleet) const BLOCK: usize = 512;
 
 /// Pairs of rows, and the class of each row.
 #[derive(Debug)]
-pub(super) struct Gather<'a, I, V, H> {
-    pub(super) vms: &'a [V],
-    pub(super) hosts: &'a [H],
-    pub(super) vm: &'a [I],
-    pub(super) host: &'a [I],
+pub(in crate::fleet) struct Gather<'a, I, V, H> {
+    pub(in crate::fleet) vms: &'a [V],
+    pub(in crate::fleet) hosts: &'a [H],
+    pub(in crate::fleet) vm: &'a [I],
+    pub(in crate::fleet) host: &'a [I],
 }
 
 impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
     /// The pairs of a range.
-    pub(super) fn part(&self, range: std::ops::Range<usize>) -> Self {
+    pub(in crate::fleet) fn part(&self, range: std::ops::Range<usize>) -> Self {
         let Self { vms, hosts, vm, host } = *self;
         Self { vms, hosts, vm: vm.get(range.clone()).unwrap_or(&[]), host: host.get(range).unwrap_or(&[]) }
     }
@@ -30,7 +30,12 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
     /// is the first pair that is out of range.
     // Not inlined, and on slices of its own: with all kinds of tables in one function the loops run out of registers.
     #[inline(never)]
-    pub(super) fn cells<O>(&self, stride: usize, out: &mut [O], read: impl Fn(usize) -> O) -> Result<(), usize> {
+    pub(in crate::fleet) fn cells<O>(
+        &self,
+        stride: usize,
+        out: &mut [O],
+        read: impl Fn(usize) -> O,
+    ) -> Result<(), usize> {
         let Self { vms, hosts, vm, host } = *self;
         let one = |((vm, host), out): ((&I, &I), &mut O)| {
             let (Some(vm), Some(host)) = (vms.get(vm.row()), hosts.get(host.row())) else { return false };
@@ -52,7 +57,12 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
 
     /// [`Gather::cells`] for large tables; places are less than 2^32.
     #[inline(never)]
-    pub(super) fn far_cells<O>(&self, stride: u32, out: &mut [O], read: impl Fn(u32) -> O) -> Result<(), usize> {
+    pub(in crate::fleet) fn far_cells<O>(
+        &self,
+        stride: u32,
+        out: &mut [O],
+        read: impl Fn(u32) -> O,
+    ) -> Result<(), usize> {
         let Self { vms, hosts, vm, host } = *self;
         let mut places = [0; BLOCK];
         for ((vm, host), out) in vm.chunks(BLOCK).zip(host.chunks(BLOCK)).zip(out.chunks_mut(BLOCK)) {
@@ -70,7 +80,7 @@ impl<I: RowIndex, V: Class, H: Class> Gather<'_, I, V, H> {
     }
 
     /// Gives the classes of the pairs to `work`, block by block, with the place of the first.
-    pub(super) fn classes(&self, mut work: impl FnMut(usize, &[(u32, u32)])) -> Result<(), usize> {
+    pub(in crate::fleet) fn classes(&self, mut work: impl FnMut(usize, &[(u32, u32)])) -> Result<(), usize> {
         let mut pairs = [(0, 0); BLOCK];
         for (at, (vm, host)) in self.vm.chunks(BLOCK).zip(self.host.chunks(BLOCK)).enumerate() {
             for ((vm, host), pair) in vm.iter().zip(host).zip(&mut pairs) {

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::class_map::ClassMap;
 use super::intern::{Interner, RowInterner};
-use super::pool::Pool;
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
+use crate::fleet::pool::Pool;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;

@@ -7,41 +7,41 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::Fleet;
-use super::class_map::Class;
 use super::groups::Group;
 use super::parts::value;
+use crate::fleet::Fleet;
+use crate::fleet::classes::class_map::Class;
 
 /// Rows over hosts, made when they are first needed.
 #[derive(Debug, Default)]
-pub(super) struct HostBits {
+pub(in crate::fleet) struct HostBits {
     /// Bit rows for "at least CHANGE", "at least UNKNOWN" and "REFUSE".
     planes: [OnceLock<Plane>; 3],
     /// The matrix rows of all classes, for each way to count CHANGE and UNKNOWN.
-    pub(super) rows: [OnceLock<Vec<u8>>; 4],
+    pub(in crate::fleet) rows: [OnceLock<Vec<u8>>; 4],
 }
 
 /// The bits of 1,024 hosts, which stay in registers while rows are joined.
 #[repr(align(64))]
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Strip(pub(super) [u64; STRIP]);
+pub(in crate::fleet) struct Strip(pub(in crate::fleet) [u64; STRIP]);
 
 /// 64-bit words of a strip.
-pub(super) const STRIP: usize = 16;
+pub(in crate::fleet) const STRIP: usize = 16;
 
 /// For each group and row, which hosts have at least some outcome.
 #[derive(Debug)]
-pub(super) struct Plane {
+pub(in crate::fleet) struct Plane {
     least: u8,
     /// Strips in a row over hosts.
-    pub(super) strips: usize,
+    pub(in crate::fleet) strips: usize,
     /// For each group its rows.
     tables: Vec<Vec<Strip>>,
 }
 
 impl Fleet {
     /// The bit rows for "at least this outcome": 1, 2 or 3.
-    pub(super) fn plane(&self, least: u8) -> &Plane {
+    pub(in crate::fleet) fn plane(&self, least: u8) -> &Plane {
         let [change, unknown, refuse] = &self.bits.planes;
         let plane = match least {
             ..=1 => change,
@@ -72,18 +72,18 @@ impl Plane {
     }
 
     /// A row without bits.
-    pub(super) fn empty_row(&self) -> Vec<Strip> {
+    pub(in crate::fleet) fn empty_row(&self) -> Vec<Strip> {
         vec![Strip::default(); self.strips]
     }
 
     /// How many bytes one strip of every row takes: what a block of hosts costs in the cache.
-    pub(super) fn bytes_of_strip(&self) -> usize {
+    pub(in crate::fleet) fn bytes_of_strip(&self) -> usize {
         self.tables.iter().map(|table| size_of_val(table.as_slice()) / self.strips.max(1)).sum()
     }
 
     /// The strips from `start` on of a VM class; bits beyond the last host are 0. `rows` is memory for the pieces that are
     /// joined.
-    pub(super) fn join<'a>(
+    pub(in crate::fleet) fn join<'a>(
         &'a self,
         fleet: &Fleet,
         class: u32,
@@ -145,7 +145,7 @@ fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec
 }
 
 /// A bit for each of 64 bytes that are 0 or 1.
-pub(super) fn pack(bytes: &[u8; 64]) -> u64 {
+pub(in crate::fleet) fn pack(bytes: &[u8; 64]) -> u64 {
     // Byte i of eight moves to bit i of the highest byte; no two of the sums meet, so nothing carries.
     const GATHER: u64 = 0x0102_0408_1020_4080;
     let eights = bytes.as_chunks::<8>().0.iter();

@@ -3,14 +3,14 @@
 //! What a VM class gets on all host classes is the OR of the objectors of the bits that it holds, 1,024 host classes at a
 //! time in registers: a tenth of the time of an AND for each host class.
 
-use super::bits::{STRIP, Strip};
+use super::bit_rows::{STRIP, Strip};
 
 /// Host classes of a strip.
 const HOSTS: usize = 64 * STRIP;
 
 /// Bits of host classes, by bit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Objectors {
+pub(in crate::fleet) struct Objectors {
     /// How many bits there are.
     bits: usize,
     hosts: usize,
@@ -20,12 +20,12 @@ pub(super) struct Objectors {
 
 impl Objectors {
     /// No host class yet.
-    pub(super) fn new(bits: usize) -> Self {
+    pub(in crate::fleet) fn new(bits: usize) -> Self {
         Self { bits, hosts: 0, strips: Vec::new() }
     }
 
     /// Adds the next host class, which objects to these bits.
-    pub(super) fn add_host_class(&mut self, bits: impl Iterator<Item = usize>) {
+    pub(in crate::fleet) fn add_host_class(&mut self, bits: impl Iterator<Item = usize>) {
         let start = self.hosts / HOSTS * self.bits;
         if self.hosts.is_multiple_of(HOSTS) {
             self.strips.resize(start + self.bits, Strip::default());
@@ -39,7 +39,7 @@ impl Objectors {
     }
 
     /// The outcomes of a VM class on all host classes, by the bits that it holds for REFUSE, UNKNOWN and CHANGE.
-    pub(super) fn outcomes(&self, held: [&[usize]; 3], out: &mut [u8]) {
+    pub(in crate::fleet) fn outcomes(&self, held: [&[usize]; 3], out: &mut [u8]) {
         let strips = self.strips.chunks(self.bits.max(1));
         for (out, strips) in out.chunks_mut(HOSTS).zip(strips) {
             let [refuse, unknown, change] = held.map(|bits| join(strips, bits));

@@ -3,9 +3,9 @@
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::groups::Groups;
-use super::{Fleet, Taken};
 use crate::error::RowError;
+use crate::fleet::tables::groups::Groups;
+use crate::fleet::{Fleet, Taken};
 use crate::judgement::Outcome;
 
 /// VM classes that one thread takes at a time.

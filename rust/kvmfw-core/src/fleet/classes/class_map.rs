@@ -35,9 +35,9 @@ class!(u8 u16 u32);
 macro_rules! with_classes {
     ($map:expr, $classes:ident => $work:expr) => {
         match $map {
-            $crate::fleet::class_map::ClassMap::Bytes($classes) => $work,
-            $crate::fleet::class_map::ClassMap::Words($classes) => $work,
-            $crate::fleet::class_map::ClassMap::Wide($classes) => $work,
+            $crate::fleet::classes::class_map::ClassMap::Bytes($classes) => $work,
+            $crate::fleet::classes::class_map::ClassMap::Words($classes) => $work,
+            $crate::fleet::classes::class_map::ClassMap::Wide($classes) => $work,
         }
     };
 }
