@@ -9,16 +9,18 @@ mod changes;
 mod classes;
 mod limits;
 mod pool;
+mod strip;
 mod tables;
+mod unit;
 
 use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
 pub use self::ask::audit::{AuditCounts, Blocked};
+pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
 use self::ask::pairs::Blocking;
-pub use self::ask::pairs::RowIndex;
 use self::classes::hosts::Hosts;
 pub use self::classes::intake::{Heads, Number, Runs};
 use self::classes::vms::Vms;
@@ -28,7 +30,7 @@ use self::tables::bit_rows::HostBits;
 use self::tables::class_table::Dense;
 use self::tables::groups::Groups;
 use self::tables::judged::Judged;
-pub use self::tables::judged::NO_UNIT;
+pub use self::unit::NO_UNIT;
 use crate::error::RowError;
 use crate::explain::forget_value;
 use crate::id::RegisterId;

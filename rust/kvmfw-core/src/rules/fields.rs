@@ -1,40 +1,10 @@
 //! Fields of the ID registers, and the check that KVM makes field by field (specification, 3.3).
 
 use super::Release;
-use super::tables::{Row, TABLE};
+use super::tables::{Field, Row, Safe, Sign, TABLE};
 use super::trees::{self, Tree};
 use crate::catalog;
 use crate::id::RegisterId;
-
-/// How two numbers of a field are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Sign {
-    Unsigned,
-    Signed,
-    /// Signed until the fix of the PMU versions, see [`trees::pmu_is_signed`].
-    Pmu,
-}
-
-/// Which numbers are safe under a limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Safe {
-    Lower,
-    Higher,
-    HigherOrZero,
-    Exact(u8),
-}
-
-/// One field of an ID register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Field {
-    pub(super) name: &'static str,
-    pub(super) shift: u8,
-    pub(super) width: u8,
-    pub(super) sign: Sign,
-    pub(super) safe: Safe,
-    /// The first tree whose table has it; earlier ones show it as 0.
-    pub(super) since: Tree,
-}
 
 impl Field {
     /// The bits of the field.

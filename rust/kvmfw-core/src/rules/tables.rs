@@ -7,9 +7,38 @@
 //!
 //! KVM compares `PMUVer`, `DebugVer` and `PerfMon` as lower-is-safe whatever the host's table says (specification, 3.3).
 
-use super::fields::{Field, Safe, Sign};
 use super::trees::{T6_12_8, T6_12_117, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T7_0, T7_1, T7_2, Tree};
 use crate::id::RegisterId;
+
+/// How two numbers of a field are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Sign {
+    Unsigned,
+    Signed,
+    /// Signed until the fix of the PMU versions, see [`trees::pmu_is_signed`].
+    Pmu,
+}
+
+/// Which numbers are safe under a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Safe {
+    Lower,
+    Higher,
+    HigherOrZero,
+    Exact(u8),
+}
+
+/// One field of an ID register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) shift: u8,
+    pub(super) width: u8,
+    pub(super) sign: Sign,
+    pub(super) safe: Safe,
+    /// The first tree whose table has it; earlier ones show it as 0.
+    pub(super) since: Tree,
+}
 
 /// One register: its id, its fields, its writable masks by tree.
 pub(super) type Row = (RegisterId, &'static [Field], &'static [(Tree, u64)]);

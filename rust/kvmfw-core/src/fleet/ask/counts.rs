@@ -3,7 +3,8 @@
 use rayon::prelude::*;
 
 use crate::fleet::Fleet;
-use crate::fleet::tables::bit_rows::{Plane, STRIP, Strip};
+use crate::fleet::strip::{STRIP, Strip};
+use crate::fleet::tables::bit_rows::Plane;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;

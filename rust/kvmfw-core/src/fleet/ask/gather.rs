@@ -4,11 +4,34 @@
 //! depends on what was loaded, and where the table is larger than a second-level cache, places come first and cells after,
 //! so that no load waits for another (measured with `large`: a quarter faster; with `small` slower).
 
-use super::pairs::RowIndex;
 use crate::fleet::classes::class_map::Class;
 
 /// Pairs of one block: their places take 4 kB, and the masks of their VMs 32 kB.
 pub(in crate::fleet) const BLOCK: usize = 512;
+
+/// An index of a row, of any integer type that Python hands over.
+pub trait RowIndex: Copy + Send + Sync + std::fmt::Debug {
+    /// The row; negative indices become rows that no fleet has.
+    fn row(self) -> usize;
+}
+
+macro_rules! row_index {
+    ($($integer:ty, $to:expr;)*) => {
+        $(impl RowIndex for $integer {
+            #[inline]
+            fn row(self) -> usize {
+                // Where a `usize` is narrower than the index, the row is out of range as well.
+                usize::try_from($to(self)).unwrap_or(usize::MAX)
+            }
+        })*
+    };
+}
+row_index!(
+    u32, |index| index;
+    i32, |index: i32| i64::from(index).cast_unsigned();
+    u64, |index| index;
+    i64, i64::cast_unsigned;
+);
 
 /// Pairs of rows, and the class of each row.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use rayon::prelude::*;
 
 use crate::error::RowError;
 use crate::fleet::classes::class_map::{Class, with_classes};
-use crate::fleet::tables::bit_rows::{Plane, STRIP, Strip};
+use crate::fleet::strip::{STRIP, Strip};
+use crate::fleet::tables::bit_rows::Plane;
 use crate::fleet::{Fleet, Taken};
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.

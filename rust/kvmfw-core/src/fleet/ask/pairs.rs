@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rayon::prelude::*;
 
-use super::gather::{BLOCK, Gather};
+use super::gather::{BLOCK, Gather, RowIndex};
 use crate::error::RowError;
 use crate::fleet::classes::class_map::{Class, with_classes};
 use crate::fleet::tables::class_table::Dense;
-use crate::fleet::tables::judged::NO_UNIT;
+use crate::fleet::unit::NO_UNIT;
 use crate::fleet::{Fleet, count};
 use crate::judgement::Outcome;
 
@@ -18,30 +18,6 @@ const CHUNK: usize = 1 << 16;
 const WORTH_SHARING: usize = CHUNK;
 /// What a cell outside of a table would say; classes never reach one.
 const UNKNOWN: u8 = Outcome::Unknown as u8;
-
-/// An index of a row, of any integer type that Python hands over.
-pub trait RowIndex: Copy + Send + Sync + std::fmt::Debug {
-    /// The row; negative indices become rows that no fleet has.
-    fn row(self) -> usize;
-}
-
-macro_rules! row_index {
-    ($($integer:ty, $to:expr;)*) => {
-        $(impl RowIndex for $integer {
-            #[inline]
-            fn row(self) -> usize {
-                // Where a `usize` is narrower than the index, the row is out of range as well.
-                usize::try_from($to(self)).unwrap_or(usize::MAX)
-            }
-        })*
-    };
-}
-row_index!(
-    u32, |index| index;
-    i32, |index: i32| i64::from(index).cast_unsigned();
-    u64, |index| index;
-    i64, i64::cast_unsigned;
-);
 
 /// For every pair of classes its outcome and the first unit that has it, as one number.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use super::intern::{Interner, RowInterner};
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
 use crate::fleet::pool::Pool;
+use crate::fleet::unit::FIRST_REGISTER_UNIT;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
@@ -45,13 +46,6 @@ pub(crate) struct Hosts {
     /// For each class and configuration, the acceptor numbers of all units.
     pub(crate) classes: RowInterner,
 }
-
-/// The unit that judges the vCPU as a whole.
-pub(crate) const VCPU_UNIT: usize = 0;
-/// The unit that judges the register list.
-pub(crate) const LIST_UNIT: usize = 1;
-/// The first register unit.
-pub(crate) const FIRST_REGISTER_UNIT: usize = 2;
 
 impl Hosts {
     /// Adds one host and gives the number of its kind.

@@ -15,7 +15,7 @@ use super::shape::Shape;
 use super::vms::Vms;
 use crate::error::RowError;
 use crate::fleet::pool::Pool;
-use crate::fleet::tables::bit_rows::pack;
+use crate::fleet::strip::pack;
 use crate::id::RegisterId;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -168,7 +168,7 @@ impl<'a> Intake<'a> {
             let shape = vms.shapes.is_last(number, ids).unwrap_or_else(|| {
                 let mut shapes = std::mem::take(&mut vms.shapes);
                 let found = shapes.find(number, ids);
-                let shape = found.unwrap_or_else(|| shapes.add(number, ids.to_vec(), vms));
+                let shape = found.unwrap_or_else(|| shapes.add(number, ids.to_vec(), |register| vms.unit(register)));
                 vms.shapes = shapes;
                 shape
             });

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::vms::Vms;
+use crate::catalog::Gate;
 use crate::id::RegisterId;
 use crate::list::{self, SavedList};
 use crate::policy::is_judged_by_value;
@@ -81,11 +81,16 @@ impl Shapes {
         self.all.get_mut(number)
     }
 
-    /// Adds a shape that was not found.
-    pub(in crate::fleet) fn add(&mut self, config: u32, ids: Vec<u64>, vms: &mut Vms) -> usize {
+    /// Adds a shape that was not found; `unit` gives the number of the unit of a register, and what decides about it.
+    pub(in crate::fleet) fn add(
+        &mut self,
+        config: u32,
+        ids: Vec<u64>,
+        unit: impl FnMut(RegisterId) -> (usize, Option<Gate>),
+    ) -> usize {
         let hash = self.state.hash_one((config, ids.as_slice()));
         self.last = self.all.len();
-        self.all.push(Shape::new(config, ids, vms));
+        self.all.push(Shape::new(config, ids, unit));
         let number = u32::try_from(self.last).unwrap_or(u32::MAX);
         let (shapes, state) = (&self.all, &self.state);
         let hash_of = |shape: &Shape| state.hash_one((shape.config, shape.ids.as_slice()));
@@ -95,7 +100,7 @@ impl Shapes {
 }
 
 impl Shape {
-    fn new(config: u32, ids: Vec<u64>, vms: &mut Vms) -> Self {
+    fn new(config: u32, ids: Vec<u64>, mut unit: impl FnMut(RegisterId) -> (usize, Option<Gate>)) -> Self {
         let mut order: Vec<usize> = (0..ids.len()).collect();
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
         order.sort_by_key(|at| (id(at), *at));
@@ -115,8 +120,7 @@ impl Shape {
         let place = |register: RegisterId| order.binary_search_by_key(&register, id).ok();
         let place = |register| place(register).and_then(|found| order.get(found).copied());
         let columns = order.iter().filter(|at| is_judged_by_value(id(at))).map(|at| {
-            let unit = vms.unit(id(at));
-            let gate = vms.units.get(unit).and_then(|unit| unit.gate);
+            let (unit, gate) = unit(id(at));
             let is_wide = id(at).size() > 8;
             Column { at: *at, unit, is_wide, gate: gate.map(|gate| (place(gate.register), gate.shift)) }
         });

@@ -139,7 +139,7 @@ impl Vms {
         let mut shapes = std::mem::take(&mut self.shapes);
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
         let found = shapes.is_last(config, &ids).or_else(|| shapes.find(config, &ids));
-        let shape = found.unwrap_or_else(|| shapes.add(config, ids.clone(), self));
+        let shape = found.unwrap_or_else(|| shapes.add(config, ids.clone(), |register| self.unit(register)));
         let word = |at: usize| registers.get(at).and_then(|(_, value)| value.word());
         let value = |at: usize| registers.get(at).map(|(_, value)| value.clone());
         let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, word, value));
@@ -198,15 +198,15 @@ impl Vms {
         self.classes.intern(&[ABSENT])
     }
 
-    /// The number of the unit that judges `register`.
-    pub(in crate::fleet) fn unit(&mut self, register: RegisterId) -> usize {
-        if let Some(at) = self.units.iter().position(|unit| unit.register == register) {
-            return at;
+    /// The number of the unit that judges `register`, and the field that decides about it.
+    pub(in crate::fleet) fn unit(&mut self, register: RegisterId) -> (usize, Option<Gate>) {
+        if let Some((at, unit)) = self.units.iter().enumerate().find(|(_, unit)| unit.register == register) {
+            return (at, unit.gate);
         }
         let gate = gate_of(register);
         let (values, recent) = (Interner::default(), Recent::default());
         self.units.push(RegisterUnit { register, gate, values, recent });
-        self.units.len() - 1
+        (self.units.len() - 1, gate)
     }
 
     /// Appends the VMs of `other`, as if they had been added one by one. The threads of the pool in which this is called share
@@ -227,7 +227,7 @@ impl Vms {
         // Numbers first: with them classes are translated while the tables of values grow.
         let (mut units, mut new_values) = (Vec::new(), Vec::new());
         for unit in other.units {
-            let at = self.unit(unit.register);
+            let (at, _) = self.unit(unit.register);
             let Some(own) = self.units.get(at) else { continue };
             let values = unit.values.into_items().into_iter();
             let values = values.map(|value| SavedValue { config: config(value.config), ..value }).collect();

@@ -7,10 +7,11 @@ use rayon::prelude::*;
 use super::masks::Masks;
 use super::parts::{Part, value};
 use super::split::{Rest, learn, split};
-use crate::fleet::classes::hosts::{FIRST_REGISTER_UNIT, Hosts};
+use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
+use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};
 
 /// Judged units.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +21,6 @@ pub(in crate::fleet) struct Judged {
     /// For pairs of classes.
     pub(in crate::fleet) masks: Masks,
 }
-
-/// In place of a unit number: every unit accepts.
-pub const NO_UNIT: u16 = u16::MAX;
 
 impl Judged {
     /// Judges every unit value on every host class.

@@ -11,12 +11,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::cover::Cover;
-use super::judged::NO_UNIT;
 use super::objectors::Objectors;
 use super::parts::{CHUNK, Part, rows_of};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::pool::Pool;
+use crate::fleet::unit::NO_UNIT;
 use crate::judgement::Outcome;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.

@@ -3,7 +3,7 @@
 //! What a VM class gets on all host classes is the OR of the objectors of the bits that it holds, 1,024 host classes at a
 //! time in registers: a tenth of the time of an AND for each host class.
 
-use super::bit_rows::{STRIP, Strip};
+use crate::fleet::strip::{STRIP, Strip};
 
 /// Host classes of a strip.
 const HOSTS: usize = 64 * STRIP;

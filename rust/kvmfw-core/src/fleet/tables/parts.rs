@@ -8,11 +8,12 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::split::{Kinds, Split};
-use crate::fleet::classes::hosts::{FIRST_REGISTER_UNIT, Hosts, LIST_UNIT, UnitAcceptor, VCPU_UNIT};
+use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{ABSENT, Vms};
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
+use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
 use crate::judgement::Outcome;
 
 /// The row of VMs that a part has nothing to say about.
