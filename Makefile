@@ -8,7 +8,7 @@ QEMU ?= ../shared/data/realqemu
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench agreement live mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement live mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -18,6 +18,10 @@ test: $(VENV)/.tests  ## set everything up and pass all tests
 	$(BIN)/python -m pytest
 
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
+	$(BIN)/python -m pytest benches -q
+
+guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 %, and the ratios of small fleets (needs valgrind)
+	$(BIN)/python benches/instructions.py
 	$(BIN)/python -m pytest benches -q
 
 agreement: $(VENV)/.tests  ## compare with real kernels: RECORDINGS=folder QEMU=folder
@@ -44,7 +48,7 @@ format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-ci: test lint types docs  ## what CI runs
+ci: test lint types docs guard  ## what CI runs
 
 # Each stamp says what the environment holds; all build the native module from the sources of now.
 $(VENV)/bin/python:
