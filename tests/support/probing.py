@@ -1,0 +1,67 @@
+"""The probe on a KVM made of Python: what its tests share."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tests.fakekvm import FakeKvm
+
+ROOT = Path(__file__).resolve().parents[2]
+PROBE = ROOT / "python" / "kvmfw" / "probe.py"
+
+
+def load_probe() -> ModuleType:
+    """The single file by itself, as it runs on a host: without the package around it."""
+    spec = importlib.util.spec_from_file_location("kvmfw_probe_under_test", PROBE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+probe = load_probe()
+
+
+def arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this machine an arm64 host with a KVM made of Python."""
+    monkeypatch.setattr(probe.platform, "machine", lambda: "aarch64")
+    monkeypatch.setattr(probe, "Kvm", FakeKvm)
+    monkeypatch.setattr(probe, "settle_on_one_processor", lambda: 0)
+    monkeypatch.setattr(FakeKvm, "open_things", 0)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    monkeypatch.setattr(probe, "Kvm", lambda path: FakeKvm(path, **changes))
+
+
+def captured(tmp_path: Path, *options: str) -> dict[str, Any]:
+    target = tmp_path / "host.json"
+    assert probe.main(["--name", "fake", "-o", str(target), *options]) == 0
+    document: dict[str, Any] = json.loads(target.read_text())
+    return document
+
+
+def answers(capture: dict[str, Any], register: int, vcpu: str, state: str) -> list[dict[str, Any]]:
+    return [
+        answer
+        for answer in capture["answers"]
+        if int(answer["register"], 16) == register
+        and any(vcpu in where["vcpus"] and state in where["states"] for where in answer["asked_on"])
+    ]
+
+
+def sentence(capsys: pytest.CaptureFixture[str]) -> str:
+    """What the probe said; it has to be one line, and nothing may be on standard output."""
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert len(said.err.strip().splitlines()) == 1
+    return said.err.strip().removeprefix("kvmfw probe: ")
