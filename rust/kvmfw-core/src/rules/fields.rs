@@ -66,7 +66,7 @@ pub(super) fn unknown_bits(register: RegisterId, mask: u64) -> u64 {
 /// `arm64_check_features` with the fields of all trees: right for a limit that was read from a kernel, since fields that
 /// the kernel does not know read as 0 there, and under 0 a field and a bit without one take the same values.
 pub(super) fn check(register: RegisterId, limit: u64, value: u64, mask: u64, pmu_is_signed: bool) -> bool {
-    check_among(register, limit, value, mask, pmu_is_signed, trees::T7_3)
+    check_among(register, limit, value, mask, pmu_is_signed, trees::NEWEST)
 }
 
 fn check_among(register: RegisterId, limit: u64, value: u64, mask: u64, pmu_is_signed: bool, tree: Tree) -> bool {

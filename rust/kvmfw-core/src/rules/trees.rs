@@ -38,17 +38,19 @@ const TREES: &[(Tree, Release)] = &[
     (T7_3, Release::new(7, 3, 4)),
 ];
 
-/// The last line of which anything is known.
-const NEWEST: (u32, u32) = (7, 3);
+/// The last one of which anything is known.
+const LAST: (Tree, Release) = TREES[TREES.len() - 1];
+/// The newest tree.
+pub(super) const NEWEST: Tree = LAST.0;
 
-/// Whether `release` is younger than everything that is known.
+/// Whether `release` is of a younger line than everything that is known.
 pub(super) fn is_younger(release: Release) -> bool {
-    (release.major, release.minor) > NEWEST
+    (release.major, release.minor) > (LAST.1.major, LAST.1.minor)
 }
 
 /// All trees: for kernels that carry back-ports, whose release tells nothing.
 pub(super) fn all() -> Vec<Tree> {
-    (T6_12_8..=T7_3).collect()
+    TREES.iter().map(|(tree, _)| *tree).collect()
 }
 
 /// The trees between which `release` (6.7 or later) stands.
