@@ -6,12 +6,16 @@ signature of every index and the checksum of every package, nothing is installed
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import re
+import shutil
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -150,18 +154,49 @@ def reason(suite: str, said: list[str]) -> str:
     return lines[0] if lines else "the archive does not have it"
 
 
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Two runs may share the cache: the second one waits, and finds what the first one made."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def whole(tree: Path, make: Callable[[], None]) -> Path:
+    """A folder that ``make`` fills, once; one that was left half full is emptied and filled anew."""
+    marker = tree / "whole"
+    with alone(tree):
+        if not marker.exists():
+            shutil.rmtree(tree, ignore_errors=True)
+            tree.mkdir()
+            make()
+            marker.touch()
+    return tree
+
+
 def unpack(package: Path, to: Path, *patterns: str) -> None:
-    """Unpack the files of a package (all, or those that match the patterns)."""
+    """Unpack the files of a package (all, or those that match the patterns); all of them, or ArchiveError."""
     to.mkdir(parents=True, exist_ok=True)
+    chosen = ["--wildcards", *patterns] if patterns else []
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as source:
-        chosen = ["--wildcards", *patterns] if patterns else []
-        # tar complains about patterns that match nothing; the caller looks for what it wants.
-        subprocess.run(
-            ["tar", "--extract", "--directory", str(to), *chosen],
+        words = ["tar", "--extract", "--directory", str(to), *chosen]
+        answer = subprocess.run(
+            words,
             stdin=source.stdout,
-            stderr=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
             check=False,
+            env={**os.environ, "LC_ALL": "C"},
         )
+    # tar complains about patterns that match nothing; the caller looks for what it wants.
+    lines = answer.stderr.splitlines()
+    problems = [
+        line for line in lines if "Not found in archive" not in line and "previous errors" not in line
+    ]
+    # tar ends early where dpkg-deb does, and finds the end of an archive in nothing.
+    if source.returncode or problems:
+        raise ArchiveError(f"{package.name} could not be unpacked ({'; '.join(problems) or 'it is damaged'})")
 
 
 def natural(text: str) -> list[int | str]:
@@ -193,6 +228,10 @@ class Kernels:
 
     def image(self, release: str) -> Path:
         """The Image of a release: "6.1" for the newest of a series, "6.1.0-56" for one."""
+        with alone(self._folder):
+            return self._image(release)
+
+    def _image(self, release: str) -> Path:
         exact = self._folder / f"{release}-arm64"
         if exact.exists():
             return exact
@@ -229,33 +268,34 @@ class Kernels:
     def _fetch(self, package: str, name: str) -> Path:
         self._say(f"fetching {package}")
         downloaded = self._root.download(package, self._folder / "packages")
-        tree = self._folder / "unpacked" / name
-        unpack(downloaded, tree, "./boot/vmlinuz*", "./usr/lib/modules/*/vmlinuz", "./lib/modules/*/vmlinuz")
-        images = [path for path in tree.rglob("vmlinuz*") if path.is_file()]
-        downloaded.unlink()
-        if not images:
-            raise ArchiveError(f"{package} holds no kernel image")
-        target = self._folder / name
-        images[0].replace(target)
-        return target
+        places = ("./boot/vmlinuz*", "./usr/lib/modules/*/vmlinuz", "./lib/modules/*/vmlinuz")
+        with tempfile.TemporaryDirectory(dir=self._folder, prefix=".unpacked-") as folder:
+            unpack(downloaded, Path(folder), *places)
+            downloaded.unlink()
+            images = [path for path in Path(folder).rglob("vmlinuz*") if path.is_file()]
+            if not images:
+                raise ArchiveError(f"{package} holds no kernel image")
+            # In one step: a kernel that is there is whole.
+            return images[0].replace(self._folder / name)
 
 
 def fetched_qemu(cache: Path, suite: str, say: Callable[[str], None]) -> list[str]:
     """Command words of a QEMU from another Debian suite, run by its own loader; nothing is installed."""
     tree = cache / "qemu" / suite
     binary = tree / "usr/bin/qemu-system-aarch64"
-    if not binary.exists():
+
+    def make() -> None:
         base = suite.removesuffix("-backports")
         asked = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-        architecture = asked.stdout.strip()
-        root = Root(
-            cache / f"apt-qemu-{suite}", architecture, dict.fromkeys((base, f"{base}-security", suite)), say
-        )
+        suites = dict.fromkeys((base, f"{base}-security", suite))
+        root = Root(cache / f"apt-qemu-{suite}", asked.stdout.strip(), suites, say)
         root.update()
         say(f"fetching qemu-system-arm of {suite}")
         for package in root.download_with_dependencies("qemu-system-arm", suite):
             unpack(package, tree)
             package.unlink()
+
+    whole(tree, make)
     places = ("lib64/ld-linux*", "usr/lib*/ld-linux*", "usr/lib/*/ld-linux*")
     loaders = [path for place in places for path in sorted(tree.glob(place))]
     if not loaders or not binary.exists():

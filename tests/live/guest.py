@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import py_compile
-import shutil
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ FALLBACK = (3, 11)
 PACKAGES = ("libc6", "zlib1g", "libexpat1", "libgcc-s1")
 PROBE = Path(__file__).resolve().parents[2] / "python" / "kvmfw" / "probe.py"
 INIT = Path(__file__).with_name("guest_init.py")
+FUZZ = Path(__file__).with_name("guest_fuzz.py")
 # Parts of the library that neither Python's start nor the probe needs.
 LEFT_OUT = {
     *(
@@ -106,30 +106,23 @@ def fetch_python(cache: Path, say: Callable[[str], None]) -> Path:
     suite = SUITES[release]
     name = f"{release[0]}.{release[1]}"
     tree = cache / "python" / name
-    if (tree / "whole").exists():
-        return tree
-    shutil.rmtree(tree, ignore_errors=True)
-    root = archive.Root(cache / f"apt-python-{suite}", "arm64", (suite, f"{suite}-security"), say)
-    root.update()
-    foreign = "libffi7" if suite == "bullseye" else "libffi8"
-    packages = [
-        f"python{name}-minimal",
-        f"libpython{name}-minimal",
-        f"libpython{name}-stdlib",
-        foreign,
-        *PACKAGES,
-    ]
-    say(f"fetching Python {name} for arm64 from {suite}")
-    for package in packages:
-        archive.unpack(root.download(package, cache / "python" / "packages"), tree)
-    if release == sys.version_info[:2]:
-        for source in library_files(tree, name):
-            if source.suffix == ".py":
-                py_compile.compile(
-                    str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
-                )
-    (tree / "whole").touch()
-    return tree
+
+    def make() -> None:
+        root = archive.Root(cache / f"apt-python-{suite}", "arm64", (suite, f"{suite}-security"), say)
+        root.update()
+        foreign = "libffi7" if suite == "bullseye" else "libffi8"
+        parts = [f"python{name}-minimal", f"libpython{name}-minimal", f"libpython{name}-stdlib"]
+        say(f"fetching Python {name} for arm64 from {suite}")
+        for package in [*parts, foreign, *PACKAGES]:
+            archive.unpack(root.download(package, cache / "python" / "packages"), tree)
+        if release == sys.version_info[:2]:
+            for source in library_files(tree, name):
+                if source.suffix == ".py":
+                    py_compile.compile(
+                        str(source), invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH
+                    )
+
+    return archive.whole(tree, make)
 
 
 def library_files(tree: Path, name: str) -> Iterator[Path]:
@@ -166,6 +159,7 @@ def base_image(cache: Path, say: Callable[[str], None]) -> bytes:
     cpio.link("usr/lib/ld-linux-aarch64.so.1", "aarch64-linux-gnu/ld-linux-aarch64.so.1")
     cpio.file("init", f"#!/usr/bin/python{name} -ISu\n".encode() + INIT.read_bytes(), 0o755)
     cpio.file("kvmfw_probe.py", PROBE.read_bytes())
+    cpio.file("kvmfw_fuzz.py", FUZZ.read_bytes())
     return cpio.bytes()
 
 

@@ -1,7 +1,7 @@
-"""PID 1 of an emulated machine: runs the probe's jobs and prints their output on the console.
+"""PID 1 of an emulated machine: runs the jobs of the probe and the fuzzer and prints their output on the console.
 
-Runs inside the guest only.  Each job is {"name": ..., "argv": [...]}; its output goes to the
-host as gzip in base64 lines between two marks.
+Runs inside the guest only.  Each job is {"name": ..., "argv": [...]}, and "program" where it is not the
+probe's; its output goes to the host as gzip in base64 lines between two marks.
 """
 
 import base64
@@ -27,17 +27,18 @@ def emit(name: str, code: Any, seconds: float, body: bytes) -> None:
         os.write(1, line.encode() + b"\n")
 
 
-def as_nobody(probe: Any, argv: "list[str]") -> int:
-    """Exit code of the probe in a process of a user without rights."""
+def as_nobody(program: Any, argv: "list[str]") -> int:
+    """Exit code of a program in a process of a user without rights."""
     child = os.fork()
     if child == 0:
         os.setgid(65534)
         os.setuid(65534)
-        os._exit(probe.main(argv))
+        os._exit(program.main(argv))
     return os.waitpid(child, 0)[1] >> 8
 
 
-def run(probe: Any, job: "dict[str, Any]") -> None:
+def run(job: "dict[str, Any]") -> None:
+    program = importlib.import_module(job.get("program", "kvmfw_probe"))
     output = Path("/tmp/output")
     if output.exists():
         output.unlink()
@@ -45,7 +46,7 @@ def run(probe: Any, job: "dict[str, Any]") -> None:
     code: Any
     argv = [*job["argv"], "--output", str(output)]
     try:
-        code = as_nobody(probe, argv) if job.get("nobody") else probe.main(argv)
+        code = as_nobody(program, argv) if job.get("nobody") else program.main(argv)
     except SystemExit as error:
         code = error.code
     except BaseException:
@@ -64,9 +65,9 @@ def main() -> None:
     # Only the jobs speak on the console: kernel messages would tear their lines.
     libc.klogctl(8, None, 1)
     try:
-        probe = importlib.import_module("kvmfw_probe")
+        importlib.import_module("kvmfw_probe")
         for job in json.loads(Path("/jobs/jobs.json").read_text()):
-            run(probe, job)
+            run(job)
         os.write(1, b"@KVMFW-DONE\n")
     except BaseException:
         traceback.print_exc()

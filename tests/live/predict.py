@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .questions import Case
+
+Json = dict[str, Any]
+
 # The engine's outcomes, in words of the answers of "validate --on-host".
 WORDS = {"ACCEPT": "kept", "CHANGE": "changed", "UNKNOWN": "unknown", "REFUSE": "refused"}
 
@@ -67,6 +71,37 @@ class Engine:
         texts = (json.dumps(one).encode() for one in sets)
         loaded = (self._kvmfw.RegisterSet.from_json(text) for text in texts)
         return [self._translate(self._kvmfw.validate(one, host, vmm=vmm)) for one in loaded]
+
+    def host(self, capture: Path) -> Any:
+        """A capture, ready for many questions."""
+        return self._kvmfw.Host.load(capture)
+
+    def singles(self, host: Any, case: Case, derive_only: bool) -> list[Expected]:
+        """What each write by itself answers, on the capture's vCPU of this name."""
+        values: dict[int, list[int]] = {}
+        for register, value in case.writes:
+            values.setdefault(register, []).append(value)
+        said = {
+            register: iter(
+                host.ask(case.vcpu.name, register, asked, state=case.state, derive_only=derive_only)
+            )
+            for register, asked in values.items()
+        }
+        found = []
+        for register, _ in case.writes:
+            effect, errno, reads = next(said[register])
+            outcome = effect if effect in ("kept", "refused", "unknown") else "changed"
+            found.append(Expected(outcome, errno, None if reads is None else hex(reads)))
+        return found
+
+    def restore(self, host: Any, case: Case, derive_only: bool) -> Prediction:
+        """What a whole restore answers."""
+        vcpu = case.vcpu
+        one = self._kvmfw.RegisterSet.from_mapping(
+            dict(case.writes), features=vcpu.features, vgic=vcpu.vgic, enabled=vcpu.enabled
+        )
+        verdict = self._kvmfw.validate(one, host, vmm=case.policy, state=case.state, derive_only=derive_only)
+        return self._translate(verdict)
 
     def _translate(self, verdict: Any) -> Prediction:
         prediction = Prediction()

@@ -7,7 +7,8 @@
 First boot of every host (kernel x CPU x boot options): the probe captures it and saves register sets of
 throwaway VMs.  Then the engine predicts what every other host answers to every one of these sets, and
 edited copies of them.  Second boot of every host: the sets are really written, register by register, and
-every answer is compared with its prediction.  Exit 0: all agree, 2: some do not, 1: it could not be run.
+every answer is compared with its prediction.  Exit 0: all agree; 2: some do not, or too many were not predicted;
+1: it, or one of the hosts, could not be run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from . import archive, compare
 from .agree import Disagreement, Tally, explain, judge, table
 from .edits import edited
 from .hosts import Host, Hosts, Results
-from .machine import BootError, Emulator
+from .machine import BootError, Emulator, stop_when_told
 from .predict import Engine, EngineError, Prediction
 
 Json = dict[str, Any]
@@ -70,6 +71,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--machine", default="", metavar="OPTIONS", help="further machine options, such as mte=on"
     )
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
+    parser.add_argument(
+        "--unpredicted",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="answers that need no prediction, at most",
+    )
     parser.add_argument(
         "--keep", type=Path, default=Path("live-results"), metavar="FOLDER", help="for what was said"
     )
@@ -116,7 +124,6 @@ def known_hosts(arguments: argparse.Namespace, hosts: Hosts, cache: Path) -> lis
         found += [Host(image.name, cpu, options) for cpu in arguments.cpus for options in arguments.options]
     if not found:
         raise archive.ArchiveError("No kernel is left to boot.")
-    hosts.write_hosts(found)
     return found
 
 
@@ -166,7 +173,11 @@ def predictions(
 
 
 def restore_all(
-    known: list[Host], hosts: Results, engine: Engine | None, arguments: argparse.Namespace
+    known: list[Host],
+    hosts: Results,
+    engine: Engine | None,
+    arguments: argparse.Namespace,
+    lost: dict[str, str],
 ) -> tuple[dict[tuple[str, str], Tally], list[str]]:
     """What came of each directed pair of kernels, and a line about each host's predictions."""
     tallies: dict[tuple[str, str], Tally] = {}
@@ -192,12 +203,42 @@ def restore_all(
                     continue
                 written[vmm].append(one)
                 thoughts[vmm].append((source, thought))
-        answers = hosts.restore(target, written)
+        try:
+            answers = hosts.restore(target, written)
+        except BootError as error:
+            lose(lost, target, error)
+            continue
         for vmm in arguments.vmm:
             for (source, thought), said in zip(thoughts[vmm], answers[vmm], strict=True):
                 tally = tallies.setdefault((source.kernel, target.kernel), Tally())
                 tally.add(judge(said, thought, target.name, vmm))
     return tallies, digests
+
+
+def lose(lost: dict[str, str], host: Host, error: BootError) -> None:
+    """A host that could not be asked is told; the others still can."""
+    say(f"{error}\nGoing on without {host.name}.")
+    lost[host.name] = str(error).splitlines()[0]
+
+
+def unpredicted(tallies: dict[tuple[str, str], Tally]) -> tuple[int, int]:
+    """(Answers that were not predicted, all answers)."""
+    return sum(tally.unknown for tally in tallies.values()), sum(tally.answers for tally in tallies.values())
+
+
+def agreement(
+    tallies: dict[tuple[str, str], Tally], disagreements: list[Disagreement], most: float
+) -> tuple[list[str], bool]:
+    """What the answers came to, in lines, and whether that is good enough; what was not looked at comes first."""
+    unknown, answers = unpredicted(tallies)
+    share = unknown / max(1, answers)
+    lines = [f"Not predicted: {unknown} of {answers} answers ({share:.2%}; at most {most:.2%} may be)."]
+    if share > most:
+        lines.append("That is too many: the rest says little.")
+    lines += explain(disagreements)
+    if not disagreements:
+        lines.append(f"No disagreements in the {answers - unknown} answers that were predicted.")
+    return [*lines, ""], share <= most and not disagreements and answers > 0
 
 
 def report(arguments: argparse.Namespace, parts: list[str]) -> None:
@@ -210,7 +251,7 @@ def report(arguments: argparse.Namespace, parts: list[str]) -> None:
         arguments.log.write_text(sections.replaced(old, section))
 
 
-def first_boots(arguments: argparse.Namespace) -> tuple[Results, list[Host], str]:
+def first_boots(arguments: argparse.Namespace, lost: dict[str, str]) -> tuple[Results, list[Host], str]:
     """(results with a capture and register sets of every host, the hosts, what they ran on)."""
     if arguments.replay:
         results = Results(arguments.keep)
@@ -220,37 +261,50 @@ def first_boots(arguments: argparse.Namespace) -> tuple[Results, list[Host], str
     version = f"qemu {emulator.version()}"
     say(version)
     hosts = Hosts(emulator, cache, arguments.keep, say)
-    known = known_hosts(arguments, hosts, cache)
-    for host in known:
-        hosts.record(host, arguments.reuse)
+    known = []
+    for host in known_hosts(arguments, hosts, cache):
+        try:
+            hosts.record(host, arguments.reuse)
+            known.append(host)
+        except BootError as error:
+            lose(lost, host, error)
+    hosts.write_hosts(known)
     return hosts, known, version
 
 
 def run(arguments: argparse.Namespace) -> int:
     engine = None if arguments.no_predict or arguments.capture_only else Engine()
     started = time.monotonic()
-    results, known, version = first_boots(arguments)
+    lost: dict[str, str] = {}
+    results, known, version = first_boots(arguments, lost)
     parts = []
-    differing = 0
+    good = True
     if arguments.compare:
         lines, differing = compare_with(arguments.compare, results, known)
         parts += [*lines, ""]
-    disagreements: list[Disagreement] = []
+        good &= not differing
     if not arguments.capture_only:
-        tallies, digests = restore_all(known, results, engine, arguments)
-        disagreements = [one for tally in tallies.values() for one in tally.disagreements]
+        tallies, digests = restore_all(known, results, engine, arguments, lost)
         policies = ", ".join(arguments.vmm)
         parts += [f"Restores in the order of {policies}:", "", table(tallies, engine is not None), ""]
-        parts += [*explain(disagreements), ""] if disagreements else ["No disagreements.", ""]
+        if engine is not None:
+            disagreements = [one for tally in tallies.values() for one in tally.disagreements]
+            lines, agreed = agreement(tallies, disagreements, arguments.unpredicted)
+            parts += lines
+            good &= agreed
         parts += ["Predictions, by the host that was asked afterwards:", ""]
         parts += ["| host | register sets | sha256 begins |", "| --- | --- | --- |", *digests, ""]
+    parts += [f"- Not asked: {name}: {why}" for name, why in sorted(lost.items())]
     parts.append(f"{len(known)} hosts, {time.monotonic() - started:.0f} s in all, {version}.")
     report(arguments, parts)
-    return 2 if disagreements or differing else 0
+    if not good:
+        return 2
+    return 1 if lost else 0
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
+    stop_when_told()
     try:
         return run(arguments)
     except (archive.ArchiveError, BootError, EngineError) as error:

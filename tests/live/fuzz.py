@@ -1,0 +1,214 @@
+"""Fuzzing: random and mutated writes to real kernels, each predicted before it is made.
+
+    python -m tests.live.fuzz --kernels 6.12,7.3 --cpus max cortex-a57      # boot, ask, judge
+    python -m tests.live.fuzz --replay FOLDER                               # judge kept answers again, boot nothing
+
+One boot asks tens of thousands of questions (questions.py) of a host whose capture is known.  All predictions are
+made and their digest is printed before the boot.  What was asked and answered is kept (store.py); a disagreement is
+made small (minimise.py) and written as a vector.  Exit 0: no wrong answer and few enough unpredicted ones, 2: not
+so, 1: it could not be run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from . import archive, compare, store
+from .batch import Answers, Batch
+from .hosts import Host, Hosts
+from .judging import DERIVED, MEASURED, WRONG, Judge, Judged, Score
+from .machine import BootError, Emulator, stop_when_told
+from .minimise import minimise, searches
+from .predict import Engine, EngineError
+from .questions import Case, Material, Questions
+from .reporting import report_kinds, score_table
+from .run import find_qemu, known_hosts, listed, say
+from .vector import write_vectors
+
+Json = dict[str, Any]
+KERNELS = ["6.1", "6.12", "6.18", "7.3"]
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kernels", type=listed, default=KERNELS, help="releases or series, a,b,c")
+    parser.add_argument("--cpus", nargs="+", default=["max", "neoverse-n1"], help="CPU models with options")
+    parser.add_argument("--options", nargs="+", default=[""], help="kernel options, one text each")
+    parser.add_argument("--qemu", default="auto", help="a command, suite:NAME, or auto")
+    parser.add_argument("--machine", default="", metavar="OPTIONS", help="further machine options")
+    parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
+    parser.add_argument("--keep", type=Path, default=Path("live-fuzz"), metavar="FOLDER")
+    parser.add_argument("--seed", type=int, default=1, help="the first seed")
+    parser.add_argument("--boots", type=int, default=1, help="boots of each host, each with the next seed")
+    parser.add_argument("--singles", type=int, default=20000, help="single writes of a boot, about")
+    parser.add_argument("--restores", type=int, default=60, help="whole restores of a boot")
+    parser.add_argument(
+        "--also", nargs="*", type=Path, default=[], help="folders of more captures for values"
+    )
+    parser.add_argument("--no-minimise", action="store_true", help="do not make disagreements small")
+    parser.add_argument("--unknown-measured", type=float, default=0.01, help="greatest share not predicted")
+    parser.add_argument("--unknown-derived", type=float, default=0.03, help="the same, by rules alone")
+    parser.add_argument("--replay", type=Path, metavar="FOLDER", help="judge the answers kept there")
+    parser.add_argument("--found", type=Path, metavar="FILE", help="write every kind of disagreement there")
+    return parser.parse_args(argv)
+
+
+class Session:
+    """What all boots have in common."""
+
+    def __init__(self, arguments: argparse.Namespace, hosts: Hosts) -> None:
+        self._arguments = arguments
+        self._hosts = hosts
+        self._engine = Engine()
+        # Captures of other hosts, from which values are taken.
+        paths = [path for folder in arguments.also for path in sorted(folder.glob("*.json*"))]
+        self._captures = {path.name: compare.load(path) for path in paths if path.name != "index.json"}
+        self._sets: list[Json] = []
+
+    def meet(self, host: Host) -> None:
+        """See that the host has a capture; from now on values of its registers are asked elsewhere, too."""
+        self._hosts.record(host, reuse=True)
+        self._captures[host.name] = compare.load(self._hosts.capture_path(host))
+        self._sets += self._hosts.sets(host)
+
+    def boot(self, host: Host, seed: int) -> Score:
+        """One boot of a host: questions, predictions, answers, and what they came to."""
+        arguments, hosts = self._arguments, self._hosts
+        capture = hosts.capture_path(host)
+        others = [one for name, one in self._captures.items() if name != host.name]
+        material = Material.of(self._captures[host.name], others, self._sets)
+        cases = Questions(material, f"{seed} {host.name}").cases(arguments.singles, arguments.restores)
+        judge = Judge(self._engine, capture, host.name)
+        started = time.monotonic()
+        digest = judge.predict(cases)
+        predicted = time.monotonic() - started
+        said, seconds = self.ask(host, cases)
+        head: Json = {"host": host.name, "kernel": host.kernel, "cpu": host.cpu, "options": host.options}
+        head |= {"seed": seed, "machine": arguments.machine, "capture": capture.name, "predictions": digest}
+        store.save(arguments.keep / f"{host.name}.{seed}.answers.gz", head, cases, said)
+        score = judge.score(cases, said)
+        count = score.total(MEASURED)
+        rate = count / max(seconds, 0.01)
+        say(
+            f"{host.name}, seed {seed}: predictions {digest} in {predicted:.0f} s; {count} answers in "
+            f"{seconds:.0f} s ({rate:.0f}/s); wrong {score.total(MEASURED, WRONG)} measured, "
+            f"{score.total(DERIVED, WRONG)} derived; unknown {score.share(MEASURED):.2%}, {score.share(DERIVED):.2%}"
+        )
+        if not arguments.no_minimise:
+            self._minimise(host, judge, cases, said)
+        return score
+
+    def ask(self, host: Host, cases: list[Case]) -> tuple[list[list[Answers]], float]:
+        """Really make the writes; the answers and the seconds that the guest needed for them."""
+        batch = Batch(cases)
+        argv = ["/jobs/batch", "/jobs/cases.json"]
+        jobs: list[Json] = [{"name": "fuzz", "program": "kvmfw_fuzz", "argv": argv}]
+        boot = self._hosts.run(host, jobs, batch.files())
+        output = boot.outputs["fuzz"]
+        if output.exit != 0:
+            raise BootError(f"{host.name}: fuzzing exited with {output.exit}\n{boot.console[-2000:]}")
+        return batch.answers(output.body), output.seconds
+
+    def _minimise(self, host: Host, judge: Judge, cases: list[Case], said: list[list[Answers]]) -> None:
+        """Make one disagreement of each kind small, and write it as a vector."""
+        chosen = judge.disagreements(cases, said)
+        if not chosen:
+            return
+        found = searches(chosen)
+        answers: dict[int, tuple[list[Answers], list[Judged]]] = {}
+
+        def fails(asked: list[tuple[Case, int | None]]) -> list[bool]:
+            replies, _ = self.ask(host, [case for case, _ in asked])
+            result = []
+            for (case, register), reply in zip(asked, replies, strict=True):
+                wrong = [
+                    one
+                    for one in judge.case(case, reply, MEASURED)
+                    if one.result == WRONG and one.register == register
+                ]
+                answers[id(case)] = reply, wrong
+                result.append(bool(wrong))
+            return result
+
+        rounds = minimise(found, fails)
+        small = [(search, *answers[id(search.case)]) for search in found if search.reproduced]
+        say(f"{host.name}: {len(small)} of {len(found)} kinds reproduced and made small in {rounds} boots")
+        for search in found:
+            if not search.reproduced:
+                say(
+                    f"{host.name}: not reproduced: {search.register or 0:#x} of {len(search.case.writes)} writes"
+                )
+        write_vectors(self._arguments.keep, self._captures[host.name], host.name, small)
+
+
+def replay(arguments: argparse.Namespace) -> dict[str, Score]:
+    """Judge everything that a folder keeps."""
+    engine = Engine()
+    scores: dict[str, Score] = {}
+    judges: dict[str, Judge] = {}
+    for path in sorted(arguments.replay.glob("*.answers.gz")):
+        head, cases, said = store.load(path)
+        name = head["host"]
+        if name not in judges:
+            judges = {name: Judge(engine, arguments.replay / head["capture"], name)}
+        scores.setdefault(name, Score()).add(judges[name].score(cases, said))
+    return scores
+
+
+def boots(arguments: argparse.Namespace) -> dict[str, Score]:
+    """Boot every host, and go on to the next one where one cannot be asked."""
+    cache = archive.cache_folder()
+    emulator = Emulator(find_qemu(arguments.qemu, cache), arguments.timeout, arguments.machine)
+    say(f"qemu {emulator.version()}")
+    hosts = Hosts(emulator, cache, arguments.keep, say)
+    session = Session(arguments, hosts)
+    scores: dict[str, Score] = {}
+    for host in known_hosts(arguments, hosts, cache):
+        try:
+            session.meet(host)
+            for seed in range(arguments.seed, arguments.seed + arguments.boots):
+                scores.setdefault(host.name, Score()).add(session.boot(host, seed))
+        except BootError as error:
+            say(f"{error} Going on without it.")
+    return scores
+
+
+def run(arguments: argparse.Namespace) -> int:
+    scores = replay(arguments) if arguments.replay else boots(arguments)
+    whole = Score()
+    for score in scores.values():
+        whole.add(score)
+    print("\n".join(score_table(scores, whole)))
+    kinds = report_kinds(whole)
+    print("\n".join(kinds))
+    if arguments.found:
+        arguments.found.write_text("\n".join([*score_table(scores, whole), "", *kinds]) + "\n")
+    few = (
+        whole.share(MEASURED) <= arguments.unknown_measured
+        and whole.share(DERIVED) <= arguments.unknown_derived
+    )
+    wrong = whole.total(MEASURED, WRONG) + whole.total(DERIVED, WRONG)
+    if not few:
+        say(f"fuzz: not predicted: {whole.share(MEASURED):.2%} measured, {whole.share(DERIVED):.2%} derived")
+    return 0 if few and not wrong and whole.total(MEASURED) else 2
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse(argv)
+    stop_when_told()
+    try:
+        return run(arguments)
+    except (archive.ArchiveError, BootError, EngineError) as error:
+        say(f"fuzz: {error}")
+    except KeyboardInterrupt:
+        say("fuzz: interrupted")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,61 @@
+"""Keeps what was asked and answered, so that newer rules can be judged by it without booting again.
+
+A boot is one gzip file of JSON lines: first what was booted and with which seed, then a case a line.  An answer is
+0 (taken, and reads what was written) or [errno, what it read].
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from .batch import Answer, Answers
+from .questions import Case, Vcpu
+
+Json = dict[str, Any]
+
+
+def packed(answers: Answers, writes: list[tuple[int, int]]) -> Any:
+    if isinstance(answers, int):
+        return answers
+    return [
+        0 if (answer.errno, answer.read) == (0, value) else [answer.errno, answer.read]
+        for answer, (_, value) in zip(answers, writes, strict=True)
+    ]
+
+
+def unpacked(said: Any, writes: list[tuple[int, int]]) -> Answers:
+    if isinstance(said, int):
+        return said
+    return [
+        Answer(0, value) if one == 0 else Answer(one[0], one[1])
+        for one, (_, value) in zip(said, writes, strict=True)
+    ]
+
+
+def save(path: Path, head: Json, cases: list[Case], said: list[list[Answers]]) -> None:
+    """Write a boot, whole or not at all."""
+    lines = [json.dumps(head)]
+    for case, answers in zip(cases, said, strict=True):
+        line = {"kind": case.kind, "vcpu": case.vcpu.plain(), "state": case.state, "vcpus": case.vcpus}
+        line |= {"policy": case.policy, "writes": case.writes}
+        line["answers"] = [packed(one, case.writes) for one in answers]
+        lines.append(json.dumps(line, separators=(",", ":")))
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_bytes(gzip.compress("\n".join(lines).encode(), 6))
+    temporary.replace(path)
+
+
+def load(path: Path) -> tuple[Json, list[Case], list[list[Answers]]]:
+    """Read a boot."""
+    first, *lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    cases, said = [], []
+    for text in lines:
+        line = json.loads(text)
+        writes = [(register, value) for register, value in line["writes"]]
+        vcpu = Vcpu.of(line["vcpu"])
+        cases.append(Case(line["kind"], vcpu, line["state"], line["vcpus"], line["policy"], writes))
+        said.append([unpacked(one, writes) for one in line["answers"]])
+    return json.loads(first), cases, said
