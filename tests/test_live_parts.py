@@ -5,23 +5,31 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
+import shutil
+import signal
 import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.fakekvm import FakeKvm
-from tests.live import archive, compare
+from tests.live import archive, compare, guest, hosts
+from tests.live import run as live
 from tests.live.agree import Tally, judge, table
 from tests.live.edits import edited
 from tests.live.guest import Cpio
 from tests.live.hosts import Host
-from tests.live.machine import BootError, parse_console
+from tests.live.machine import Boot, BootError, Output, parse_console
 from tests.live.predict import Expected, Prediction
 from tests.test_probe import probe
 
 Json = dict[str, Any]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def answer(outcome: str, errno: str | None = None, back: str = "0x1") -> Json:
@@ -175,3 +183,171 @@ def test_what_only_one_asked_does_not_differ(tmp_path: Path, monkeypatch: pytest
     other = tmp_path / "other.json"
     other.write_text(json.dumps(capture))
     assert compare.main([str(path), str(other)]) == 0
+
+
+# ---------------------------------------------------------------- what was not predicted
+
+
+@pytest.mark.parametrize(
+    ("unknown", "kept", "good"), [(0, 100, True), (1, 100, True), (2, 100, False), (0, 0, False)]
+)
+def test_the_share_of_unpredicted_answers_is_told_and_bounded(unknown: int, kept: int, good: bool) -> None:
+    tallies = {("a", "b"): Tally(kept=kept, unknown=unknown)}
+    lines, agreed = live.agreement(tallies, [], 0.01)
+    assert agreed is good
+    assert lines[0].startswith(f"Not predicted: {unknown} of {kept} answers")
+    assert f"No disagreements in the {kept - unknown} answers that were predicted." in lines
+
+
+def test_a_disagreement_is_never_good_enough() -> None:
+    told = judge({"id": "vm", "answers": [answer("kept")]}, Prediction(vcpu="refused"), "target", "kvm")
+    lines, agreed = live.agreement({("a", "b"): told}, told.disagreements, 1.0)
+    assert not agreed
+    assert not any(line.startswith("No disagreements") for line in lines)
+
+
+# ---------------------------------------------------------------- the cache
+
+
+def test_what_was_left_half_full_is_filled_anew(tmp_path: Path) -> None:
+    tree = tmp_path / "qemu" / "suite"
+
+    def killed() -> None:
+        (tree / "half").touch()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        archive.whole(tree, killed)
+    assert (tree / "half").exists()
+    assert archive.whole(tree, (tree / "all").touch) == tree
+    assert sorted(path.name for path in tree.iterdir()) == ["all", "whole"]
+
+    def never() -> None:
+        raise AssertionError("a whole folder is made again")
+
+    archive.whole(tree, never)
+
+
+def package(tmp_path: Path) -> Path:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("dpkg-deb is not installed")
+    content = tmp_path / "content"
+    (content / "DEBIAN").mkdir(parents=True)
+    (content / "DEBIAN" / "control").write_text(
+        "Package: one\nVersion: 1\nArchitecture: all\nMaintainer: none\nDescription: none\n"
+    )
+    (content / "boot").mkdir()
+    (content / "boot" / "vmlinuz").write_bytes(os.urandom(200_000))
+    (content / "other").write_text("other")
+    subprocess.run(["dpkg-deb", "--build", str(content), str(tmp_path / "one.deb")], check=True)
+    return tmp_path / "one.deb"
+
+
+def test_a_package_is_unpacked_as_far_as_it_is_wanted(tmp_path: Path) -> None:
+    archive.unpack(package(tmp_path), tmp_path / "to", "./boot/vmlinuz*", "./nowhere/*")
+    assert [path.name for path in (tmp_path / "to").rglob("*") if path.is_file()] == ["vmlinuz"]
+
+
+@pytest.mark.parametrize("patterns", [(), ("./boot/vmlinuz*",)])
+def test_a_damaged_package_is_an_error(tmp_path: Path, patterns: tuple[str, ...]) -> None:
+    damaged = package(tmp_path)
+    damaged.write_bytes(damaged.read_bytes()[:-60_000])
+    with pytest.raises(archive.ArchiveError, match="could not be unpacked"):
+        archive.unpack(damaged, tmp_path / "to", *patterns)
+
+
+# ---------------------------------------------------------------- hosts that hang, and this process's own end
+
+
+class Slow:
+    """An emulator on which one kernel hangs."""
+
+    timeout = 1234.0
+
+    def __init__(self, slow: str) -> None:
+        self.slow = slow
+        self.booted: list[str] = []
+
+    def boot(self, kernel: Path, *_: Any) -> Boot:
+        self.booted.append(kernel.name)
+        if kernel.name == self.slow:
+            raise BootError(f"{kernel.name} did not finish: no end after 1234 s")
+        codes = {"probe": 0, "save": 0, "nobody": 1}
+        outputs = {name: Output(code, 1.0, b"" if code else b"{}\n") for name, code in codes.items()}
+        return Boot(1.0, outputs, "kvmfw probe: /dev/kvm may not be opened by this user")
+
+
+def slow_hosts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str) -> tuple[hosts.Hosts, Slow]:
+    monkeypatch.setattr(guest, "base_image", lambda *_: b"")
+    emulator = Slow(slow)
+    made: Any = hosts.Hosts
+    found: hosts.Hosts = made(emulator, tmp_path, tmp_path / "keep", lambda _: None)
+    for name in ("one", "two", "three"):
+        found.know(name, Path(name))
+    return found, emulator
+
+
+def test_one_slow_host_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, emulator = slow_hosts(tmp_path, monkeypatch, "two")
+    known = [Host(name, "max", "") for name in ("one", "two", "three")]
+    lost: dict[str, str] = {}
+    assert live.recorded(found, known, False, lost) == [known[0], known[2]]
+    assert emulator.booted == ["one", "two", "three"]
+    assert lost == {"two__max__default": "two did not finish: no end after 1234 s"}
+
+
+def test_the_probe_is_given_as_long_as_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = slow_hosts(tmp_path, monkeypatch, "")
+    asked: list[Any] = []
+
+    def job_image(jobs: list[Any], _: dict[str, bytes]) -> bytes:
+        asked.extend(jobs)
+        return b""
+
+    monkeypatch.setattr(guest, "job_image", job_image)
+    found.record(Host("one", "max", ""), False)
+    found.restore(Host("one", "max", ""), {"kvm": []})
+    limits = [job["argv"][job["argv"].index("--time-limit") + 1] for job in asked if not job.get("nobody")]
+    assert limits == ["1234.0", "1234.0"]
+
+
+EMULATOR = """#!/bin/sh
+echo $$ > {pid}
+exec sleep 600
+"""
+RUN = """
+import sys
+from pathlib import Path
+from tests.live.machine import Emulator, stop_when_told
+stop_when_told()
+try:
+    Emulator([sys.argv[1]]).boot(Path("kernel"), "max", "", b"")
+except KeyboardInterrupt:
+    sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGKILL])
+def test_no_emulator_is_left_behind(tmp_path: Path, number: signal.Signals) -> None:
+    script, pid = tmp_path / "emulator", tmp_path / "pid"
+    script.write_text(EMULATOR.format(pid=pid))
+    script.chmod(0o755)
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen([sys.executable, "-c", RUN, str(script)], cwd=ROOT, env=environment) as running:
+        wait_for(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        emulator = int(pid.read_text())
+        running.send_signal(number)
+        code = running.wait(timeout=20)
+    wait_for(lambda: not Path(f"/proc/{emulator}").exists())
+    if number != signal.SIGKILL:
+        assert code == 1
+        assert list(folder.iterdir()) == []
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited for nothing"
+        time.sleep(0.05)

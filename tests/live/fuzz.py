@@ -188,14 +188,16 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(kinds))
     if arguments.found:
         arguments.found.write_text("\n".join([*score_table(scores, whole), "", *kinds]) + "\n")
-    few = (
-        whole.share(MEASURED) <= arguments.unknown_measured
-        and whole.share(DERIVED) <= arguments.unknown_derived
-    )
-    wrong = whole.total(MEASURED, WRONG) + whole.total(DERIVED, WRONG)
-    if not few:
-        say(f"fuzz: not predicted: {whole.share(MEASURED):.2%} measured, {whole.share(DERIVED):.2%} derived")
-    return 0 if few and not wrong and whole.total(MEASURED) else 2
+    for way in (MEASURED, DERIVED):
+        say(f"fuzz: not predicted, {way}: {whole.share(way):.2%}")
+    return 0 if good_enough(whole, arguments.unknown_measured, arguments.unknown_derived) else 2
+
+
+def good_enough(score: Score, most_measured: float, most_derived: float) -> bool:
+    """No answer is wrong, few enough were not predicted, and there are answers."""
+    wrong = score.total(MEASURED, WRONG) + score.total(DERIVED, WRONG)
+    few = score.share(MEASURED) <= most_measured and score.share(DERIVED) <= most_derived
+    return few and not wrong and score.total(MEASURED) > 0
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from .questions import RESTORE, SINGLE, Case
 
-# A restore of 300 registers comes down to a few in about ten halvings.
-ROUNDS = 16
+# A restore of 300 registers comes down to a few in about ten rounds.
+ROUNDS = 24
+Write = tuple[int, int]
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Search:
     parts: int = 2
     open: bool = True
     reproduced: bool = False
-    tried: set[tuple[int, ...]] = field(default_factory=set)
+    tried: set[frozenset[Write]] = field(default_factory=set)
 
     def proposals(self) -> list[Case]:
         """Smaller cases to ask next, the smallest first; the first round asks the case as it is."""
@@ -35,17 +36,21 @@ class Search:
         rest = [one for one in writes if one[0] != self.register]
         if not rest:
             return []
+        while not (found := self._parts(must, rest)) and self.parts < len(rest):
+            self.parts = min(2 * self.parts, len(rest))
+        return found
+
+    def _parts(self, must: list[Write], rest: list[Write]) -> list[Case]:
+        """The writes that must be there alone, with one part of the rest, and with all parts but one."""
         size = max(1, -(-len(rest) // self.parts))
         chunks = [rest[at : at + size] for at in range(0, len(rest), size)]
-        # Alone, one part, all but one part.
         sets = [[], *chunks, *[[one for one in rest if one not in chunk] for chunk in chunks]]
         found = []
         for chosen in sorted(sets, key=len):
-            keep = {*[register for register, _ in chosen], *[register for register, _ in must]}
-            key = tuple(sorted(keep))
-            if key not in self.tried and len(keep) < len(writes):
-                self.tried.add(key)
-                found.append(replace(self.case, writes=[one for one in writes if one[0] in keep]))
+            keep = {*chosen, *must}
+            if frozenset(keep) not in self.tried and len(keep) < len(self.case.writes):
+                self.tried.add(frozenset(keep))
+                found.append(replace(self.case, writes=[one for one in self.case.writes if one in keep]))
         return found
 
     def take(self, proposed: list[Case], failed: list[bool]) -> None:
@@ -56,12 +61,9 @@ class Search:
             return
         smaller = next((case for case, fails in zip(proposed, failed, strict=True) if fails), None)
         if smaller is not None:
-            self.case, self.parts = smaller, 2
-            self.open = len(smaller.writes) > 1
-        elif self.parts < len(self.case.writes):
-            self.parts = min(2 * self.parts, len(self.case.writes))
-        else:
-            self.open = False
+            # Parts stay about as large as they were.
+            self.parts = max(2, self.parts * len(smaller.writes) // len(self.case.writes))
+            self.case = smaller
 
 
 def searches(cases: list[tuple[Case, int | None]]) -> list[Search]:

@@ -251,6 +251,18 @@ def report(arguments: argparse.Namespace, parts: list[str]) -> None:
         arguments.log.write_text(sections.replaced(old, section))
 
 
+def recorded(hosts: Hosts, wanted: list[Host], reuse: bool, lost: dict[str, str]) -> list[Host]:
+    """The hosts that could be captured."""
+    known = []
+    for host in wanted:
+        try:
+            hosts.record(host, reuse)
+            known.append(host)
+        except BootError as error:
+            lose(lost, host, error)
+    return known
+
+
 def first_boots(arguments: argparse.Namespace, lost: dict[str, str]) -> tuple[Results, list[Host], str]:
     """(results with a capture and register sets of every host, the hosts, what they ran on)."""
     if arguments.replay:
@@ -261,13 +273,7 @@ def first_boots(arguments: argparse.Namespace, lost: dict[str, str]) -> tuple[Re
     version = f"qemu {emulator.version()}"
     say(version)
     hosts = Hosts(emulator, cache, arguments.keep, say)
-    known = []
-    for host in known_hosts(arguments, hosts, cache):
-        try:
-            hosts.record(host, arguments.reuse)
-            known.append(host)
-        except BootError as error:
-            lose(lost, host, error)
+    known = recorded(hosts, known_hosts(arguments, hosts, cache), arguments.reuse, lost)
     hosts.write_hosts(known)
     return hosts, known, version
 
