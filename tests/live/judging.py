@@ -72,7 +72,7 @@ def words(answer: Answer, register: int, value: int) -> tuple[str, str]:
         return "refused", f"refused {probe.errno_name(answer.errno)}"
     if answer.read == value or register in MOVING:
         return "kept", "kept"
-    read = "nothing" if answer.read is None else hex(answer.read)
+    read = "nothing" if answer.read is None else short(hex(answer.read))
     return "changed", f"changed, reads {read}"
 
 
@@ -92,11 +92,16 @@ def compare(answer: Answer, register: int, value: int, expected: Expected) -> tu
     return AGREED if same else WRONG, told
 
 
+def short(text: str) -> str:
+    """The ends of a long number."""
+    return text if len(text) <= 40 else f"{text[:12]}..{text[-16:]} ({len(text) - 2} digits)"
+
+
 def tell(expected: Expected) -> str:
     if expected.outcome == "refused":
         return f"refused {expected.errno or ''}".strip()
     if expected.outcome == "changed":
-        return f"changed, reads {expected.read_back or '?'}"
+        return f"changed, reads {short(expected.read_back or '?')}"
     return expected.outcome
 
 
@@ -179,7 +184,7 @@ class Judge:
         vcpu = case.vcpu.name or " ".join(case.vcpu.features)
         also = " through the second vCPU" if case.kind == SINGLE and case.vcpus == 2 else ""
         order = f", order of {case.policy}" if case.kind != SINGLE and len(case.writes) > 1 else ""
-        written = "" if one.value is None else f": {one.register:#x} written as {one.value:#x}"
+        written = "" if one.value is None else f": {one.register:#x} written as {short(hex(one.value))}"
         example = (
             f"{self._place}, vCPU {vcpu}, {case.state}{also}{order}{written}: "
             f"KVM {one.said}; engine {one.predicted}"
