@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 FLEET ?= examples
 RECORDINGS ?= ../shared/data/realkvm
 QEMU ?= ../shared/data/realqemu
+MODE ?= run
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
@@ -27,8 +28,8 @@ guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 %,
 agreement: $(VENV)/.tests  ## compare with real kernels: RECORDINGS=folder QEMU=folder
 	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --out docs/agreement.md
 
-live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions
-	$(BIN)/python -m tests.live.run $(LIVE)
+live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
+	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings

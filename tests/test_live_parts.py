@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -351,3 +352,36 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20) -> None:
     while not condition():
         assert time.monotonic() < end, "waited for nothing"
         time.sleep(0.05)
+
+
+NAMES = [
+    *("linux-image-6.12-arm64", "linux-image-6.12.43+deb12-arm64", "linux-image-6.12.117+deb13-arm64"),
+    *(
+        "linux-image-6.12.117+deb13-arm64-16k",
+        "linux-image-6.12.9+deb13-arm64-16k",
+        "linux-image-6.12-arm64-16k",
+    ),
+    *("linux-binary-7.3.4+deb13-arm64", "linux-image-7.3.4+deb13-arm64", "linux-image-6.1.0-56-arm64"),
+]
+
+
+@pytest.mark.parametrize(
+    ("release", "packages"),
+    [
+        ("6.12", ["linux-image-6.12.117+deb13-arm64"]),
+        ("6.12.43+deb12", ["linux-image-6.12.43+deb12-arm64"]),
+        ("6.12-16k", ["linux-image-6.12.117+deb13-arm64-16k", "linux-image-6.12.9+deb13-arm64-16k"]),
+        ("7.3.4+deb13", ["linux-binary-7.3.4+deb13-arm64"]),
+        ("6.1.0-56", ["linux-image-6.1.0-56-arm64"]),
+        ("7.3-16k", []),
+    ],
+)
+def test_a_release_is_looked_for_newest_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, release: str, packages: list[str]
+) -> None:
+    class Names:
+        def names(self, pattern: str) -> list[str]:
+            return [name for name in NAMES if re.fullmatch(pattern, name)]
+
+    monkeypatch.setattr(archive, "Root", lambda *_: Names())
+    assert archive.Kernels(tmp_path, lambda _: None)._packages(release) == packages

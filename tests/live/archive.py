@@ -204,6 +204,12 @@ def natural(text: str) -> list[int | str]:
     return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", text)]
 
 
+def flavoured(release: str) -> str:
+    """The release as the kernel itself is named."""
+    plain = release.removesuffix("-16k")
+    return f"{plain}-arm64{release[len(plain) :]}"
+
+
 class Kernels:
     """Debian's arm64 kernels by release."""
 
@@ -227,12 +233,12 @@ class Kernels:
         self._updated = False
 
     def image(self, release: str) -> Path:
-        """The Image of a release: "6.1" for the newest of a series, "6.1.0-56" for one."""
+        """The Image of a release: "6.1" for the newest of a series, "6.1.0-56" for one; "7.3-16k" has large pages."""
         with alone(self._folder):
             return self._image(release)
 
     def _image(self, release: str) -> Path:
-        exact = self._folder / f"{release}-arm64"
+        exact = self._folder / flavoured(release)
         if exact.exists():
             return exact
         if not self._updated:
@@ -250,8 +256,9 @@ class Kernels:
 
     def _packages(self, release: str) -> list[str]:
         """Packages that may hold the release's Image, newest first."""
-        version = re.escape(release) + r"([.+-][0-9a-z.+]*)?(-\d+)?"
-        packages = self._root.names(rf"linux-(image|binary)-{version}-arm64")
+        version, flavour = flavoured(release).split("-arm64")
+        version = re.escape(version) + r"([.+-][0-9a-z.+]*)?(-\d+)?"
+        packages = self._root.names(rf"linux-(image|binary)-{version}-arm64{flavour}")
         # Since 6.19 the Image is in linux-binary-*; linux-image-* of the same name only depends on it.
         binaries = {
             name.replace("linux-binary-", "") for name in packages if name.startswith("linux-binary-")
@@ -262,7 +269,8 @@ class Kernels:
         return [
             releases[name]
             for name in sorted(releases, key=natural, reverse=True)
-            if re.search(r"\d-arm64$", name)
+            # Two numbers alone name a package that only depends on others.
+            if re.search(rf"-\d+\.\d+\.\S*\d-arm64{flavour}$", name)
         ]
 
     def _fetch(self, package: str, name: str) -> Path:
