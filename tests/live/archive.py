@@ -270,7 +270,7 @@ class Kernels:
             releases[name]
             for name in sorted(releases, key=natural, reverse=True)
             # Two numbers alone name a package that only depends on others.
-            if re.search(rf"-\d+\.\d+\.\S*\d-arm64{flavour}$", name)
+            if re.search(rf"^\d+\.\d+\.\S*\d-arm64{flavour}$", name)
         ]
 
     def _fetch(self, package: str, name: str) -> Path:
