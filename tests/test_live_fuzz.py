@@ -14,7 +14,7 @@ from tests import golden
 from tests.live import guest_fuzz, store, vector
 from tests.live.batch import Answer, Answers, Batch
 from tests.live.fuzz import good_enough
-from tests.live.judging import AGREED, MEASURED, UNKNOWN, WRONG, Judge, Judged, Score, compare, family
+from tests.live.judging import AGREED, MEASURED, UNKNOWN, WAYS, WRONG, Judge, Judged, Score, compare, family
 from tests.live.minimise import Search, minimise, searches
 from tests.live.predict import Engine, Expected
 from tests.live.questions import RESTORE, SINGLE, STATES, SVE_VLS, Case, Material, Questions, Vcpu, size_of
@@ -187,6 +187,9 @@ def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
         (Answer(0, 5), Expected("refused", "EINVAL"), WRONG),
         (Answer(0, 5), Expected("unknown"), UNKNOWN),
         (Answer(22, 0), Expected("unknown"), UNKNOWN),
+        (Answer(0, 4), Expected("taken"), AGREED),
+        (Answer(0, 5), Expected("taken"), AGREED),
+        (Answer(22, 0), Expected("taken"), WRONG),
     ],
 )
 def test_an_answer_agrees_only_with_what_was_predicted(
@@ -236,7 +239,7 @@ def test_registers_that_are_alike_are_one_family() -> None:
 def score_of(**counts: int) -> Score:
     score = Score()
     for name, number in counts.items():
-        for way in (MEASURED, "derived"):
+        for way in WAYS:
             score.counts[way, SINGLE, name] = number
     return score
 

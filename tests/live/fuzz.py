@@ -20,7 +20,7 @@ from typing import Any
 from . import archive, compare, store
 from .batch import Answers, Batch
 from .hosts import Host, Hosts
-from .judging import DERIVED, MEASURED, WRONG, Judge, Judged, Score
+from .judging import DERIVED, MEASURED, WAYS, WRONG, Judge, Judged, Score
 from .machine import BootError, Emulator, stop_when_told
 from .minimise import minimise, searches
 from .predict import Engine, EngineError
@@ -195,14 +195,14 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(kinds))
     if arguments.found:
         arguments.found.write_text("\n".join([*score_table(scores, whole), "", *kinds]) + "\n")
-    for way in (MEASURED, DERIVED):
+    for way in WAYS:
         say(f"fuzz: not predicted, {way}: {whole.share(way):.2%}")
     return 0 if good_enough(whole, arguments.unknown_measured, arguments.unknown_derived) else 2
 
 
 def good_enough(score: Score, most_measured: float, most_derived: float) -> bool:
     """No answer is wrong, few enough were not predicted, and there are answers."""
-    wrong = score.total(MEASURED, WRONG) + score.total(DERIVED, WRONG)
+    wrong = sum(score.total(way, WRONG) for way in WAYS)
     few = score.share(MEASURED) <= most_measured and score.share(DERIVED) <= most_derived
     return few and not wrong and score.total(MEASURED) > 0
 

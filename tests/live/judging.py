@@ -1,8 +1,11 @@
-"""Judges the fuzzer's answers: by the engine with the capture's answers (measured) and by its rules alone (derived)."""
+"""Judges the fuzzer's answers three ways: by the engine with the capture's answers (measured), by its rules alone
+(derived), and by the oracle.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,8 +15,9 @@ from .batch import MOVING, Answer, Answers
 from .predict import Engine, Expected
 from .probing import probe
 from .questions import SINGLE, Case
+from .second import Oracle
 
-MEASURED, DERIVED = "measured", "derived"
+MEASURED, DERIVED, ORACLE = WAYS = "measured", "derived", "oracle"
 AGREED, UNKNOWN, WRONG = "agreed", "unknown", "wrong"
 # X0 to X30, SP and PC
 GENERAL = range(0x6030000000100000, 0x6030000000100041, 2)
@@ -81,7 +85,7 @@ def compare(answer: Answer, register: int, value: int, expected: Expected) -> tu
     outcome, told = words(answer, register, value)
     if expected.outcome == "unknown":
         return UNKNOWN, told
-    same = expected.outcome == outcome
+    same = expected.outcome == outcome or (expected.outcome == "taken" and outcome != "refused")
     if outcome == "refused" and expected.errno is not None:
         same &= expected.errno == probe.errno_name(answer.errno)
     if outcome == "changed" and expected.read_back is not None:
@@ -111,15 +115,16 @@ class Judge:
     def __init__(self, engine: Engine, capture: Path, place: str) -> None:
         self._engine = engine
         self._host = engine.host(capture)
+        self._oracle = Oracle(json.loads(capture.read_text()))
         self._place = place
         self._predicted: dict[tuple[int, str], Thought | None] = {}
 
     def predict(self, cases: list[Case]) -> str:
-        """Predict every answer both ways; the beginning of the predictions' SHA-256."""
+        """Predict every answer each way; the beginning of the predictions' SHA-256."""
         self._predicted = {}
         digest = hashlib.sha256()
         for number, case in enumerate(cases):
-            for way in (MEASURED, DERIVED):
+            for way in WAYS:
                 thought = self._expected(case, way)
                 self._predicted[id(case), way] = thought
                 digest.update(f"{number} {way} {thought}\n".encode())
@@ -128,11 +133,15 @@ class Judge:
     def _expected(self, case: Case, way: str) -> Thought | None:
         """(What the vCPU is expected to be, what each write is); None where the VMM refuses by itself."""
         derive_only = way == DERIVED
+        if case.kind == SINGLE and way == ORACLE:
+            return "kept", self._oracle.singles(case)
         if case.kind == SINGLE:
             return "kept", self._engine.singles(self._host, case, derive_only)
         prediction = self._engine.restore(self._host, case, derive_only)
         if prediction.by_vmm:
             return None
+        if way == ORACLE:
+            prediction = self._oracle.restore(case)
         return prediction.vcpu, [prediction.expected(hex(register)) for register, _ in case.writes]
 
     def case(self, case: Case, said: list[Answers], way: str) -> Iterator[Judged]:
@@ -158,9 +167,9 @@ class Judge:
                 yield Judged(result, index, register, value, told, tell(writes[index]))
 
     def score(self, cases: list[Case], said: list[list[Answers]]) -> Score:
-        """All cases of a boot, judged both ways."""
+        """All cases of a boot, judged each way."""
         score = Score()
-        for way in (MEASURED, DERIVED):
+        for way in WAYS:
             for case, answers in zip(cases, said, strict=True):
                 for one in self.case(case, answers, way):
                     score.counts[way, case.kind, one.result] += 1

@@ -22,7 +22,7 @@ class EngineError(Exception):
 
 @dataclass
 class Expected:
-    """What one write is expected to answer."""
+    """What one write is expected to answer; taken: whatever it reads afterwards."""
 
     outcome: str
     errno: str | None = None

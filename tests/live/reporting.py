@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import kvmfw
 
-from .judging import DERIVED, MEASURED, UNKNOWN, WRONG, Score
+from .judging import MEASURED, UNKNOWN, WAYS, WRONG, Score
 
 
 def score_table(scores: dict[str, Score], whole: Score) -> list[str]:
     """A markdown table, a row a host, and the sum."""
-    lines = ["| host | answers | wrong, measured | wrong, derived | not predicted, measured | derived |"]
-    lines.append("| --- | --- | --- | --- | --- | --- |")
+    heads = [
+        "host",
+        "answers",
+        *[f"wrong, {way}" for way in WAYS],
+        *[f"not predicted, {way}" for way in WAYS],
+    ]
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
     for name, score in [*sorted(scores.items()), ("all", whole)]:
         cells = [name, str(score.total(MEASURED))]
-        cells += [str(score.total(way, WRONG)) for way in (MEASURED, DERIVED)]
-        cells += [f"{score.total(way, UNKNOWN)} ({score.share(way):.2%})" for way in (MEASURED, DERIVED)]
+        cells += [str(score.total(way, WRONG)) for way in WAYS]
+        cells += [f"{score.total(way, UNKNOWN)} ({score.share(way):.2%})" for way in WAYS]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
@@ -23,7 +28,7 @@ def report_kinds(whole: Score, limit: int = 400) -> list[str]:
     """Every kind, wrong ones first, the most frequent first, with one example each."""
     lines: list[str] = []
     for result in (WRONG, UNKNOWN):
-        for way in (MEASURED, DERIVED):
+        for way in WAYS:
             kinds = [(key, kind) for key, kind in whole.kinds.items() if key[:2] == (way, result)]
             if not kinds:
                 continue
