@@ -216,7 +216,7 @@ def test_answers_are_counted_and_told_by_kind(tmp_path: Path) -> None:
     score = one.score(cases, [[[Answer(0, 0x10001), Answer(0, 0x77)]], [errno.ENOEXEC]])
     assert (score.total(MEASURED), score.total(MEASURED, WRONG)) == (2, 1)
     (kind,) = [kind for key, kind in score.kinds.items() if key[:2] == (MEASURED, WRONG)]
-    assert "0x6030000000140000 written as 0x77: KVM kept; engine refused EINVAL" in kind.example
+    assert "0x6030000000140000 written as 0x77: KVM kept; predicted refused EINVAL" in kind.example
     assert one.disagreements(cases, [[[Answer(0, 0x10001), Answer(0, 0x77)]], []]) == [(cases[0], 1)]
     assert digest == judge(tmp_path).predict(cases) != judge(tmp_path).predict(cases[:1])
 

@@ -196,7 +196,7 @@ class Judge:
         written = "" if one.value is None else f": {one.register:#x} written as {short(hex(one.value))}"
         example = (
             f"{self._place}, vCPU {vcpu}, {case.state}{also}{order}{written}: "
-            f"KVM {one.said}; engine {one.predicted}"
+            f"KVM {one.said}; predicted {one.predicted}"
         )
         kind = score.kinds.setdefault(key, Kind(0, example))
         kind.count += 1

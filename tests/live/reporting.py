@@ -37,7 +37,7 @@ def report_kinds(whole: Score, limit: int = 400) -> list[str]:
             lines += ["", f"## {result}, {way}: {count} answers of {len(kinds)} kinds", ""]
             for (_, _, case, register, said, predicted), kind in kinds[:limit]:
                 lines.append(
-                    f"- {kind.count} x {name_of(register)} ({case}): KVM {said}, engine {predicted}; "
+                    f"- {kind.count} x {name_of(register)} ({case}): KVM {said}, predicted {predicted}; "
                     f"{len(kind.places)} places, such as {kind.example}"
                 )
     return lines

@@ -28,7 +28,9 @@ class Oracle:
             for name in group["vcpus"]
         }
         self._uninitialised = {
-            vcpu["name"] for vcpu in capture["vcpus"] if vcpu.get("pmu_initialised") is False
+            vcpu["name"]
+            for vcpu in capture["vcpus"]
+            if "pmu_v3" in vcpu["features"] and vcpu.get("pmu_initialised") is False
         }
         self.facts = cache(self._facts)
 
