@@ -203,28 +203,26 @@ def test_a_counter_may_read_anything_but_a_refusal_is_one() -> None:
     assert compare(Answer(22, 77), COUNTER, 5, Expected("kept"))[0] == WRONG
 
 
-def judge(tmp_path: Path) -> Judge:
-    path = tmp_path / "here.json"
-    path.write_text(json.dumps(capture()))
-    return Judge(Engine(), path, "here")
+def judge() -> Judge:
+    return Judge(Engine(), capture(), "here")
 
 
-def test_answers_are_counted_and_told_by_kind(tmp_path: Path) -> None:
+def test_answers_are_counted_and_told_by_kind() -> None:
     cases = [single(PLAIN, (PSCI, 0x10001), (PSCI, 0x77)), single(PLAIN, (SP, 1), state="ran")]
-    one = judge(tmp_path)
+    one = judge()
     digest = one.predict(cases)
     score = one.score(cases, [[[Answer(0, 0x10001), Answer(0, 0x77)]], [errno.ENOEXEC]])
     assert (score.total(MEASURED), score.total(MEASURED, WRONG)) == (2, 1)
     (kind,) = [kind for key, kind in score.kinds.items() if key[:2] == (MEASURED, WRONG)]
     assert "0x6030000000140000 written as 0x77: KVM kept; predicted refused EINVAL" in kind.example
     assert one.disagreements(cases, [[[Answer(0, 0x10001), Answer(0, 0x77)]], []]) == [(cases[0], 1)]
-    assert digest == judge(tmp_path).predict(cases) != judge(tmp_path).predict(cases[:1])
+    assert digest == judge().predict(cases) != judge().predict(cases[:1])
 
 
-def test_a_set_of_another_kind_of_vcpu_is_judged_as_a_whole(tmp_path: Path) -> None:
+def test_a_set_of_another_kind_of_vcpu_is_judged_as_a_whole() -> None:
     nested = Vcpu("", ("psci_0_2", "has_el2"), False, False, ())
     case = Case(RESTORE, nested, "fresh", 1, "kvm", [(PSCI, 2)])
-    one = judge(tmp_path)
+    one = judge()
     assert [said.result for said in one.case(case, [errno.EINVAL], MEASURED)] == [AGREED]
     assert [said.result for said in one.case(case, [[Answer(0, 2)]], MEASURED)] == [WRONG]
 

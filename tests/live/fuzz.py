@@ -86,17 +86,21 @@ class Session:
     def boot(self, host: Host, seed: int) -> Score:
         """One boot of a host: questions, predictions, answers, and what they came to."""
         arguments, hosts = self._arguments, self._hosts
-        capture = hosts.capture_path(host)
         others = [one for name, one in self._captures.items() if name != host.name]
         material = Material.of(self._captures[host.name], others, self._sets)
         cases = Questions(material, f"{seed} {host.name}").cases(arguments.singles, arguments.restores)
-        judge = Judge(self._engine, capture, host.name)
+        judge = Judge(self._engine, self._captures[host.name], host.name)
         started = time.monotonic()
         digest = judge.predict(cases)
         predicted = time.monotonic() - started
         said, seconds = self.ask(host, cases)
         head: Json = {"host": host.name, "kernel": host.kernel, "cpu": host.cpu, "options": host.options}
-        head |= {"seed": seed, "machine": arguments.machine, "capture": capture.name, "predictions": digest}
+        head |= {
+            "seed": seed,
+            "machine": arguments.machine,
+            "capture": hosts.capture_path(host).name,
+            "predictions": digest,
+        }
         store.save(arguments.keep / f"{host.name}.{seed}.answers.gz", head, cases, said)
         score = judge.score(cases, said)
         count = score.total(MEASURED)
@@ -153,16 +157,22 @@ class Session:
         write_vectors(self._arguments.keep, self._captures[host.name], host.name, small)
 
 
-def replay(arguments: argparse.Namespace) -> dict[str, Score]:
+def capture_of(folder: Path, name: str) -> Json:
+    """The capture beside kept answers, compressed or not."""
+    path = folder / name
+    return compare.load(path if path.exists() else path.with_name(f"{name}.gz"))
+
+
+def replay(folder: Path) -> dict[str, Score]:
     """Judge everything that a folder keeps."""
     engine = Engine()
     scores: dict[str, Score] = {}
     judges: dict[str, Judge] = {}
-    for path in sorted(arguments.replay.glob("*.answers.gz")):
+    for path in sorted(folder.glob("*.answers.gz")):
         head, cases, said = store.load(path)
         name = head["host"]
         if name not in judges:
-            judges = {name: Judge(engine, arguments.replay / head["capture"], name)}
+            judges = {name: Judge(engine, capture_of(folder, head["capture"]), name)}
         scores.setdefault(name, Score()).add(judges[name].score(cases, said))
     return scores
 
@@ -186,7 +196,7 @@ def boots(arguments: argparse.Namespace) -> dict[str, Score]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    scores = replay(arguments) if arguments.replay else boots(arguments)
+    scores = replay(arguments.replay) if arguments.replay else boots(arguments)
     whole = Score()
     for score in scores.values():
         whole.add(score)

@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import Any
 
 from .batch import MOVING, Answer, Answers
 from .predict import Engine, Expected
@@ -19,6 +18,7 @@ from .second import Oracle
 
 MEASURED, DERIVED, ORACLE = WAYS = "measured", "derived", "oracle"
 AGREED, UNKNOWN, WRONG = "agreed", "unknown", "wrong"
+Json = dict[str, Any]
 # X0 to X30, SP and PC
 GENERAL = range(0x6030000000100000, 0x6030000000100041, 2)
 # What the vCPU is expected to be, and what each write to it.
@@ -112,10 +112,10 @@ def tell(expected: Expected) -> str:
 class Judge:
     """Judges the answers of one boot against its capture; predicts first, and keeps what it predicted."""
 
-    def __init__(self, engine: Engine, capture: Path, place: str) -> None:
+    def __init__(self, engine: Engine, capture: Json, place: str) -> None:
         self._engine = engine
         self._host = engine.host(capture)
-        self._oracle = Oracle(json.loads(capture.read_text()))
+        self._oracle = Oracle(capture)
         self._place = place
         self._predicted: dict[tuple[int, str], Thought | None] = {}
 

@@ -72,9 +72,9 @@ class Engine:
         loaded = (self._kvmfw.RegisterSet.from_json(text) for text in texts)
         return [self._translate(self._kvmfw.validate(one, host, vmm=vmm)) for one in loaded]
 
-    def host(self, capture: Path) -> Any:
+    def host(self, capture: Json) -> Any:
         """A capture, ready for many questions."""
-        return self._kvmfw.Host.load(capture)
+        return self._kvmfw.Host.from_json(json.dumps(capture))
 
     def singles(self, host: Any, case: Case, derive_only: bool) -> list[Expected]:
         """What each write by itself answers, on the capture's vCPU of this name."""
