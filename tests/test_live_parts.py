@@ -268,13 +268,14 @@ class Slow:
     def __init__(self, slow: str) -> None:
         self.slow = slow
         self.booted: list[str] = []
+        self.jobs = ["probe", "save", "nobody"]
 
     def boot(self, kernel: Path, *_: Any) -> Boot:
         self.booted.append(kernel.name)
         if kernel.name == self.slow:
             raise BootError(f"{kernel.name} did not finish: no end after 1234 s")
-        codes = {"probe": 0, "save": 0, "nobody": 1}
-        outputs = {name: Output(code, 1.0, b"" if code else b"{}\n") for name, code in codes.items()}
+        answers = {code: Output(code, 1.0, b"" if code else b'{"sets": []}\n') for code in (0, 1)}
+        outputs = {name: answers[name == "nobody"] for name in self.jobs}
         return Boot(1.0, outputs, "kvmfw probe: /dev/kvm may not be opened by this user")
 
 
@@ -298,7 +299,7 @@ def test_one_slow_host_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_the_probe_is_given_as_long_as_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found, _ = slow_hosts(tmp_path, monkeypatch, "")
+    found, emulator = slow_hosts(tmp_path, monkeypatch, "")
     asked: list[Any] = []
 
     def job_image(jobs: list[Any], _: dict[str, bytes]) -> bytes:
@@ -307,9 +308,10 @@ def test_the_probe_is_given_as_long_as_the_boot(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(guest, "job_image", job_image)
     found.record(Host("one", "max", ""), False)
-    found.restore(Host("one", "max", ""), {"kvm": []})
+    emulator.jobs = ["kvm"]
+    found.restore(Host("one", "max", ""), {"kvm": [{"id": "one"}]})
     limits = [job["argv"][job["argv"].index("--time-limit") + 1] for job in asked if not job.get("nobody")]
-    assert limits == ["1234.0", "1234.0"]
+    assert limits == ["1234.0"] * 3
 
 
 EMULATOR = """#!/bin/sh

@@ -89,6 +89,8 @@ class Hosts(Results):
         self._base = guest.base_image(cache, say)
         self._images: dict[str, Path] = {}
         self._say = say
+        # The probe's own limit is for hosts where something hangs; here the emulator's ends a boot.
+        self._limit = ["--time-limit", str(emulator.timeout)]
 
     def know(self, kernel: str, image: Path) -> None:
         """Tell where a kernel's Image is."""
@@ -99,8 +101,7 @@ class Hosts(Results):
         if reuse and self.capture_path(host).exists() and self.sets_path(host).exists():
             self._say(f"{host.name}: recorded before")
             return
-        # The probe's own limit is for hosts where something hangs; here the emulator's ends a boot.
-        named = ["--name", host.name, "--time-limit", str(self._emulator.timeout)]
+        named = ["--name", host.name, *self._limit]
         jobs: list[Json] = [
             {"name": "probe", "argv": ["probe", *named]},
             {"name": "save", "argv": ["save", *named]},
@@ -121,7 +122,7 @@ class Hosts(Results):
             for vmm, chosen in asked.items()
         }
         jobs: list[Json] = [
-            {"name": vmm, "argv": ["validate", "--on-host", f"/jobs/{vmm}.jsonl", "--vmm", vmm]}
+            {"name": vmm, "argv": ["validate", "--on-host", f"/jobs/{vmm}.jsonl", "--vmm", vmm, *self._limit]}
             for vmm in asked
         ]
         image = self._image(jobs, files)
