@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 LIVE = "Live runs"
+FUZZ = "Fuzzing"
 
 
 def split(text: str) -> list[str]:

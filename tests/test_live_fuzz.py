@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from tests import golden
-from tests.live import guest_fuzz, store, vector
+from tests.live import fuzz, guest_fuzz, store, vector
 from tests.live.batch import Answer, Answers, Batch
-from tests.live.fuzz import good_enough
 from tests.live.judging import AGREED, MEASURED, UNKNOWN, WAYS, WRONG, Judge, Judged, Score, compare, family
 from tests.live.minimise import Search, minimise, searches
 from tests.live.predict import Engine, Expected
@@ -172,6 +171,25 @@ def test_what_is_kept_reads_back_the_same(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["one.answers.gz"]
 
 
+def test_a_sample_keeps_every_vcpu_and_whole_restores(tmp_path: Path) -> None:
+    cases = questions("1 here")
+    said: list[list[Answers]] = [[[Answer(0, value) for _, value in case.writes]] for case in cases]
+    store.save(
+        tmp_path / "here.1.answers.gz", {"host": "here", "capture": "here.json", "seed": 1}, cases, said
+    )
+    (tmp_path / "here.json").write_text(json.dumps(capture()))
+    fuzz.sample(tmp_path, tmp_path / "to", most=200)
+    assert fuzz.capture_of(tmp_path / "to", "here.json") == capture()
+    head, fewer, answers = store.load(tmp_path / "to" / "here.1.answers.gz")
+    assert head["seed"] == 1
+    places = {(case.vcpu.name, case.state, case.vcpus) for case in cases if case.kind == SINGLE}
+    assert {(case.vcpu.name, case.state, case.vcpus) for case in fewer if case.kind == SINGLE} == places
+    assert all(case in cases for case in fewer if case.kind == RESTORE)
+    count = sum(len(case.writes) for case in fewer)
+    assert 100 < count < 400
+    assert [[Answer(0, value) for _, value in case.writes] for case in fewer] == [one[0] for one in answers]
+
+
 @pytest.mark.parametrize(
     ("answer", "expected", "result"),
     [
@@ -253,7 +271,7 @@ def score_of(**counts: int) -> Score:
     ],
 )
 def test_too_many_unpredicted_answers_are_not_good_enough(counts: dict[str, int], good: bool) -> None:
-    assert good_enough(score_of(**counts), 0.01, 0.03) is good
+    assert fuzz.good_enough(score_of(**counts), 0.01, 0.03) is good
 
 
 # ---------------------------------------------------------------- making small

@@ -90,8 +90,10 @@ def main() -> int:
     if options.out:
         written = "\n".join(text).rstrip() + "\n"
         # What `make live` wrote there stays.
-        live = sections.of(options.out.read_text(), sections.LIVE) if options.out.exists() else None
-        options.out.write_text(sections.replaced(written, live) if live else written)
+        old = options.out.read_text() if options.out.exists() else ""
+        for section in filter(None, [sections.of(old, name) for name in (sections.LIVE, sections.FUZZ)]):
+            written = sections.replaced(written, section)
+        options.out.write_text(written)
     print("\n".join(line for line in text if line.startswith(("## ", "**", "* "))))
     return 1 if failed else 0
 

@@ -52,9 +52,11 @@ class Score:
 
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     kinds: dict[tuple[str, str, str, str, str, str], Kind] = field(default_factory=dict)
+    seeds: set[int] = field(default_factory=set)
 
     def add(self, other: Score) -> None:
         self.counts += other.counts
+        self.seeds |= other.seeds
         for key, kind in other.kinds.items():
             mine = self.kinds.setdefault(key, Kind(0, kind.example))
             mine.count += kind.count

@@ -11,13 +11,14 @@ def score_table(scores: dict[str, Score], whole: Score) -> list[str]:
     """A markdown table, a row a host, and the sum."""
     heads = [
         "host",
+        "seeds",
         "answers",
         *[f"wrong, {way}" for way in WAYS],
         *[f"not predicted, {way}" for way in WAYS],
     ]
     lines = [f"| {' | '.join(heads)} |", f"| {' | '.join('---' for _ in heads)} |"]
     for name, score in [*sorted(scores.items()), ("all", whole)]:
-        cells = [name, str(score.total(MEASURED))]
+        cells = [name, " ".join(str(seed) for seed in sorted(score.seeds)), str(score.total(MEASURED))]
         cells += [str(score.total(way, WRONG)) for way in WAYS]
         cells += [f"{score.total(way, UNKNOWN)} ({score.share(way):.2%})" for way in WAYS]
         lines.append(f"| {' | '.join(cells)} |")

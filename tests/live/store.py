@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .batch import Answer, Answers
-from .questions import Case, Vcpu
+from .questions import SINGLE, Case, Vcpu
 
 Json = dict[str, Any]
 
@@ -44,8 +45,26 @@ def save(path: Path, head: Json, cases: list[Case], said: list[list[Answers]]) -
         line["answers"] = [packed(one, case.writes) for one in answers]
         lines.append(json.dumps(line, separators=(",", ":")))
     temporary = path.with_name(f".{path.name}.part")
-    temporary.write_bytes(gzip.compress("\n".join(lines).encode(), 6))
+    temporary.write_bytes(gzip.compress("\n".join(lines).encode(), 9, mtime=0))
     temporary.replace(path)
+
+
+def fewer(cases: list[Case], said: list[list[Answers]], most: int) -> tuple[list[Case], list[list[Answers]]]:
+    """About so many of the answers, of every vCPU and state: each n-th single write, each n-th restore."""
+    step = max(1, sum(len(case.writes) * case.vcpus for case in cases) // most)
+    kept: list[Case] = []
+    answers: list[list[Answers]] = []
+    restores = 0
+    for case, one in zip(cases, said, strict=True):
+        if case.kind == SINGLE:
+            kept.append(replace(case, writes=case.writes[::step]))
+            answers.append([part if isinstance(part, int) else part[::step] for part in one])
+            continue
+        if restores % step == 0:
+            kept.append(case)
+            answers.append(one)
+        restores += 1
+    return kept, answers
 
 
 def load(path: Path) -> tuple[Json, list[Case], list[list[Answers]]]:
