@@ -5,15 +5,19 @@ from __future__ import annotations
 import click
 
 import kvmfw
-from kvmfw.cli.comparing import diff, schemes
+from kvmfw.cli.audit import audit
+from kvmfw.cli.baseline import baseline
+from kvmfw.cli.diff import diff
 from kvmfw.cli.door import Door
+from kvmfw.cli.emit import emit
+from kvmfw.cli.explain import explain
 from kvmfw.cli.ingest import ingest
-from kvmfw.cli.judge import explain, validate
-from kvmfw.cli.overview import audit
-from kvmfw.cli.planning import baseline, emit
 from kvmfw.cli.probe import probe
-from kvmfw.cli.reference import registers, schema
-from kvmfw.cli.supposing import whatif
+from kvmfw.cli.registers import registers
+from kvmfw.cli.schema import schema
+from kvmfw.cli.schemes import schemes
+from kvmfw.cli.validate import validate
+from kvmfw.cli.whatif import whatif
 
 __all__ = ["main"]
 

@@ -17,7 +17,7 @@ from kvmfw.analysis.compare import diff_fleets, no_returns
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.analysis.opened import OpenedFleet, capture_documents, protections
 from kvmfw.analysis.security import Comparison, compare_security, protection_of
-from kvmfw.cli.comparing import show_fleet_diff
+from kvmfw.cli.diff import show_fleet_diff
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,

@@ -1,4 +1,4 @@
-"""Verbs that plan: `baseline` (what VMs may start with) and `emit` (cures as ready text)."""
+"""`baseline`: the greatest register values that all hosts take."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from kvmfw.analysis.baseline import Baseline
 from kvmfw.analysis.baseline import baseline as find_baseline
 from kvmfw.analysis.opened import OpenedFleet
 from kvmfw.cli.options import folder_argument, format_option, vmm_option, where_option
-from kvmfw.cli.output import output_option, print_or_write
-from kvmfw.cli.screen import as_json, console, heading, outcome_text, print_json, table
+from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
 from kvmfw.readers import ENABLED, FEATURES
-from kvmfw.report import emit as texts
 
-__all__ = ["baseline", "emit"]
+__all__ = ["baseline", "baseline_document", "baseline_of", "vcpu_options"]
+
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
+
 FEW_NAMES = 4
 
 
@@ -53,7 +53,8 @@ def vcpu_options(verb: Verb) -> Verb:
     return verb
 
 
-def _find(opened: OpenedFleet, where: dict[str, str], vmm: str, vcpu: dict[str, Any]) -> Baseline:
+def baseline_of(opened: OpenedFleet, where: dict[str, str], vmm: str, vcpu: dict[str, Any]) -> Baseline:
+    """Find the baseline of the hosts that are asked for."""
     rows = make_frame(opened.fleet, columns=opened.columns, where=where).host_rows.tolist()
     return find_baseline([opened.hosts[row] for row in rows], vmm=vmm, **vcpu)
 
@@ -71,7 +72,7 @@ def baseline(*, fleet: Path, vmm: str, where: dict[str, str], form: str, **vcpu:
     has), and the hosts that lack it. With --share 0.9, hosts that bind most are left out as long as
     90 % are covered. `--format register-set` gives the values as a register set.
     """
-    made = _find(open_fleet(fleet, vmm=vmm), where, vmm, vcpu)
+    made = baseline_of(open_fleet(fleet, vmm=vmm), where, vmm, vcpu)
     if form == "json":
         print_json(baseline_document(made))
     elif form == "register-set":
@@ -132,35 +133,3 @@ def _print_baseline(made: Baseline) -> None:
         out.print(heading("Registers that some hosts lack: hide them from VMs"))
         cells = [(len(names), ", ".join(names), _names(hosts)) for hosts, names in absent.items()]
         out.print(table(("count", "registers", "lacking on"), cells, numbers=("count",)))
-
-
-@click.command(short_help="Print cures as ready text for a VMM or a scheduler.")
-@folder_argument
-@click.argument("target", type=click.Choice(["qemu", "firecracker", "openstack", "kubernetes", "json"]))
-@vmm_option()
-@where_option
-@vcpu_options
-@output_option
-def emit(
-    *, fleet: Path, target: str, vmm: str, where: dict[str, str], output: Path | None, **vcpu: Any
-) -> None:
-    """Print what to set so that VMs go to all hosts, for TARGET.
-
-    qemu: registers to hide or to miss safely, ID fields, PSCI and hypercall bitmaps. firecracker: a CPU
-    template. openstack: placement traits of host classes and what VMs ask for. kubernetes: node labels
-    and affinities. json: the baseline behind them.
-    """
-    opened = open_fleet(fleet, vmm=vmm)
-    if target in ("openstack", "kubernetes"):
-        frame = make_frame(opened.fleet, columns=opened.columns, where=where)
-        make = texts.openstack if target == "openstack" else texts.kubernetes
-        print_or_write(make(frame, opened.columns["capture"]), output)
-        return
-    made = _find(opened, where, vmm, vcpu)
-    if target == "qemu":
-        text = texts.qemu(made, opened.vms)
-    elif target == "firecracker":
-        text = texts.firecracker(made)
-    else:
-        text = as_json(baseline_document(made))
-    print_or_write(text, output)

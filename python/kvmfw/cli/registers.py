@@ -1,8 +1,6 @@
-"""Verbs that look things up: the catalogue of registers and the published schemas."""
+"""`registers`: the catalogue of registers."""
 
 from __future__ import annotations
-
-from importlib import resources
 
 import click
 
@@ -11,7 +9,7 @@ from kvmfw.cli.screen import console, print_json, table
 from kvmfw.errors import InputError
 from kvmfw.registers import registers as catalogue
 
-__all__ = ["registers", "schema"]
+__all__ = ["registers"]
 
 
 @click.command(short_help="List the registers whose values KVM looks at.")
@@ -41,10 +39,3 @@ def registers(word: str, form: str) -> None:
         out.print(table(("id", "name", "kind", "meaning"), rows, numbers=("id",)))
     else:
         out.print(table(("id", "name", "meaning"), [(*row[:2], row[3]) for row in rows], numbers=("id",)))
-
-
-@click.command()
-@click.argument("document", type=click.Choice(["capture", "register-set"]))
-def schema(document: str) -> None:
-    """Print the JSON Schema of a format."""
-    click.echo(resources.files("kvmfw").joinpath("schemas", f"{document}.json").read_text("utf-8"), nl=False)

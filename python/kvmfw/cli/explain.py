@@ -1,0 +1,57 @@
+"""`explain`: one pair of a fleet, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from kvmfw.cli.options import (
+    examples,
+    fail_on_option,
+    folder_argument,
+    format_option,
+    scheme_option,
+    vmm_option,
+)
+from kvmfw.cli.verdicts import all_option, show
+from kvmfw.errors import InputError
+from kvmfw.fleet import Fleet
+
+__all__ = ["explain"]
+
+
+@click.command(
+    short_help="Explain one pair of a fleet, by name.", epilog=examples("kvmfw explain examples vm-17 host-3")
+)
+@folder_argument
+@click.argument("vm")
+@click.argument("host")
+@vmm_option()
+@scheme_option
+@format_option("table", "json")
+@fail_on_option("change", "unknown", "refuse", default="refuse,unknown")
+@all_option
+def explain(
+    *, fleet: Path, vm: str, host: str, vmm: str, scheme: str, form: str, fail_on: frozenset[str], every: bool
+) -> int:
+    """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
+    opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
+    rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
+    return show([(vm, host, opened.explain(*rows))], form, fail_on, every=every)
+
+
+def _row(names: Sequence[str], name: str, what: str, fleet: Path) -> int:
+    try:
+        return list(names).index(name)
+    except ValueError:
+        near = ", ".join(sorted(names, key=lambda known: _distance(known, name))[:3])
+        raise InputError(
+            f"there is no {what} named `{name}`; the nearest are {near}", file=str(fleet)
+        ) from None
+
+
+def _distance(known: str, name: str) -> tuple[bool, int, str]:
+    shared = sum(a == b for a, b in zip(known, name, strict=False))
+    return name not in known, -shared, known

@@ -1,0 +1,90 @@
+"""`validate`: a VM and a host as files, or this machine itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import kvmfw.probe
+from kvmfw import readers
+from kvmfw.cli.options import (
+    VMMS,
+    examples,
+    fail_on_option,
+    format_option,
+    path_type,
+    scheme_option,
+    vmm_option,
+)
+from kvmfw.cli.verdicts import all_option, show
+from kvmfw.sets import Host
+from kvmfw.verdict import validate as judge
+
+__all__ = ["validate"]
+
+
+@click.command(
+    epilog=examples(
+        "kvmfw validate vm.json host.json",
+        "kvmfw validate vm.json host.json --vmm all --format json",
+        "kvmfw validate --on-host vms.jsonl",
+    )
+)
+@click.argument("vm", type=path_type())
+@click.argument("host", type=path_type(), required=False)
+@click.option(
+    "--on-host",
+    is_flag=True,
+    help="Really write the registers into a fresh vCPU of this machine's KVM, instead of judging by a capture.",
+)
+@vmm_option("all")
+@scheme_option
+@click.option(
+    "--state",
+    type=click.Choice(["fresh", "exited", "ran"]),
+    default="fresh",
+    show_default=True,
+    help="What the target vCPU has done before the writes; a restore meets a fresh one.",
+)
+@format_option("table", "json")
+@fail_on_option("change", "unknown", "refuse", default="refuse,unknown")
+@all_option
+def validate(
+    *,
+    vm: Path,
+    host: Path | None,
+    on_host: bool,
+    vmm: str,
+    scheme: str,
+    state: str,
+    form: str,
+    fail_on: frozenset[str],
+    every: bool,
+) -> int:
+    """Judge whether HOST takes the VM's registers.
+
+    VM is a register set (.json), many of them (.jsonl), or a folder of such files; HOST is a capture
+    or a folder of captures. Every finding is shown, never only the first. With --on-host there is no HOST:
+    the KVM of this machine is asked, and its answers are printed as JSON.
+    """
+    if on_host == (host is not None):
+        problem = (
+            "--on-host asks this machine; leave HOST out"
+            if on_host
+            else "HOST is missing: a capture, or --on-host"
+        )
+        raise click.UsageError(problem)
+    if host is None:
+        if vmm == "all":
+            raise click.UsageError("--on-host writes in the order of one VMM; name it with --vmm")
+        return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", vmm])
+    vms = list(readers.register_sets(vm))
+    hosts = readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
+    verdicts = [
+        (one.name or vm.name, other.name, judge(one, other, vmm=policy, scheme=scheme, state=state))
+        for one in vms
+        for other in hosts
+        for policy in (VMMS if vmm == "all" else (vmm,))
+    ]
+    return show(verdicts, form, fail_on, every=every)

@@ -1,0 +1,79 @@
+"""Verdicts on a terminal and as JSON: what `validate` and `explain` print."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.screen import console, outcome_text, print_json, table
+from kvmfw.verdict import Finding, Outcome, Verdict
+
+__all__ = ["all_option", "show"]
+
+WIDE = 120
+LIST_RULES = {"KVMFW-LIST-MISSING": "do not exist on this host", "KVMFW-LIST-EXTRA": "were not saved"}
+
+
+all_option = click.option(
+    "--all", "every", is_flag=True, help="One row for each register, also where many share one reason."
+)
+
+
+def show(
+    verdicts: Sequence[tuple[str, str, Verdict]], form: str, fail_on: frozenset[str], *, every: bool
+) -> int:
+    """Print verdicts and give the exit code."""
+    if form == "json":
+        listed: list[dict[str, Any]] = [
+            {"vm": vm, "host": host, **verdict.to_dict()} for vm, host, verdict in verdicts
+        ]
+        print_json(listed[0] if len(listed) == 1 else listed)
+    else:
+        out = console()
+        for vm, host, verdict in verdicts:
+            _print_verdict(out, vm, host, verdict, every=every)
+    failed = any(verdict.outcome.name.lower() in fail_on for _, _, verdict in verdicts)
+    return FINDINGS if failed else 0
+
+
+def _print_verdict(out: Console, vm: str, host: str, verdict: Verdict, *, every: bool) -> None:
+    line = outcome_text(verdict.outcome)
+    line.append(f"  {vm} on {host}", style="default not bold")
+    line.append(f"  (vmm {verdict.vmm}, scheme {verdict.scheme})", style="dim")
+    out.print(line, soft_wrap=True)
+    if not verdict.findings:
+        out.print("every register is kept as it was saved\n")
+        return
+    rows = [_row_of(group) for group in _groups(verdict.findings, every=every)]
+    if out.width >= WIDE:
+        out.print(table(("outcome", "finding", "rule", "evidence"), rows))
+    else:
+        out.print(table(("outcome", "finding"), [row[:2] for row in rows]))
+    counts = {outcome: sum(finding.outcome is outcome for finding in verdict.findings) for outcome in Outcome}
+    words = [f"{count} {outcome.name}" for outcome, count in counts.items() if count]
+    findings = "finding" if len(verdict.findings) == 1 else "findings"
+    out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}\n", style="dim")
+
+
+def _groups(findings: Sequence[Finding], *, every: bool) -> list[list[Finding]]:
+    """Put together findings that say the same of many registers; worst first, then in write order."""
+    groups: dict[object, list[Finding]] = defaultdict(list)
+    for at, finding in enumerate(findings):
+        alone = every or finding.rule not in LIST_RULES
+        groups[at if alone else (finding.rule, finding.outcome, finding.errno)].append(finding)
+    return sorted(groups.values(), key=lambda group: -group[0].outcome)
+
+
+def _row_of(group: Sequence[Finding]) -> tuple[Outcome, str, str, str]:
+    first = group[0]
+    sentence = first.sentence
+    if len(group) > 1:
+        names = ", ".join(finding.name for finding in group)
+        sentence = f"{len(group)} registers {LIST_RULES[first.rule]}"
+        sentence += f" ({first.errno}): {names}" if first.errno else f": {names}"
+    return first.outcome, sentence, first.rule, first.evidence
