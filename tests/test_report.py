@@ -370,7 +370,8 @@ def test_a_baseline_is_taken_by_all_that_it_covers() -> None:
 @pytest.mark.parametrize("target", ["qemu", "firecracker", "openstack", "kubernetes", "json"])
 def test_emit_gives_text_for_every_target(target: str) -> None:
     result = run("emit", EXAMPLES, target)
-    assert result.exit_code == 0, result.output
+    # Five kinds of CPU: nothing that a VMM can set lets VMs go to all of them.
+    assert result.exit_code == (2 if target in ("qemu", "firecracker", "json") else 0), result.output
     if target in ("firecracker", "json"):
         json.loads(result.stdout)
     if target == "firecracker":

@@ -179,3 +179,28 @@ def test_a_python_fleet_may_be_empty() -> None:
         audit = kvmfw.Fleet(vms, hosts).audit()
         assert audit.traps.num_rows == 0
         assert audit.shape == (len(vms), len(hosts))
+
+
+def test_validate_of_no_vm_is_not_green(tmp_path: Path) -> None:
+    table = tmp_path / "vms.csv"
+    table.write_text("vm,register,value\n")
+    result = run("validate", table, CAPTURES)
+    assert result.exit_code == 1
+    assert result.stderr == f"kvmfw: {table}: there is no VM in it: nothing to judge\n"
+
+
+def test_a_filter_that_leaves_no_vm_is_not_green(tmp_path: Path) -> None:
+    pytest.importorskip("scipy")
+    fleet = fleet_of(tmp_path / "fleet", {"h1": 1, "h2": 1}, {"a": ("h1", 1)})
+    assert run("audit", fleet, "--where", "capture=h1", "--fail-on", "none").exit_code == 0
+    result = run("audit", fleet, "--where", "capture=h2")
+    assert result.exit_code == 1
+    assert "no VM runs on a host with capture = h2: there is nothing to judge" in result.stderr
+
+
+def test_hiding_what_nobody_has_is_told(tmp_path: Path) -> None:
+    fleet = fleet_of(tmp_path / "fleet", {"h1": 1, "h2": 1}, {"a": ("h1", 1)})
+    assert run("whatif", fleet, "--hide", "SMCCC_ARCH_WORKAROUND_3").exit_code == 0
+    result = run("whatif", fleet, "--hide", "VENDOR_HYP_BMAP_2")
+    assert result.exit_code == 1
+    assert "no VM and no host of the fleet has VENDOR_HYP_BMAP_2" in result.stderr

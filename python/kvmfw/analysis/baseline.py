@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from kvmfw.registers import register_name
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Outcome, validate
 
-__all__ = ["Baseline", "BaselineRegister", "baseline"]
+__all__ = ["Baseline", "BaselineRegister", "Kind", "baseline", "baseline_of_kinds", "kinds_of"]
 
 ROUNDS = 200
 
@@ -54,8 +53,7 @@ class Baseline:
     covered : tuple of str
         The hosts that it is for.
     left_out : tuple of str
-        Hosts that it is not for: those that bind most, as far as the share allows, and hosts that cannot
-        make the vCPU or were not asked for it.
+        Hosts that it is not for: they cannot make the vCPU or were not asked for it.
     outcome : Outcome
         The worst that a covered host says to a VM with the values, without the registers that are absent
         or have none; REFUSE where hosts have no value in common.
@@ -73,7 +71,7 @@ class Baseline:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class Kind:
     """Hosts that share a capture."""
 
     host: Host
@@ -85,12 +83,11 @@ class _Kind:
 class _Descent:
     """How far values had to go down: the place among the candidates, and which kinds refused.
 
-    `binding` holds the kinds that refused the greatest value, `refused` those that refused any.
+    `binding` holds the kinds that refused the greatest value.
     """
 
     place: dict[int, int]
     binding: dict[int, set[int]]
-    refused: dict[int, set[int]]
     outcome: Outcome
 
 
@@ -100,7 +97,6 @@ def baseline(
     features: Sequence[str] = ("psci_0_2",),
     vgic: bool = True,
     enabled: Sequence[str] = (),
-    share: float = 1.0,
     vmm: str = "kvm",
 ) -> Baseline:
     """Find the greatest register values that hosts take.
@@ -113,15 +109,13 @@ def baseline(
         How the VM's vCPU is made.
     vgic : bool
         Whether the VM has a GICv3.
-    share : float
-        Which share of the hosts must take it; the hosts that bind most are left out first.
     vmm : str
         The restore policy.
 
     Raises
     ------
     ArgumentError
-        When no host can make such a vCPU, or the share is not above 0 and at most 1.
+        When no host can make such a vCPU.
 
     Examples
     --------
@@ -130,31 +124,36 @@ def baseline(
     >>> [(one.name, one.value, one.bound_by) for one in made.registers if one.bound_by]
     [('SMCCC_ARCH_WORKAROUND_3', 1, ('b',))]
     """
-    if not 0 < share <= 1:
-        raise ArgumentError(f"`share` is {share}; expected above 0 and at most 1")
-    kinds, lacking = _kinds(hosts, features, vgic, enabled)
-    left_out = list(lacking)
-    allowed = int(len(hosts) * (1 - share) + 1e-9) - len(lacking)
+    kinds, lacking = kinds_of(hosts, features, vgic, enabled)
+    return baseline_of_kinds(
+        kinds, features=features, vgic=vgic, enabled=enabled, vmm=vmm, left_out=tuple(lacking)
+    )
+
+
+def baseline_of_kinds(
+    kinds: Sequence[Kind],
+    *,
+    features: Sequence[str],
+    vgic: bool,
+    enabled: Sequence[str],
+    vmm: str,
+    left_out: tuple[str, ...] = (),
+) -> Baseline:
+    """Find the greatest values that these kinds of hosts take; `baseline` tells the rest."""
     make = _Maker(tuple(features), vgic, tuple(enabled), vmm)
-    descent = make.descend(kinds)
-    while True:
-        removable = [at for at, kind in enumerate(kinds) if len(kind.names) <= allowed and len(kinds) > 1]
-        burden = Counter(at for refusing in descent.refused.values() for at in refusing)
-        burden.update(at for at, kind in enumerate(kinds) for _ in _missing(kinds, kind))
-        removable = [at for at in removable if burden[at]]
-        if not removable:
-            break
-        worst = max(removable, key=lambda at: (burden[at] / len(kinds[at].names), -at))
-        left_out += kinds[worst].names
-        allowed -= len(kinds[worst].names)
-        kinds = [kind for at, kind in enumerate(kinds) if at != worst]
-        descent = make.descend(kinds)
-    return make.result(kinds, descent, tuple(left_out))
+    return make.result(kinds, make.descend(kinds), left_out)
 
 
-def _kinds(
+def kinds_of(
     hosts: Sequence[Host], features: Sequence[str], vgic: bool, enabled: Sequence[str]
-) -> tuple[list[_Kind], list[str]]:
+) -> tuple[list[Kind], list[str]]:
+    """Put hosts of one capture together; also give the names of hosts that cannot make such a vCPU or were not asked.
+
+    Raises
+    ------
+    ArgumentError
+        When no host can make it.
+    """
     names: dict[int, list[str]] = {}
     first: dict[int, Host] = {}
     for host in hosts:
@@ -166,16 +165,11 @@ def _kinds(
         if fresh is None:
             lacking += names[key]
         else:
-            kinds.append(_Kind(host, tuple(names[key]), fresh.to_mapping()))
+            kinds.append(Kind(host, tuple(names[key]), fresh.to_mapping()))
     if not kinds:
         words = ", ".join([*features, *(["vgic"] if vgic else []), *enabled])
         raise ArgumentError(f"no host was asked for, or can make, a vCPU with {words}")
     return kinds, lacking
-
-
-def _missing(kinds: Sequence[_Kind], kind: _Kind) -> set[int]:
-    """Find the registers that others have and this kind lacks."""
-    return {register for other in kinds for register in other.fresh if register not in kind.fresh}
 
 
 def _nibbles(value: int) -> list[int]:
@@ -221,18 +215,17 @@ class _Maker:
             registers, features=self._features, vgic=self._vgic, enabled=self._enabled, name="baseline"
         )
 
-    def _common(self, kinds: Sequence[_Kind]) -> dict[int, list[int]]:
+    def _common(self, kinds: Sequence[Kind]) -> dict[int, list[int]]:
         common = set(kinds[0].fresh).intersection(*(kind.fresh for kind in kinds))
         return {
             register: _candidates(register, [kind.fresh[register] for kind in kinds])
             for register in sorted(common)
         }
 
-    def descend(self, kinds: Sequence[_Kind]) -> _Descent:
+    def descend(self, kinds: Sequence[Kind]) -> _Descent:
         candidates = self._common(kinds)
         place = dict.fromkeys(candidates, 0)
         binding: dict[int, set[int]] = {}
-        refused: dict[int, set[int]] = {}
         worst = Outcome.ACCEPT
         for _ in range(ROUNDS):
             tried = {
@@ -248,7 +241,6 @@ class _Maker:
                     register = finding.register
                     if register is not None and register in tried and finding.outcome >= Outcome.UNKNOWN:
                         lower.add(register)
-                        refused.setdefault(register, set()).add(number)
                         if place[register] == 0:
                             binding.setdefault(register, set()).add(number)
             if not lower:
@@ -257,9 +249,9 @@ class _Maker:
                 place[register] += 1
         if any(at >= len(candidates[register]) for register, at in place.items()):
             worst = Outcome.REFUSE
-        return _Descent(place, binding, refused, worst)
+        return _Descent(place, binding, worst)
 
-    def result(self, kinds: Sequence[_Kind], descent: _Descent, left_out: tuple[str, ...]) -> Baseline:
+    def result(self, kinds: Sequence[Kind], descent: _Descent, left_out: tuple[str, ...]) -> Baseline:
         candidates = self._common(kinds)
         chosen = {
             register: candidates[register][at]

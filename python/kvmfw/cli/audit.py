@@ -24,6 +24,7 @@ from kvmfw.cli.options import (
 from kvmfw.cli.output import output_option, print_or_write
 from kvmfw.cli.render import Shown, print_report
 from kvmfw.cli.screen import console, note, working
+from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.report import issues, read_waivers, waive, write_tables
 from kvmfw.report.issues import expired
@@ -124,6 +125,9 @@ def audit(
     with working("judging classes and drawing conclusions"):
         taken = {"change": change == "accept", "unknown": unknown == "accept"}
         frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
+        if not frame.vm_rows.size and (frame.homes >= 0).all():
+            words = " and ".join(f"{name} = {value}" for name, value in where.items())
+            raise InputError(f"no VM runs on a host with {words}: there is nothing to judge", file=str(fleet))
         report = examine(
             frame,
             columns=opened.columns,

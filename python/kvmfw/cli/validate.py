@@ -18,6 +18,7 @@ from kvmfw.cli.options import (
     vmm_option,
 )
 from kvmfw.cli.verdicts import all_option, show
+from kvmfw.errors import InputError
 from kvmfw.sets import Host
 from kvmfw.verdict import validate as judge
 
@@ -80,6 +81,8 @@ def validate(
             raise click.UsageError("--on-host writes in the order of one VMM; name it with --vmm")
         return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", vmm])
     vms = list(readers.register_sets(vm))
+    if not vms:
+        raise InputError("there is no VM in it: nothing to judge", file=str(vm))
     hosts = readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
     verdicts = [
         (one.name or vm.name, other.name, judge(one, other, vmm=policy, scheme=scheme, state=state))

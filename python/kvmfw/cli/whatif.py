@@ -31,7 +31,7 @@ from kvmfw.cli.options import (
 from kvmfw.cli.screen import console, heading, print_json, print_not_judged, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
-from kvmfw.registers import find_register
+from kvmfw.registers import find_register, register_name
 from kvmfw.sets import Host
 
 __all__ = ["whatif"]
@@ -101,7 +101,12 @@ def whatif(
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
     changes = _changes(fleet, opened, replace, level)
     hidden = [_register(text) for text in hide]
-    hosts, security = _hosts(fleet, opened, changes, hidden)
+    documents = capture_documents(fleet)
+    listed = {int(text, 16) for document in documents.values() for text in document["registers"]}
+    for register in hidden:
+        if register not in listed and not any(register in vm.to_mapping() for vm in opened.vms):
+            raise InputError(f"no VM and no host of the fleet has {register_name(register)}", file=str(fleet))
+    hosts, security = _hosts(documents, opened, changes, hidden)
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
     back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
@@ -165,10 +170,12 @@ def _matching(known: list[str], pattern: str, fleet: Path) -> list[str]:
 
 
 def _hosts(
-    fleet: Path, opened: OpenedFleet, changes: Mapping[str, list[Change]], hidden: list[int]
+    documents: Mapping[str, dict[str, Any]],
+    opened: OpenedFleet,
+    changes: Mapping[str, list[Change]],
+    hidden: list[int],
 ) -> tuple[list[Host], list[tuple[str, Comparison]]]:
     """Give the hosts as they would be, and how the security of each changed capture compares with today's."""
-    documents = capture_documents(fleet) if changes or hidden else {}
     made: dict[str, Host] = {}
     security = []
     for name, document in documents.items():

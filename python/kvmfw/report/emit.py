@@ -1,4 +1,4 @@
-"""Cures as ready text: settings for VMMs, traits and labels for schedulers."""
+"""Settings as ready text: for VMMs, traits and labels for schedulers."""
 
 from __future__ import annotations
 
@@ -10,30 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from kvmfw.analysis import Frame
-from kvmfw.analysis.baseline import Baseline, BaselineRegister
+from kvmfw.analysis.baseline import BaselineRegister
 from kvmfw.analysis.fields import fields_of
+from kvmfw.analysis.means import PSCI
+from kvmfw.analysis.settings import Settings
 from kvmfw.registers import register_name
 from kvmfw.sets import RegisterSet
 
-__all__ = ["firecracker", "kubernetes", "openstack", "qemu"]
-
-PSCI = 0x6030000000140000
-FIRMWARE, BITMAP, SYSTEM = 0x14, 0x16, 0x13
+__all__ = ["firecracker", "kubernetes", "openstack", "qemu", "unplaced"]
 
 
-def _group(register: int) -> int:
-    return register >> 16 & 0xFFF
-
-
-def _lowered(made: Baseline) -> list[tuple[BaselineRegister, int]]:
-    """Give the registers that a VM must start with lower than some host's own value."""
-    return [(one, one.value) for one in made.registers if one.value is not None and one.value != one.greatest]
-
-
-def qemu(made: Baseline, vms: Sequence[RegisterSet]) -> str:
-    """Give QEMU's settings: registers to hide, registers that may be missing, ID and firmware values."""
-    absent = [one for one in made.registers if one.absent_on]
-    lines = [f"# QEMU settings so that VMs go to {len(made.covered)} hosts"]
+def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
+    """Give QEMU's settings: registers to hide, registers that may be missing, ID fields and the PSCI version."""
+    absent = [one for one in made.baseline.registers if one.register in made.hidden]
+    covered = len(made.baseline.covered)
+    lines = [f"# QEMU settings so that VMs go to {covered} hosts"]
+    if made.remains:
+        lines = [f"# QEMU settings with which VMs do NOT go to all {made.hosts} hosts. What remains:"]
+        lines += [f"# {', '.join(one.names)}: {one.sentence}" for one in made.remains]
     if absent:
         lines += [
             "",
@@ -43,29 +37,18 @@ def qemu(made: Baseline, vms: Sequence[RegisterSet]) -> str:
             *_ids(one.register for one in absent),
         ]
         lines += _safe_missing(absent, vms)
-    system = [(one, value) for one, value in _lowered(made) if _group(one.register) == SYSTEM]
     properties = [
-        f"SYSREG_{one.name}_{field.name}={field.of(value):#x}"
-        for one, value in system
-        for field in fields_of(one.name)
-        if field.of(value) != field.of(one.greatest)
+        f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
+        for register, value in made.values.items()
+        for field in fields_of(register_name(register))
+        if field.of(made.changed[register])
     ]
+    if PSCI in made.values:
+        version = made.values[PSCI]
+        properties.append(f"kvm-psci-version={version >> 16}.{version & 0xFFFF}")
     if properties:
-        lines += ["", "# Fields of ID registers", "-cpu host," + ",".join(properties)]
-    firmware = [(one, value) for one, value in _lowered(made) if _group(one.register) in (FIRMWARE, BITMAP)]
-    if firmware:
-        lines += ["", "# Firmware registers: written before the VM first runs"]
-        lines += [
-            f"# {one.name} ({one.register:#x}) = {value:#x}{_psci(one, value)}" for one, value in firmware
-        ]
-    disputed = [one.name for one in made.registers if one.value is None and not one.absent_on]
-    if disputed:
-        lines += ["", f"# No value is taken by all: {', '.join(disputed)}"]
+        lines += ["", "# What VMs start with", "-cpu host," + ",".join(properties)]
     return "\n".join(lines) + "\n"
-
-
-def _psci(one: BaselineRegister, value: int) -> str:
-    return f": PSCI {value >> 16}.{value & 0xFFFF}" if one.register == PSCI else ""
 
 
 def _ids(registers: Iterable[int]) -> list[str]:
@@ -107,23 +90,25 @@ def _safe_missing(absent: Sequence[BaselineRegister], vms: Sequence[RegisterSet]
     return lines
 
 
-def firecracker(made: Baseline) -> str:
-    """Give a Firecracker CPU template (JSON) that lowers registers to the baseline."""
-    modifiers = []
-    for one, value in _lowered(made):
-        size = 1 << (one.register >> 52 & 0xF)
-        if size > 16 or _group(one.register) not in (SYSTEM, FIRMWARE, BITMAP):
-            continue
-        modifiers.append({"addr": f"{one.register:#x}", "bitmap": _bitmap(value, one.greatest, size * 8)})
+def firecracker(made: Settings) -> str:
+    """Give a Firecracker CPU template (JSON) with which VMs start with the values."""
+    modifiers = [
+        {"addr": f"{register:#x}", "bitmap": _bitmap(value, made.changed[register], _bits(register))}
+        for register, value in made.values.items()
+    ]
     return json.dumps({"reg_modifiers": modifiers}, indent=2) + "\n"
 
 
-def _bitmap(value: int, greatest: int, bits: int) -> str:
-    """Set the groups of 4 bits that differ, and leave the others (x) to the host."""
-    groups = []
-    for shift in range(bits - 4, -1, -4):
-        ours, theirs = value >> shift & 0xF, greatest >> shift & 0xF
-        groups.append("xxxx" if ours == theirs else f"{ours:04b}")
+def _bits(register: int) -> int:
+    return 8 << (register >> 52 & 0xF)
+
+
+def _bitmap(value: int, changed: int, bits: int) -> str:
+    """Set the groups of 4 bits that change on some host, and leave the others (x) to the host."""
+    groups = [
+        f"{value >> shift & 0xF:04b}" if changed >> shift & 0xF else "xxxx"
+        for shift in range(bits - 4, -1, -4)
+    ]
     return "0b" + "_".join(groups)
 
 
@@ -150,6 +135,12 @@ def _takers(frame: Frame, names: Mapping[int, str]) -> dict[tuple[str, ...], lis
     for row in frame.vm_rows.tolist():
         found.setdefault(by_class[int(frame.vm_class[row])], []).append(row)
     return found
+
+
+def unplaced(frame: Frame) -> list[str]:
+    """Name the VMs that no host takes, their own included: no label places them."""
+    taken = np.asarray(frame.taken[:, frame.host_weight > 0].any(axis=1), dtype=np.bool_)
+    return frame.vm_names(frame.vm_rows[~taken[frame.vm_class[frame.vm_rows]]])
 
 
 def openstack(frame: Frame, captures: Sequence[str]) -> str:
