@@ -21,6 +21,7 @@ MIDR = 0x603000000013C000
 SCTLR = 0x6030000000138080
 X0 = 0x6030000000100000
 PC = 0x6030000000100040
+PSTATE = 0x6030000000100042
 SVE_VLS = 0x606000000015FFFF
 Z0 = 0x6080000000150000
 PMCR = 0x603000000013DCE0
@@ -130,7 +131,7 @@ class FakeVcpu:
             return errno.ENOENT
         if features & ~offered:
             return errno.EINVAL
-        self.stored = {X0: 0, PC: 0, PSCI: 0x10001 if features & 4 else 1, VENDOR_BITMAP: 3}
+        self.stored = {X0: 0, PC: 0, PSTATE: 0x3C5, PSCI: 0x10001 if features & 4 else 1, VENDOR_BITMAP: 3}
         self.stored |= {
             WORKAROUND_1: 1,
             MIDR: 0x410FD0C0,
@@ -155,6 +156,7 @@ class FakeVcpu:
         order = [
             X0,
             PC,
+            PSTATE,
             SVE_VLS,
             Z0,
             PSCI,
@@ -205,6 +207,7 @@ class FakeVcpu:
             WORKAROUND_1: value <= 1,
             VENDOR_BITMAP: not value & ~3,
             MIDR: value == self.stored[MIDR],
+            PSTATE: value & 0x1F in (0, 4, 5),
             RESERVED_ID: value == 0,
             PFR0: not value & ~0xF0FF and value & 0xF <= 2,
         }

@@ -38,6 +38,15 @@ def test_capture_has_every_part_of_the_format(tmp_path: Path) -> None:
     assert len(set(capture["registers"])) == len(capture["registers"])
 
 
+def test_modes_and_halves_are_asked_in_every_state(tmp_path: Path) -> None:
+    capture = captured(tmp_path)
+    for state in ("fresh", "exited", "ran"):
+        (modes,) = answers(capture, fakekvm.PSTATE, "psci02", state)
+        assert (modes["kept"], len(modes["refused"]["EINVAL"])) == (["0x3c0", "0x3c4", "0x3c5"], 29)
+        assert len(answers(capture, fakekvm.X0, "psci02", state)[0]["kept"]) == 3
+        assert answers(capture, fakekvm.Z0, "sve", state)[0]["kept"] == [hex((1 << 2048) - 1)]
+
+
 def test_vcpus_are_the_known_configurations(tmp_path: Path) -> None:
     vcpus = {vcpu["name"]: vcpu for vcpu in captured(tmp_path)["vcpus"]}
     made = ["psci02", "nopsci", "gic3", "pmu", "pmu_noinit", "sve", "full"]

@@ -95,6 +95,7 @@ FIRMWARE_GROUP = 0x6030000000140000
 BITMAP_GROUP = 0x6030000000160000
 SVE_VLS = 0x606000000015FFFF
 PROGRAM_COUNTER = 0x6030000000100040
+PSTATE = 0x6030000000100042
 MIDR = 0x603000000013C000
 
 # Registers that change by themselves between a write and the next read: time does not stop
@@ -161,6 +162,22 @@ STRANGE_REGISTERS = (
     0x7030000000140000, 0xE030000000140000, 0x60B0000000140000, 0x60F0000000140000,
 )
 # fmt: on
+
+# X0 to X30, SP and the PC; SP_EL1, ELR_EL1, the SPSRs; two V registers, FPSR and FPCR; of SVE two of each kind.
+GENERAL_REGISTERS = [0x6030000000100000 + 2 * n for n in range(33)]
+STATE_REGISTERS = [0x6030000000100044 + 2 * n for n in range(7)]
+STATE_REGISTERS += [0x6040000000100054, 0x60400000001000D0, 0x60200000001000D4, 0x60200000001000D5]
+STATE_REGISTERS += [0x6080000000150000, 0x60800000001503E0, 0x6050000000150400, 0x6050000000150600]
+
+
+def state_values(register: int, original: int) -> List[int]:
+    """What is written to a register of core or SVE state: every mode, both halves, all ones."""
+    if register == PSTATE:
+        return [original & ~31 | mode for mode in range(32)]
+    if register in GENERAL_REGISTERS:
+        return [0x5A5A5A5A00000000, 0xA5A5A5A55A5A5A5A, 0x5A5A5A5A]
+    return [(1 << 8 * size_of(register)) - 1]
+
 
 Json = Dict[str, Any]
 Read = Callable[[], int]
@@ -464,7 +481,9 @@ class Vcpu:
         return -self._kvm.call_with(self._fd, SET_ONE_REG, request)[0]
 
     def accessors(self, register: int) -> Tuple[Read, Write]:
-        """(read, write) of one 8-byte register, for sweeps: nothing is packed anew per call."""
+        """(read, write) of one register, for sweeps: of 8 bytes nothing is packed anew per call."""
+        if size_of(register) != 8:
+            return (lambda: self.read(register)), (lambda value: self.write(register, value))
         fd, ioctl, get_errno = self._fd, self._kvm.ioctl, ctypes.get_errno
         cell = array("Q", [0])
         request = array("Q", [register, cell.buffer_info()[0]])
@@ -620,14 +639,39 @@ def put_back(
 
 def firmware_answer(machine: Machine, register: int) -> Optional[Json]:
     """What KVM says to every value of the firmware sweep; None for a register that it has not."""
-    access = machine.vcpu.accessors(register)
-    original = access[0]()
+    record: Json = {"register": hexadecimal(register)}
+    original = machine.vcpu.accessors(register)[0]()
     if original < 0:
         return None
+    record["value"] = hexadecimal(original)
+    record["sweep"] = "firmware"
+    refused = ask_values(machine, register, original, FIRMWARE_VALUES, record)
+    name_the_rest(record, refused)
+    return record
+
+
+def state_answer(machine: Machine, register: int) -> Optional[Json]:
+    """What KVM says to some values of core or SVE state; None for a register that the vCPU has not."""
+    record: Json = {"register": hexadecimal(register)}
+    original = machine.vcpu.read(register)
+    if original < 0:
+        return None
+    record["value"] = hexadecimal(original)
+    refused = ask_values(machine, register, original, state_values(register, original), record)
+    if refused:
+        record["refused"] = refused
+    return record
+
+
+def ask_values(
+    machine: Machine, register: int, original: int, values: Iterable[int], record: Json
+) -> Dict[str, List[str]]:
+    """Write each value and undo it; what was accepted goes into the record, what was not is given back."""
+    access = machine.vcpu.accessors(register)
     kept: List[str] = []
     changed: Dict[str, str] = {}
     refused: Dict[str, List[str]] = {}
-    for value in FIRMWARE_VALUES:
+    for value in values:
         error = access[1](value)
         if error:
             refused.setdefault(errno_name(error), []).append(hexadecimal(value))
@@ -639,14 +683,10 @@ def firmware_answer(machine: Machine, register: int) -> Optional[Json]:
             changed[hexadecimal(value)] = hexadecimal(after)
         if after != original:
             access = put_back(machine, register, access, original)
-    record: Json = {"register": hexadecimal(register)}
-    record["value"] = hexadecimal(original)
-    record["sweep"] = "firmware"
     record["kept"] = kept
     if changed:
         record["changed"] = changed
-    name_the_rest(record, refused)
-    return record
+    return refused
 
 
 def name_the_rest(record: Json, refused: Dict[str, List[str]]) -> None:
@@ -896,6 +936,7 @@ class Probe:
                 continue
             with machine:
                 self._sweep_firmware(machine, configuration, state)
+                self._sweep_state(machine, configuration, state)
                 if configuration.deep:
                     self._sweep_identification(machine, configuration, state)
         if "sve" in configuration.features:
@@ -926,6 +967,7 @@ class Probe:
         absent: Dict[str, Dict[str, bool]] = {}
         if not self._quick:
             self._sweep_firmware(machine, configuration, FRESH)
+            self._sweep_state(machine, configuration, FRESH)
             self._sweep_identification(machine, configuration, FRESH)
         for register in FIRMWARE_REGISTERS + ID_REGISTERS + list(STRANGE_REGISTERS):
             if machine.vcpu.read(register) >= 0:
@@ -945,6 +987,12 @@ class Probe:
     def _sweep_firmware(self, machine: Machine, configuration: Configuration, state: str) -> None:
         for register in FIRMWARE_REGISTERS:
             record = firmware_answer(machine, register)
+            if record:
+                self._answers.add(record, configuration.name, state)
+
+    def _sweep_state(self, machine: Machine, configuration: Configuration, state: str) -> None:
+        for register in [PSTATE] + GENERAL_REGISTERS + STATE_REGISTERS:
+            record = state_answer(machine, register)
             if record:
                 self._answers.add(record, configuration.name, state)
 
