@@ -19,6 +19,8 @@ TREATMENT = {
     "CacheType": "the host's own value up to 6.11, then field by field",
     "CacheLevels": "the host's own value up to 6.2, then any that fits the host's CTR_EL0",
     "OsLockStatus": "the host's own value, but for the lock bit",
+    "ProcessorState": "a mode that the vCPU has; all bits are stored",
+    "TimerControl": "anything; whether the timer has expired is not stored",
     "VectorLengths": "the host's own set, up to a greatest length",
     "PmuControl": "anything; from 6.7 on a number of counters that cannot be is ignored",
     "PmuMachine": "0 or the host's own number of slots",
@@ -33,9 +35,10 @@ HEAD = """# Registers
 Generated from the catalogue (`rust/kvmfw-core/src/catalog.rs`) by `python -m tests.make_registers_doc`;
 a test fails when it is not current.
 
-These are the registers whose values KVM looks at. All others that a host lists are stored as written, CCSIDR
-apart: up to 6.2 the caches that exist take their own values only, from 6.3 on all 14 take any line that is
-long enough. A register that the host does not list is refused.
+These are the registers whose values KVM looks at. All others that a host lists are stored as written, with three
+exceptions. CCSIDR: up to 6.2 the caches that exist take their own values only, from 6.3 on all 14 take any line that is
+long enough. X0 to X30 and the PC lose their upper halves while the vCPU is in an AArch32 mode; Z, P and FFR lose what
+is beyond the vCPU's longest vector. A register that the host does not list is refused.
 
 | register | id | what it is | what KVM takes |
 |---|---|---|---|

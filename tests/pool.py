@@ -133,10 +133,11 @@ def values_seen() -> dict[int, list[int]]:
 
 
 def judged(register: int) -> bool:
-    """Whether KVM looks at the value: in the catalogue, an ID encoding, or a cache."""
+    """Whether KVM looks at the value: in the catalogue, an ID encoding, a cache, a general or an SVE register."""
     low = register & 0xFFFF
     group = register >> 16 & 0xFFF
-    return register in catalogue() or group == 0x11 or (group == 0x13 and 0xC008 <= low < 0xC040)
+    state = (group == CORE and low <= 0x40 and low != 0x3E) or group == SVE
+    return register in catalogue() or group == 0x11 or (group == 0x13 and 0xC008 <= low < 0xC040) or state
 
 
 @cache

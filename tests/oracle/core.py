@@ -54,11 +54,11 @@ def write_core(facts: Facts, state: State, register: int, value: int) -> Answer:
     if offset == PSTATE:
         allowed = mode_allowed(facts, value & 0x1F)
         if allowed is None:
-            return unknown("whether this kernel takes the AArch32 System mode")
+            return unknown("whether this host takes AArch32 User or System mode")
         if not allowed:
             return EINVAL
     state.store(register, value)
-    narrow_to_aarch32(state)
+    narrow_to_aarch32(facts, state)
     return accept(state.current(register))
 
 
@@ -70,7 +70,8 @@ def mode_allowed(facts: Facts, mode: int) -> bool | None:
         case 0x11 | 0x12 | 0x13 | 0x17 | 0x1B:  # FIQ, IRQ, Supervisor, Abort, Undefined
             return aarch32_el1
         case 0x1F:  # System
-            return None if aarch32_el1 else False
+            # taken by the trees that were read, of which 5.10 is the oldest
+            return False if not aarch32_el1 else True if facts.at_least(5, 10) else None
         case 0x0 | 0x4 | 0x5:  # EL0t, EL1t, EL1h
             return not aarch32_el1
         case 0x8 | 0x9:  # EL2t, EL2h
@@ -78,16 +79,31 @@ def mode_allowed(facts: Facts, mode: int) -> bool | None:
     return False
 
 
-def narrow_to_aarch32(state: State) -> None:
+# The registers of 64 bits in which a mode's r0..r14 are: 5.10 narrowed these and the pc
+_BANKED: dict[int, tuple[int, ...]] = {
+    0x11: (*range(8), *range(24, 31)),  # FIQ
+    0x12: (*range(13), 17, 16),  # IRQ
+    0x13: (*range(13), 19, 18),  # Supervisor
+    0x17: (*range(13), 21, 20),  # Abort
+    0x1B: (*range(13), 23, 22),  # Undefined
+}
+
+
+def narrow_to_aarch32(facts: Facts, state: State) -> None:
     """A vCPU in an AArch32 mode keeps the low half of its general registers and of the pc only."""
     base = CORE | 0x3 << SIZE_SHIFT
-    pstate = state.values.get(base | PSTATE, 0)
-    if not pstate & 0x10:
+    mode = state.values.get(base | PSTATE, 0) & 0x1F
+    if not mode & 0x10:
         return
-    count = 15 if pstate & 0x1F in (0x10, 0x1F) else 31
-    for offset in (*range(0, 2 * count, 2), PC):
+    user = mode in (0x10, 0x1F)
+    narrowed: tuple[int, ...] = tuple(range(15 if user else 31))
+    if not user and not facts.at_least(5, 11):
+        narrowed = _BANKED[mode]
+    for offset in (*(2 * number for number in narrowed), PC):
         if base | offset in state.values:
             state.values[base | offset] &= 0xFFFFFFFF
+            if not facts.at_least(5, 10):
+                state.doubtful.add(base | offset)
 
 
 def write_sve(facts: Facts, state: State, register: int, value: int) -> Answer:

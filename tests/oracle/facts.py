@@ -118,7 +118,9 @@ class Facts:
         return True if (*series, point) >= present else None
 
     @cached_property
-    def aarch32_el0(self) -> bool:
-        """Can a guest run AArch32 at EL0?  Else its AArch32 ID registers read as zero."""
+    def aarch32_el0(self) -> bool | None:
+        """Can a guest run AArch32 at EL0?  Else its AArch32 ID registers read as zero.  None: nothing tells."""
         # semantics 3.2 / 3.8: read as zero on 64-bit-only hosts; ID_PFR0.State0 is never 0 else
-        return self.fresh(0x603000000013C008) != 0 or (self.fresh(0x603000000013C020) & 0xF) == 2
+        if self.fresh(0x603000000013C008) or self.fresh(0x603000000013C020) & 0xF == 2:
+            return True
+        return False if 0x603000000013C020 in self.registers else None

@@ -41,8 +41,9 @@ def handles(register: int) -> bool:
 def write(facts: Facts, state: State, register: int, value: int) -> Answer:
     if register in (MIDR, REVIDR, AIDR):
         return implementation_id(facts, state, register, value)
-    if register in AARCH32 and facts.at_least(6, 1) and not facts.aarch32_el0:
-        # semantics 3.8: no AArch32 at EL0, so these read as zero and every write is dropped
+    if register in AARCH32 and facts.at_least(6, 1) and facts.aarch32_el0 is False:
+        # semantics 3.8: no AArch32 at EL0: every write is dropped, before and after a run.  They read as zero, but
+        # for what KVM itself puts there (a PMU's version, the GIC).
         return accept(state.current(register))
     masks = writable_masks(facts)
     if masks is None and facts.at_least(6, 7):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, firmware, id_registers, other_registers, pmu
+from . import core, firmware, id_registers, other_registers, pmu, vendors
 from .facts import EINVAL, ENOENT, Answer, Facts, unknown
 from .fields import ID, field
 from .state import State
@@ -22,11 +22,16 @@ class Vm:
         self.facts = facts
         self.state = State(facts)
         self.state.sve_finalized = finalized
+        # a vendor's kernel answers what all that it may be like answer
+        alike = vendors.likenesses(facts) if vendors.is_vendors(facts.release) else []
+        self.alike = [Vm(one, finalized=finalized) for one in alike]
         if has_run:
             self.run()
 
     def run(self, refused: bool = False) -> None:
         """The first KVM_RUN; ``refused`` when it failed before the vCPU was entered (section 12.11)."""
+        for one in self.alike:
+            one.run(refused)
         pfr0_mask = (self.facts.masks or {}).get(ID["ID_AA64PFR0"], 0)
         gic = field("ID_AA64PFR0", "GIC").mask
         if not self.state.has_run and not self.facts.vgic and pfr0_mask & gic:
@@ -41,9 +46,14 @@ class Vm:
     def finalize(self) -> None:
         """KVM_ARM_VCPU_FINALIZE for SVE."""
         self.state.sve_finalized = True
+        for one in self.alike:
+            one.finalize()
 
     def read(self, register: int) -> int | None:
         """The value that KVM_GET_ONE_REG returns now; None when there is none or it cannot be told."""
+        if self.alike:
+            values = {one.read(register) for one in self.alike}
+            return values.pop() if len(values) == 1 else None
         if register == firmware.WORKAROUND_2 and self.facts.at_least(5, 10):
             return (
                 firmware.workaround_2_level(self.facts, self.state)
@@ -60,6 +70,8 @@ class Vm:
         """KVM_SET_ONE_REG."""
         if self.facts.version[:2] > NEWEST_KNOWN:
             return unknown("the rules of kernels after 7.3")
+        if self.alike:
+            return vendors.joined([one.write(register, value) for one in self.alike])
         answer = self._answer(register, value)
         if answer.unknown:
             self.state.doubtful.add(register)

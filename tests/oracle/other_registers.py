@@ -16,6 +16,8 @@ OSLSR_LOCKED = 0x2
 # CTL, CNT, CVAL of the virtual timer (CNT and CVAL with their encodings swapped) and of the physical one
 TIMERS = {SYSREG | low for low in (0xDF19, 0xDF1A, 0xDF02, 0xDF01, 0xDF11, 0xDF12)}
 TIMER_VALUES = {SYSREG | low for low in (0xDF02, 0xDF12)}
+TIMER_CONTROLS = {SYSREG | low for low in (0xDF11, 0xDF19)}
+TIMER_EXPIRED = 1 << 2
 
 # semantics 4: hidden from 6.13 on while the VM's own ID register lacks the feature
 _MMFR3 = ID["ID_AA64MMFR3"]
@@ -36,7 +38,9 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
     if register not in facts.registers:
         return ENOENT  # semantics 3.1: unknown, wrong size, or hidden for this vCPU
     if register in TIMERS:
-        # semantics 4: never refused; what CTL and CNT read back moves with time
+        if register in TIMER_CONTROLS:
+            return timer_control(facts, state, register, value)
+        # semantics 4: never refused; what CNT reads back moves with time
         return state.store(register, value) if register in TIMER_VALUES else state.lose(register)
     visible = is_visible(facts, state, register)
     if visible is None:
@@ -66,6 +70,17 @@ def is_visible(facts: Facts, state: State, register: int) -> bool | None:
     if register in ALWAYS_VISIBLE_BEFORE_6_13 and not facts.at_least(6, 13):
         return True
     return None if current is None else False
+
+
+def timer_control(facts: Facts, state: State, register: int, value: int) -> Answer:
+    """CTL is never refused; ISTATUS is not stored (semantics 4).
+
+    A fresh timer has expired at once (its CVAL is 0).  A kernel that reads ISTATUS from the clock shows that, one
+    that reads what is stored (6.18 and later) does not.
+    """
+    if facts.at_least(6, 18) and not facts.fresh(register) & TIMER_EXPIRED:
+        return state.store(register, value & ~TIMER_EXPIRED)
+    return state.lose(register)
 
 
 def oslsr(state: State, value: int) -> Answer:

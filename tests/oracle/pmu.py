@@ -62,7 +62,7 @@ def pmcr(facts: Facts, state: State, value: int) -> Answer:
     fixed = state.has_run or facts.has(HAS_EL2) or facts.has(PMU_V3_STRICT)
     if not fixed and wanted <= facts.fresh(PMCR) >> 11 & 0x1F:
         count = wanted
-    long_cycles = 0 if facts.aarch32_el0 else 1 << 6  # LC is RES1 without AArch32
+    long_cycles = 1 << 6 if facts.aarch32_el0 is False else 0  # LC is RES1 without AArch32
     return state.store(PMCR, value & 0xFF | long_cycles | count << 11)
 
 

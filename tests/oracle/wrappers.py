@@ -96,9 +96,9 @@ def pfr1(facts: Facts, value: int, then: Then) -> Answer:
     forms = taken_back(MPAM_FRAC, facts, register, value, 1)
     limit = facts.fresh(register)
     if MTE.of(limit) == 2 and MTE_FRAC.of(limit) == 0xF and MTE_FRAC.of(value) == 0:
-        # MTE_frac was hidden once: zero is taken and stays "not implemented".  In 6.17.8 and later, and not
+        # MTE_frac was hidden once: zero is taken and stays "not implemented".  From 6.16 on (fe21ff5d4b46), not
         # in 6.12.117, whose field table does not have MTE_frac (semantics 3.6); between them unknown.
-        taken = facts.between((6, 12, 117), (6, 17, 8))
+        taken = facts.between((6, 12, 117), (6, 16, 0))
         if taken is None:
             return unknown("whether this release takes MTE_frac 0 back")
         if taken:

@@ -99,6 +99,7 @@ fn hand_made_host(kernel: &str, row: &Json) -> impl Fn(u64) -> Effect {
     let features = if state == "psci02=0" { 0 } else { 1 << 2 };
     let facts = Facts {
         release: Release::parse(kernel),
+        is_vendors: false,
         config: VcpuConfig { features, ..VcpuConfig::default() },
         registers: &registers,
         masks: None,

@@ -120,7 +120,7 @@ impl Target {
                 return at_write;
             }
         }
-        if let Some(answer) = self.recorded(value).filter(|_| as_recorded) {
+        if let Some(answer) = self.recorded(value, context).filter(|_| as_recorded) {
             return Judgement { effect: self.effect(value, answer), evidence: self.evidence };
         }
         let effect = self.rule.judge(value, context);
@@ -128,15 +128,25 @@ impl Target {
         Judgement { effect, evidence }
     }
 
-    fn recorded(&self, value: &Value) -> Option<Answer> {
+    fn recorded(&self, value: &Value, context: Context) -> Option<Answer> {
         let joint = self.kind == Kind::CacheLevels;
-        let answer = self.answers.as_ref().and_then(|answers| answers.answer(value, joint));
-        answer.or_else(|| {
+        // Of a register with two names one was written alone, where a set mostly holds both.
+        let speaks = self.kind != Kind::PmuBits || context.is_none();
+        let answers = self.answers.as_ref().filter(|_| speaks);
+        let asked_about = |value: &Value| answers.and_then(|answers| answers.answer(value, joint));
+        asked_about(value).or_else(|| asked_about(&self.of_same_mode(value)?)).or_else(|| {
             let asked = self.fresh.is_none() || self.fresh.as_ref() == Some(value);
             // Only that the host took it is recorded: a clear name takes its own value and then reads 0.
             let tells = self.kind != Kind::PmuBits || matches!(self.same, Some(Answer::Refused(_)));
             self.same.clone().filter(|_| asked && tells)
         })
+    }
+
+    /// The value that a capture asks instead: of PSTATE KVM looks at the mode, which was asked with fresh flags.
+    fn of_same_mode(&self, value: &Value) -> Option<Value> {
+        const MODE: u64 = 0x1f;
+        let fresh = self.fresh.as_ref().filter(|_| self.kind == Kind::ProcessorState)?.word()?;
+        Some(Value::Word((fresh & !MODE) | (value.word()? & MODE)))
     }
 
     fn effect(&self, written: &Value, answer: Answer) -> Effect {
@@ -205,6 +215,14 @@ mod tests {
         assert_eq!(acceptor.judge(&Value::Word(0), Some(2)).evidence, Evidence::Measured);
         assert_eq!(acceptor.judge(&Value::Word(1), None).effect, Effect::Dropped(Some(Value::Word(0))));
         assert_eq!(acceptor.judge(&Value::Word(0), Some(0)).evidence, Evidence::None);
+    }
+
+    #[test]
+    fn an_answer_about_a_mode_speaks_for_all_flags() {
+        let acceptor = measured(Kind::ProcessorState, 0x3c5, &[0x3c5, 0x3c4], &[]);
+        assert_eq!(acceptor.judge(&Value::Word(0x6000_0004), None).evidence, Evidence::Measured);
+        assert_eq!(acceptor.judge(&Value::Word(0x6000_0010), None).evidence, Evidence::None);
+        assert_eq!(measured(Kind::Level, 0x3c5, &[0x3c4], &[]).judge(&Value::Word(4), None).evidence, Evidence::None);
     }
 
     #[test]

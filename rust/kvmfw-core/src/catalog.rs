@@ -28,8 +28,16 @@ pub enum Kind {
     CacheSize,
     /// `OSLSR_EL1`.
     OsLockStatus,
+    /// PSTATE, whose mode must be one that the vCPU has.
+    ProcessorState,
+    /// X0 to X30 and the PC, of which a vCPU in an AArch32 mode keeps the low halves.
+    General,
+    /// A part of SVE state: Z, P or FFR, as long as the vCPU's longest vector.
+    SveState,
     /// The set of SVE vector lengths.
     VectorLengths,
+    /// `CNTV_CTL_EL0` and `CNTP_CTL_EL0`, whose ISTATUS is not stored.
+    TimerControl,
     /// `PMCR_EL0`, whose number of counters may be ignored.
     PmuControl,
     /// `PMMIR_EL1`.
@@ -230,7 +238,10 @@ pub const CATALOG: &[Register] = &[
     entry(CLIDR, "CLIDR_EL1", Kind::CacheLevels, "which cache levels there are"),
     entry(CTR, "CTR_EL0", Kind::CacheType, "cache line sizes and maintenance needs"),
     entry(RegisterId::system(2, 0, 1, 1, 4), "OSLSR_EL1", Kind::OsLockStatus, "OS lock status"),
+    entry(RegisterId::PSTATE, "PSTATE", Kind::ProcessorState, "processor state: mode and flags"),
     entry(RegisterId::SVE_VLS, "SVE_VLS", Kind::VectorLengths, "the SVE vector lengths of the vCPU"),
+    entry(system(3, 14, 2, 1), "CNTP_CTL_EL0", Kind::TimerControl, "control of the physical timer"),
+    entry(system(3, 14, 3, 1), "CNTV_CTL_EL0", Kind::TimerControl, "control of the virtual timer"),
     entry(PMCR, "PMCR_EL0", Kind::PmuControl, "PMU control, with the number of counters"),
     entry(system(0, 9, 14, 6), "PMMIR_EL1", Kind::PmuMachine, "PMU implementation: slots"),
     entry(PMSWINC, "PMSWINC_EL0", Kind::PmuIncrement, "PMU software increment, without a state of its own"),
@@ -279,9 +290,7 @@ const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     (system(3, 13, 0, 2), "TPIDR_EL0"),
     (system(3, 13, 0, 3), "TPIDRRO_EL0"),
     (system(3, 14, 0, 1), "CNTPCT_EL0"),
-    (system(3, 14, 2, 1), "CNTP_CTL_EL0"),
     (system(3, 14, 2, 2), "CNTP_CVAL_EL0"),
-    (system(3, 14, 3, 1), "CNTV_CTL_EL0"),
     // KVM's headers swap the encodings of these two (semantics, section 2).
     (system(3, 14, 3, 2), "TIMER_CNT"),
     (system(3, 14, 0, 2), "TIMER_CVAL"),
@@ -307,6 +316,8 @@ pub fn kind_of(id: RegisterId) -> Kind {
         return register.kind;
     }
     match id.group() {
+        Group::Core if id.general_number().is_some() || id == RegisterId::PC => Kind::General,
+        Group::Sve if id.is_sve() => Kind::SveState,
         Group::Core | Group::Sve => Kind::Plain,
         Group::Demux if id.raw() & 0xffff < 14 => Kind::CacheSize,
         Group::System => kind_of_system(id),
@@ -342,7 +353,11 @@ pub fn name_of(id: RegisterId) -> String {
     }
     let index = id.raw() & 0xffff;
     match id.group() {
-        Group::Core => format!("core register {index:#x}"),
+        Group::Core if id == RegisterId::PC => "PC".to_owned(),
+        Group::Core => match id.general_number() {
+            Some(number) => format!("X{number}"),
+            None => format!("core register {index:#x}"),
+        },
         Group::Demux => format!("CCSIDR {index}"),
         Group::System => {
             let [op0, op1, crn, crm, op2] = id.encoding();
@@ -394,7 +409,10 @@ mod tests {
         assert_eq!(name_of(system(3, 14, 11, 6)), "PMEVCNTR30_EL0");
         assert_eq!(kind_of(RegisterId::ccsidr(13)), Kind::CacheSize);
         assert_eq!(kind_of(RegisterId::ccsidr(14)), Kind::Unlisted);
-        assert_eq!(kind_of(RegisterId::new(0x6030_0000_0010_0040)), Kind::Plain);
+        assert_eq!(kind_of(RegisterId::PC), Kind::General);
+        assert_eq!(kind_of(RegisterId::PSTATE), Kind::ProcessorState);
+        assert_eq!(kind_of(RegisterId::new(0x6030_0000_0010_0044)), Kind::Plain, "SP_EL1");
+        assert_eq!(kind_of(RegisterId::new(0x6080_0000_0015_0000)), Kind::SveState);
         assert_eq!(kind_of(RegisterId::firmware(4)), Kind::Unlisted);
     }
 }

@@ -189,6 +189,10 @@ fn rule_id(register: RegisterId, absent: bool) -> &'static str {
         Kind::VectorLengths => "KVMFW-SVE-VLS",
         Kind::PmuControl | Kind::PmuMachine | Kind::PmuIncrement | Kind::PmuCounter | Kind::PmuBits => "KVMFW-PMU",
         Kind::Gated(_) => "KVMFW-HIDDEN",
+        Kind::ProcessorState => "KVMFW-MODE",
+        Kind::General => "KVMFW-AARCH32",
+        Kind::SveState => "KVMFW-SVE-STATE",
+        Kind::TimerControl => "KVMFW-TIMER",
         Kind::Plain | Kind::Unlisted => "KVMFW-REGISTER",
     }
 }
@@ -211,6 +215,7 @@ fn offers_of_target(target: &Target, saved: &Value) -> String {
     match &target.rule {
         Rule::Level(0) => "only level 0".to_owned(),
         Rule::Level(level) => format!("levels 0 to {level}"),
+        Rule::ProcessorState(modes) => format!("the modes {}", modes.names().join(", ")),
         Rule::OneOf(values) => listed(values.iter().map(|value| Value::Word(*value))),
         Rule::Bits { mask, current: None } => format!("the bits {mask:#x}"),
         Rule::VectorLengths(own) => format!("the vector lengths {own}, or these up to a smaller greatest one"),

@@ -24,6 +24,7 @@ struct Inner {
     kernel: String,
     midr: u64,
     release: Option<Release>,
+    is_vendors: bool,
     capabilities: Option<Vec<(u32, i64)>>,
     spec_store_bypass_mitigated: Option<bool>,
     vcpus: Vec<HostVcpu>,
@@ -105,6 +106,7 @@ impl Host {
             .collect();
         Self(Arc::new(Inner {
             release: Release::parse(&capture.kernel),
+            is_vendors: Release::parse(&capture.kernel).is_some() && !rules::is_upstream(&capture.kernel),
             name: capture.name,
             kernel: capture.kernel,
             midr: capture.midr,
@@ -209,6 +211,8 @@ impl Host {
         let release = self.0.release?;
         match (release.at_least(with.major, with.minor), release.at_least(without.major, without.minor + 1)) {
             (true, _) => Some(Errno::EINVAL),
+            // A vendor may have ported the feature back.
+            (false, false) if self.0.is_vendors => None,
             (false, false) => Some(Errno::ENOENT),
             (false, true) => None,
         }
@@ -261,6 +265,7 @@ impl<'a> HostConfig<'a> {
         let capabilities = self.host.capabilities.as_ref();
         let facts = Facts {
             release: self.host.release,
+            is_vendors: self.host.is_vendors,
             config: self.config,
             registers: &self.vcpu.by_id,
             masks: made.masks.as_deref(),
@@ -270,10 +275,11 @@ impl<'a> HostConfig<'a> {
             pmu_initialised: made.pmu_initialised,
             state,
         };
+        let fresh_context = context_in(register, |holder| self.value(holder));
         let (answers, same) = if derive_only { (None, None) } else { self.recorded(register, state) };
         Acceptor::Kvm(Box::new(Target {
             kind,
-            fresh_context: context_gate(kind).and_then(|gate| self.field(gate)),
+            fresh_context,
             before_id_registers: false,
             rule: rules::derive(register, &facts),
             evidence: self.evidence,
@@ -323,5 +329,21 @@ pub(crate) fn context_gate(kind: Kind) -> Option<Gate> {
         Kind::PmuCounter => Some(catalog::PMU_VERSION),
         Kind::PmuBits => Some(catalog::PMU_COUNTERS),
         _ => None,
+    }
+}
+
+/// What the judgement of a register depends on, in a set of registers: that field, the longest vector of the vCPU, its mode,
+/// or whether the other name is there.
+pub(crate) fn context_in<'a>(register: RegisterId, find: impl Fn(RegisterId) -> Option<&'a Value>) -> Context {
+    let kind = catalog::kind_of(register);
+    let field = || context_gate(kind).and_then(|gate| gate.of(find(gate.register)?.word()?));
+    match kind {
+        Kind::SveState => rules::longest_vector(find(RegisterId::SVE_VLS)?),
+        Kind::General => rules::mode(find(RegisterId::PSTATE)?.word()?),
+        Kind::PmuBits => {
+            let paired = rules::other_name(register).is_some_and(|other| find(other).is_some());
+            Some(rules::pmu_context(field(), paired))
+        }
+        _ => field(),
     }
 }

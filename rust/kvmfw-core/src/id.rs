@@ -39,6 +39,22 @@ impl RegisterId {
     /// The set of SVE vector lengths, 512 bits.
     pub const SVE_VLS: Self = Self(0x6060_0000_0015_ffff);
 
+    /// PSTATE, whose low bits are the mode of the vCPU.
+    pub const PSTATE: Self = Self(0x6030_0000_0010_0042);
+    /// The program counter.
+    pub const PC: Self = Self(0x6030_0000_0010_0040);
+
+    /// The id of X register number `index`.
+    pub const fn general(index: u64) -> Self {
+        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0010_0000 | 2 * index)
+    }
+
+    /// The number of a general register: 0 to 30.
+    pub(crate) const fn general_number(self) -> Option<u64> {
+        let offset = self.0.wrapping_sub(Self::general(0).0);
+        if offset <= 2 * 30 && offset.is_multiple_of(2) { Some(offset / 2) } else { None }
+    }
+
     /// Wraps a raw id; every number is an id, known or not.
     pub const fn new(raw: u64) -> Self {
         Self(raw)
@@ -157,6 +173,11 @@ mod tests {
         assert_eq!(RegisterId::system(3, 0, 0, 4, 0).raw(), 0x6030_0000_0013_c020);
         assert_eq!(RegisterId::system(3, 3, 0, 0, 1).raw(), 0x6030_0000_0013_d801);
         assert_eq!(RegisterId::system(3, 0, 0, 4, 0).encoding(), [3, 0, 0, 4, 0]);
+        assert_eq!(RegisterId::general(0).raw(), 0x6030_0000_0010_0000);
+        assert_eq!(RegisterId::general(30).general_number(), Some(30));
+        for other in [RegisterId::PC, RegisterId::PSTATE, RegisterId::new(0x6030_0000_0010_0001), RegisterId::SVE_VLS] {
+            assert_eq!(other.general_number(), None);
+        }
         assert_eq!(RegisterId::SVE_VLS.size(), 64);
         assert_eq!(RegisterId::SVE_VLS.group(), Group::Sve);
         assert_eq!(RegisterId::new(0x4030_0000_0014_0000).group(), Group::Other);

@@ -6,9 +6,9 @@
 
 use crate::acceptor::Acceptor;
 use crate::catalog::{self, Gate, Kind};
-use crate::host::{HostConfig, context_gate};
+use crate::host::{HostConfig, context_gate, context_in};
 use crate::id::{Group, RegisterId};
-use crate::rules::{self, Context};
+use crate::rules::{self, Context, Rule};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -124,6 +124,8 @@ impl Policy {
             return (0, 0);
         }
         let rank = match (self, register.group()) {
+            // QEMU writes core registers when all of the list is written (`kvm_arch_put_registers`).
+            (Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1, Group::Core) => 2,
             (Self::Kvm | Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1, _) => 1,
             // KVM's list order: core, SVE, firmware, bitmaps, system registers, CCSIDR.
             (Self::Firecracker | Self::CloudHypervisor, group) => match group {
@@ -175,20 +177,26 @@ impl Policy {
 
     /// How a host judges `register` under this policy.
     pub(crate) fn acceptor(self, config: HostConfig<'_>, register: RegisterId, question: Question) -> Acceptor {
+        // QEMU writes core and SVE state by other means than its list.
+        let is_state = matches!(register.group(), Group::Core | Group::Sve) && register != RegisterId::SVE_VLS;
         if !self.carries(register) {
-            return match register.group() {
-                // QEMU writes these by other means; their values are never refused.
-                Group::Core => Acceptor::Elsewhere,
-                Group::Sve if register != RegisterId::SVE_VLS => Acceptor::Elsewhere,
-                _ => Acceptor::Unwritten(config.value(register).cloned()),
-            };
+            match catalog::kind_of(register) {
+                _ if !is_state => return Acceptor::Unwritten(config.value(register).cloned()),
+                Kind::Plain => return Acceptor::Elsewhere,
+                _ => {}
+            }
         }
-        if self.list_test() != ListTest::None && config.value(register).is_none() {
+        if self.list_test() != ListTest::None && self.carries(register) && config.value(register).is_none() {
             return Acceptor::Elsewhere;
         }
         let mut acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
         if let Acceptor::Kvm(target) = &mut acceptor {
             target.before_id_registers = self.before_id_registers(register);
+            if let Rule::SveState(state) = &mut target.rule
+                && !self.carries(RegisterId::SVE_VLS)
+            {
+                state.ignore_saved_lengths();
+            }
         }
         acceptor
     }
@@ -207,24 +215,42 @@ pub(crate) fn gate_of(register: RegisterId) -> Option<Gate> {
     context_gate(catalog::kind_of(register))
 }
 
-/// The value of that field in a saved set, unless its register is among those that the host `refused`.
+/// What decides about `register` in a saved set; registers that the host `refused` keep the host's own value.
 pub(crate) fn context_of(register: RegisterId, set: &RegisterSet, refused: &[RegisterId]) -> Context {
-    let gate = gate_of(register).filter(|gate| !refused.contains(&gate.register))?;
-    gate.of(set.get(gate.register).and_then(Value::word)?)
+    context_in(register, |holder| set.get(holder).filter(|_| !refused.contains(&holder)))
 }
 
-/// Whether KVM looks at the value of `register`, so that it is a unit of its own.
+/// Whether KVM looks at every value of `register`, so that it is a unit of its own.
 pub(crate) fn is_judged_by_value(register: RegisterId) -> bool {
-    !matches!(catalog::kind_of(register), Kind::Plain)
+    !matches!(catalog::kind_of(register), Kind::Plain) && !is_mostly_kept(register)
+}
+
+/// Whether every host keeps most values of `register`, so that it is a unit for the VMs alone that have others.
+pub(crate) fn is_mostly_kept(register: RegisterId) -> bool {
+    matches!(catalog::kind_of(register), Kind::General | Kind::SveState)
+}
+
+/// Whether every host keeps this value of a register that [`is_mostly_kept`].
+pub(crate) fn is_kept_anywhere(register: RegisterId, value: &Value, context: Context) -> bool {
+    if register.group() == Group::Sve {
+        // Every vector has a quadword.
+        return rules::quadwords(register, value) <= usize::from(context.unwrap_or(1));
+    }
+    rules::judged_state(register, value) == Some(0)
 }
 
 /// What the rules look at in a value of `register`: values of which this is the same get the same outcome on every
 /// host. The counters of a PMU run, so that no two VMs would be of one class if all their bits counted.
-pub(crate) fn judged_value(register: RegisterId, value: &Value) -> Value {
-    value.word().map_or_else(|| value.clone(), |word| Value::Word(rules::judged_pmu_bits(register, word)))
+pub(crate) fn judged_value(register: RegisterId, value: &Value, context: Context) -> Value {
+    let of_state = rules::judged_state(register, value);
+    of_state
+        .or_else(|| value.word().map(|word| rules::judged_pmu_bits(register, word, context)))
+        .map_or_else(|| value.clone(), Value::Word)
 }
 
 /// Whether a fleet keeps only a part of the values of `register`, see [`judged_value`].
 pub(crate) fn is_reduced(register: RegisterId) -> bool {
-    rules::judged_pmu_bits(register, u64::MAX) != u64::MAX
+    rules::judged_state(register, &Value::Word(u64::MAX)).is_some()
+        || is_mostly_kept(register)
+        || rules::judged_pmu_bits(register, u64::MAX, Some(rules::pmu_context(None, true))) != u64::MAX
 }

@@ -140,6 +140,7 @@ fn seen_default(
 fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question) -> Vec<RegisterId> {
     let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
     registers.extend([catalog::SSBS.register, catalog::PMU_VERSION.register]);
+    registers.extend([RegisterId::PSTATE, RegisterId::SVE_VLS]);
     registers.sort_unstable();
     registers.dedup();
     registers.retain(|register| {

@@ -11,7 +11,6 @@ const IDC: u64 = 1 << 28;
 /// Bits of `CLIDR_EL1` above the last cache type: reserved.
 const CLIDR_RESERVED: u64 = !0x7fff_ffff_ffff;
 
-const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
 const NO_CACHE_TYPE: &str = "this host's CTR_EL0 is not known; capture it";
 
 /// Whether caches are free for the VM (6.3 and later). Such a kernel lists all 14 CCSIDR, whatever caches there
@@ -31,7 +30,7 @@ pub(super) fn cache_levels(fresh: u64, facts: &Facts<'_>) -> Rule {
         (Some(false), _) => Rule::Equal(Value::Word(fresh)),
         (Some(true), Some(ctr)) => Rule::CacheLevels { needs_levels: ctr & IDC == 0 },
         (Some(true), None) => only_fresh(Value::Word(fresh), NO_CACHE_TYPE, facts),
-        (None, _) => only_fresh(Value::Word(fresh), UNKNOWN_RELEASE, facts),
+        (None, _) => only_fresh(Value::Word(fresh), facts.untold(), facts),
     }
 }
 

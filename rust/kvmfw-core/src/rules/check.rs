@@ -24,7 +24,6 @@ pub(super) const NOT_VERSIONED: u64 = 0xf;
 const GIC: (u64, u64) = (0x0f00_0000, 0xf000_0000);
 const L1IP: u64 = 0xc000;
 
-const MTE_FRAC: &str = "whether this kernel takes MTE_frac 0 is not known; probe this host";
 const HARDWARE: &str = "only this host's hardware tells whether the field is tolerated; probe this host";
 const NEW_FIELD: &str = "this kernel can write a field that kvmfw does not know; probe this host";
 const NESTED_GRANULES: &str = "nested VMs need stage-2 granules that fit together; probe this host";
@@ -39,7 +38,7 @@ enum Wrapper {
     },
     /// `set_id_aa64pfr1_el1`: `MPAM_frac` as the hardware has it is dropped; `MTE_frac`, see [`trees::tolerates_mte_frac`].
     ProcessorFeatures1 {
-        mte_frac: Option<bool>,
+        mte_frac: bool,
     },
     /// `set_id_aa64dfr0_el1` (6.5 and later): `PMUVer` 0xf becomes 0; `DebugVer` below 6 is EINVAL.
     DebugFeatures {
@@ -167,11 +166,7 @@ impl Check {
             }
             Wrapper::ProcessorFeatures1 { mte_frac } => {
                 let asked = nibble(limit, 8) == 2 && nibble(limit, 40) == 0xf && nibble(word, 40) == 0;
-                match mte_frac {
-                    Some(true) if asked => Wrapped::Written(word | 0xf << 40),
-                    None if asked => Wrapped::Unknown(MTE_FRAC),
-                    _ => hidden(16, 1),
-                }
+                if mte_frac && asked { Wrapped::Written(word | 0xf << 40) } else { hidden(16, 1) }
             }
             Wrapper::DebugFeatures { double_lock } => {
                 let mut written = word;
@@ -316,10 +311,10 @@ mod tests {
     }
 
     #[test]
-    fn mte_frac_0_stands_for_0xf_from_6_17() {
+    fn mte_frac_0_stands_for_0xf_from_6_16() {
         let own = 0xf << 40 | 0x221;
         assert_eq!(judge(&check(ID_AA64PFR1, own, trees::T6_17_8), 0x221), dropped(own));
-        assert_eq!(judge(&check(ID_AA64PFR1, own, trees::T6_16_12), 0x221), Effect::Unknown(MTE_FRAC));
+        assert_eq!(judge(&check(ID_AA64PFR1, own, trees::T6_16_12), 0x221), dropped(own));
         assert_eq!(judge(&check(ID_AA64PFR1, own, trees::T6_12_117), 0x221), refused());
         let without = 0xf << 40 | 0x321;
         assert_eq!(judge(&check(ID_AA64PFR1, without, trees::T6_17_8), 0x321), refused());

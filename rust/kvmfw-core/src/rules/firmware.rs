@@ -51,7 +51,7 @@ pub(super) fn workaround_2(facts: &Facts<'_>) -> Rule {
     match facts.at_least(5, 10) {
         Some(true) => {}
         Some(false) => return Rule::Workaround2Flag(level & 0xf),
-        None => return Rule::Unknown("the kernel release of this host is not known"),
+        None => return Rule::Unknown(facts.untold()),
     }
     if level != 0 && level != 3 {
         return Rule::Unknown(PROBE);
@@ -60,14 +60,15 @@ pub(super) fn workaround_2(facts: &Facts<'_>) -> Rule {
     // The field became writable together with the dependency (commit 78c4446b5f95).
     let ssbs_mask = 0xf << catalog::SSBS.shift;
     let depends = match facts.mask(catalog::ID_AA64PFR1) {
-        Some(mask) => mask & ssbs_mask != 0,
-        None => facts.at_least(6, 12) == Some(true),
+        Some(mask) => Some(mask & ssbs_mask != 0),
+        None => facts.at_least(6, 12),
     };
     let raised_without_ssbs = match (level, ssbs) {
         (3, _) | (_, Some(0)) => Some(false),
         // The host shows SSBS and level 0: either mitigated by SSBS, or vulnerable (`ssbd=force-off`), and then
         // the level stays 0 whatever the VM sees. Only sysfs tells which.
-        (_, Some(_)) if depends => facts.spec_store_bypass_mitigated,
+        (_, Some(_)) if depends == Some(true) => facts.spec_store_bypass_mitigated,
+        (_, Some(_)) if depends.is_none() && facts.spec_store_bypass_mitigated != Some(false) => None,
         _ => Some(false),
     };
     Rule::Workaround2(Workaround2 { level, raised_without_ssbs })
@@ -129,7 +130,7 @@ const NEW_BIT: &str = "this kernel may have service bits that kvmfw does not kno
 pub(super) fn bitmap(mask: u64, fresh: &Value, facts: &Facts<'_>) -> Rule {
     let Some(fresh) = fresh.word() else { return Rule::Unknown(PROBE) };
     let bits = |mask| Rule::Bits { mask, current: facts.has_run().then_some(fresh) };
-    if fresh & !mask != 0 || facts.release.is_some_and(trees::is_younger) {
+    if fresh & !mask != 0 || facts.is_vendors || facts.release.is_some_and(trees::is_younger) {
         return Rule::AnyOf(vec![bits(mask), bits(u64::MAX)].into(), NEW_BIT);
     }
     bits(mask)

@@ -20,7 +20,6 @@ const CSV2: u32 = 56;
 /// `KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES`.
 pub(crate) const MASKS_CAPABILITY: u32 = 230;
 
-const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
 const YOUNGER: &str = "this kernel is younger than the rules of kvmfw, which end with 7.3; probe this host";
 const BACKPORTED: &str =
     "this host lists registers like kernels from 6.3 on, but its release is older; probe this host";
@@ -34,6 +33,8 @@ enum Era {
     Exact,
     /// 6.5 and later, with the masks that decide: field by field.
     Fields(Vec<(Tree, Option<u64>)>),
+    /// A vendor's kernel, of whose writable masks nothing is known: equal, or field by field.
+    Vendors(Vec<Tree>),
     /// Not known.
     Unknown(&'static str),
 }
@@ -47,10 +48,17 @@ fn era(register: RegisterId, facts: &Facts<'_>) -> Era {
         Era::Fields(trees.into_iter().map(|tree| (tree, observed.or(Some(fields::mask_in(register, tree))))).collect())
     };
     let Some(release) = facts.release else {
-        return if reports { with(trees::all()) } else { Era::Unknown(UNKNOWN_RELEASE) };
+        return if reports { with(trees::all()) } else { Era::Unknown(facts.untold()) };
     };
     if trees::is_younger(release) {
         return Era::Unknown(YOUNGER);
+    }
+    if facts.is_vendors {
+        let trees = trees::plausible(facts);
+        return match observed {
+            Some(_) => Era::Fields(trees.into_iter().map(|tree| (tree, observed)).collect()),
+            None => Era::Vendors(trees),
+        };
     }
     if release.at_least(6, 12) {
         return with(trees::around(release));
@@ -81,13 +89,22 @@ fn era(register: RegisterId, facts: &Facts<'_>) -> Era {
 
 /// The rule of an ID register with this fresh value.
 pub(super) fn identification(register: RegisterId, fresh: u64, facts: &Facts<'_>) -> Rule {
-    if ignores_writes(register, fresh, facts) {
-        return Rule::Ignored(fresh);
-    }
-    match era(register, facts) {
+    let decided = || match era(register, facts) {
         Era::Exact => exact(register, fresh, facts),
         Era::Fields(variants) => by_fields(register, fresh, facts, &variants),
+        Era::Vendors(trees) => {
+            let variants: Vec<_> = trees.into_iter().map(|tree| (tree, None)).collect();
+            let fields = by_fields(register, fresh, facts, &variants);
+            // From 6.5 on it is fields, whichever.
+            let equal = (facts.at_least(6, 5) != Some(true)).then(|| Rule::Equal(Value::Word(fresh)));
+            Rule::AnyOf(std::iter::once(fields).chain(equal).collect(), facts.untold())
+        }
         Era::Unknown(needs) => only_fresh(Value::Word(fresh), needs, facts),
+    };
+    match ignores_writes(register, facts) {
+        Some(true) => Rule::Ignored(fresh),
+        Some(false) => decided(),
+        None => Rule::AnyOf([Rule::Ignored(fresh), decided()].into(), facts.untold()),
     }
 }
 
@@ -96,6 +113,7 @@ pub(super) fn cache_type(fresh: u64, facts: &Facts<'_>) -> Rule {
     let own = Value::Word(fresh);
     let equal = Rule::Equal(own.clone());
     match (facts.mask(CTR), facts.release) {
+        _ if facts.is_vendors => identification(CTR, fresh, facts),
         (Some(0), Some(release)) if !trees::is_younger(release) => equal,
         (Some(0), _) => only_fresh(own, YOUNGER, facts),
         (Some(_), _) => identification(CTR, fresh, facts),
@@ -107,22 +125,22 @@ pub(super) fn cache_type(fresh: u64, facts: &Facts<'_>) -> Rule {
             only_fresh(own, BACKPORTED, facts)
         }
         (None, Some(_)) => equal,
-        (None, None) => only_fresh(own, UNKNOWN_RELEASE, facts),
+        (None, None) => only_fresh(own, facts.untold(), facts),
     }
 }
 
-/// 3.8: on hosts without AArch32 at EL0 the AArch32 ID registers read 0 and take anything, from 6.1 on. A nested VM
-/// shows EL0 = 1 on other hosts too, but then its AArch32 registers are not 0. Hidden ones are not among them. [R]
-fn ignores_writes(register: RegisterId, fresh: u64, facts: &Facts<'_>) -> bool {
-    let is_aarch32 = |id: RegisterId| {
-        matches!(id.encoding(), [3, 0, 0, 1..=3, _])
-            && !matches!(id, ID_AFR0 | ID_DFR1)
-            && catalog::lookup(id).is_some()
-    };
-    let aarch64_only = facts.word(ID_AA64PFR0).is_some_and(|word| word & 0xf == 1);
-    let all_zero = facts.registers.iter().all(|(id, value)| !is_aarch32(*id) || value.word() == Some(0));
-    let since = facts.at_least(6, 1) == Some(true) || facts.masks.is_some();
-    since && fresh == 0 && is_aarch32(register) && aarch64_only && all_zero
+/// 3.8: on hosts without AArch32 at EL0 the AArch32 ID registers take anything and drop it, from 6.1 on, whether or not the
+/// VM has run; hidden ones are not among them. They read 0, but for the version of a PMU in `ID_DFR0_EL1` and, from 6.18 on,
+/// the GIC in `ID_PFR1_EL1`. [R; run on 6.12.117]
+fn ignores_writes(register: RegisterId, facts: &Facts<'_>) -> Option<bool> {
+    let is_aarch32 = matches!(register.encoding(), [3, 0, 0, 1..=3, _])
+        && !matches!(register, ID_AFR0 | ID_DFR1)
+        && catalog::lookup(register).is_some();
+    match facts.has_aarch32() {
+        Some(false) if is_aarch32 && facts.masks.is_none() => facts.at_least(6, 1),
+        Some(false) => Some(is_aarch32),
+        _ => Some(false),
+    }
 }
 
 /// Up to 6.4 a value must be the host's own (5.9: all of it), but for:
@@ -204,7 +222,7 @@ fn by_fields(register: RegisterId, limit: u64, facts: &Facts<'_>, variants: &[(T
 mod tests {
     use super::*;
     use crate::answers::State;
-    use crate::rules::{Release, derive};
+    use crate::rules::{Release, derive, is_upstream};
     use crate::vcpu::VcpuConfig;
 
     const PFR0: u64 = 0x1100_0000_0111_0012;
@@ -228,6 +246,7 @@ mod tests {
         fn judge(&self, register: RegisterId, word: u64) -> Effect {
             let facts = Facts {
                 release: Release::parse(self.release),
+                is_vendors: !is_upstream(self.release) && self.release != "custom",
                 config: VcpuConfig { features: self.features, ..VcpuConfig::default() },
                 registers: &self.registers,
                 masks: self.masks.as_deref(),
@@ -334,6 +353,35 @@ mod tests {
     }
 
     #[test]
+    fn of_a_vendors_kernel_only_what_all_rules_agree_on_is_known() {
+        for release in ["6.1.172-199.amzn2023.aarch64", "6.6.0-72.oe2403.aarch64", "5.14.0-503.el9.aarch64"] {
+            let host = given(release, &[(ID_AA64PFR0, PFR0), (CTR, 0x8444_c004), (ID_AA64DFR0, 0x1006)]);
+            assert_eq!(host.judge(ID_AA64PFR0, PFR0), Effect::Kept, "{release}");
+            assert!(is_unknown(&host.judge(ID_AA64PFR0, PFR0 & !(1 << 60))), "{release}: lower");
+            assert_eq!(host.judge(ID_AA64PFR0, PFR0 | 2 << 60), refused(), "{release}: above the limit");
+            assert!(is_unknown(&host.judge(CTR, 0x8444_c003)), "{release}: lower");
+            assert_eq!(host.judge(CTR, 0x8444_c005), refused(), "{release}: above the limit");
+            match release {
+                "6.6.0-72.oe2403.aarch64" => {
+                    assert_eq!(host.judge(ID_AA64DFR0, 0x1f06), Effect::Dropped(Some(Value::Word(0x1006))));
+                }
+                _ => assert!(is_unknown(&host.judge(ID_AA64DFR0, 0x1f06)), "{release}"),
+            }
+            let ran = Given { state: State::Ran, ..host };
+            assert_eq!(ran.judge(ID_AA64DFR0, 0x1006), Effect::Kept, "{release}");
+            let lowered = ran.judge(ID_AA64PFR0, PFR0 & !(1 << 60));
+            match release {
+                "6.6.0-72.oe2403.aarch64" => assert_eq!(lowered, Effect::Refused(Some(Errno::EBUSY))),
+                _ => assert!(is_unknown(&lowered), "{release}: taken, EINVAL or EBUSY"),
+            }
+        }
+        let masks = Some(vec![(ID_AA64PFR0, 0xf << 60)]);
+        let host = Given { masks, ..given("6.18.30-61.amzn2023.aarch64", &[(ID_AA64PFR0, PFR0)]) };
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 60)), Effect::Kept);
+        assert_eq!(host.judge(ID_AA64PFR0, PFR0 & !(1 << 56)), refused());
+    }
+
+    #[test]
     fn younger_kernels_and_back_ports_are_unknown() {
         let host = given("7.4.1", &[(ID_AA64PFR0, PFR0), (CTR, 0x8444_c004)]);
         assert_eq!(host.judge(ID_AA64PFR0, PFR0), Effect::Kept);
@@ -365,6 +413,15 @@ mod tests {
         let ran = Given { state: State::Ran, ..given("6.12.117", &zero) };
         assert_eq!(ran.judge(ID_DFR0, 0x131), Effect::Dropped(Some(Value::Word(0))));
         assert_eq!(given("5.10.0", &zero).judge(ID_PFR0, 0x131), refused());
+        // Linux shows a PMU in ID_DFR0_EL1, and drops writes to it all the same.
+        let pmu = [(ID_AA64PFR0, 0x11), (ID_PFR0, 0), (ID_DFR0, 0x0400_0000)];
+        for state in State::ALL {
+            let host = Given { state, ..given("6.12.117", &pmu) };
+            assert_eq!(host.judge(ID_DFR0, 0x0400_0000), Effect::Kept, "{state:?}");
+            assert_eq!(host.judge(ID_DFR0, 0x66), Effect::Dropped(Some(Value::Word(0x0400_0000))), "{state:?}");
+            assert_eq!(host.judge(ID_PFR0, 0x131), Effect::Dropped(Some(Value::Word(0))), "{state:?}");
+        }
+        assert!(is_unknown(&given("5.10.0-136.oe2203.aarch64", &zero).judge(ID_PFR0, 0x131)), "perhaps ported back");
         let nested = given("6.16.12", &[(ID_AA64PFR0, 0x11), (ID_PFR0, 0x131), (ID_DFR0, 0)]);
         assert_eq!(nested.judge(ID_DFR0, 0x131), refused());
         let with_aarch32 = given("6.12.117", &[(ID_AA64PFR0, 0x12), (ID_PFR0, 0)]);

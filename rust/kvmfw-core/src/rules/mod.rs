@@ -14,6 +14,7 @@ mod other;
 mod pmu;
 mod pmu_bits;
 mod release;
+mod state;
 mod tables;
 mod trees;
 
@@ -31,13 +32,17 @@ pub use fields::{FieldDifference, check_features, field_differences};
 pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
 pub(crate) use pmu::judged_bits as judged_pmu_bits;
-pub use release::Release;
+pub(crate) use pmu_bits::{context as pmu_context, other_name};
+pub use release::{Release, is_upstream};
+pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};
 
 /// What was observed of one vCPU configuration of a host; the input of every rule.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {
     /// The kernel's release; `None` when its text could not be read.
     pub release: Option<Release>,
+    /// Whether the release names a vendor's kernel, see [`is_upstream`].
+    pub is_vendors: bool,
     /// How the vCPU is made.
     pub config: VcpuConfig,
     /// The listed registers with their fresh values, ascending by id.
@@ -85,9 +90,28 @@ impl Facts<'_> {
         self.state != State::Fresh && !refused
     }
 
-    /// Whether the release is of this line or later; `None` where the release is not known.
+    /// Whether a guest can run AArch32 at EL0. The AArch32 ID registers read 0 where none can, but for `ID_DFR0_EL1`, which
+    /// shows the PMU; a nested VM shows EL0 = 1 on other hosts too, but then `ID_PFR0_EL1.State0` is not 0 (3.8).
+    pub fn has_aarch32(&self) -> Option<bool> {
+        const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
+        match (self.word(catalog::ID_AA64PFR0).map(|word| word & 0xf), self.word(ID_PFR0)) {
+            (_, Some(1..)) | (Some(2), _) => Some(true),
+            (Some(1), Some(0)) => Some(false),
+            (Some(1), None) if !self.config.has("has_el2") => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel has what came with this line; `None` where that is not known: a vendor ports changes back, but
+    /// leaves out none.
     pub fn at_least(&self, major: u32, minor: u32) -> Option<bool> {
-        self.release.map(|release| release.at_least(major, minor))
+        let reached = self.release?.at_least(major, minor);
+        (reached || !self.is_vendors).then_some(reached)
+    }
+
+    /// Why [`Facts::at_least`] does not tell.
+    pub const fn untold(&self) -> &'static str {
+        if self.is_vendors { VENDORS } else { UNKNOWN_RELEASE }
     }
 }
 
@@ -127,6 +151,14 @@ pub enum Rule {
         /// The only value left when the VM has run.
         current: Option<u64>,
     },
+    /// PSTATE: the modes that the vCPU has.
+    ProcessorState(state::Modes),
+    /// Kept, but for the upper half in AArch32 modes.
+    Narrowed(state::Narrowing),
+    /// Kept as far as the longest vector goes.
+    SveState(state::SveState),
+    /// Kept, but for ISTATUS.
+    TimerControl(state::TimerControl),
     /// The set must be the host's own up to its greatest vector length.
     VectorLengths(Value),
     /// Any value is taken and dropped; the register reads this one.
@@ -200,6 +232,10 @@ pub enum Rule {
     Unknown(&'static str),
 }
 
+const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
+const VENDORS: &str =
+    "this is a vendor's kernel, which may carry changes of younger ones, and it was not asked; probe this host";
+
 /// What an operator can do about most unknowns.
 pub(crate) const PROBE: &str = "probe this host with this vCPU configuration";
 
@@ -219,6 +255,10 @@ impl Rule {
             Self::Workaround2(rule) => rule.judge(value, context),
             Self::Workaround2Flag(level) => firmware::judge_workaround_2_flag(value, *level),
             Self::Bits { mask, current } => firmware::judge_bits(value, *mask, *current),
+            Self::ProcessorState(modes) => modes.judge(value),
+            Self::Narrowed(rule) => rule.judge(value, context),
+            Self::SveState(rule) => rule.judge(value, context),
+            Self::TimerControl(rule) => rule.judge(value),
             Self::VectorLengths(available) => other::judge_vector_lengths(value, available),
             Self::Ignored(own) if value.word() == Some(*own) => Effect::Kept,
             Self::Ignored(own) => Effect::Dropped(Some(Value::Word(*own))),
@@ -266,6 +306,10 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         // The first run cuts it to its defined bits (run on 6.16.12, 7.0.13, 7.3.4).
         Kind::Plain if register == catalog::VMPIDR_EL2 && facts.state != State::Fresh => Rule::Unknown(PROBE),
         Kind::Plain => Rule::Kept,
+        Kind::ProcessorState => state::processor_state(facts),
+        Kind::General => word(&|own| state::general(register, own, facts)),
+        Kind::SveState => state::sve_state(register, fresh, facts),
+        Kind::TimerControl => word(&|own| state::timer_control(own, facts)),
         Kind::PsciVersion => firmware::psci_version(facts),
         Kind::Level => word(&Rule::Level),
         Kind::Workaround2 => firmware::workaround_2(facts),

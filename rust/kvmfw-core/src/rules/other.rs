@@ -1,7 +1,7 @@
 //! SVE vector lengths, registers that an ID field shows or hides (specification, section 4), and those not there.
 
-use super::{Facts, Rule};
-use crate::catalog::Gate;
+use super::{Facts, Rule, state};
+use crate::catalog::{self, Gate, Kind};
 use crate::errno::Errno;
 use crate::id::{Group, RegisterId};
 use crate::judgement::Effect;
@@ -17,7 +17,6 @@ pub(super) fn judge_vector_lengths(value: &Value, available: &Value) -> Effect {
     }
 }
 
-const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
 const NO_FIELD: &str = "the ID register that shows or hides this one is not known; capture it";
 
 /// 3.1: while the VM's own ID field is 0 the register is hidden. TCR2, PIR and PIRE0 were unconditional
@@ -29,7 +28,7 @@ pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
     match (field, facts.at_least(unconditional_before.0, unconditional_before.1)) {
         (Some(0), _) | (_, Some(false)) => Rule::Kept,
         (Some(field), Some(true)) => gated(field),
-        (Some(field), None) => Rule::AnyOf(vec![Rule::Kept, gated(field)].into(), UNKNOWN_RELEASE),
+        (Some(field), None) => Rule::AnyOf(vec![Rule::Kept, gated(field)].into(), facts.untold()),
         (None, _) => Rule::Unknown(NO_FIELD),
     }
 }
@@ -41,13 +40,19 @@ pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
 pub(super) fn absent(register: RegisterId, facts: &Facts<'_>) -> Rule {
     // Public dumps leave some core registers out of their lists; that does not make them missing (4).
     if register.is_core_field() && !(register.size() == 16 && facts.config.has("sve")) {
-        return Rule::Kept;
+        return match catalog::kind_of(register) {
+            Kind::ProcessorState => state::processor_state(facts),
+            Kind::General => state::general(register, 0, facts),
+            _ => Rule::Kept,
+        };
     }
     Rule::Refused(match register.group() {
         _ if !register.is_arm64() => Errno::EINVAL,
         Group::Core if register.is_inside_core() => Errno::EINVAL,
         Group::Sve if !register.is_sve() => Errno::EINVAL,
-        Group::Firmware | Group::FirmwareBitmap if facts.at_least(5, 3) == Some(false) => Errno::EINVAL,
+        Group::Firmware | Group::FirmwareBitmap if facts.release.is_some_and(|own| !own.at_least(5, 3)) => {
+            Errno::EINVAL
+        }
         _ => Errno::ENOENT,
     })
 }

@@ -1,14 +1,14 @@
 //! Registers of the PMU (specification, section 4). Listed ones are never refused, `PMMIR_EL1` apart, but not all read
 //! back as written.
 
+use super::pmu_bits::is_paired;
 use super::{Context, Facts, Rule, keep_if};
-use crate::catalog::{self, ID_AA64DFR0, ID_AA64PFR0};
+use crate::catalog::{self, ID_AA64DFR0};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
-const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
 pub(super) const PMINTENSET: RegisterId = RegisterId::system(3, 0, 9, 14, 1);
 pub(super) const PMINTENCLR: RegisterId = RegisterId::system(3, 0, 9, 14, 2);
 pub(super) const PMCNTENSET: RegisterId = RegisterId::system(3, 3, 9, 12, 1);
@@ -81,9 +81,7 @@ pub(super) fn control(fresh: u64, facts: &Facts<'_>) -> Rule {
 impl PmuControl {
     pub(super) fn new(own: u64, facts: &Facts<'_>) -> Self {
         let fixed = facts.has_run() || facts.config.has("has_el2") || facts.config.has("pmu_v3_strict");
-        let aarch64_only =
-            facts.word(ID_PFR0) == Some(0) && facts.word(ID_AA64PFR0).is_some_and(|word| word & 0xf == 1);
-        Self { own, fewer: !fixed, set: if aarch64_only { LONG_CYCLES } else { 0 } }
+        Self { own, fewer: !fixed, set: if facts.has_aarch32() == Some(false) { LONG_CYCLES } else { 0 } }
     }
 
     /// The number of counters that the VM has when `wanted` was written.
@@ -134,12 +132,12 @@ impl PmuCounter {
 
 /// The part of a value on which the outcome depends: whether there is anything in `PMSWINC_EL0` and above the 32nd bit
 /// of a counter, and of the counters that count or interrupt the greatest ([`super::pmu_bits`]: above 6.12 all are there or not;
-/// in 6.12 all are lost). Of the overflows each bit counts, as the host may have some of its own.
-pub(crate) fn judged_bits(register: RegisterId, word: u64) -> u64 {
+/// in 6.12 all are lost). Of the overflows, and of one name alone, each bit counts, as the host may have some of its own.
+pub(crate) fn judged_bits(register: RegisterId, word: u64, context: Context) -> u64 {
     let above = u64::from(word >> 32 != 0) << 32;
     match register {
         catalog::PMSWINC => u64::from(word != 0),
-        PMINTENSET | PMINTENCLR | PMCNTENSET | PMCNTENCLR => {
+        PMINTENSET | PMINTENCLR | PMCNTENSET | PMCNTENCLR if is_paired(context) => {
             let counters = word & (CYCLES - 1);
             above | (word & CYCLES) | counters.checked_ilog2().map_or(0, |greatest| 1 << greatest)
         }
@@ -171,11 +169,12 @@ pub(super) fn judge_machine(value: &Value, own: u64, has_run: bool) -> Effect {
 pub(super) mod tests {
     use super::*;
     use crate::answers::State;
-    use crate::catalog::{PMCR, PMOVSSET};
+    use crate::catalog::{ID_AA64PFR0, PMCR, PMOVSSET};
     use crate::rules::Release;
     use crate::vcpu::VcpuConfig;
 
     const OWN: u64 = 0x3000;
+    const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
 
     fn judge(release: &str, state: State, features: &[&str], word: u64) -> Effect {
         let features = VcpuConfig::parse_features(features.iter().copied()).unwrap();
@@ -244,10 +243,12 @@ pub(super) mod tests {
     #[test]
     fn running_counters_do_not_make_vms_differ() {
         let counter = RegisterId::new(0x6030_0000_0013_df40);
-        assert_eq!(judged_bits(catalog::PMSWINC, 5), judged_bits(catalog::PMSWINC, 7));
-        assert_eq!(judged_bits(counter, 0x1_0000_0005), judged_bits(counter, 0x1_0000_0009));
-        assert_eq!(judged_bits(PMCNTENSET, 0x1e), judged_bits(PMCNTENSET, 0x10));
-        assert_eq!(judged_bits(catalog::PSCI_VERSION, 0x10001), 0x10001);
+        let judged = |register, word| judged_bits(register, word, Some(crate::rules::pmu_context(None, true)));
+        assert_eq!(judged(catalog::PMSWINC, 5), judged(catalog::PMSWINC, 7));
+        assert_eq!(judged(counter, 0x1_0000_0005), judged(counter, 0x1_0000_0009));
+        assert_eq!(judged(PMCNTENSET, 0x1e), judged(PMCNTENSET, 0x10));
+        assert_eq!(judged_bits(PMCNTENSET, 0x1e, None), 0x1e);
+        assert_eq!(judged(catalog::PSCI_VERSION, 0x10001), 0x10001);
     }
 
     #[test]
@@ -330,11 +331,15 @@ pub(super) mod tests {
         for (register, release) in
             registers.into_iter().flat_map(|register| RELEASES.map(|release| (register, release)))
         {
-            for (own, context) in [(0, 0), (0, 2), (0, 3), (3, 3), (CYCLES, 15)] {
+            for (own, counters) in [(0, 0), (0, 2), (0, 3), (3, 3), (CYCLES, 15)] {
                 let rule = derived(release, 1 << 3, register, own);
-                let judge = |word| rule.judge(&Value::Word(word), Some(context)).outcome();
-                for word in words {
-                    assert_eq!(judge(word), judge(judged_bits(register, word)), "{register} {release} {own} {word:#x}");
+                let is_bits = catalog::kind_of(register) == catalog::Kind::PmuBits;
+                let named = |paired| Some(crate::rules::pmu_context(Some(counters), paired));
+                let contexts = if is_bits { [named(true), named(false)] } else { [Some(counters); 2] };
+                for (context, word) in contexts.into_iter().flat_map(|context| words.map(|word| (context, word))) {
+                    let judge = |word| rule.judge(&Value::Word(word), context).outcome();
+                    let judged = judged_bits(register, word, context);
+                    assert_eq!(judge(word), judge(judged), "{register} {release} {own} {context:?} {word:#x}");
                 }
             }
         }

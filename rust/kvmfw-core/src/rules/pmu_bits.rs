@@ -1,6 +1,6 @@
 //! PMU registers with a bit for each counter, each of which has two names (specification, section 4).
 
-use super::pmu::{CYCLES, MOST, PmuControl, stored_before_6_7, taken};
+use super::pmu::{CYCLES, MOST, PMCNTENCLR, PMCNTENSET, PMINTENCLR, PMINTENSET, PmuControl, stored_before_6_7, taken};
 use super::trees::{self, Tree};
 use super::{Context, Facts, Rule};
 use crate::catalog::{PMCR, PMOVSCLR, PMOVSSET};
@@ -8,15 +8,41 @@ use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
-/// What a restore of both names does.
+/// The two names of each register: the one that sets bits, the one that clears them.
+const PAIRS: [(RegisterId, RegisterId); 3] = [(PMINTENSET, PMINTENCLR), (PMCNTENSET, PMCNTENCLR), (PMOVSSET, PMOVSCLR)];
+
+/// The other name of a register that has two.
+pub(crate) fn other_name(register: RegisterId) -> Option<RegisterId> {
+    PAIRS.iter().find_map(|(set, clear)| match register {
+        register if register == *set => Some(*clear),
+        register if register == *clear => Some(*set),
+        _ => None,
+    })
+}
+
+const PAIRED: u8 = 0x80;
+const NO_COUNTERS: u8 = 0x10;
+
+/// What decides about such a register: half the number of counters that the VM was saved with, and whether its set holds
+/// the other name as well.
+pub(crate) fn context(counters: Context, paired: bool) -> u8 {
+    counters.unwrap_or(NO_COUNTERS) | if paired { PAIRED } else { 0 }
+}
+
+/// Whether a set holds both names.
+pub(super) fn is_paired(context: Context) -> bool {
+    context.is_some_and(|context| context & PAIRED != 0)
+}
+
+/// What writes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Way {
-    /// Both names replace the register.
+    /// Replace the register.
     Replace,
-    /// The set name sets bits; the clear name clears them and comes last: what was saved is lost.
-    ClearLast,
-    /// The same, but the set name comes last.
-    SetLast,
+    /// Clear bits: where the clear name comes last, what was saved is lost.
+    Clear,
+    /// Set bits.
+    Set,
 }
 
 /// What a PMU register with a bit for each counter needs to know from 6.7 on.
@@ -26,7 +52,10 @@ pub struct PmuBits {
     own: u64,
     /// How the host takes `PMCR_EL0`, which tells how many counters there are; `None` where that cannot be told.
     control: Option<PmuControl>,
-    way: Way,
+    /// What this name does.
+    alone: Way,
+    /// What the last of the two does.
+    paired: Way,
 }
 
 /// `PMINTENSET`, `PMCNTENSET` and `PMOVSSET` with their clear names: two names of one register, of which a saved set
@@ -35,18 +64,20 @@ pub struct PmuBits {
 /// the names set and clear; later both replace (commit f2aeb7bbd574). All policies write in the order of ids, so that
 /// the clear name is last, but of `PMOVSSET` the set name. [R 5.10, 6.1, 6.12.117, 6.16 to 7.3]
 pub(super) fn bits(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
-    let set_last = matches!(register, PMOVSCLR | PMOVSSET);
-    let way = |tree: &Tree| match (trees::replaces_pmu_bits(*tree), set_last) {
+    let is_set = PAIRS.iter().any(|(set, _)| *set == register);
+    let set_is_last = matches!(register, PMOVSCLR | PMOVSSET);
+    let way = |set: bool, tree: Tree| match (trees::replaces_pmu_bits(tree), set) {
         (true, _) => Way::Replace,
-        (false, true) => Way::SetLast,
-        (false, false) => Way::ClearLast,
+        (false, true) => Way::Set,
+        (false, false) => Way::Clear,
     };
     // A nested VM's own hypervisor may keep counters for itself (MDCR_EL2.HPMN).
     let control = facts.word(PMCR).filter(|_| !facts.config.has("has_el2"));
     let control = control.map(|own| PmuControl::new(own, facts));
-    let mut ways: Vec<Way> = facts.release.map_or_else(trees::all, trees::around).iter().map(way).collect();
+    let both = |tree: &Tree| (way(is_set, *tree), way(set_is_last, *tree));
+    let mut ways: Vec<(Way, Way)> = trees::plausible(facts).iter().map(both).collect();
     ways.dedup();
-    let rule = |way: &Way| Rule::PmuBits(PmuBits { own, control, way: *way });
+    let rule = |(alone, paired): &(Way, Way)| Rule::PmuBits(PmuBits { own, control, alone: *alone, paired: *paired });
     let later = match ways.as_slice() {
         [way] => rule(way),
         ways => Rule::AnyTaken(ways.iter().map(rule).collect()),
@@ -55,11 +86,13 @@ pub(super) fn bits(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
 }
 
 impl PmuBits {
-    /// `context` is half the number of counters that the VM was saved with.
+    /// `context` is what [`context`] gives; a write without one is of this name alone.
     pub(super) fn judge(self, value: &Value, context: Context) -> Effect {
         let Some(word) = value.word() else { return Effect::Rewritten(None) };
+        let way = if is_paired(context) { self.paired } else { self.alone };
+        let counters = context.map(|context| context & !PAIRED).filter(|counters| *counters != NO_COUNTERS);
         // The least and the greatest number that it can be; with each counter between them one more bit reads back.
-        let (least, greatest) = match (self.control, context.map(u64::from)) {
+        let (least, greatest) = match (self.control, counters.map(u64::from)) {
             (None, _) => (0, MOST),
             (Some(control), None) => (control.counters(MOST), control.counters(MOST)),
             (Some(control), Some(half)) => {
@@ -67,16 +100,16 @@ impl PmuBits {
                 (one.min(other), one.max(other))
             }
         };
-        let read = self.reads(word, least);
-        if read == self.reads(word, greatest) { taken(word, read, self.own) } else { Effect::Rewritten(None) }
+        let read = self.reads(word, least, way);
+        if read == self.reads(word, greatest, way) { taken(word, read, self.own) } else { Effect::Rewritten(None) }
     }
 
-    fn reads(self, word: u64, counters: u64) -> u64 {
+    fn reads(self, word: u64, counters: u64, way: Way) -> u64 {
         let there = CYCLES | ((1 << counters) - 1);
-        match self.way {
+        match way {
             Way::Replace => word & there,
-            Way::ClearLast => self.own & !word & there,
-            Way::SetLast => (self.own | word) & there,
+            Way::Clear => self.own & !word & there,
+            Way::Set => (self.own | word) & there,
         }
     }
 }
@@ -85,7 +118,6 @@ impl PmuBits {
 mod tests {
     use super::*;
     use crate::rules::pmu::tests::{derived, read};
-    use crate::rules::pmu::{PMCNTENCLR, PMCNTENSET, PMINTENCLR, PMINTENSET};
 
     #[test]
     fn bits_of_counters_that_are_not_there_are_lost() {
@@ -104,8 +136,9 @@ mod tests {
 
     #[test]
     fn kernels_whose_names_set_and_clear_lose_what_is_written_to_both() {
+        let paired = Some(context(None, true));
         let judge =
-            |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), None);
+            |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), paired);
         for register in [PMCNTENSET, PMCNTENCLR, PMINTENSET, PMINTENCLR] {
             assert_eq!(judge("6.12.117", register, 0, 0x8000_0001), Effect::Dropped(Some(Value::Word(0))));
             assert_eq!(judge("6.12.117", register, 0x8000_0003, 0x8000_0001), read(2));
@@ -117,6 +150,35 @@ mod tests {
         assert_eq!(judge("6.12.117", PMOVSCLR, 0, 3), Effect::Kept);
         assert_eq!(judge("6.12.117", PMOVSSET, 4, 3), read(7));
         assert_eq!(judge("6.14.0", PMOVSSET, 0, 3), Effect::Kept, "both ways read the same");
+    }
+
+    #[test]
+    fn one_name_alone_sets_or_clears() {
+        for (alone, counters) in
+            [(None, None), (Some(context(None, false)), None), (Some(context(Some(3), false)), Some(3))]
+        {
+            let judge =
+                |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), alone);
+            for set in [PMCNTENSET, PMINTENSET, PMOVSSET] {
+                assert_eq!(judge("6.12.43", set, 0, 0x8000_0001), Effect::Kept, "{counters:?}");
+                assert_eq!(judge("6.12.43", set, 2, 0x8000_0001), read(0x8000_0003));
+                assert_eq!(judge("6.12.43", set, 0, 0x8000_0041), read(0x8000_0001), "there are 6 counters");
+                assert_eq!(judge("6.14.0", set, 0, 1), Effect::Kept, "both ways read the same");
+            }
+            for clear in [PMCNTENCLR, PMINTENCLR, PMOVSCLR] {
+                assert_eq!(judge("6.12.43", clear, 0, 3), Effect::Dropped(Some(Value::Word(0))));
+                assert_eq!(judge("6.12.43", clear, 7, 3), read(4));
+                assert_eq!(judge("6.18.15", clear, 0, 3), Effect::Kept);
+            }
+        }
+    }
+
+    #[test]
+    fn each_name_knows_the_other() {
+        for (set, clear) in PAIRS {
+            assert_eq!((other_name(set), other_name(clear)), (Some(clear), Some(set)));
+        }
+        assert_eq!(other_name(PMCR), None);
     }
 
     #[test]

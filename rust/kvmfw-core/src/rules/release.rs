@@ -43,9 +43,123 @@ impl Release {
     }
 }
 
+/// Whether a release string is one of mainline or a stable series, or of Debian, which builds these with few changes: what
+/// was read and run. Every other one names a vendor's kernel, which may carry changes of younger releases.
+///
+/// Mainline adds to the number `-rc3`, `+`, the commit (`-00012-g0123456789ab`) and `-dirty`; Debian the ABI
+/// (`6.1.0-56-arm64`, `6.1.0-0.deb11.21-cloud-arm64`) or its suite (`6.12.117+deb13-arm64-16k`, `6.10.6+bpo-rt-arm64`).
+/// A local version of one's own (`6.12.8-mine`) tells nothing of what is in it.
+pub fn is_upstream(text: &str) -> bool {
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (numbers, rest) = text.split_at(end);
+    let numbers = numbers.split('.').count();
+    (2..=3).contains(&numbers) && (is_debians(rest) || is_mainlines(rest))
+}
+
+fn is_mainlines(mut rest: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_commit = |text: &str| {
+        let digits = text.strip_prefix('g').unwrap_or_default();
+        digits.len() >= 7 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    };
+    rest = rest.strip_suffix("-dirty").unwrap_or(rest);
+    rest = rest.strip_suffix('+').unwrap_or(rest);
+    let mut parts: Vec<&str> = match rest.strip_prefix('-') {
+        Some(rest) => rest.split('-').collect(),
+        None => return rest.is_empty(),
+    };
+    if parts.first().and_then(|part| part.strip_prefix("rc")).is_some_and(is_number) {
+        parts.remove(0);
+    }
+    match parts.as_slice() {
+        [] => true,
+        [commit] => is_commit(commit),
+        [commits, commit] => commits.len() == 5 && is_number(commits) && is_commit(commit),
+        _ => false,
+    }
+}
+
+fn is_debians(rest: &str) -> bool {
+    let rest = ["-arm64", "-arm64-16k", "-arm64-64k"].iter().find_map(|flavour| rest.strip_suffix(flavour));
+    let Some(rest) = rest else { return false };
+    let rest = ["-cloud", "-rt"].iter().find_map(|flavour| rest.strip_suffix(flavour)).unwrap_or(rest);
+    let is_counted = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_suite = |text: &str| {
+        let counted = ["deb", "bpo"].iter().find_map(|suite| text.strip_prefix(suite));
+        counted.is_some_and(is_counted)
+    };
+    match rest.strip_prefix('+') {
+        Some(suite) => is_suite(suite),
+        None => rest.strip_prefix('-').is_some_and(|abi| {
+            abi.bytes().all(|byte| byte.is_ascii_digit()) && !abi.is_empty()
+                || abi.strip_prefix("0.").is_some_and(is_suite)
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_vendors_kernel_is_known_by_its_name() {
+        for text in [
+            "6.12.8",
+            "7.3.4",
+            "7.3",
+            "6.12.8+",
+            "6.13.0-rc3",
+            "6.13.0-rc3+",
+            "6.13.0-rc3-00012-g0123456789ab",
+            "6.13.0-rc3-g0123456-dirty",
+            "6.12.8-dirty",
+            "5.10.0-32-arm64",
+            "5.10.0-0.deb10.28-arm64",
+            "6.1.0-0.deb11.21-cloud-arm64",
+            "6.1.0-9-arm64-16k",
+            "6.12.117+deb13-arm64",
+            "6.12.43+deb12-rt-arm64",
+            "6.18.15+deb13-arm64-16k",
+            "6.10.6+bpo-arm64",
+            "6.12.9+bpo-cloud-arm64",
+        ] {
+            assert!(is_upstream(text), "{text}");
+        }
+        for text in [
+            "",
+            "linux",
+            "6",
+            "6.1.172-amzn",
+            "6.18.30-61.116.amzn2023.aarch64",
+            "4.14.355-275.570.amzn2.aarch64",
+            "6.6.0-72.0.0.64.oe2403.aarch64",
+            "5.10.0-136.12.0.86.oe2203sp1.aarch64",
+            "5.14.0-503.el9.aarch64",
+            "4.18.0-147.el8.aarch64",
+            "6.12.0-55.9.1.el10_0.aarch64+64k",
+            "5.15.0-1056-aws",
+            "6.8.0-45-generic",
+            "6.8.0-45-generic-64k",
+            "6.5.0-1014-gcp",
+            "6.1.57-android14-11-g0123456789ab-ab11061363",
+            "6.6.57.1-2.azl3",
+            "5.15.153.1-1.cm2",
+            "5.15.0-3.60.5.1.el9uek.aarch64",
+            "6.4.0-150600.21-default",
+            "6.12.25+rpt-rpi-v8",
+            "6.11.4-301.fc41.aarch64",
+            "6.12.8-1-aarch64-ARCH",
+            "6.12.8-mine",
+            "6.6.57.1",
+            "6.12.0-x-arm64",
+            "6.12.0--arm64",
+            "6.12.0+rpt-arm64",
+            "6.12.0-1-g01234567",
+            "6.12.0-rcx",
+        ] {
+            assert!(!is_upstream(text), "{text}");
+        }
+    }
 
     #[test]
     fn releases_are_read_as_distributions_write_them() {

@@ -180,7 +180,7 @@ pub(super) const TABLE: &[Row] = &[
           l(0, "EL0")],
         &[(T6_12_8, 0xffff_00f0_0f00_ffff), (T6_17_8, 0xffff_00f0_ff00_ffff)]),
     (id(0, 0, 4, 1), // ID_AA64PFR1_EL1
-        &[l(56, "DF2").since(T6_17_8), l(44, "GCS").since(T6_17_8), s(40, "MTE_frac").since(T6_17_8), l(24, "SME"),
+        &[l(56, "DF2").since(T6_17_8), l(44, "GCS").since(T6_17_8), s(40, "MTE_frac").since(T6_16_12), l(24, "SME"),
           l(16, "MPAM_frac"), l(12, "RAS_frac"), l(8, "MTE"), l(4, "SSBS"), l(0, "BT")],
         &[(T6_12_8, 0x000f_0000_00ff), (T6_17_8, 0x0f00_000f_0000_f0ff)]),
     (id(0, 0, 4, 2), // ID_AA64PFR2_EL1

@@ -3,7 +3,7 @@
 //! A release that is none of them lies between two: what both do alike, it does too, because a change that went in
 //! stays in. Where they differ the answer is unknown, for exactly the values on which they differ.
 
-use super::Release;
+use super::{Facts, Release};
 
 /// One known kernel, by its place in [`TREES`].
 pub(super) type Tree = u8;
@@ -51,6 +51,16 @@ pub(super) fn is_younger(release: Release) -> bool {
 /// All trees: for kernels that carry back-ports, whose release tells nothing.
 pub(super) fn all() -> Vec<Tree> {
     TREES.iter().map(|(tree, _)| *tree).collect()
+}
+
+/// The trees that a host's kernel may be like: of a vendor's, all that it may have taken changes of.
+pub(super) fn plausible(facts: &Facts<'_>) -> Vec<Tree> {
+    match facts.release {
+        Some(release) if !facts.is_vendors => around(release),
+        // Like one whose point release is not known.
+        Some(release) if release.at_least(6, 7) => around(Release { patch: 0, ..release }),
+        _ => all(),
+    }
 }
 
 /// The trees between which `release` (6.7 or later) stands.
@@ -119,14 +129,10 @@ pub(super) const fn tolerates_nv(tree: Tree) -> bool {
     tree >= T6_16_12
 }
 
-/// Whether `MTE_frac` 0 stands for 0xf on hardware with `MTE2` only: 6.17.8 and later read, not in 6.12.117; of
-/// 6.16.12 it is not known (specification, 3.6).
-pub(super) const fn tolerates_mte_frac(tree: Tree) -> Option<bool> {
-    match tree {
-        T6_16_12 => None,
-        T6_17_8.. => Some(true),
-        _ => Some(false),
-    }
+/// Whether `MTE_frac` 0 stands for 0xf on hardware with `MTE2` only: commit fe21ff5d4b46 of the KVM pull for 6.16, with
+/// 5799a2983fea that makes it a field; 6.17.8 and later read, not in 6.12.117 (specification, 3.6).
+pub(super) const fn tolerates_mte_frac(tree: Tree) -> bool {
+    tree >= T6_16_12
 }
 
 /// Whether a nested VM's `DoubleLock` is taken and rewritten: 6.18.15 and later read, not in 6.17.8 (specification, 3.6).

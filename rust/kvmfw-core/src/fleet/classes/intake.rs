@@ -183,7 +183,7 @@ impl<'a> Intake<'a> {
         if self.has_problems(own, start, values) {
             return vms.unusable_class();
         }
-        if !self.compares {
+        if !self.compares || own.is_aarch32(vms.begins_in_aarch32(own.config), |at| values.get(at).copied()) {
             return vms.class_of_words(shape, values);
         }
         let hash = if own.looked_at.len() == values.len() {

@@ -7,10 +7,11 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use crate::catalog::Gate;
+use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
 use crate::list::{self, SavedList};
 use crate::policy::is_judged_by_value;
+use crate::rules::{self, Context, is_aarch32, other_name};
 use crate::set::check_size;
 use crate::value::Value;
 
@@ -22,7 +23,14 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) ids: Vec<u64>,
     /// The places whose values are looked at, ascending by id.
     pub(in crate::fleet) columns: Vec<Column>,
-    /// The same places, ascending.
+    /// The places of general registers, whose values are looked at in AArch32 modes.
+    pub(in crate::fleet) general: Vec<usize>,
+    /// The places of SVE registers, whose values are looked at beyond the longest vector, and of the set of lengths.
+    pub(in crate::fleet) sve: Vec<usize>,
+    pub(in crate::fleet) lengths: Option<usize>,
+    /// The place of the mode.
+    mode: Option<usize>,
+    /// The places whose values may make a class, ascending.
     pub(in crate::fleet) looked_at: Vec<usize>,
     /// The places of registers of less than 8 bytes, and how many bits they have.
     pub(in crate::fleet) narrow: Vec<(usize, u32)>,
@@ -44,6 +52,8 @@ pub(in crate::fleet) struct Column {
     pub(in crate::fleet) is_wide: bool,
     /// The place and the lowest bit of the field that decides about it.
     pub(in crate::fleet) gate: Option<(Option<usize>, u32)>,
+    /// Of a register with two names: whether the other one is there.
+    pub(in crate::fleet) paired: Option<bool>,
 }
 
 /// All shapes of a fleet.
@@ -122,16 +132,35 @@ impl Shape {
         let columns = order.iter().filter(|at| is_judged_by_value(id(at))).map(|at| {
             let (unit, gate) = unit(id(at));
             let is_wide = id(at).size() > 8;
-            Column { at: *at, unit, is_wide, gate: gate.map(|gate| (place(gate.register), gate.shift)) }
+            let gate = gate.map(|gate| (place(gate.register), gate.shift));
+            let paired = other_name(id(at)).map(|other| place(other).is_some());
+            Column { at: *at, unit, is_wide, gate, paired }
         });
         let columns: Vec<Column> = columns.collect();
-        let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).collect();
+        let kind = |kind: Kind| order.iter().copied().filter(move |at| catalog::kind_of(id(at)) == kind);
+        let general = kind(Kind::General).collect();
+        let sve: Vec<usize> = kind(Kind::SveState).collect();
+        // Of a Z register, of which bulk intake has the low 8 bytes, no vector is too short.
+        let short = sve.iter().copied().filter(|at| id(at).size() < 256);
+        let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).chain(short).collect();
         looked_at.sort_unstable();
         let narrow = order.iter().filter(|at| id(at).size() < 8);
         let narrow = narrow.map(|at| (*at, u32::try_from(id(at).size() * 8).unwrap_or(64))).collect();
         let gates = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
-        let bitmap_2 = place(list::TOLERATED_ZERO);
-        Self { config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() }
+        let (bitmap_2, mode) = (place(list::TOLERATED_ZERO), place(RegisterId::PSTATE));
+        let lengths = place(RegisterId::SVE_VLS);
+        let shape = Self { config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() };
+        Self { general, sve, lengths, mode, ..shape }
+    }
+
+    /// Whether a set of this shape is of a vCPU in an AArch32 mode, which loses upper halves; `begins` in one where it is made so.
+    pub(in crate::fleet) fn is_aarch32(&self, begins: bool, word: impl Fn(usize) -> Option<u64>) -> bool {
+        !self.general.is_empty() && (begins || self.mode(word).is_some_and(is_aarch32))
+    }
+
+    /// The mode of a set of this shape.
+    pub(in crate::fleet) fn mode(&self, word: impl Fn(usize) -> Option<u64>) -> Context {
+        rules::mode(word(self.mode?)?)
     }
 
     /// The number of the list of a set of this shape; `make` interns a list that was not seen before.

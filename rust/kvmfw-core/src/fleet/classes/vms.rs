@@ -9,8 +9,8 @@ use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::list::SavedList;
-use crate::policy::{gate_of, judged_value};
-use crate::rules::Context;
+use crate::policy::{gate_of, is_kept_anywhere, judged_value};
+use crate::rules::{Context, longest_vector, pmu_context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -108,7 +108,7 @@ impl RegisterUnit {
     #[inline(never)]
     fn other_number(&mut self, value: Value, config: u32, context: Context) -> u32 {
         let word = value.word();
-        let judged = judged_value(self.register, &value);
+        let judged = judged_value(self.register, &value, context);
         let number = self.values.intern(SavedValue { config, value, judged, context });
         if let Some(word) = word {
             self.recent.put(word, config, context, number);
@@ -168,15 +168,53 @@ impl Vms {
             if row.len() <= column.unit + 1 {
                 row.resize(column.unit + 2, ABSENT);
             }
-            let context = column.gate.and_then(|(at, shift)| field(at, shift));
+            let found = column.gate.and_then(|(at, shift)| field(at, shift));
+            let context = column.paired.map_or(found, |paired| Some(pmu_context(found, paired)));
             if let Some(slot) = row.get_mut(column.unit + 1) {
                 let word = if column.is_wide { None } else { word(column.at) };
                 *slot = unit.number(word, || value(column.at), config, context);
             }
         }
+        if shape.is_aarch32(self.begins_in_aarch32(config), &word) {
+            let mode = shape.mode(&word);
+            shape.general.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, mode), &mut row));
+        }
+        if !shape.sve.is_empty() {
+            let longest = shape.lengths.and_then(&value).as_ref().and_then(longest_vector);
+            shape.sve.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, longest), &mut row));
+        }
         let class = self.classes.intern(&row);
         self.scratch = row;
         class
+    }
+
+    /// Whether vCPUs made like this begin in AArch32.
+    pub(super) fn begins_in_aarch32(&self, config: u32) -> bool {
+        self.configs.get(config).is_some_and(|config| config.has("el1_32bit"))
+    }
+
+    /// Puts the value of a register that most VMs have like all others into the row, where it is not such a value.
+    fn rarely_judged(
+        &mut self,
+        at: usize,
+        ids: &[u64],
+        word: impl Fn(usize) -> Option<u64>,
+        value: impl Fn(usize) -> Option<Value>,
+        (config, context): (u32, Context),
+        row: &mut Vec<u32>,
+    ) {
+        let Some(register) = ids.get(at).map(|id| RegisterId::new(*id)) else { return };
+        let Some(seen) = word(at).map(Value::Word).or_else(|| value(at)) else { return };
+        if is_kept_anywhere(register, &seen, context) {
+            return;
+        }
+        let (number, _) = self.unit(register);
+        if row.len() <= number + 1 {
+            row.resize(number + 2, ABSENT);
+        }
+        if let (Some(slot), Some(unit)) = (row.get_mut(number + 1), self.units.get_mut(number)) {
+            *slot = unit.number(None, || value(at), config, context);
+        }
     }
 
     /// The class of a VM of the shape with this number, whose values are given as words, in the order of the ids.

@@ -1,0 +1,417 @@
+//! Core and SVE state, which KVM stores, but not every mode and not every bit (specification, section 4).
+
+use std::sync::Arc;
+
+use super::pmu::taken;
+use super::{Context, Facts, PROBE, Rule, keep_if};
+use crate::catalog::{self, Kind};
+use crate::errno::Errno;
+use crate::id::RegisterId;
+use crate::judgement::Effect;
+use crate::value::Value;
+
+const MODE: u64 = 0x1f;
+/// The bit of the AArch32 modes.
+const AARCH32: u64 = 0x10;
+const USER_MODE: u8 = 0x10;
+const SUPERVISOR: u8 = 0x13;
+const SYSTEM_MODE: u8 = 0x1f;
+const USER: u32 = 1 << USER_MODE;
+const SYSTEM: u32 = 1 << SYSTEM_MODE;
+/// FIQ, IRQ, Supervisor, Abort, Undefined. Monitor (0x16) and Hyp (0x1a) are no guest's.
+const PRIVILEGED: u32 = 1 << 0x11 | 1 << 0x12 | 1 << 0x13 | 1 << 0x17 | 1 << 0x1b;
+/// `EL0t`, `EL1t`, `EL1h`.
+const AARCH64: u32 = 1 | 1 << 4 | 1 << 5;
+/// `EL2t`, `EL2h`.
+const HYPERVISOR: u32 = 1 << 8 | 1 << 9;
+
+/// The modes that PSTATE can be written with, a bit for each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Modes {
+    taken: u32,
+    /// Modes of which it is not known.
+    untold: u32,
+}
+
+/// PSTATE: only the low 5 bits are looked at, and the mode must be one that the vCPU has (`set_core_reg`,
+/// `arch/arm64/kvm/guest.c`; read in 5.10.y and in a current tree, run on 6.1 and 6.12); all 64 bits are stored. AArch32
+/// User needs it on the host, the other AArch32 modes a vCPU with `el1_32bit`, which has no AArch64 mode; EL2 needs `has_el2`.
+pub(super) fn processor_state(facts: &Facts<'_>) -> Rule {
+    let (mut taken, mut untold) = (0, 0);
+    if facts.config.has("el1_32bit") {
+        taken |= PRIVILEGED;
+        // The trees that were read have it; of 5.3 to 5.9 none was.
+        if facts.at_least(5, 10) == Some(true) { taken |= SYSTEM } else { untold |= SYSTEM }
+    } else {
+        taken |= AARCH64;
+        if facts.config.has("has_el2") {
+            taken |= HYPERVISOR;
+        }
+    }
+    match facts.has_aarch32() {
+        Some(true) => taken |= USER,
+        Some(false) => {}
+        None => untold |= USER,
+    }
+    Rule::ProcessorState(Modes { taken, untold })
+}
+
+/// What the architecture calls the modes.
+const NAMES: [(u32, &str); 12] = [
+    (0x00, "EL0t"),
+    (0x04, "EL1t"),
+    (0x05, "EL1h"),
+    (0x08, "EL2t"),
+    (0x09, "EL2h"),
+    (0x10, "AArch32 User"),
+    (0x11, "AArch32 FIQ"),
+    (0x12, "AArch32 IRQ"),
+    (0x13, "AArch32 Supervisor"),
+    (0x17, "AArch32 Abort"),
+    (0x1b, "AArch32 Undefined"),
+    (0x1f, "AArch32 System"),
+];
+
+impl Modes {
+    /// The names of the modes that are taken.
+    pub(crate) fn names(self) -> Vec<&'static str> {
+        NAMES.iter().filter(|(mode, _)| self.taken >> mode & 1 == 1).map(|(_, name)| *name).collect()
+    }
+
+    pub(super) fn judge(self, value: &Value) -> Effect {
+        let Some(word) = value.word() else { return Effect::Refused(Some(Errno::EINVAL)) };
+        let mode = 1 << (word & MODE);
+        if self.untold & mode != 0 { Effect::Unknown(PROBE) } else { keep_if(self.taken & mode != 0, Errno::EINVAL) }
+    }
+}
+
+/// The mode in a value of PSTATE.
+pub(crate) fn mode(pstate: u64) -> Context {
+    u8::try_from(pstate & MODE).ok()
+}
+
+/// Whether a vCPU in this mode is in AArch32.
+pub(crate) fn is_aarch32(mode: u8) -> bool {
+    u64::from(mode) & AARCH32 != 0
+}
+
+/// When one general register loses its upper half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Narrowing {
+    /// The fresh value.
+    own: u64,
+    /// The number of the register; `None` for the PC.
+    number: Option<u64>,
+    /// The mode of a fresh vCPU.
+    fresh: u8,
+    /// Whether privileged modes cut the registers that they see, not all.
+    banked: bool,
+}
+
+/// X0 to X30 and the PC: every write to a core register of a vCPU that is in an AArch32 mode cuts general registers to 32
+/// bits, those written before as well: PSTATE comes last. From 5.11 on X0 to X14 and the PC, in privileged modes up to
+/// X30 (commit 6ac4a5ac50d1); in 5.10 the 16 that the mode sees (both read). A fresh vCPU with `el1_32bit` is in Supervisor,
+/// and so is one after the run of a guest that does not change it.
+pub(super) fn general(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
+    let begins = if facts.config.has("el1_32bit") { SUPERVISOR } else { 0 };
+    let fresh = facts.word(RegisterId::PSTATE).and_then(mode).unwrap_or(begins);
+    let number = register.general_number();
+    if !is_aarch32(fresh) && number.is_some_and(|number| number >= 15) {
+        // A vCPU of AArch64 can be in AArch32 User only.
+        return Rule::Kept;
+    }
+    let rule = |banked| Rule::Narrowed(Narrowing { own, number, fresh, banked });
+    match (facts.at_least(5, 10), facts.at_least(5, 11)) {
+        (_, Some(true)) => rule(false),
+        (Some(true), Some(false)) => rule(true),
+        (Some(true), None) => Rule::AnyOf([rule(false), rule(true)].into(), facts.untold()),
+        // Of 5.3 to 5.9 no tree was read.
+        _ => Rule::AnyOf([Rule::Kept, rule(false), rule(true)].into(), PROBE),
+    }
+}
+
+impl Narrowing {
+    /// `context` is the mode of the VM.
+    pub(super) fn judge(self, value: &Value, context: Context) -> Effect {
+        match value.word() {
+            Some(word)
+                if word >> 32 != 0
+                    && (self.is_cut_in(self.fresh) || context.is_some_and(|mode| self.is_cut_in(mode))) =>
+            {
+                taken(word, word & 0xffff_ffff, self.own)
+            }
+            _ => Effect::Kept,
+        }
+    }
+
+    fn is_cut_in(self, mode: u8) -> bool {
+        if !is_aarch32(mode) {
+            return false;
+        }
+        let Some(number) = self.number else { return true };
+        match mode {
+            USER_MODE | SYSTEM_MODE => number < 15,
+            _ if !self.banked => true,
+            // R0 to R14 as each mode sees them (`vcpu_reg_offsets`, `arch/arm64/kvm/regmap.c`, up to 5.10).
+            0x11 => matches!(number, 0..=7 | 24..=30),
+            0x12 => matches!(number, 0..=12 | 16 | 17),
+            SUPERVISOR => matches!(number, 0..=12 | 18 | 19),
+            0x17 => matches!(number, 0..=12 | 20 | 21),
+            0x1b => matches!(number, 0..=12 | 22 | 23),
+            _ => false,
+        }
+    }
+}
+
+/// One SVE register.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SveState {
+    /// The fresh value.
+    own: Value,
+    /// How many quadwords the longest vector of the host has.
+    longest: Option<u8>,
+    /// How many bytes of this register belong to each.
+    bytes: usize,
+    /// Whether the VM's own vector lengths are not restored.
+    lengths_are_own: bool,
+}
+
+/// Z, P and FFR: bytes beyond the longest vector of the vCPU are not stored and read 0 (`sve_reg_to_region`,
+/// `arch/arm64/kvm/guest.c`, the same in 5.10.y and a current tree).
+pub(super) fn sve_state(register: RegisterId, own: &Value, facts: &Facts<'_>) -> Rule {
+    let longest = facts.value(RegisterId::SVE_VLS).and_then(longest_vector);
+    Rule::SveState(SveState { own: own.clone(), longest, bytes: bytes_of_quadword(register), lengths_are_own: false })
+}
+
+/// How many bytes of an SVE register belong to a quadword of a vector: Z has all, P and FFR a bit for each byte.
+const fn bytes_of_quadword(register: RegisterId) -> usize {
+    if register.size() == 256 { 16 } else { 2 }
+}
+
+/// The greatest vector length of a set, in quadwords.
+pub(crate) fn longest_vector(lengths: &Value) -> Option<u8> {
+    (0..512).rev().find(|bit| lengths.bit(*bit)).and_then(|bit| u8::try_from(bit + 1).ok())
+}
+
+/// How many quadwords a vector needs to have for this value of an SVE register.
+pub(crate) fn quadwords(register: RegisterId, value: &Value) -> usize {
+    let top = match value {
+        Value::Word(word) => (word.checked_ilog2().map_or(0, |bit| bit as usize + 1)).div_ceil(8),
+        Value::Wide(bytes) => bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1),
+    };
+    top.div_ceil(bytes_of_quadword(register))
+}
+
+impl SveState {
+    /// The VMM makes the vCPU with the host's vector lengths, whatever was saved.
+    pub(crate) const fn ignore_saved_lengths(&mut self) {
+        self.lengths_are_own = true;
+    }
+
+    /// `context` is the longest vector of the VM.
+    pub(super) fn judge(&self, value: &Value, context: Context) -> Effect {
+        // Fleets leave out values that every host keeps, and show 0 for them.
+        let Value::Wide(bytes) = value else { return Effect::Kept };
+        let there = |longest: u8| usize::from(longest) * self.bytes;
+        let lost = |longest: u8| bytes.iter().skip(there(longest)).any(|byte| *byte != 0);
+        match context.filter(|_| !self.lengths_are_own).or(self.longest) {
+            // Every vector has a quadword.
+            _ if !lost(1) => Effect::Kept,
+            None => Effect::Unknown(PROBE),
+            Some(longest) if !lost(longest) => Effect::Kept,
+            Some(longest) => {
+                let kept = bytes.iter().enumerate().map(|(at, byte)| if at < there(longest) { *byte } else { 0 });
+                let read = Value::Wide(kept.collect::<Arc<[u8]>>());
+                if read == self.own { Effect::Dropped(Some(read)) } else { Effect::Rewritten(Some(read)) }
+            }
+        }
+    }
+}
+
+/// How a timer's control register is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerControl {
+    /// The fresh value.
+    own: u64,
+    /// Whether reads give what is stored.
+    stored: bool,
+}
+
+const EXPIRED: u64 = 1 << 2;
+
+/// `CNTV_CTL_EL0` and `CNTP_CTL_EL0`, never refused. ISTATUS, whether the timer has expired, is not stored. Up to 6.17
+/// reads compute it, so that a fresh vCPU, whose timer is set to 0, shows it (5.10 to 6.16 run); from 6.18 on they give what is
+/// stored, and a fresh vCPU shows 0 (6.18.15 to 7.3.4 run; restores of 6.16 on 6.18 read 0 for 4). What a guest reads comes
+/// from the hardware. Earlier kernels store 32 bits (`timer_set_ctl`, `arch/arm64/kvm/arch_timer.c`).
+pub(super) fn timer_control(own: u64, facts: &Facts<'_>) -> Rule {
+    let stored = own & EXPIRED == 0 && facts.at_least(6, 18) == Some(true);
+    Rule::TimerControl(TimerControl { own, stored })
+}
+
+impl TimerControl {
+    pub(super) fn judge(self, value: &Value) -> Effect {
+        match value.word() {
+            Some(word) if self.stored => taken(word, word & !EXPIRED, self.own),
+            Some(word) if word >> 32 == 0 => Effect::Kept,
+            _ => Effect::Rewritten(None),
+        }
+    }
+}
+
+/// What of a value of core, SVE or timer state decides: the mode of PSTATE, whether a general register has an upper half,
+/// how long a vector is needed, ISTATUS; `None` for registers of which all does.
+pub(crate) fn judged(register: RegisterId, value: &Value) -> Option<u64> {
+    let above = |word: u64| u64::from(word >> 32 != 0);
+    match (catalog::kind_of(register), value.word()) {
+        (Kind::ProcessorState, Some(word)) => Some(word & MODE),
+        (Kind::General, Some(word)) => Some(above(word)),
+        (Kind::TimerControl, Some(word)) => Some(word & EXPIRED | above(word)),
+        (Kind::SveState, _) => u64::try_from(quadwords(register, value)).ok(),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::{Release, derive};
+    use crate::vcpu::VcpuConfig;
+
+    const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
+    const WIDE: u64 = 0x1234_5678_9abc_def0;
+
+    fn host(release: &str, features: &[&str], pfr0: u64, id_pfr0: u64, judge: impl FnOnce(&Facts<'_>)) {
+        let features = VcpuConfig::parse_features(features.iter().copied()).unwrap();
+        let registers = [(ID_PFR0, Value::Word(id_pfr0)), (catalog::ID_AA64PFR0, Value::Word(pfr0))];
+        let config = VcpuConfig { features, ..VcpuConfig::default() };
+        judge(&Facts { release: Release::parse(release), config, registers: &registers, ..Facts::default() });
+    }
+
+    fn vendors<'a>(facts: &Facts<'a>) -> Facts<'a> {
+        Facts { is_vendors: true, ..*facts }
+    }
+
+    fn taken_modes(facts: &Facts<'_>) -> Vec<u64> {
+        let rule = derive(RegisterId::PSTATE, facts);
+        (0..32).filter(|mode| rule.judge(&Value::Word(mode | 0xf_0000_03c0), None) == Effect::Kept).collect()
+    }
+
+    #[test]
+    fn a_vcpu_takes_the_modes_that_it_has() {
+        host("6.12.8", &[], 0x12, 0x131, |facts| assert_eq!(taken_modes(facts), [0, 4, 5, 0x10]));
+        host("6.12.8", &[], 0x11, 0, |facts| assert_eq!(taken_modes(facts), [0, 4, 5]));
+        host("7.3.4", &["has_el2"], 0x11, 0x131, |facts| assert_eq!(taken_modes(facts), [0, 4, 5, 8, 9, 0x10]));
+        host("7.3.4", &["has_el2"], 0x11, 0, |facts| assert_eq!(taken_modes(facts), [0, 4, 5, 8, 9]));
+        host("6.1.0", &["el1_32bit"], 0x22, 0x131, |facts| {
+            assert_eq!(taken_modes(facts), [0x10, 0x11, 0x12, 0x13, 0x17, 0x1b, 0x1f]);
+        });
+        host("5.4.0", &["el1_32bit"], 0x22, 0x131, |facts| {
+            let system = derive(RegisterId::PSTATE, facts).judge(&Value::Word(0x1f), None);
+            assert_eq!(system, Effect::Unknown(PROBE));
+        });
+        let refused = derive(RegisterId::PSTATE, &Facts::default()).judge(&Value::Word(8), None);
+        assert_eq!(refused, Effect::Refused(Some(Errno::EINVAL)));
+    }
+
+    #[test]
+    fn without_id_registers_aarch32_user_is_unknown() {
+        let user = derive(RegisterId::PSTATE, &Facts::default()).judge(&Value::Word(0x10), None);
+        assert_eq!(user, Effect::Unknown(PROBE));
+    }
+
+    #[test]
+    fn aarch32_modes_lose_the_upper_halves() {
+        let low = Effect::Rewritten(Some(Value::Word(WIDE & 0xffff_ffff)));
+        let judge = |facts: &Facts<'_>, register, context| derive(register, facts).judge(&Value::Word(WIDE), context);
+        host("7.1.13", &["el1_32bit"], 0x22, 0x131, |facts| {
+            for number in 0..31 {
+                assert_eq!(judge(facts, RegisterId::general(number), None), low);
+            }
+            assert_eq!(judge(facts, RegisterId::PC, Some(0x12)), low);
+            assert_eq!(judge(facts, RegisterId::new(0x6030_0000_0010_003e), None), Effect::Kept, "SP");
+        });
+        host("7.1.13", &[], 0x12, 0x131, |facts| {
+            for (number, context, read) in
+                [(0, None, false), (0, Some(5), false), (14, Some(0x10), true), (15, Some(0x10), false)]
+            {
+                let read = if read { &low } else { &Effect::Kept };
+                assert_eq!(judge(facts, RegisterId::general(number), context), *read, "X{number} {context:?}");
+            }
+            assert_eq!(judge(facts, RegisterId::PC, Some(0x10)), low);
+        });
+        host("5.10.0", &["el1_32bit"], 0x22, 0x131, |facts| {
+            let cut = |mode| -> Vec<u64> {
+                let is_cut = |number: &u64| judge(facts, RegisterId::general(*number), mode) == low;
+                (13..31).filter(is_cut).collect()
+            };
+            assert_eq!(judge(facts, RegisterId::general(12), None), low);
+            assert_eq!(cut(None), [18, 19]);
+            assert_eq!(cut(Some(0x13)), [18, 19]);
+            assert_eq!(cut(Some(0x12)), [16, 17, 18, 19]);
+            assert_eq!(cut(Some(0x10)), [13, 14, 18, 19]);
+            assert_eq!(cut(Some(0x17)), [18, 19, 20, 21]);
+            assert_eq!(cut(Some(0x1b)), [18, 19, 22, 23]);
+            assert_eq!(cut(Some(0x11)), [18, 19, 24, 25, 26, 27, 28, 29, 30]);
+            assert_eq!(cut(Some(0x1a)), [18, 19], "no mode of a guest");
+        });
+        host("5.10.0", &["el1_32bit"], 0x22, 0x131, |facts| {
+            assert_eq!(judge(&vendors(facts), RegisterId::general(0), None), low);
+            assert!(matches!(judge(&vendors(facts), RegisterId::general(20), None), Effect::Unknown(_)));
+        });
+        host("5.4.0", &["el1_32bit"], 0x22, 0x131, |facts| {
+            assert_eq!(judge(facts, RegisterId::general(0), None), Effect::Unknown(PROBE));
+        });
+    }
+
+    #[test]
+    fn vectors_are_cut_to_the_longest_of_the_vcpu() {
+        let z = RegisterId::new(0x6080_0000_0015_0020);
+        let p = RegisterId::new(0x6050_0000_0015_0400);
+        let lengths = Value::parse("0x3", RegisterId::SVE_VLS).unwrap();
+        let registers = [
+            (p, Value::from_word(0, p).unwrap()),
+            (RegisterId::SVE_VLS, lengths),
+            (z, Value::from_word(0, z).unwrap()),
+        ];
+        let facts = Facts { registers: &registers, ..Facts::default() };
+        let judge = |register, text: &str, context| {
+            derive(register, &facts).judge(&Value::parse(text, register).unwrap(), context)
+        };
+        let long = "0x100000000000000000000000000000000";
+        assert_eq!(judge(z, long, None), Effect::Kept, "129 bits of 256");
+        assert_eq!(judge(z, long, Some(2)), Effect::Kept);
+        assert_eq!(judge(z, long, Some(1)), Effect::Dropped(Some(Value::from_word(0, z).unwrap())));
+        let one_more = format!("0x1{}7", "0".repeat(64));
+        assert_eq!(judge(z, &one_more, None), Effect::Rewritten(Some(Value::from_word(7, z).unwrap())));
+        assert_eq!(judge(p, "0xffffffff", None), Effect::Kept);
+        assert_eq!(judge(p, "0x1ffffffff", None), Effect::Rewritten(Some(Value::from_word(0xffff_ffff, p).unwrap())));
+        let untold =
+            derive(z, &Facts { registers: &registers[2..], ..facts }).judge(&Value::parse(long, z).unwrap(), None);
+        assert_eq!(untold, Effect::Unknown(PROBE));
+        assert_eq!([quadwords(p, &Value::from_word(0x1_0000, p).unwrap()), quadwords(p, &Value::Word(0xffff))], [2, 1]);
+        assert_eq!(quadwords(z, &Value::Word(u64::MAX)), 1);
+    }
+
+    #[test]
+    fn whether_a_timer_has_expired_is_not_stored() {
+        let judge = |own, word| {
+            let release = Release::parse(if own == 0 { "6.18.15" } else { "6.12.8" });
+            timer_control(own, &Facts { release, ..Facts::default() }).judge(&Value::Word(word), None)
+        };
+        let untold = timer_control(0, &Facts::default());
+        assert_eq!(untold.judge(&Value::Word(4), None), Effect::Kept, "a dump that does not show it");
+        assert_eq!([judge(4, 4), judge(4, 1), judge(4, 0)], [Effect::Kept, Effect::Kept, Effect::Kept]);
+        assert_eq!(judge(4, 1 << 32), Effect::Rewritten(None));
+        assert_eq!([judge(0, 0), judge(0, 1)], [Effect::Kept, Effect::Kept]);
+        assert_eq!(judge(0, 4), Effect::Dropped(Some(Value::Word(0))));
+        assert_eq!(judge(0, 5), Effect::Rewritten(Some(Value::Word(1))));
+    }
+
+    #[test]
+    fn flags_and_low_halves_do_not_make_vms_differ() {
+        let of = |register, word| judged(register, &Value::Word(word));
+        assert_eq!(of(RegisterId::PSTATE, 0x6000_03c5), of(RegisterId::PSTATE, 5));
+        assert_eq!([of(RegisterId::PC, 7), of(RegisterId::PC, WIDE)], [Some(0), Some(1)]);
+        assert_eq!(of(catalog::PSCI_VERSION, 7), None);
+    }
+}
