@@ -204,3 +204,34 @@ def test_hiding_what_nobody_has_is_told(tmp_path: Path) -> None:
     result = run("whatif", fleet, "--hide", "VENDOR_HYP_BMAP_2")
     assert result.exit_code == 1
     assert "no VM and no host of the fleet has VENDOR_HYP_BMAP_2" in result.stderr
+
+
+def one_vcpu(path: Path, registers: dict[int, int] | None) -> Path:
+    """Write a capture with one vCPU: these registers, or refused as a whole."""
+    document = capture_document(registers or {WA1: 2}, name=path.stem)
+    if registers is None:
+        document["vcpus"] = [{"name": "vm", "features": ["psci_0_2"], "refused": "EINVAL"}]
+        document["registers"] = []
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_diff_of_which_nothing_is_known_is_not_green(tmp_path: Path) -> None:
+    nobody_knows = 0x6030000000140009
+    one, other = (one_vcpu(tmp_path / f"{at}.json", {nobody_knows: at}) for at in (1, 2))
+    result = run("diff", one, other, "--format", "json")
+    document = json.loads(result.stdout)
+    assert document["vcpus"] == [{"vcpu": "vm", "forward": "UNKNOWN", "back": "UNKNOWN"}]
+    (said,) = document["not_judged"]
+    assert (said["word"], said["count"], said["of"]) == ("unknown", 2, 2)
+    assert result.exit_code == 2
+    text = run("diff", one, other)
+    assert text.stdout.index("2 of 2 directions are UNKNOWN") < text.stdout.index("Fresh VMs")
+    assert run("diff", one, other, "--fail-on", "stranded,back").exit_code == 0
+
+
+def test_a_diff_of_captures_without_a_vcpu_is_told(tmp_path: Path) -> None:
+    one, other = (one_vcpu(tmp_path / f"{name}.json", None) for name in "ab")
+    result = run("diff", one, other)
+    assert result.exit_code == 1
+    assert "no vCPU that one of the captures could make: there is nothing to judge" in result.stderr

@@ -77,6 +77,15 @@ class CaptureDiff:
     registers: tuple[RegisterDiff, ...]
 
     @property
+    def not_judged(self) -> list[NotJudged]:
+        """What the comparison leaves open."""
+        verdicts = [way for one in self.directions for way in (one.forward, one.back) if way is not None]
+        unknown = sum(one.outcome is Outcome.UNKNOWN for one in verdicts)
+        why = "what is UNKNOWN is not taken; an answer of the host's KVM would tell (kvmfw probe)"
+        found = NotJudged("unknown", unknown, len(verdicts), "directions are UNKNOWN", why)
+        return [found] if unknown else []
+
+    @property
     def strands(self) -> bool:
         """Whether some VM of the first is refused by the second."""
         return any(
@@ -86,6 +95,11 @@ class CaptureDiff:
 
 def diff_captures(before: Host, after: Host, *, vmm: str = "kvm", scheme: str = "kvm") -> CaptureDiff:
     """Compare two captures: what fresh VMs of each find on the other, register by register.
+
+    Raises
+    ------
+    InputError
+        When neither capture has a vCPU that could be made.
 
     Examples
     --------
@@ -109,6 +123,8 @@ def diff_captures(before: Host, after: Host, *, vmm: str = "kvm", scheme: str = 
             for one, target in zip(sets, (after, before), strict=True)
         )
         directions.append(Direction(name, forward, back))
+    if not directions:
+        raise InputError("there is no vCPU that one of the captures could make: there is nothing to judge")
     return CaptureDiff(tuple(directions), _registers(directions))
 
 
@@ -139,7 +155,7 @@ class NoReturn:
     features, enabled : tuple of str
         How the vCPU is made that shows it.
     finding : Finding
-        What the hosts as they were say first to such a VM.
+        What the hosts as they were say first to such a VM: refused, or not known.
     """
 
     hosts: tuple[str, ...]
@@ -179,8 +195,8 @@ def no_returns(
         for features, vgic, enabled in made:
             fresh = new.fresh_set(features=features, vgic=vgic, enabled=enabled)
             verdict = None if fresh is None else validate(fresh, old, vmm=fleet.vmm, scheme=fleet.scheme)
-            if verdict is not None and verdict.outcome is Outcome.REFUSE:
-                refused = next(one for one in verdict.findings if one.outcome is Outcome.REFUSE)
+            if verdict is not None and verdict.outcome >= Outcome.UNKNOWN:
+                refused = next(one for one in verdict.findings if one.outcome is verdict.outcome)
                 found.append(NoReturn(names, features, enabled, refused))
     return tuple(found)
 

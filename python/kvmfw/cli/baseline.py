@@ -77,6 +77,8 @@ def _print_baseline(found: Settings) -> None:
         for one in present
     ]
     out.print(table(("register", "value", "greatest", "bound by"), rows))
+    if any(one.value is None for one in present):
+        out.print("no common value: each value that hosts have is refused by one of the others", style="dim")
     absent: dict[tuple[str, ...], list[str]] = {}
     for one in made.registers:
         if one.absent_on:

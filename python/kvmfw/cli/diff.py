@@ -45,7 +45,7 @@ SHOWN = 25
 @vmm_option()
 @scheme_option
 @format_option("table", "json")
-@fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,back,homeless")
+@fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,back,unknown,homeless")
 def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
     """Compare BEFORE and AFTER: the gate in front of an update.
 
@@ -53,6 +53,7 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
     folders: the VMs of BEFORE on the hosts of both, matched by name: VMs newly stranded, and freed.
     Exit code 2 when something is stranded (captures: refused on AFTER), and when VMs started on AFTER
     are refused on BEFORE (`back`): half way through such an update they cannot leave the updated hosts.
+    What is UNKNOWN is not taken (`unknown`).
     """
     if before.is_dir() != after.is_dir():
         raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
@@ -73,7 +74,7 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
     back = {one.back.outcome for one in captures.directions if one.back is not None}
     failed = {
         "stranded": Outcome.REFUSE in forward,
-        "unknown": Outcome.UNKNOWN in forward,
+        "unknown": Outcome.UNKNOWN in forward | back,
         "back": Outcome.REFUSE in back,
         HOMELESS: False,  # a capture has no VMs
     }
@@ -111,8 +112,8 @@ def show_fleet_diff(result: FleetDiff, security: Compared, form: str, fail_on: f
     )
     failed = {
         "stranded": bool(result.newly_stranded),
-        "unknown": bool(lost),
-        "back": bool(result.back),
+        "unknown": bool(lost) or any(one.finding.outcome is Outcome.UNKNOWN for one in result.back),
+        "back": any(one.finding.outcome is Outcome.REFUSE for one in result.back),
         HOMELESS: any(one.word == HOMELESS for one in result.not_judged),
     }
     return FINDINGS if any(failed[word] for word in fail_on) else 0
@@ -125,6 +126,7 @@ def capture_diff_document(result: CaptureDiff) -> dict[str, Any]:
         return None if verdict is None else verdict.outcome.name
 
     return {
+        "not_judged": [one.to_dict() for one in result.not_judged],
         "strands": result.strands,
         "vcpus": [
             {"vcpu": one.vcpu, "forward": outcome(one.forward), "back": outcome(one.back)}
@@ -146,6 +148,7 @@ def capture_diff_document(result: CaptureDiff) -> dict[str, Any]:
 
 def _print_captures(out: Console, before: str, after: str, result: CaptureDiff, security: Comparison) -> None:
     out.print(f"before: {before}\nafter:  {after}\nsecurity: {security}\n", soft_wrap=True)
+    print_not_judged(out, [(one.word, str(one)) for one in result.not_judged])
     out.print(heading("Fresh VMs, by vCPU configuration"))
     rows = [
         [one.vcpu, *(None if verdict is None else verdict.outcome for verdict in (one.forward, one.back))]
@@ -214,12 +217,19 @@ def _print_fleets(out: Console, result: FleetDiff, security: Compared) -> None:
         out.print()
     if result.back:
         out.print(heading(f"Ways without return  {len(result.back):,}"))
-        out.print("VMs that start on these hosts after the change cannot come back to hosts as they were.")
+        out.print(
+            "VMs that start on these hosts after the change cannot come back to hosts as they were, or nobody knows."
+        )
         cells = [
-            (_some(one.hosts), ", ".join((*one.features, *one.enabled)), one.finding.sentence)
+            (
+                _some(one.hosts),
+                ", ".join((*one.features, *one.enabled)),
+                one.finding.outcome,
+                one.finding.sentence,
+            )
             for one in result.back[:SHOWN]
         ]
-        out.print(table(("hosts", "vCPU", "why"), cells))
+        out.print(table(("hosts", "vCPU", "outcome", "why"), cells))
         out.print()
     out.print(heading("Pairs whose outcome changes"))
     moved = [(was, now, pairs) for (was, now), pairs in result.transitions.items() if was is not now]
