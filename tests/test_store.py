@@ -207,7 +207,11 @@ def test_interrupted_intake_leaves_the_old_fleet_whole(number: signal.Signals, t
     command = [sys.executable, "-m", "kvmfw", "ingest", str(tmp_path / "sample.parquet"), "-o", str(out)]
     running = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
-    while not list(tmp_path.glob(".fleet.*/sets")) and time.monotonic() < deadline and running.poll() is None:
+    while (
+        not list(out.glob("generations/.draft-*/sets"))
+        and time.monotonic() < deadline
+        and running.poll() is None
+    ):
         time.sleep(0.005)
     os.kill(running.pid, number)
     _, said = running.communicate(timeout=30)
@@ -217,7 +221,7 @@ def test_interrupted_intake_leaves_the_old_fleet_whole(number: signal.Signals, t
     if number == signal.SIGINT:
         assert "interrupted" in said
         assert "Traceback" not in said
-        assert not list(tmp_path.glob(".fleet.*"))
+        assert not list(out.glob("generations/.draft-*"))
 
 
 def test_verb_says_what_became_of_every_row(tmp_path: Path) -> None:

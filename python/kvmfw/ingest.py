@@ -63,6 +63,7 @@ def ingest(
     on_error: OnError = "raise",
     rejects: str | Path | None = None,
     update: bool = True,
+    keep: int = 1,
     progress: Progress | None = None,
 ) -> Ingested:
     """Take sources of any format into a fleet on disk (docs/formats.md).
@@ -81,6 +82,8 @@ def ingest(
         A CSV file for the rejected rows: source, row, reason.
     update : bool
         Whether VMs and hosts that the fleet holds already stay, unless they are taken in again.
+    keep : int
+        How many generations before the new one stay on the disk, for those who read them.
     progress : callable, optional
         Told how far the intake is.
 
@@ -101,9 +104,11 @@ def ingest(
     if rejects is not None:
         intake.write_to(Path(rejects))
     try:
-        with Draft(Path(output), update=update) as draft:
+        with Draft(Path(output), update=update, keep=keep) as draft:
             _Run(draft, intake, files, progress).run(from_)
             manifest = draft.commit(rows=intake.rows, used=intake.used, rejected=intake.rejected)
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be written", file=str(output)) from error
     finally:
         intake.close()
     counts: dict[str, int] = manifest["tables"]

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +18,7 @@ import pyarrow.parquet as pq
 
 from kvmfw.errors import InputError
 from kvmfw.readers.blocks import Block
+from kvmfw.readers.generations import Generations, snapshot
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
 
@@ -56,7 +53,6 @@ SCHEMAS = {
 _PART_ROWS = 1 << 20
 _GROUP_ROWS = 1 << 17
 _SET_ROWS = 1 << 12
-_RENAME_EXCHANGE = 2
 
 
 class _Parts:
@@ -96,8 +92,9 @@ class _Host:
 class Draft:
     """A fleet on disk in the making; use it as a context manager.
 
-    Nothing is seen of it until `commit`: then it takes the place of the folder in one step, and what an
-    interruption leaves is the old fleet, whole.
+    Nothing is seen of it until `commit`: then it becomes the next generation in one step, and what an
+    interruption leaves is the old fleet, whole. Of two drafts at once the later one takes over what the earlier one
+    committed.
 
     Parameters
     ----------
@@ -105,6 +102,8 @@ class Draft:
         Where the fleet shall be.
     update : bool
         Whether VMs and hosts that stand there already stay, unless they are taken in again.
+    keep : int
+        How many generations before this one stay on the disk, for those who read them.
 
     Raises
     ------
@@ -112,39 +111,34 @@ class Draft:
         When something that is no fleet on disk stands there.
     """
 
-    def __init__(self, folder: Path, *, update: bool = True) -> None:
-        if (
-            folder.exists()
-            and any(folder.iterdir() if folder.is_dir() else [folder])
-            and not is_stored(folder)
-        ):
+    def __init__(self, folder: Path, *, update: bool = True, keep: int = 1) -> None:
+        self._generations = Generations(folder)
+        if not self._generations.is_begun() and not is_stored(folder):
             raise InputError("something that is not a fleet on disk stands there", file=str(folder))
-        self.folder = folder
-        self.update = update and is_stored(folder)
-        self.generation = int(read_manifest(folder).get("generation", 0)) if folder.is_dir() else 0
-        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-        self._draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.absolute().parent))
-        self._draft.chmod(0o755)
-        self._vms = _Parts(self._draft / "vms", SCHEMAS["vms"])
-        self._sets = _Parts(self._draft / "sets", SCHEMAS["sets"])
+        if is_stored(folder):
+            read_manifest(snapshot(folder))
+        self.folder, self.update, self.keep = folder, update, keep
         self._set_names: dict[bytes, str] = {}
         self._pending_vms: list[pa.Table] = []
         self._pending_sets: list[tuple[str, str, Any, Any, Any]] = []
-        self._seen: set[str] = set()
+        self._seen: set[tuple[str, int]] = set()
         self._captures: dict[str, tuple[str, str, int, str]] = {}
         self._capture_of: dict[str, str] = {}
         self._hosts: dict[str, _Host] = {}
         self.repeated_sets = 0
 
     def __enter__(self) -> Draft:
+        with ExitStack() as opened:
+            self._draft = opened.enter_context(self._generations.draft())
+            self._vms = opened.enter_context(closing(_Parts(self._draft / "vms", SCHEMAS["vms"])))
+            self._sets = opened.enter_context(closing(_Parts(self._draft / "sets", SCHEMAS["sets"])))
+            self._opened = opened.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._vms.close()
-        self._sets.close()
-        shutil.rmtree(self._draft, ignore_errors=True)
+        self._opened.close()
 
     def add_block(self, block: Block, source: str, intake: Intake) -> None:
         """Take in register sets; a vCPU that was taken in already is rejected."""
@@ -154,7 +148,7 @@ class Draft:
             zip(_digests(block), block.names, block.index.tolist(), strict=True)
         ):
             rows = int(block.rows[at])
-            key = f"{vm}\0{index}"
+            key = vm, index
             if key in self._seen:
                 first = int(block.first[at])
                 twice = f"the VM `{vm}` (vCPU {index}) occurs twice; its rows must be together"
@@ -235,15 +229,16 @@ class Draft:
             self._hosts.pop(name, None)
 
     def commit(self, **facts: Any) -> dict[str, Any]:
-        """Finish the fleet and put it in its place; give what is in it.
+        """Finish the fleet and put it in its place; give what is in it."""
+        with self._generations.lock():
+            return self._commit(facts)
 
-        Raises
-        ------
-        InputError
-            When the place cannot be written to.
-        """
-        if self.update:
-            self._keep_old()
+    def _commit(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Add what stands there now to the draft and publish it: with the lock, so that no intake is lost."""
+        old = snapshot(self.folder)
+        before = int(read_manifest(old).get("generation", 0)) if is_stored(old) else 0
+        if self.update and is_stored(old):
+            self._keep_old(old)
         self._flush_vms()
         self._flush_sets()
         self._vms.write(SCHEMAS["vms"].empty_table())
@@ -260,12 +255,12 @@ class Draft:
         manifest = {
             "format": FORMAT,
             "version": VERSION,
-            "generation": self.generation + 1,
+            "generation": before + 1,
             "tables": counts,
             **facts,
         }
         (self._draft / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-        _put_in_place(self._draft, self.folder.absolute())
+        self._generations.publish(self._draft, before + 1, (*counts, MANIFEST), self.keep)
         return manifest
 
     def _write_hosts(self) -> int:
@@ -280,14 +275,14 @@ class Draft:
         parts.close()
         return len(names)
 
-    def _keep_old(self) -> None:
+    def _keep_old(self, folder: Path) -> None:
         """Take over what stands there and was not taken in again."""
-        taken = pa.array({key.partition("\0")[0] for key in self._seen}, pa.string())
-        old = stored_table(self.folder, "vms", SCHEMAS["vms"].names)
+        taken = pa.array({vm for vm, _ in self._seen}, pa.string())
+        old = stored_table(folder, "vms", SCHEMAS["vms"].names)
         old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
         self._pending_vms.append(old)
         wanted = pc.unique(old.column("set"))
-        sets = stored_table(self.folder, "sets", SCHEMAS["sets"].names)
+        sets = stored_table(folder, "sets", SCHEMAS["sets"].names)
         known = pa.array(self._set_names.values(), pa.string())
         mask = pc.and_(
             pc.is_in(sets.column("set"), value_set=wanted),
@@ -295,13 +290,13 @@ class Draft:
         )
         self._flush_sets()
         self._sets.write(sets.filter(mask).cast(SCHEMAS["sets"]))
-        captures = stored_table(self.folder, "captures", SCHEMAS["captures"].names)
+        captures = stored_table(folder, "captures", SCHEMAS["captures"].names)
         old_names = {}
         for row in captures.to_pylist():
             facts = row["name"], row["kernel"], row["midr"], row["document"]
             self._captures.setdefault(row["capture"], facts)
             old_names[row["capture"]] = row["name"]
-        old_hosts = stored_table(self.folder, "hosts", []).to_pylist()
+        old_hosts = stored_table(folder, "hosts", []).to_pylist()
         listed = {row["host"] for row in old_hosts}
         for row in old_hosts:
             name, capture = row.pop("host"), row.pop("capture")
@@ -328,27 +323,3 @@ def _digests(block: Block) -> Iterator[bytes]:
         for register, value in block.wide[at]:
             state.update(register.to_bytes(8, "little") + value)
         yield state.digest()
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    """Exchange the draft with what stands at `folder`, in one step where the system can."""
-    try:
-        if not folder.exists():
-            draft.rename(folder)
-            return
-        if not _exchanged(draft, folder):
-            aside = folder.with_name(f".{folder.name}.old-{os.getpid()}")
-            folder.rename(aside)
-            draft.rename(folder)
-            aside.rename(draft)
-    except OSError as error:
-        raise InputError(error.strerror or "cannot be written", file=str(folder)) from error
-
-
-def _exchanged(draft: Path, folder: Path) -> bool:
-    with contextlib.suppress(AttributeError, OSError):
-        libc = ctypes.CDLL(None, use_errno=True)
-        at = -100  # AT_FDCWD: paths are absolute
-        done = libc.renameat2(at, os.fsencode(draft), at, os.fsencode(folder), _RENAME_EXCHANGE)
-        return bool(done == 0)
-    return False

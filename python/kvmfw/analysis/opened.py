@@ -13,6 +13,7 @@ from kvmfw.analysis.security import Protection, protection_of
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.folders import read_hosts_table
+from kvmfw.readers.generations import read_one
 from kvmfw.readers.stored import is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
 
@@ -96,8 +97,12 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
     InputError
         When something in it cannot be used; the error names the file.
     """
-    vms, hosts = readers.fleet_folder(Path(folder))
-    columns = read_columns(Path(folder), [host.name for host in hosts])
+
+    def read(at: Path) -> tuple[Sequence[RegisterSet], list[Host], dict[str, Sequence[str]]]:
+        vms, hosts = readers.fleet_folder(at)
+        return vms, hosts, read_columns(at, [host.name for host in hosts])
+
+    vms, hosts, columns = read_one(Path(folder), read)
     columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
     columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])

@@ -56,6 +56,13 @@ _SHOWN = 5
     help="Where to write the rows that were set aside: CSV with source, row, reason.",
 )
 @click.option("--replace", is_flag=True, help="Start anew instead of updating a fleet that stands there.")
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many generations before the new one stay on the disk, for those who read them.",
+)
 @format_option("table", "json")
 def ingest(
     *,
@@ -65,6 +72,7 @@ def ingest(
     on_error: str,
     rejects: Path | None,
     replace: bool,
+    keep: int,
     form: str,
 ) -> int:
     """Take SOURCES, files and folders of any format, into a fleet on disk.
@@ -80,6 +88,7 @@ def ingest(
             on_error="collect" if on_error == "collect" else "raise",
             rejects=rejects,
             update=not replace,
+            keep=keep,
             progress=tell,
         )
     if form == "json":

@@ -14,6 +14,7 @@ import pyarrow as pa
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
+from kvmfw.readers.generations import read_one
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
@@ -218,6 +219,11 @@ def read_hosts_table(path: Path) -> list[dict[str, str]]:
         ) from error
 
 
+def _stored(folder: Path) -> tuple[StoredVms, list[Host]]:
+    read_manifest(folder)
+    return StoredVms(folder), stored_hosts(folder)
+
+
 def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     """Read a fleet folder: its register sets and its hosts.
 
@@ -239,8 +245,7 @@ def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
 
 def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     if is_stored(folder):
-        read_manifest(folder)
-        return StoredVms(folder), stored_hosts(folder)
+        return read_one(folder, _stored)
     captures = {host.name: host for host in _captures(folder / "captures")}
     vms = folder / "vms.jsonl"
     sets = list(register_sets(vms if vms.exists() else folder / "vms"))

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from kvmfw.errors import FormatError, InputError
+from kvmfw.readers.generations import snapshot
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.vcpu import DEFAULT_WORDS
 from kvmfw.registers import registers
@@ -41,6 +42,7 @@ _BATCH = 1 << 13
 
 def is_stored(folder: Path) -> bool:
     """Tell whether a folder is a fleet on disk: written by `kvmfw ingest`, or with tables of the same names."""
+    folder = snapshot(folder)
     return (folder / MANIFEST).exists() or _table_path(folder, "sets") is not None
 
 
@@ -52,7 +54,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     FormatError
         When it is not such a document, or of an unknown version.
     """
-    path = folder / MANIFEST
+    path = snapshot(folder) / MANIFEST
     if not path.exists():
         return {}
     try:
@@ -64,6 +66,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("version") != VERSION:
         problem = f"version {manifest.get('version')} is not known; this kvmfw reads version {VERSION}"
         raise FormatError(problem, "version", file=str(path))
+    generation = manifest.setdefault("generation", 0)
+    if type(generation) is not int or generation < 0:
+        raise FormatError("expected how often the fleet was written", "generation", file=str(path))
     return manifest
 
 
@@ -82,7 +87,7 @@ def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequ
     FormatError
         When the table is missing, damaged, or lacks a column.
     """
-    path = _table_path(folder, name)
+    path = _table_path(snapshot(folder), name)
     if path is None:
         raise FormatError(f"the fleet has no table `{name}`", file=str(folder))
     try:
@@ -126,6 +131,7 @@ class StoredVms(Sequence[RegisterSet]):
     """
 
     def __init__(self, folder: Path) -> None:
+        folder = snapshot(folder)
         sets = stored_table(folder, "sets", ["set", "register", "value"], ["vcpu", "wide"])
         vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host"])
         self._sets = sets.combine_chunks()
@@ -224,6 +230,7 @@ def stored_hosts(folder: Path) -> list[Host]:
     FormatError
         When a table is damaged, or a host names a capture that there is not.
     """
+    folder = snapshot(folder)
     captures = stored_table(folder, "captures", ["capture", "document"])
     hosts = stored_table(folder, "hosts", ["host", "capture"])
     rows = _row_of(
