@@ -98,16 +98,18 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
         When something in it cannot be used; the error names the file.
     """
 
-    def read(at: Path) -> tuple[Sequence[RegisterSet], list[Host], dict[str, Sequence[str]]]:
-        vms, hosts = readers.fleet_folder(at)
-        return vms, hosts, read_columns(at, [host.name for host in hosts])
-
-    vms, hosts, columns = read_one(Path(folder), read)
+    vms, hosts, columns, intake = read_one(Path(folder), _sources)
     columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
     columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
-    fleet = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    return OpenedFleet(fleet, hosts, vms, columns, _intake(Path(folder)))
+    return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns, intake)
+
+
+def _sources(
+    folder: Path,
+) -> tuple[Sequence[RegisterSet], list[Host], dict[str, Sequence[str]], tuple[int, int]]:
+    vms, hosts = readers.fleet_folder(folder)
+    return vms, hosts, read_columns(folder, [host.name for host in hosts]), _intake(folder)
 
 
 def _intake(folder: Path) -> tuple[int, int]:
