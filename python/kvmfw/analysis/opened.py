@@ -97,7 +97,6 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
     InputError
         When something in it cannot be used; the error names the file.
     """
-
     vms, hosts, columns, intake = read_one(Path(folder), _sources)
     columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
