@@ -14,6 +14,7 @@ __all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged"]
 
 HOMELESS = "homeless"
 _BY_HOME = ("traps", "passages", "drain")
+_BY_STRANDED = ("stranded", "few_targets", "cures", "plan", "upgrades")
 _GROUPS = ("groups", "drain_groups")
 
 
@@ -83,7 +84,7 @@ def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
         tables = _BY_HOME + (_GROUPS if grouped else ())
         # VMs that nobody takes are stranded for certain; where there is none, nothing is known.
         if (frame.group_targets > 0).all():
-            tables += ("stranded", "few_targets")
+            tables += _BY_STRANDED
     return [NotJudged(HOMELESS, count, vms, "VMs have no known home", why, tables)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -87,7 +88,8 @@ def print_not_judged(out: Console, sentences: Sequence[tuple[str, str]]) -> None
         return
     out.print(heading("Not judged"))
     for word, sentence in sentences:
-        out.print(f"  {sentence}", style=ALARM if word == HOMELESS else "")
+        text = Text(sentence, style=ALARM if word == HOMELESS else "")
+        out.print(Padding(text, (0, 0, 0, 2), expand=False))
     out.print()
 
 

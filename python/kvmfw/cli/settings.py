@@ -84,9 +84,9 @@ def settings_of(
 
 def gate(made: Settings, fail_on: frozenset[str]) -> int:
     """Say on stderr what is not reached and what would be, and give the exit code."""
-    for register in sorted(made.values.keys() & set(LEVELS)):
-        note(f"kvmfw: {register_name(register)} is lowered: guests are told of less mitigation")
     if not made.remains:
+        for register in sorted(made.values.keys() & set(LEVELS)):
+            note(f"kvmfw: {register_name(register)} is lowered: guests are told of less mitigation")
         return 0
     note(f"kvmfw: not reached for {_share_of(made)}; what remains:")
     for one in made.remains[:REMAINS]:

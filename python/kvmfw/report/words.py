@@ -202,7 +202,8 @@ def not_done(report: Report) -> dict[str, list[str]]:
     titles = {part.table: part.title for part in PARTS}
     reasons: dict[str, list[str]] = {}
     for table, why in report.not_done.items():
-        reasons.setdefault(why, []).append(titles[table].lower())
+        if table in titles:
+            reasons.setdefault(why, []).append(titles[table].lower())
     return reasons
 
 
