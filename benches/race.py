@@ -48,6 +48,15 @@ class Race:
         """The same in CPU time: other processes on the machine do not count."""
         return statistics.median(self.cpu[other]) / statistics.median(self.cpu[name])
 
+    def guard(self, **least: float) -> None:
+        """Fail where it is not at least so many times as fast as another, in CPU time, whatever else the machine does."""
+        slower = {
+            other: f"{self.cpu_ratio(other):.2f} < {wanted}"
+            for other, wanted in least.items()
+            if self.cpu_ratio(other) < wanted
+        }
+        assert not slower, f"{self.figure}: kvmfw is slower beside {slower}"
+
     def report(self, amounts: dict[str, float] | None = None, **wanted: float) -> None:
         """Add the contenders to the table, with the ratios that are wanted."""
         for name, times in self.wall.items():
