@@ -1,18 +1,19 @@
-"""Writing results: whole files or nothing, and a reader of standard output that may leave early."""
+"""Where results go: standard output or a file, and a reader of standard output that may leave early."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-__all__ = ["leaving_reader", "output_option", "print_or_write", "write_whole"]
+from kvmfw.files import write_whole
+
+__all__ = ["leaving_reader", "output_option", "print_or_write"]
 
 output_option = click.option(
     "-o",
@@ -28,20 +29,6 @@ def print_or_write(text: str, output: Path | None) -> None:
         click.echo(text, nl=not text.endswith("\n"))
     else:
         write_whole(output, text if text.endswith("\n") else f"{text}\n")
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file under another name first, so that an interruption leaves no half of it."""
-    handle, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(draft).chmod(0o644)
-        Path(draft).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(draft).unlink()
-        raise
 
 
 class _Patient:

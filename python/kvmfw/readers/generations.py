@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kvmfw.errors import InputError
+from kvmfw.files import umask
 
 __all__ = ["Generations", "read_one", "snapshot"]
 
@@ -101,7 +102,7 @@ class Generations:
             self._sweep()
             path = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self._home))
             # The umask decides who may read, as for all that a program writes; mkdtemp shuts everybody out.
-            path.chmod(0o777 & ~_umask())
+            path.chmod(0o777 & ~umask())
             owner = _owner(path)
         try:
             yield path
@@ -185,12 +186,6 @@ class Generations:
         away = place.with_name(f"{_DROPPED}{place.name}-{os.getpid()}")
         place.rename(away)
         shutil.rmtree(away, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
 
 
 def _owner(draft: Path) -> int:

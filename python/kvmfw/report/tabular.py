@@ -11,6 +11,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from kvmfw.analysis.report import COLUMNS
+from kvmfw.files import whole_file
 
 __all__ = ["write_tables"]
 
@@ -31,13 +32,12 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
     written = []
     for name, rows in tables.items():
         path = folder / f"{name}.{form}"
-        draft = path.with_suffix(f".{form}.part")
         table = _table(rows, COLUMNS.get(name, ()), flat=form == "csv")
-        if form == "csv":
-            pa.csv.write_csv(table, draft)
-        else:
-            pa.parquet.write_table(table, draft)
-        draft.replace(path)
+        with whole_file(path) as draft:
+            if form == "csv":
+                pa.csv.write_csv(table, draft)
+            else:
+                pa.parquet.write_table(table, draft)
         written.append(path)
     return written
 

@@ -1,0 +1,84 @@
+"""Outputs: whole files, links and devices that stay what they are, drafts that nobody can guess."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from kvmfw.files import whole_file, write_whole
+from kvmfw.report.tabular import write_tables
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "report"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="full"), whole_file(path) as draft:
+        draft.write_text("half")
+        raise RuntimeError("full")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "latest"
+    link.symlink_to(Path("there") / "report")
+    for text in ("one", "two"):
+        write_whole(link, text)
+        assert link.is_symlink()
+        assert (tmp_path / "there" / "report").read_text() == text
+    assert len(list((tmp_path / "there").iterdir())) == 1
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.append(pipe.read_text()))
+    reader.start()
+    write_whole(pipe, "through")
+    reader.join(30)
+    assert found == ["through"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("device", ["/dev/stdout", "/dev/null", "/proc/self/fd/1"])
+def test_devices_are_not_replaced(device: str) -> None:
+    before = os.lstat(device)
+    command = [sys.executable, "-m", "kvmfw", "audit", str(EXAMPLES), "--format", "json", "-o", device]
+    found = subprocess.run([*command, "--fail-on", "none"], capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("{") == (device != "/dev/null")
+    assert stat.S_IFMT(os.lstat(device).st_mode) == stat.S_IFMT(before.st_mode)
+
+
+def test_the_umask_decides_about_new_files_and_old_ones_keep_their_mode(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        write_whole(tmp_path / "new", "")
+        (tmp_path / "old").touch()
+        (tmp_path / "old").chmod(0o604)
+        write_whole(tmp_path / "old", "")
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "old")]
+    assert modes == [0o640, 0o604]
+
+
+def test_a_planted_link_beside_a_table_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "totals.csv.part").symlink_to(victim)
+    write_tables({"totals": [{"outcome": "ACCEPT", "pairs": 1}]}, tmp_path / "out", "csv")
+    assert victim.read_text() == "mine"
+    assert pa.csv.read_csv(tmp_path / "out" / "totals.csv").num_rows == 1
