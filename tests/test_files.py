@@ -21,9 +21,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "report"
     path.write_text("old")
-    with pytest.raises(RuntimeError, match="full"), whole_file(path) as draft:
-        draft.write_text("half")
-        raise RuntimeError("full")
+
+    def fill() -> None:
+        with whole_file(path) as draft:
+            draft.write_text("half")
+            raise RuntimeError("full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        fill()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
