@@ -14,6 +14,14 @@ from .machine import Boot, BootError, Emulator
 Json = dict[str, Any]
 
 
+# Options under which recordings have shorter names.
+SHORT = {
+    "kvm-arm.mode=nested": "nested",
+    "kvm-arm.mode=nvhe": "kvm-nvhe",
+    "kvm-arm.mode=protected": "kvm-protected",
+}
+
+
 @dataclass(frozen=True)
 class Host:
     """One kernel on one CPU model with some boot options."""
@@ -26,6 +34,8 @@ class Host:
     def name(self) -> str:
         """As the recordings are named: kernel__cpu__options."""
         cpu = self.cpu.replace("=", "").replace(",", "+")
+        if self.options in SHORT:
+            return f"{self.kernel}__{cpu}__{SHORT[self.options]}"
         return f"{self.kernel}__{cpu}__{(self.options or 'default').replace('=', '-').replace(' ', '.')}"
 
 
