@@ -128,6 +128,7 @@ def test_hosts_are_named_as_recordings_are() -> None:
     assert Host("6.1.0-56-arm64", "max,sve=off", "").name == "6.1.0-56-arm64__max+sveoff__default"
     assert Host("k", "max", "mitigations=off").name == "k__max__mitigations-off"
     assert Host("k", "max", "kvm-arm.mode=nested").name == "k__max__nested"
+    assert Host("k", "max", "", "gic-version=2").name == "k__max__default.gic-version-2"
 
 
 def test_the_initramfs_is_a_cpio_archive(tmp_path: Path) -> None:

@@ -24,19 +24,20 @@ SHORT = {
 
 @dataclass(frozen=True)
 class Host:
-    """One kernel on one CPU model with some boot options."""
+    """One kernel on one CPU model with some boot options, and options of the machine."""
 
     kernel: str
     cpu: str
     options: str
+    machine: str = ""
 
     @property
     def name(self) -> str:
         """As the recordings are named: kernel__cpu__options."""
         cpu = self.cpu.replace("=", "").replace(",", "+")
-        if self.options in SHORT:
-            return f"{self.kernel}__{cpu}__{SHORT[self.options]}"
-        return f"{self.kernel}__{cpu}__{(self.options or 'default').replace('=', '-').replace(' ', '.')}"
+        options = SHORT.get(self.options, self.options) or "default"
+        parts = [options, *self.machine.split(",")] if self.machine else [options]
+        return f"{self.kernel}__{cpu}__{'.'.join(parts).replace('=', '-').replace(' ', '.')}"
 
 
 def check(host: Host, boot: Boot) -> None:

@@ -121,7 +121,11 @@ def known_hosts(arguments: argparse.Namespace, hosts: Hosts, cache: Path) -> lis
             say(f"{error} Going on without it.")
             continue
         hosts.know(image.name, image)
-        found += [Host(image.name, cpu, options) for cpu in arguments.cpus for options in arguments.options]
+        found += [
+            Host(image.name, cpu, options, arguments.machine)
+            for cpu in arguments.cpus
+            for options in arguments.options
+        ]
     if not found:
         raise archive.ArchiveError("No kernel is left to boot.")
     return found
