@@ -10,52 +10,73 @@ from .batch import Answer, Answers
 from .judging import Judged, words
 from .minimise import Search
 from .probing import probe
-from .questions import vcpus_of
+from .questions import Case, vcpus_of
 
 Json = dict[str, Any]
-ID_FIRST, ID_LAST = 0x603000000013C000, 0x603000000013C03F
+IDENTIFICATION = range(0x603000000013C000, 0x603000000013C040)
+# Their fields tell of a vGIC, and a vCPU without one loses them when it runs: a set of the fresh values is refused then.
+GIC_HOLDERS = (0x603000000013C009, 0x603000000013C020)
+LEVELS = (0x6030000000140001, 0x6030000000140002, 0x6030000000140003)
+ORDER = ("ACCEPT", "CHANGE", "REFUSE")
 
 
-def vector(capture: Json, place: str, search: Search, answers: list[Answer], told: str) -> Json:
-    """One case in the format of tests/vectors; the host shows the registers written and its ID registers."""
-    case = search.case
-    wanted = {register for register, _ in case.writes}
-    shown: dict[int, int] = next((values for vcpu, values in vcpus_of(capture) if vcpu == case.vcpu), {})
-    registers = {
-        hex(register): hex(value)
-        for register, value in shown.items()
-        if register in wanted or ID_FIRST <= register <= ID_LAST
-    }
+def shown_host(capture: Json, case: Case) -> Json:
+    """The vCPU as a host of a vector: the registers that are written, and those that rules look at."""
+    written = {register for register, _ in case.writes}
+    values: dict[int, int] = next((values for vcpu, values in vcpus_of(capture) if vcpu == case.vcpu), {})
     masks = next(
         (group["masks"] for group in capture["writable_masks"] if case.vcpu.name in group["vcpus"]), None
     )
-    host: Json = {"kernel": capture["host"]["kernel"], "registers": registers, "masks": masks}
-    host |= {"features": list(case.vcpu.features), "vgic": case.vcpu.vgic, "enabled": list(case.vcpu.enabled)}
-    host |= {"vulnerabilities": capture["host"].get("vulnerabilities", {})}
-    findings: list[Json] = []
-    outcome = "ACCEPT"
-    for (register, value), answer in zip(case.writes, answers, strict=True):
-        said, _ = words(answer, register, value)
-        if said == "refused":
-            findings.append({"register": hex(register), "effect": "refused", "errno": told_errno(answer)})
-            outcome = "REFUSE"
-        elif said == "changed" and answer.read is not None:
-            effect = "rewritten" if answer.read else "dropped"
-            findings.append({"register": hex(register), "effect": effect, "reads": hex(answer.read)})
-            outcome = "CHANGE" if outcome == "ACCEPT" else outcome
+    host: Json = {"kernel": capture["host"]["kernel"]}
+    host["registers"] = {
+        hex(register): hex(value)
+        for register, value in values.items()
+        if register in written or register in IDENTIFICATION
+    }
+    host |= {"masks": masks, "features": list(case.vcpu.features), "vgic": case.vcpu.vgic}
+    host |= {"enabled": list(case.vcpu.enabled), "pmu_initialised": case.vcpu.pmu}
+    return host | {"vulnerabilities": capture["host"].get("vulnerabilities", {})}
+
+
+def finding(register: int, value: int, answer: Answer, fresh: str | None) -> Json | None:
+    """What KVM answered to one write, in the words of a verdict; None where it is simply kept."""
+    said, _ = words(answer, register, value)
+    if said == "kept":
+        return None
+    if said == "refused":
+        return {"register": hex(register), "effect": "refused", "errno": str(probe.errno_name(answer.errno))}
+    reads = "0x0" if answer.read is None else hex(answer.read)
+    effect = "raised" if register in LEVELS else "dropped" if reads == fresh else "rewritten"
+    return {"register": hex(register), "effect": effect, "reads": reads}
+
+
+def vector(capture: Json, place: str, case: Case, answers: list[Answer], told: str) -> Json:
+    """One case in the format of tests/vectors: the fresh values of the host, but for what is written."""
+    host = shown_host(capture, case)
+    fresh = host["registers"]
+    written = {hex(register): hex(value) for register, value in case.writes}
+    without = [hex(one) for one in GIC_HOLDERS if hex(one) in fresh and hex(one) not in written]
+    saved: Json = {"from": "target", "registers": written}
+    outcomes = ["ACCEPT"]
+    if case.state != "fresh" and without:
+        saved["without"] = without
+        outcomes.append("CHANGE")
+    pairs = zip(case.writes, answers, strict=True)
+    findings = [
+        found
+        for (register, value), answer in pairs
+        if (found := finding(register, value, answer, fresh.get(hex(register)))) is not None
+    ]
+    outcomes += ["REFUSE" if one["effect"] == "refused" else "CHANGE" for one in findings]
     return {
-        "name": f"{place}: {told}",
+        "name": f"{place}, {case.state}: {told}",
         "source": f"run: {place}, {case.vcpu.name}",
         "host": host,
-        "set": {"registers": {hex(register): hex(value) for register, value in case.writes}},
+        "set": saved,
         "vmm": case.policy,
         "state": case.state,
-        "expect": {"outcome": outcome, "findings": findings, "others": "ignored"},
+        "expect": {"outcome": max(outcomes, key=ORDER.index), "findings": findings, "others": "ignored"},
     }
-
-
-def told_errno(answer: Answer) -> str:
-    return str(probe.errno_name(answer.errno))
 
 
 def write_vectors(
@@ -67,8 +88,7 @@ def write_vectors(
         answers = said[-1]
         if isinstance(answers, int) or not wrong:
             continue
-        one = wrong[0]
-        told = f"{one.register or 0:#x} KVM {one.said}, engine {one.predicted}"
-        cases.append(vector(capture, place, search, answers, told))
+        told = f"{wrong[0].register or 0:#x} KVM {wrong[0].said}, predicted {wrong[0].predicted}"
+        cases.append(vector(capture, place, search.case, answers, told))
     document = {"about": f"Found by fuzzing {place}.", "hosts": {}, "cases": cases}
     (folder / f"{place}.vectors.json").write_text(json.dumps(document, indent=1) + "\n")
