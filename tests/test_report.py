@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
@@ -25,6 +26,7 @@ from kvmfw.errors import FormatError
 from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
 from kvmfw.report.issues import RULES, expired
+from kvmfw.testing import capture_document
 
 from .slow_audit import random_fleet
 
@@ -380,3 +382,25 @@ def test_emit_gives_text_for_every_target(target: str) -> None:
             assert len(one["bitmap"].replace("_", "")) == 2 + 8 * (1 << (int(one["addr"], 16) >> 52 & 0xF))
     if target == "qemu":
         assert "x-mig-hidden-regs" in result.stdout
+
+
+@pytest.mark.parametrize("target", ["openstack", "kubernetes"])
+def test_names_stay_words_of_their_line(target: str, tmp_path: Path) -> None:
+    """What is emitted is copied to shells: no name begins a line, ends a comment or a word."""
+    evil = "n\ntouch pwned #\r\x1b[2J; $(id)"
+    (tmp_path / "captures").mkdir()
+    document = capture_document({0x6030000000140003: 1}, name=evil)
+    (tmp_path / "captures" / "a.json").write_text(json.dumps(document))
+    vm = kvmfw.Host.from_json(json.dumps(document)).fresh_set(features=["psci_0_2"], name=f"vm {evil}")
+    assert vm is not None
+    (tmp_path / "vms.jsonl").write_text(json.dumps(vm.to_document()) + "\n")
+    result = run("emit", tmp_path, target)
+    assert result.exit_code == 0
+    assert not re.search(r"[^\x20-\x7e\n\ufffd]", result.stdout)
+    named = [line for line in result.stdout.splitlines() if "touch pwned" in line]
+    assert named
+    for line in named:
+        assert line.startswith(("#", "'n\ufffdtouch"))
+    commands = [line.removeprefix("# kubectl label node ") for line in named if "kubectl" in line]
+    for line in commands + [line for line in named if line.startswith("'")]:
+        assert len(shlex.split(line)) == 2

@@ -223,11 +223,15 @@ class _Finder:
         if len(self.kinds) > FEW:
             return plain.together() | self.of(range(len(self.kinds))).judged.together()
         fits = np.ones_like(plain.refused)
+        other_cpu = np.zeros_like(plain.refused)
         for vms, hosts, one in plain.findings():
+            if one.rule == "KVMFW-IMPLEMENTATION":
+                other_cpu[np.ix_(vms, hosts)] = True
             lacks = one.register is None or any(one.register not in self.kinds[at].fresh for at in hosts)
             if lacks and not self.means.hides:
                 fits[np.ix_(vms, hosts)] = False
-        fits &= fits.T
+        # Two CPUs that each refuse the other's identification take no common one.
+        fits &= fits.T & ~(other_cpu & other_cpu.T)
         together = plain.together()
         for one_kind, other in np.argwhere(np.triu(fits & ~together, 1)).tolist():
             reached = bool(self.of([one_kind, other]).judged.together().all())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -154,7 +155,8 @@ def openstack(frame: Frame, captures: Sequence[str]) -> str:
     lines += ["", "# Hosts (resource provider, trait)"]
     hosts = frame.fleet.host_names
     lines += [
-        f"{hosts[row]} CUSTOM_KVMFW_{names[int(frame.host_class[row])]}" for row in frame.host_rows.tolist()
+        f"{_word(hosts[row])} CUSTOM_KVMFW_{names[int(frame.host_class[row])]}"
+        for row in frame.host_rows.tolist()
     ]
     for takers, rows in _takers(frame, names).items():
         lines += ["", f"# {_some(frame, rows)}"]
@@ -171,7 +173,7 @@ def kubernetes(frame: Frame, captures: Sequence[str]) -> str:
     hosts = frame.fleet.host_names
     lines = ["# Labels of nodes"]
     lines += [
-        f"# kubectl label node {hosts[row]} kvmfw/host-class={names[int(frame.host_class[row])].lower()}"
+        f"# kubectl label node {_word(hosts[row])} kvmfw/host-class={names[int(frame.host_class[row])].lower()}"
         for row in frame.host_rows.tolist()
     ]
     for takers, rows in _takers(frame, names).items():
@@ -192,6 +194,15 @@ def kubernetes(frame: Frame, captures: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _line(name: str) -> str:
+    """Give a name as part of one line: what is emitted is copied to shells and terminals."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
+
+
+def _word(name: str) -> str:
+    return shlex.quote(_line(name))
+
+
 def _some(frame: Frame, rows: Sequence[int]) -> str:
-    names = [frame.fleet.vm_names[row] for row in rows[:5]]
+    names = [_line(frame.fleet.vm_names[row]) for row in rows[:5]]
     return ", ".join(names) + (f" and {len(rows) - 5:,} more" if len(rows) > 5 else "")
