@@ -49,10 +49,11 @@ def test_modes_and_halves_are_asked_in_every_state(tmp_path: Path) -> None:
 
 def test_vcpus_are_the_known_configurations(tmp_path: Path) -> None:
     vcpus = {vcpu["name"]: vcpu for vcpu in captured(tmp_path)["vcpus"]}
-    made = ["psci02", "nopsci", "gic3", "pmu", "pmu_noinit", "sve", "full"]
+    made = ["psci02", "nopsci", "gic3", "pmu", "pmu_noinit", "sve", "pmu_sve", "full"]
     assert [name for name, vcpu in vcpus.items() if "values" in vcpu] == made
     refused = {name: vcpu["refused"] for name, vcpu in vcpus.items() if "refused" in vcpu}
     assert refused == {
+        "pmu_ptrauth": "EINVAL",
         "ptrauth": "EINVAL",
         "el32": "EINVAL",
         "el2": "ENOENT",

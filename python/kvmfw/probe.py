@@ -220,6 +220,9 @@ def configurations(kvm: "Kvm") -> List[Tuple[Configuration, bool]]:
         (Configuration("pmu", [*psci, "pmu_v3"], True, True, [], False), pmu),
         (Configuration("pmu_noinit", [*psci, "pmu_v3"], False, False, [], False), pmu),
         (Configuration("sve", [*psci, "sve"], False, False, [], False), sve),
+        # What cloud-hypervisor makes on a host with SVE, whose vGIC comes after the registers; and crosvm.
+        (Configuration("pmu_sve", [*psci, "pmu_v3", "sve"], False, False, [], False), pmu and sve),
+        (Configuration("pmu_ptrauth", [*psci, "pmu_v3", *pointer], True, True, [], False), pmu and ptrauth and sve),
         (Configuration("ptrauth", psci + pointer, False, False, [], False), ptrauth),
         # Asked for even where KVM does not offer it: the errno tells.
         (Configuration("el32", ["el1_32bit", *psci], False, False, [], False), True),
@@ -1396,8 +1399,8 @@ def run_validate(arguments: argparse.Namespace) -> int:
 
 
 NAMES = (
-    *("psci02", "nopsci", "gic3", "pmu", "pmu_noinit", "sve", "ptrauth", "el32", "el2", "el2_e2h0"),
-    *("full", "impid", "mte", "pmu_strict"),
+    *("psci02", "nopsci", "gic3", "pmu", "pmu_noinit", "sve", "pmu_sve", "pmu_ptrauth"),
+    *("ptrauth", "el32", "el2", "el2_e2h0", "full", "impid", "mte", "pmu_strict"),
 )
 
 
