@@ -252,3 +252,14 @@ def test_on_host_asks_this_machine_and_needs_no_capture(tmp_path: Path) -> None:
         asked = CliRunner().invoke(main, ["validate", "--on-host", str(examples / "vm.json")])
         assert asked.exit_code == 1
         assert "KVM" in asked.output
+
+
+def test_vmms_are_listed_with_their_sources_and_an_unknown_one_names_the_nearest(files: Path) -> None:
+    listed = json.loads(run("vmms", "--format", "json").output)
+    assert [one["name"] for one in listed] == [one.name for one in kvmfw.vmms()]
+    assert "firecracker-1.16" in run("vmms").output
+    host = files / "fleet" / "captures" / "new.json"
+    failed = run("validate", files / "vm.json", host, "--vmm", "qemu-8.1")
+    assert failed.exit_code == 1
+    assert "the nearest is qemu-8.2" in failed.output
+    assert run("validate", files / "vm.json", host, "--vmm", "qemu-9.2").exit_code == 2

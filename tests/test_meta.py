@@ -104,9 +104,10 @@ def test_every_effect_and_outcome_occurs_in_some_vector() -> None:
 
 def test_every_restore_policy_and_state_occurs_in_some_vector() -> None:
     policies = {case.vmm for case in CASES}
-    documented = set(re.findall(r'=> "([a-z0-9.-]+)"', (CORE / "src" / "policy.rs").read_text()))
-    assert len(documented) > 5
-    assert policies == documented
+    assert policies <= {one.name for one in kvmfw.vmms()}
+    # Of releases between two that have the same rule it is enough to know these.
+    left = {one.name for one in kvmfw.vmms() if "between two" not in one.source} - policies
+    assert not left
     assert {case.state for case in CASES} == {"fresh", "exited", "ran"}
 
 

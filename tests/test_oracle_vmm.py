@@ -193,7 +193,7 @@ def test_an_own_only_register_hidden_by_the_saved_id_values_fails_the_load(polic
     assert result.exit == "failed"
 
 
-@pytest.mark.parametrize("policy", ["kvm", "firecracker", "cloud-hypervisor", "crosvm"])
+@pytest.mark.parametrize("policy", ["kvm", "firecracker-1.16", "cloud-hypervisor-53", "crosvm"])
 def test_others_do_not_write_own_only_registers_and_a_hidden_one_is_no_change(policy: str) -> None:
     host = Host({ID_AA64MMFR3: 1, SCTLR: 0, SCTLR2: 0})
     result = run(policy, {ID_AA64MMFR3: 0, SCTLR: 0}, host)
@@ -242,7 +242,7 @@ def test_kvm_writes_ascending_after_the_vector_lengths_and_never_stops() -> None
     assert result.of("refused") == host.written
 
 
-@pytest.mark.parametrize("policy", ["kvm", "firecracker", "cloud-hypervisor"])
+@pytest.mark.parametrize("policy", ["kvm", "firecracker-1.16", "cloud-hypervisor-53"])
 def test_vector_lengths_are_written_before_finalization_which_comes_without_them_too(policy: str) -> None:
     host = Host({SCTLR: 0, vmm.SVE_VLS: 3})
     assert run(policy, {SCTLR: 0, vmm.SVE_VLS: 3}, host).outcome is vmm.Outcome.ACCEPT
@@ -255,9 +255,9 @@ def test_vector_lengths_are_written_before_finalization_which_comes_without_them
 @pytest.mark.parametrize(
     ("policy", "order"),
     [
-        ("firecracker", [vmm.SVE_VLS, vmm.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0]),
+        ("firecracker-1.16", [vmm.SVE_VLS, vmm.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0]),
         (
-            "cloud-hypervisor",
+            "cloud-hypervisor-53",
             [vmm.SVE_VLS, vmm.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0],
         ),
     ],
@@ -276,7 +276,7 @@ def test_crosvm_writes_system_registers_by_encoding_then_caches_then_firmware() 
     assert host.written == [vmm.PC, vmm.X0, *system, CCSIDR0, CCSIDR3, PSCI, WA1, WA2]
 
 
-@pytest.mark.parametrize("policy", ["firecracker", "cloud-hypervisor", "crosvm"])
+@pytest.mark.parametrize("policy", ["firecracker-1.16", "cloud-hypervisor-53", "crosvm"])
 def test_the_first_error_ends_the_restore(policy: str) -> None:
     host = Host({PSCI: 0, WA1: 0}, {(PSCI, 5): "EINVAL", (WA1, 5): "EINVAL"})
     result = run(policy, {PSCI: 5, WA1: 5}, host)
@@ -290,8 +290,8 @@ def test_the_first_error_ends_the_restore(policy: str) -> None:
         ("qemu-10.2", vmm.Outcome.ACCEPT),
         ("qemu-11.1", vmm.Outcome.ACCEPT),
         ("crosvm", vmm.Outcome.ACCEPT),
-        ("firecracker", vmm.Outcome.REFUSE),
-        ("cloud-hypervisor", vmm.Outcome.REFUSE),
+        ("firecracker-1.16", vmm.Outcome.REFUSE),
+        ("cloud-hypervisor-53", vmm.Outcome.REFUSE),
     ],
 )
 def test_workaround_2_of_a_vm_without_ssbs_depends_on_who_writes_the_id_register_first(
@@ -303,7 +303,7 @@ def test_workaround_2_of_a_vm_without_ssbs_depends_on_who_writes_the_id_register
 
 
 def test_workaround_2_accepted_before_ssbs_goes_away_is_raised_afterwards() -> None:
-    result = run("firecracker", {WA2: 0, ID_AA64PFR1: 0}, Host({WA2: 0, ID_AA64PFR1: SSBS}))
+    result = run("firecracker-1.16", {WA2: 0, ID_AA64PFR1: 0}, Host({WA2: 0, ID_AA64PFR1: SSBS}))
     assert result.findings == [vmm.Finding(WA2, "changed", 0, now=3)]
 
 
@@ -323,22 +323,22 @@ def test_crosvm_cannot_save_a_vcpu_with_sve() -> None:
 
 def test_cloud_hypervisor_cannot_save_more_than_500_registers() -> None:
     many = regs(*(S + n for n in range(501)))
-    assert run("cloud-hypervisor", many, Host(many)).findings == [vmm.Finding(None, "unsaveable")]
-    assert run("firecracker", many, Host(many)).outcome is vmm.Outcome.ACCEPT
+    assert run("cloud-hypervisor-53", many, Host(many)).findings == [vmm.Finding(None, "unsaveable")]
+    assert run("firecracker-1.16", many, Host(many)).outcome is vmm.Outcome.ACCEPT
 
 
 def test_cloud_hypervisor_writes_vector_registers_only_without_sve() -> None:
     v0 = vmm.VS[0]
     host = Host({v0: 0, SCTLR: 0, vmm.FPSR: 0})
-    run("cloud-hypervisor", {SCTLR: 0, v0: 0, vmm.FPSR: 0}, host)
+    run("cloud-hypervisor-53", {SCTLR: 0, v0: 0, vmm.FPSR: 0}, host)
     assert host.written == [v0, vmm.FPSR, SCTLR]
     host = Host({vmm.SVE_VLS: 1, vmm.FPSR: 0})
-    run("cloud-hypervisor", {vmm.SVE_VLS: 1, vmm.FPSR: 0}, host)
+    run("cloud-hypervisor-53", {vmm.SVE_VLS: 1, vmm.FPSR: 0}, host)
     assert host.written == [vmm.SVE_VLS]
 
 
 def test_only_cloud_hypervisor_writes_before_there_is_a_vgic() -> None:
-    assert set(vmm.POLICIES) & vmm.VGIC_COMES_AFTER == {"cloud-hypervisor"}
+    assert set(vmm.POLICIES) & vmm.VGIC_COMES_AFTER == {"cloud-hypervisor-52", "cloud-hypervisor-53"}
 
 
 # --- the words of QEMU, and all real loads --------------------------------------------------------

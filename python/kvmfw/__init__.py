@@ -20,6 +20,7 @@ from kvmfw.fleet import Fleet
 from kvmfw.registers import Register, find_register, register_name, registers
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, Verdict, validate
+from kvmfw.vmms import Vmm, vmms
 
 __version__, _DEBUG_BUILD = _native.build_info()
 
@@ -43,9 +44,11 @@ __all__ = [
     "RowError",
     "TruthError",
     "Verdict",
+    "Vmm",
     "__version__",
     "find_register",
     "register_name",
     "registers",
     "validate",
+    "vmms",
 ]

@@ -90,7 +90,8 @@ class RegisterSet:
         Parameters
         ----------
         registers : mapping of int to int
-            Register id -> value. Registers wider than 8 bytes are little-endian integers.
+            Register id -> value, in the order in which they were saved. Registers wider than 8 bytes are little-endian
+            integers.
         features, enabled : iterable of str
             How the VMM makes the vCPU: feature names and enabled capabilities (docs/formats.md).
         vgic : bool
@@ -145,14 +146,14 @@ class RegisterSet:
         return dict(self._native.registers())
 
     def to_document(self) -> dict[str, object]:
-        """Give the set as a ``kvmfw-register-set`` document, ready for `json.dumps`."""
+        """Give the set as a ``kvmfw-register-set`` document, ready for `json.dumps`; registers are as in its file."""
         vcpu: dict[str, object] = {"features": self.features, "vgic": self.vgic}
         if self.enabled:
             vcpu["enabled"] = self.enabled
         document: dict[str, object] = {"format": "kvmfw-register-set", "version": 1, "id": self.name}
         if self.host is not None:
             document["host"] = self.host
-        registers = {f"{register:#x}": f"{value:#x}" for register, value in self.to_mapping().items()}
+        registers = {f"{register:#x}": f"{value:#x}" for register, value in self._native.in_file_order()}
         return document | {"vcpu": vcpu, "registers": registers}
 
     def __getitem__(self, register: int) -> int:

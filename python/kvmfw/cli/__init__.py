@@ -17,6 +17,7 @@ from kvmfw.cli.registers import registers
 from kvmfw.cli.schema import schema
 from kvmfw.cli.schemes import schemes
 from kvmfw.cli.validate import validate
+from kvmfw.cli.vmms import vmms
 from kvmfw.cli.whatif import whatif
 
 __all__ = ["main"]
@@ -45,6 +46,7 @@ for verb in (
     schemes,
     ingest,
     registers,
+    vmms,
     schema,
     probe,
 ):

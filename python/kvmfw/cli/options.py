@@ -21,7 +21,7 @@ __all__ = [
     "where_option",
 ]
 
-VMMS = tuple(_native.policies())
+VMMS = tuple(name for name, *_ in _native.vmms())
 SCHEMES = tuple(_native.schemes())
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -88,13 +88,26 @@ def where_option(verb: Verb) -> Verb:
 
 def vmm_option(*more: str) -> Callable[[Verb], Verb]:
     """Add the option --vmm, with further words than the restore policies."""
+
+    def read(ctx: click.Context, param: click.Parameter, value: str) -> str:
+        problem = None if value in more else _native.vmm_problem(value)
+        if problem is not None:
+            raise click.BadParameter(f"{problem} (`kvmfw vmms` lists all)", ctx, param)
+        return value
+
+    def complete(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
+        del ctx, param
+        return [word for word in (*VMMS, *more) if word.startswith(start)]
+
+    words = f", or {', '.join(more)}" if more else ""
     return click.option(
         "--vmm",
-        type=click.Choice([*VMMS, *more]),
+        callback=read,
         metavar="NAME",
         default="kvm",
         show_default=True,
-        help=f"How the VMM restores the registers: {', '.join((*VMMS, *more))}.",
+        shell_complete=complete,
+        help=f"How the VMM restores the registers: a name that `kvmfw vmms` lists{words}.",
     )
 
 

@@ -79,7 +79,11 @@ def validate(
     if host is None:
         if vmm == "all":
             raise click.UsageError("--on-host writes in the order of one VMM; name it with --vmm")
-        return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", vmm])
+        known = [name for name in kvmfw.probe.POLICIES if f"{vmm}-".startswith(f"{name}-")]
+        if not known:
+            orders = ", ".join(kvmfw.probe.POLICIES)
+            raise click.UsageError(f"--on-host cannot write as {vmm} does; it writes in the order of {orders}")
+        return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", known[0]])
     vms = list(readers.register_sets(vm))
     if not vms:
         raise InputError("there is no VM in it: nothing to judge", file=str(vm))

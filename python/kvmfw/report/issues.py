@@ -46,6 +46,7 @@ RULES = {
     "KVMFW-QEMU-LIST": "QEMU refuses the list of registers.",
     "KVMFW-QEMU-DROP": "QEMU drops this register without a word.",
     "KVMFW-VMM": "The VMM refuses by itself.",
+    "KVMFW-VMM-RELEASE": "It depends on the release of the VMM, which was not named.",
     "KVMFW-VMM-UNWRITTEN": "The VMM does not write this register.",
 }
 """What every rule id means; findings may bring further ids, which speak for themselves."""

@@ -15,16 +15,30 @@ use crate::vcpu::VcpuConfig;
 use crate::verdict::{Finding, is_absent};
 
 /// A finding about a vCPU that the VMM cannot restore at all.
-pub(crate) fn impossible_finding(why: &'static str) -> Finding {
+pub(crate) fn impossible_finding(why: &'static str, register: Option<RegisterId>) -> Finding {
     let judgement = Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived };
     Finding {
-        register: None,
+        register,
         saved: None,
         own: None,
         judgement,
         rule: "KVMFW-VMM",
         offers: String::new(),
         sentence: why.to_owned(),
+    }
+}
+
+/// A finding about a unit that the releases of a VMM judge differently; `said` tells what each of them does.
+pub(crate) fn releases_finding(register: Option<RegisterId>, set: &RegisterSet, said: &str) -> Finding {
+    let judgement = Judgement { effect: Effect::Unknown("name the release of the VMM"), evidence: Evidence::None };
+    Finding {
+        register,
+        saved: register.and_then(|register| set.get(register).cloned()),
+        own: None,
+        judgement,
+        rule: "KVMFW-VMM-RELEASE",
+        offers: String::new(),
+        sentence: format!("this depends on the release of the VMM, which was not named: {said}"),
     }
 }
 

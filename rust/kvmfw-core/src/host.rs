@@ -65,11 +65,16 @@ pub struct HostConfig<'a> {
     host: &'a Inner,
     /// What recorded answers count as: `Measured`, but `Derived` where another configuration stands in.
     evidence: Evidence,
+    /// Whether answers to writes of MIDR, REVIDR and AIDR speak for this vCPU.
+    implementation_asked: bool,
 }
 
 /// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
 const FEATURE_CAPABILITIES: &[(u32, u32)] =
     &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
+
+/// `KVM_CAP_ARM_WRITABLE_IMP_ID_REGS`.
+const IMP_ID_REGS_CAPABILITY: u32 = 239;
 
 /// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
 /// ENOENT, a known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
@@ -174,11 +179,31 @@ impl Host {
         }
     }
 
+    /// A configuration that was asked and is the same to KVM.
+    fn stand_in(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
+        if let Some(found) = self.with_other_vgic(config) {
+            return Some(found);
+        }
+        // The capability makes MIDR, REVIDR and AIDR writable, and nothing else: lists, values and all other answers of
+        // 19 captures of 6.18 and 7.3 are the same with and without it (`set_imp_id_reg`, 6.17.8 to 7.3.4 read).
+        const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
+        if config.enabled != WRITABLE_IMP_ID_REGS || self.has_capability(IMP_ID_REGS_CAPABILITY) != Some(true) {
+            return None;
+        }
+        let other = VcpuConfig { enabled: 0, ..config };
+        let vcpu = self.0.vcpus.iter().find_map(|vcpu| vcpu.made.as_ref().ok().filter(|_| vcpu.config == other));
+        let found = match vcpu {
+            Some(indexed) => HostConfig::asked(indexed, config, &self.0),
+            None => HostConfig { config, ..self.with_other_vgic(other)? },
+        };
+        Some(HostConfig { evidence: Evidence::Derived, implementation_asked: false, ..found })
+    }
+
     /// The same vCPU, but asked with a vGIC instead of without one or the other way round.
     ///
     /// On a host with a `GICv3`, whose `ID_AA64PFR0_EL1.GIC` is not 0, a fresh vCPU has the same registers and gives the
     /// same answers either way (seen on 5.10, 6.1, 6.12, 6.16, 6.18, 6.19, 7.0, 7.2 and 7.3); only after a run they differ.
-    fn stand_in(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
+    fn with_other_vgic(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
         let other = VcpuConfig { vgic: !config.vgic, ..config };
         let vcpu = self.0.vcpus.iter().find(|vcpu| vcpu.config == other && vcpu.made.is_ok())?;
         let indexed = vcpu.made.as_ref().ok()?;
@@ -187,9 +212,13 @@ impl Host {
         (gic != 0).then_some(found)
     }
 
-    /// Whether the host reports a capability; `None` where capabilities were not recorded.
+    /// Whether the host reports a capability; `None` where that is not known.
     pub(crate) fn has_capability(&self, number: u32) -> Option<bool> {
-        let capabilities = self.0.capabilities.as_ref()?;
+        let Some(capabilities) = self.0.capabilities.as_ref() else {
+            // Reported by every kernel that knows it (`kvm_vm_ioctl_check_extension`), from 6.15 on.
+            let release = self.0.release.filter(|_| number == IMP_ID_REGS_CAPABILITY)?;
+            return Some(release.at_least(6, 15));
+        };
         Some(capabilities.iter().any(|(known, value)| *known == number && *value > 0))
     }
 
@@ -221,7 +250,7 @@ impl Host {
 
 impl<'a> HostConfig<'a> {
     fn asked(vcpu: &'a Indexed, config: VcpuConfig, host: &'a Inner) -> Self {
-        Self { vcpu, config, host, evidence: Evidence::Measured }
+        Self { vcpu, config, host, evidence: Evidence::Measured, implementation_asked: true }
     }
 
     /// How this vCPU is made.
@@ -276,7 +305,8 @@ impl<'a> HostConfig<'a> {
             state,
         };
         let fresh_context = context_in(register, |holder| self.value(holder));
-        let (answers, same) = if derive_only { (None, None) } else { self.recorded(register, state) };
+        let asked = self.implementation_asked || !matches!(kind, Kind::Implementation(_));
+        let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
         Acceptor::Kvm(Box::new(Target {
             kind,
             fresh_context,

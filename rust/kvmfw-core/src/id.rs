@@ -39,6 +39,8 @@ impl RegisterId {
     /// The set of SVE vector lengths, 512 bits.
     pub const SVE_VLS: Self = Self(0x6060_0000_0015_ffff);
 
+    /// The first vector register, 128 bits.
+    pub const V0: Self = Self(0x6040_0000_0010_0054);
     /// PSTATE, whose low bits are the mode of the vCPU.
     pub const PSTATE: Self = Self(0x6030_0000_0010_0042);
     /// The program counter.

@@ -24,6 +24,8 @@ mod set;
 mod value;
 mod vcpu;
 mod verdict;
+mod vmm_words;
+mod vmms;
 
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
@@ -39,3 +41,4 @@ pub use set::RegisterSet;
 pub use value::Value;
 pub use vcpu::{ENABLED, FEATURES, VcpuConfig};
 pub use verdict::{Finding, Question, Verdict, validate};
+pub use vmms::VmmRow;

@@ -10,10 +10,10 @@ use crate::errno::Errno;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::Outcome;
-use crate::policy::{ListTest, Policy, is_judged_by_value};
+use crate::policy::is_judged_by_value;
 use crate::rules::{Context, Rule};
 use crate::value::Value;
-use crate::verdict::Question;
+use crate::vmms::{ListTest, VmmRule};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
 const TOLERATED: [RegisterId; 3] =
@@ -30,6 +30,8 @@ pub(crate) struct SavedList {
     pub(crate) gates: Arc<[Context]>,
     /// Whether `VENDOR_HYP_BMAP_2` was saved with a value other than 0.
     pub(crate) bitmap_2_set: bool,
+    /// Whether there is any core register. QEMU carries them outside of its list, so that sets of such a list have none.
+    pub(crate) has_core: bool,
 }
 
 /// What the list unit looks at in a host.
@@ -40,7 +42,7 @@ pub(crate) struct HostList {
     gated: Vec<(u32, u32, Rule)>,
     /// Whether the vCPU has SVE, and so no V registers.
     sve: bool,
-    policy: Policy,
+    rule: &'static VmmRule,
     scheme: Scheme,
 }
 
@@ -106,13 +108,14 @@ impl SavedList {
             ids: registers.iter().map(|(id, _)| *id).collect(),
             gates: gates().into_iter().map(field).collect(),
             bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
+            has_core: registers.iter().any(|(id, _)| id.is_core_field()),
         }
     }
 }
 
 impl HostList {
-    /// The list of one vCPU configuration of a host, as a policy meets it.
-    pub(crate) fn new(config: HostConfig<'_>, question: Question) -> Self {
+    /// The list of one vCPU configuration of a host, as a VMM meets it.
+    pub(crate) fn new(config: HostConfig<'_>, rule: &'static VmmRule, scheme: Scheme) -> Self {
         let all = gates();
         let ids: Vec<RegisterId> = config.registers().iter().map(|(id, _)| *id).collect();
         let gated = ids.iter().enumerate().filter_map(|(at, id)| {
@@ -122,7 +125,7 @@ impl HostList {
             Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
         });
         let gated = gated.collect();
-        Self { ids, gated, sve: config.config().has("sve"), policy: question.policy, scheme: question.scheme }
+        Self { ids, gated, sve: config.config().has("sve"), rule, scheme }
     }
 
     /// The outcome of the list unit. Missing registers that have a unit of their own are judged there.
@@ -145,14 +148,14 @@ impl HostList {
     }
 
     fn each_finding(&self, saved: &SavedList, mut visit: impl FnMut(ListFinding)) {
-        let longest = self.policy.longest_list();
+        let longest = self.rule.longest_list;
         if saved.ids.len() > longest {
             visit(ListFinding::Unsaveable { saved: saved.ids.len(), longest });
         }
-        let carried = |id: &&RegisterId| self.policy.carries(**id);
+        let carried = |id: &&RegisterId| self.rule.carries(**id);
         let missing = |id: &&RegisterId| self.ids.binary_search(id).is_err() && !self.is_always_there(**id);
         let only_saved = || saved.ids.iter().filter(carried).filter(missing).copied();
-        match self.policy.list_test() {
+        match self.rule.list_test {
             ListTest::None => only_saved().for_each(|id| visit(ListFinding::Missing(id))),
             ListTest::Merge => {
                 let own = self.ids.iter().filter(carried).count();
@@ -179,12 +182,13 @@ impl HostList {
             }
         }
         for (at, id) in self.ids.iter().enumerate() {
-            if saved.ids.binary_search(id).is_ok() {
+            let elsewhere = id.is_core_field() && (!saved.has_core || self.rule.restores_elsewhere(*id));
+            if elsewhere || saved.ids.binary_search(id).is_ok() {
                 continue;
             }
             match self.hidden(at, saved) {
                 None => visit(ListFinding::HostOnly(*id)),
-                Some(errno) if self.policy.writes_own_list() => visit(ListFinding::HiddenOwn(*id, errno)),
+                Some(errno) if self.rule.writes_own_list() => visit(ListFinding::HiddenOwn(*id, errno)),
                 Some(_) => {}
             }
         }
@@ -208,30 +212,33 @@ impl HostList {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Policy;
 
     const A: RegisterId = RegisterId::system(3, 0, 1, 0, 0);
     const B: RegisterId = RegisterId::system(3, 0, 2, 0, 0);
     const Z: RegisterId = RegisterId::firmware_bitmap(3);
 
-    fn host(policy: Policy, ids: &[RegisterId]) -> HostList {
-        HostList { ids: ids.to_vec(), gated: Vec::new(), sve: false, policy, scheme: Scheme::Kvm }
+    fn host(vmm: &str, ids: &[RegisterId]) -> HostList {
+        let rule = &Policy::from_name(vmm).unwrap().row().rule;
+        HostList { ids: ids.to_vec(), gated: Vec::new(), sve: false, rule, scheme: Scheme::Kvm }
     }
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {
-        SavedList { ids: ids.into(), gates: gates().iter().map(|_| None).collect(), bitmap_2_set }
+        let has_core = ids.iter().any(|id| id.is_core_field());
+        SavedList { ids: ids.into(), gates: gates().iter().map(|_| None).collect(), bitmap_2_set, has_core }
     }
 
     #[test]
     fn the_merge_walk_refuses_below_and_drops_above_the_greatest_own_id() {
-        let target = host(Policy::Qemu10_0, &[A, B]);
+        let target = host("qemu-10.0", &[A, B]);
         assert_eq!(target.findings(&saved(&[A, Z], false)), [ListFinding::Lost(Z), ListFinding::HostOnly(B)]);
-        let target = host(Policy::Qemu10_0, &[B, Z]);
+        let target = host("qemu-10.0", &[B, Z]);
         assert_eq!(target.findings(&saved(&[A, B], false)), [ListFinding::Unexpected(A), ListFinding::HostOnly(Z)]);
     }
 
     #[test]
     fn a_longer_stream_is_refused_before_any_register() {
-        let target = host(Policy::Qemu7_2, &[A, B]);
+        let target = host("qemu-7.2", &[A, B]);
         let findings = target.findings(&saved(&[A, B, Z], false));
         assert_eq!(findings, [ListFinding::TooMany { saved: 3, own: 2 }, ListFinding::Unexpected(Z)]);
         assert_eq!(target.judge(&saved(&[A, B, Z], false)), Outcome::Refuse);
@@ -239,7 +246,7 @@ mod tests {
 
     #[test]
     fn in_qemu_11_1_the_last_register_decides() {
-        let target = host(Policy::Qemu11_1, &[B]);
+        let target = host("qemu-11.1", &[B]);
         assert_eq!(target.judge(&saved(&[A, B, Z], false)), Outcome::Change);
         assert_eq!(target.judge(&saved(&[A, B, Z], true)), Outcome::Refuse);
         assert_eq!(target.findings(&saved(&[A, B, Z], true)), [ListFinding::Unexpected(A), ListFinding::Unexpected(Z)]);
@@ -247,8 +254,17 @@ mod tests {
     }
 
     #[test]
+    fn a_list_without_core_registers_does_not_say_that_the_vm_has_none() {
+        const X0: RegisterId = RegisterId::new(0x6030_0000_0010_0000);
+        const PC: RegisterId = RegisterId::new(0x6030_0000_0010_0040);
+        assert_eq!(host("kvm", &[PC, A]).findings(&saved(&[A], false)), []);
+        assert_eq!(host("kvm", &[X0, PC]).findings(&saved(&[X0], false)), [ListFinding::HostOnly(PC)]);
+        assert_eq!(host("qemu-10.0", &[X0, PC]).findings(&saved(&[X0], false)), []);
+    }
+
+    #[test]
     fn without_a_list_test_kvm_is_asked() {
-        let target = host(Policy::Kvm, &[B]);
+        let target = host("kvm", &[B]);
         assert_eq!(target.findings(&saved(&[A, B], false)), [ListFinding::Missing(A)]);
         assert_eq!(target.judge(&saved(&[B, Z], false)), Outcome::Accept, "bitmaps have a unit of their own");
     }

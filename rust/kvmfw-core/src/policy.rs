@@ -1,182 +1,171 @@
-//! Restore policies: what a VMM writes, in which order, and what it does with the register list.
-//!
-//! Facts of QEMU were read in `target/arm/machine.c` and `target/arm/kvm.c` and measured in real loads; of
-//! Firecracker in `src/vmm/src/arch/aarch64/`, of cloud-hypervisor in `hypervisor/src/kvm/aarch64/`, of crosvm in
-//! `hypervisor/src/kvm/aarch64.rs` (August 2026 trees). `docs/policies.md` tells them in words.
+//! Restore policies by name, and how hosts judge under them. The table of VMMs is in [`crate::vmms`].
+
+use std::fmt;
 
 use crate::acceptor::Acceptor;
 use crate::catalog::{self, Gate, Kind};
 use crate::host::{HostConfig, context_gate, context_in};
 use crate::id::{Group, RegisterId};
+use crate::list::TOLERATED_ZERO;
 use crate::rules::{self, Context, Rule};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 use crate::verdict::Question;
+use crate::vmms::{ListTest, Order, VMMS, VmmRow, VmmRule};
 
-/// How a VMM restores a register set.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Policy {
-    /// Every saved register is written: `SVE_VLS` first, the rest ascending by id; errors do not stop the others.
-    #[default]
-    Kvm,
-    /// QEMU 7.2: the list is merged into the target's own, which is then written whole.
-    Qemu7_2,
-    /// QEMU 10.0: as 7.2.
-    Qemu10_0,
-    /// QEMU 10.2: as 7.2, but names the registers that KVM refuses.
-    Qemu10_2,
-    /// QEMU 11.1: no length test, some registers may be missing on either side.
-    Qemu11_1,
-    /// Firecracker: firmware registers before system registers; the first error ends the restore.
-    Firecracker,
-    /// cloud-hypervisor: as Firecracker, but the vGIC comes later and the features are the target's.
-    CloudHypervisor,
-    /// crosvm: firmware bitmaps are not saved, nor is SVE.
-    Crosvm,
-}
-
-/// What a VMM does with registers that only one side has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ListTest {
-    /// KVM answers for each.
-    None,
-    /// QEMU up to 10.2: a length test, then a merge walk that drops the tail silently.
-    Merge,
-    /// QEMU 11.1: the last register that only the stream has decides.
-    Tolerant,
-}
-
-/// Feature bits of the target's vCPU, with the capabilities that all must be there for them.
-type TargetFeatures = &'static [(u32, &'static [u32])];
+/// How a VMM restores a register set: a handle to a row of the table of VMMs. The default is `kvm`, no VMM at all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Policy(u8);
 
 impl Policy {
-    /// All policies.
-    pub const ALL: &'static [Self] = &[
-        Self::Kvm,
-        Self::Qemu7_2,
-        Self::Qemu10_0,
-        Self::Qemu10_2,
-        Self::Qemu11_1,
-        Self::Firecracker,
-        Self::CloudHypervisor,
-        Self::Crosvm,
-    ];
+    /// All policies, in the order of the table.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (0..).zip(VMMS).map(|(number, _)| Self(number))
+    }
 
-    /// The name used everywhere (`vmm=`).
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Kvm => "kvm",
-            Self::Qemu7_2 => "qemu-7.2",
-            Self::Qemu10_0 => "qemu-10.0",
-            Self::Qemu10_2 => "qemu-10.2",
-            Self::Qemu11_1 => "qemu-11.1",
-            Self::Firecracker => "firecracker",
-            Self::CloudHypervisor => "cloud-hypervisor",
-            Self::Crosvm => "crosvm",
-        }
+    /// The row of the table.
+    pub fn row(self) -> &'static VmmRow {
+        VMMS.get(usize::from(self.0)).unwrap_or(&VMMS[0])
     }
 
     /// The policy of this name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|policy| policy.name() == name)
+        Self::all().find(|policy| policy.row().name == name)
     }
 
-    /// What happens to registers that only one side has.
-    pub(crate) const fn list_test(self) -> ListTest {
-        match self {
-            Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 => ListTest::Merge,
-            Self::Qemu11_1 => ListTest::Tolerant,
-            Self::Kvm | Self::Firecracker | Self::CloudHypervisor | Self::Crosvm => ListTest::None,
-        }
+    /// The policy of this name, or a sentence that names the nearest or all.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row in the table.
+    pub fn named(name: &str) -> Result<Self, String> {
+        Self::from_name(name).ok_or_else(|| {
+            let unknown = format!("vmm `{name}` is not known");
+            nearest(name).map_or_else(
+                || {
+                    let names: Vec<&str> = VMMS.iter().map(|row| row.name).collect();
+                    format!("{unknown}; expected one of {}", names.join(", "))
+                },
+                |near| format!("{unknown}; the nearest is {near}"),
+            )
+        })
     }
 
-    /// Whether the registers of the target that the set lacks are written with the target's defaults.
-    pub(crate) const fn writes_own_list(self) -> bool {
-        matches!(self.list_test(), ListTest::Merge | ListTest::Tolerant)
-    }
-
-    /// The greatest number of registers that the VMM can save.
-    pub(crate) const fn longest_list(self) -> usize {
-        match self {
-            Self::CloudHypervisor => 500,
-            _ => usize::MAX,
-        }
-    }
-
-    /// Whether the VMM carries `register` in its list of registers and writes it with `KVM_SET_ONE_REG`.
-    pub(crate) fn carries(self, register: RegisterId) -> bool {
-        match self {
-            Self::Kvm | Self::Firecracker | Self::CloudHypervisor => true,
-            // Core and SVE registers travel elsewhere; vector lengths come from the target's own -cpu line.
-            Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1 => {
-                !matches!(register.group(), Group::Core | Group::Sve)
-            }
-            Self::Crosvm => {
-                matches!(register.group(), Group::Core | Group::System | Group::Demux | Group::Firmware)
+    /// The rules as which this policy is judged for a VM made like `saved`, each once, with the names that share it.
+    pub(crate) fn rules(self, saved: VcpuConfig) -> Vec<(Vec<&'static str>, &'static VmmRule)> {
+        let row = self.row();
+        let releases = || VMMS.iter().filter(|release| row.releases.contains(&release.name));
+        // Snapshots of one release are not those of another: a VM with a capability that only some of them enable is
+        // restored by one of these.
+        let any_made = releases().any(|release| release.rule.may_have_made(saved));
+        let mut found: Vec<(Vec<&'static str>, &'static VmmRule)> = Vec::new();
+        for release in releases().filter(|release| !any_made || release.rule.may_have_made(saved)) {
+            match found.iter_mut().find(|(_, rule)| **rule == release.rule) {
+                Some((names, _)) => names.push(release.name),
+                None => found.push((vec![release.name], &release.rule)),
             }
         }
+        if found.is_empty() { vec![(vec![row.name], &row.rule)] } else { found }
     }
+}
 
-    /// Where `register` stands among the writes.
-    pub(crate) fn write_order(self, register: RegisterId) -> (u8, u64) {
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.row().name)
+    }
+}
+
+/// The known release of the same VMM that is nearest to `name`.
+fn nearest(name: &str) -> Option<&'static str> {
+    let split = |name: &str| {
+        let (vmm, version) = name.rsplit_once('-').filter(|(_, version)| version.starts_with(char::is_numeric))?;
+        let mut parts = version.split('.').map_while(|part| part.parse::<u64>().ok());
+        Some((vmm.to_owned(), parts.next()?.min(1 << 32), parts.next().unwrap_or(0).min(1 << 20)))
+    };
+    let (wanted, major, minor) = split(name).or_else(|| Some((name.to_owned(), 0, 0)))?;
+    let place = |major: u64, minor: u64| major << 20 | minor;
+    VMMS.iter()
+        .filter(|row| row.releases.is_empty())
+        .filter_map(|row| {
+            let (vmm, known, part) = split(row.name)?;
+            (vmm == wanted).then(|| (place(known, part).abs_diff(place(major, minor)), row.name))
+        })
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, near)| near)
+}
+
+/// Timers, in the order in which kernels up to 6.14 list them before all other system registers; then the registers
+/// that they listed as invariant (CLIDR up to 6.1, CTR up to 6.1 too; seen on 5.10, 6.1, 6.12).
+const LISTED_FIRST: [RegisterId; 11] = [
+    RegisterId::system(3, 3, 14, 3, 1),
+    TIMER_CNT,
+    TIMER_CVAL,
+    RegisterId::system(3, 3, 14, 2, 1),
+    RegisterId::system(3, 3, 14, 0, 1),
+    RegisterId::system(3, 3, 14, 2, 2),
+    RegisterId::system(3, 0, 0, 0, 0),
+    RegisterId::system(3, 0, 0, 0, 6),
+    RegisterId::system(3, 1, 0, 0, 1),
+    RegisterId::system(3, 1, 0, 0, 7),
+    RegisterId::system(3, 3, 0, 0, 1),
+];
+/// The ids of these two are swapped in KVM; newer kernels list them at the places that the architecture gives them.
+const TIMER_CNT: RegisterId = RegisterId::system(3, 3, 14, 3, 2);
+const TIMER_CVAL: RegisterId = RegisterId::system(3, 3, 14, 0, 2);
+
+/// Where `register` stands in the list of the kernel that `set` was saved on, as far as the set tells which it was.
+fn list_place(register: RegisterId, set: &RegisterSet) -> (u8, u64) {
+    let rank = match register.group() {
+        Group::Core => return (1, register.raw() & 0xffff),
+        Group::Sve => 2,
+        Group::Firmware => 3,
+        Group::FirmwareBitmap => 4,
+        Group::System | Group::Other => 5,
+        Group::Demux => 6,
+    };
+    // VENDOR_HYP_BMAP_2 came with 6.15, as did the end of the invariant registers; timers moved until 6.18 (seen there).
+    let is_new = set.get(TOLERATED_ZERO).is_some();
+    let place = match LISTED_FIRST.iter().position(|first| *first == register) {
+        Some(first) if !is_new => first as u64,
+        _ if is_new && register == TIMER_CNT => TIMER_CVAL.raw(),
+        _ if is_new && register == TIMER_CVAL => TIMER_CNT.raw(),
+        _ => register.raw(),
+    };
+    (rank, place)
+}
+
+impl VmmRule {
+    /// Where `register` stands among the writes of `set`.
+    pub(crate) fn write_order(&self, register: RegisterId, set: &RegisterSet) -> (u8, u64) {
         if register == RegisterId::SVE_VLS {
             return (0, 0);
         }
-        let rank = match (self, register.group()) {
+        let saved = || set.place(register).map_or_else(|| list_place(register, set), |place| (1, u64::from(place)));
+        match self.order {
+            Order::Ascending => (1, register.raw()),
             // QEMU writes core registers when all of the list is written (`kvm_arch_put_registers`).
-            (Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1, Group::Core) => 2,
-            (Self::Kvm | Self::Qemu7_2 | Self::Qemu10_0 | Self::Qemu10_2 | Self::Qemu11_1, _) => 1,
-            // KVM's list order: core, SVE, firmware, bitmaps, system registers, CCSIDR.
-            (Self::Firecracker | Self::CloudHypervisor, group) => match group {
-                Group::Core => 1,
-                Group::Sve => 2,
-                Group::Firmware => 3,
-                Group::FirmwareBitmap => 4,
-                Group::System | Group::Other => 5,
-                Group::Demux => 6,
+            Order::ListThenCore => (if register.group() == Group::Core { 2 } else { 1 }, register.raw()),
+            Order::Saved => saved(),
+            Order::CoreThenSaved => match register.group() {
+                Group::Core => (1, register.raw() & 0xffff),
+                Group::Sve => (2, register.raw()),
+                _ => {
+                    let (rank, place) = saved();
+                    (rank + 2, place)
+                }
             },
-            (Self::Crosvm, group) => match group {
-                Group::Core => 1,
-                Group::Sve | Group::System | Group::Other => 2,
-                Group::Demux => 3,
-                Group::Firmware | Group::FirmwareBitmap => 4,
+            Order::Groups => match register.group() {
+                Group::Core => (1, register.raw()),
+                Group::Sve | Group::System | Group::Other => (2, register.raw()),
+                Group::Demux => (3, register.raw()),
+                Group::Firmware | Group::FirmwareBitmap => (4, register.raw()),
             },
-        };
-        (rank, register.raw())
-    }
-
-    /// Whether `register` is written before the ID registers, so that KVM judges it by the host's own fields.
-    fn before_id_registers(self, register: RegisterId) -> bool {
-        matches!(self, Self::Firecracker | Self::CloudHypervisor) && register.group() == Group::Firmware
-    }
-
-    /// How the target's vCPU is made for a VM whose vCPU was made like `saved`.
-    pub(crate) fn target_config(self, saved: VcpuConfig, has_capability: impl Fn(u32) -> Option<bool>) -> VcpuConfig {
-        let features = match self {
-            Self::CloudHypervisor => features_of_target(&[(1 << 3, &[126]), (1 << 4, &[170])], has_capability),
-            // Pointer authentication needs both of its capabilities.
-            Self::Crosvm => features_of_target(&[(1 << 3, &[126]), (0b11 << 5, &[171, 172])], has_capability),
-            _ => None,
-        };
-        let vgic = saved.vgic && self != Self::CloudHypervisor;
-        VcpuConfig { features: features.unwrap_or(saved.features), vgic, ..saved }
-    }
-
-    /// Why this VMM cannot restore such a vCPU at all, whatever the target's KVM says.
-    pub(crate) fn impossible(self, saved: VcpuConfig, target: VcpuConfig) -> Option<&'static str> {
-        match self {
-            Self::Firecracker if saved.has("pmu_v3") => Some("Firecracker does not restore vCPUs with a PMU"),
-            Self::CloudHypervisor if target.has("sve") && !saved.has("sve") => {
-                Some("cloud-hypervisor makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)")
-            }
-            Self::Crosvm if saved.has("sve") => Some("crosvm cannot save a vCPU with SVE"),
-            _ => None,
         }
     }
 
-    /// How a host judges `register` under this policy.
-    pub(crate) fn acceptor(self, config: HostConfig<'_>, register: RegisterId, question: Question) -> Acceptor {
+    /// How a host judges `register` under this rule.
+    pub(crate) fn acceptor(&self, config: HostConfig<'_>, register: RegisterId, question: Question) -> Acceptor {
         // QEMU writes core and SVE state by other means than its list.
         let is_state = matches!(register.group(), Group::Core | Group::Sve) && register != RegisterId::SVE_VLS;
         if !self.carries(register) {
@@ -186,7 +175,7 @@ impl Policy {
                 _ => {}
             }
         }
-        if self.list_test() != ListTest::None && self.carries(register) && config.value(register).is_none() {
+        if self.list_test != ListTest::None && self.carries(register) && config.value(register).is_none() {
             return Acceptor::Elsewhere;
         }
         let mut acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
@@ -200,14 +189,6 @@ impl Policy {
         }
         acceptor
     }
-}
-
-fn features_of_target(depending: TargetFeatures, has_capability: impl Fn(u32) -> Option<bool>) -> Option<u32> {
-    const PSCI_0_2: u32 = 1 << 2;
-    depending.iter().try_fold(PSCI_0_2, |features, (bits, capabilities)| {
-        let known = capabilities.iter().map(|number| has_capability(*number)).collect::<Option<Vec<bool>>>()?;
-        Some(features | if known.iter().all(|has| *has) { *bits } else { 0 })
-    })
 }
 
 /// The field of the VM's own ID registers that decides about `register`.

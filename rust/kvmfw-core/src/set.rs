@@ -18,6 +18,8 @@ pub struct RegisterSet {
     /// How the VMM makes the vCPU.
     pub vcpu: VcpuConfig,
     registers: Vec<(RegisterId, Value)>,
+    /// The place of each register in its file, where that was not ascending.
+    places: Option<Box<[u32]>>,
 }
 
 #[derive(Deserialize)]
@@ -47,7 +49,7 @@ struct Vcpu {
 }
 
 impl RegisterSet {
-    /// Makes a set of registers in any order.
+    /// Makes a set of registers. An order that is not ascending by id is kept as that of the VMM's writes.
     ///
     /// # Errors
     ///
@@ -56,9 +58,12 @@ impl RegisterSet {
         name: impl Into<String>,
         host: Option<String>,
         vcpu: VcpuConfig,
-        mut registers: Vec<(RegisterId, Value)>,
+        registers: Vec<(RegisterId, Value)>,
     ) -> Result<Self, FormatError> {
-        registers.sort_by_key(|(id, _)| *id);
+        let ascends = registers.is_sorted_by_key(|(id, _)| *id);
+        let mut placed: Vec<(u32, (RegisterId, Value))> = (0..).zip(registers).collect();
+        placed.sort_by_key(|(_, (id, _))| *id);
+        let (places, registers): (Vec<u32>, Vec<(RegisterId, Value)>) = placed.into_iter().unzip();
         for pair in registers.windows(2) {
             if let [(first, _), (second, _)] = pair
                 && first == second
@@ -66,7 +71,7 @@ impl RegisterSet {
                 return Err(FormatError::new(format!("registers.{first}"), "the register occurs twice"));
             }
         }
-        Ok(Self { name: name.into(), host, vcpu, registers })
+        Ok(Self { name: name.into(), host, vcpu, registers, places: (!ascends).then(|| places.into()) })
     }
 
     /// Reads a `kvmfw-register-set` document.
@@ -101,10 +106,26 @@ impl RegisterSet {
         &self.registers
     }
 
+    /// The registers in the order of their file, which is the order of writing of some VMMs.
+    pub fn in_file_order(&self) -> Vec<&(RegisterId, Value)> {
+        let mut placed: Vec<(u32, &(RegisterId, Value))> =
+            self.registers.iter().map(|pair| (self.place(pair.0).unwrap_or(0), pair)).collect();
+        placed.sort_by_key(|(place, _)| *place);
+        placed.into_iter().map(|(_, pair)| pair).collect()
+    }
+
+    /// The place of `register` in its file, where the file was not ascending by id.
+    pub(crate) fn place(&self, register: RegisterId) -> Option<u32> {
+        self.places.as_ref()?.get(self.at(register)?).copied()
+    }
+
     /// The saved value of `register`.
     pub fn get(&self, register: RegisterId) -> Option<&Value> {
-        let at = self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
-        self.registers.get(at).map(|(_, value)| value)
+        self.registers.get(self.at(register)?).map(|(_, value)| value)
+    }
+
+    fn at(&self, register: RegisterId) -> Option<usize> {
+        self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()
     }
 }
 
@@ -147,6 +168,9 @@ mod tests {
         let set = RegisterSet::from_json(text.as_bytes()).unwrap();
         assert_eq!(set.registers()[0].0, RegisterId::firmware(0));
         assert_eq!(set.get(RegisterId::firmware(1)), Some(&Value::Word(2)));
+        let ids: Vec<RegisterId> = set.in_file_order().into_iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, [RegisterId::firmware(1), RegisterId::firmware(0)], "the order of the file is kept");
+        assert_eq!((set.place(RegisterId::firmware(0)), set.place(RegisterId::firmware(2))), (Some(1), None));
         assert!(set.vcpu.has("psci_0_2") && !set.vcpu.has("sve"));
     }
 

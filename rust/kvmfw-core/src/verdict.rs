@@ -10,9 +10,10 @@ use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::list::{HostList, ListFinding, SavedList, gates};
-use crate::policy::{Policy, context_of, gate_of};
+use crate::policy::{Policy, context_of, gate_of, is_judged_by_value};
 use crate::set::RegisterSet;
 use crate::value::Value;
+use crate::vmms::VmmRule;
 
 /// How to judge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -70,51 +71,135 @@ impl Verdict {
 
 /// Judges one pair: whether `host` takes the registers of `set`, with every finding.
 pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
-    let target = question.policy.target_config(set.vcpu, |capability| host.has_capability(capability));
-    if let Some(why) = question.policy.impossible(set.vcpu, target) {
-        return Verdict::new(vec![explain::impossible_finding(why)]);
+    let mut said: Vec<(Vec<&'static str>, Vec<Spoken>)> = question
+        .policy
+        .rules(set.vcpu)
+        .into_iter()
+        .map(|(names, rule)| (names, validate_as(set, host, question, rule)))
+        .collect();
+    let row = question.policy.row();
+    let mut findings: Vec<Finding> = match said.len() {
+        0 | 1 => said.pop().map_or_else(Vec::new, |(_, spoken)| spoken.into_iter().map(|one| one.finding).collect()),
+        _ => merged(&said, set),
+    };
+    if row.releases.is_empty() && !row.measured {
+        for finding in &mut findings {
+            finding.sentence += &format!(" ({}: from its sources, not measured)", row.name);
+        }
+    }
+    Verdict::new(findings)
+}
+
+/// What a unit says. Plain registers belong to the list unit: only whether they are there is judged.
+#[derive(Debug)]
+struct Spoken {
+    unit: SpeakingUnit,
+    finding: Finding,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SpeakingUnit {
+    Vcpu,
+    List,
+    Register(RegisterId),
+}
+
+/// What all releases say; unknown in the units in which they differ.
+fn merged(said: &[(Vec<&'static str>, Vec<Spoken>)], set: &RegisterSet) -> Vec<Finding> {
+    let outcome = |spoken: &[Spoken], unit: SpeakingUnit| {
+        let own = spoken.iter().filter(|one| one.unit == unit).map(|one| one.finding.judgement.outcome());
+        own.max().unwrap_or(Outcome::Accept)
+    };
+    let mut units: Vec<SpeakingUnit> = Vec::new();
+    let mut findings = Vec::new();
+    for (at, (_, spoken)) in said.iter().enumerate() {
+        for one in spoken {
+            let seen = units.contains(&one.unit);
+            let outcomes = said.iter().map(|(_, spoken)| outcome(spoken, one.unit));
+            let worst = outcomes.clone().max().unwrap_or(Outcome::Accept);
+            if outcomes.clone().all(|other| other == worst) {
+                if at == 0 {
+                    units.push(one.unit);
+                    findings.push(one.finding.clone());
+                }
+            } else if !seen {
+                units.push(one.unit);
+                let each: Vec<String> = said
+                    .iter()
+                    .zip(outcomes)
+                    .map(|((names, _), is)| format!("{} {}", names.join(", "), is.name()))
+                    .collect();
+                let sentence = format!("{}; {}", each.join("; "), one.finding.sentence);
+                let register = match one.unit {
+                    SpeakingUnit::Register(register) => Some(register),
+                    SpeakingUnit::Vcpu | SpeakingUnit::List => None,
+                };
+                findings.push(explain::releases_finding(register, set, &sentence));
+            }
+        }
+    }
+    findings
+}
+
+/// What several releases agree on; unknown where they differ.
+pub(crate) fn agreed(mut outcomes: impl Iterator<Item = Outcome>) -> Outcome {
+    let first = outcomes.next().unwrap_or(Outcome::Unknown);
+    if outcomes.all(|other| other == first) { first } else { Outcome::Unknown }
+}
+
+fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule) -> Vec<Spoken> {
+    let vcpu = |finding| vec![Spoken { unit: SpeakingUnit::Vcpu, finding }];
+    let target = rule.target_config(set.vcpu, |capability| host.has_capability(capability));
+    if let Some((why, register)) = rule.impossible(set.vcpu, target) {
+        return vcpu(explain::impossible_finding(why, register));
     }
     let config = match host.choose(target) {
         Choice::Made(config) => config,
         Choice::Refused(errno, evidence) => {
             let judgement = Judgement { effect: Effect::Refused(errno), evidence };
-            return Verdict::new(vec![explain::vcpu_finding(target, judgement)]);
+            return vcpu(explain::vcpu_finding(target, judgement));
         }
         Choice::NotAsked => {
             let effect = Effect::Unknown("probe this host with this vCPU configuration");
-            return Verdict::new(vec![explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None })]);
+            return vcpu(explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None }));
         }
     };
-    let refused = refused_gates(set, config, question);
-    let list = HostList::new(config, question);
-    let (mut findings, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
-    for finding in list.findings(&SavedList::new(set.registers(), &refused)) {
+    let list = |finding| Spoken { unit: SpeakingUnit::List, finding };
+    let refused = refused_gates(set, config, question, rule);
+    let host_list = HostList::new(config, rule, question.scheme);
+    let (mut spoken, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
+    for finding in host_list.findings(&SavedList::new(set.registers(), &refused)) {
         match finding {
             // KVM is asked for these, below.
             ListFinding::Missing(_) => {}
             ListFinding::HiddenOwn(register, _) => {
                 let hidden = explain::list_finding(finding, set, config, question.scheme);
-                writes.push((question.policy.write_order(register), hidden));
+                writes.push((rule.write_order(register, set), list(hidden)));
             }
             ListFinding::HostOnly(register) => {
                 let own = seen_default(register, set, config, question, &refused);
-                host_only.push(explain::defaulted_finding(register, own, question.scheme));
+                host_only.push(list(explain::defaulted_finding(register, own, question.scheme)));
             }
-            _ => findings.push(explain::list_finding(finding, set, config, question.scheme)),
+            ListFinding::Unsaveable { .. }
+            | ListFinding::TooMany { .. }
+            | ListFinding::Unexpected(_)
+            | ListFinding::Lost(_) => spoken.push(list(explain::list_finding(finding, set, config, question.scheme))),
         }
     }
     for (register, value) in set.registers() {
-        let acceptor = question.policy.acceptor(config, *register, question);
+        let acceptor = rule.acceptor(config, *register, question);
         let judgement = acceptor.judge(value, context_of(*register, set, &refused));
         if judgement.outcome() != Outcome::Accept {
             let finding = explain::register_finding(*register, value, &acceptor, judgement);
-            writes.push((question.policy.write_order(*register), finding));
+            let own_unit = is_judged_by_value(*register);
+            let unit = if own_unit { SpeakingUnit::Register(*register) } else { SpeakingUnit::List };
+            writes.push((rule.write_order(*register, set), Spoken { unit, finding }));
         }
     }
     writes.sort_by_key(|(order, _)| *order);
-    findings.extend(writes.into_iter().map(|(_, finding)| finding));
-    findings.extend(host_only);
-    Verdict::new(findings)
+    spoken.extend(writes.into_iter().map(|(_, one)| one));
+    spoken.extend(host_only);
+    spoken
 }
 
 /// What the guest sees of a register that the set does not hold: the host's default, as the set's ID registers leave it.
@@ -137,7 +222,7 @@ fn seen_default(
 }
 
 /// The saved ID registers that show or hide others and that this host refuses: its own fields stay in place.
-fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question) -> Vec<RegisterId> {
+fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question, rule: &VmmRule) -> Vec<RegisterId> {
     let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
     registers.extend([catalog::SSBS.register, catalog::PMU_VERSION.register]);
     registers.extend([RegisterId::PSTATE, RegisterId::SVE_VLS]);
@@ -145,7 +230,7 @@ fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question) 
     registers.dedup();
     registers.retain(|register| {
         set.get(*register).is_some_and(|value| {
-            let acceptor = question.policy.acceptor(config, *register, question);
+            let acceptor = rule.acceptor(config, *register, question);
             acceptor.judge(value, None).outcome() == Outcome::Refuse
         })
     });

@@ -9,6 +9,22 @@ use crate::errors::argument_error;
 use crate::sets::{Host, RegisterSet};
 use crate::values::{from_python, to_python};
 
+/// A VMM as its name, releases, source, whether it was measured, what is not judged, and its rule in words.
+type Vmm = (&'static str, Vec<&'static str>, &'static str, bool, &'static str, Vec<(&'static str, String)>);
+
+/// The table of VMMs.
+#[pyfunction]
+pub(crate) fn vmms() -> Vec<Vmm> {
+    let rows = core::Policy::all().map(core::Policy::row);
+    rows.map(|row| (row.name, row.releases.to_vec(), row.source, row.measured, row.not_judged, row.words())).collect()
+}
+
+/// What is wrong with the name of a VMM; `None` where it is in the table.
+#[pyfunction]
+pub(crate) fn vmm_problem(name: &str) -> Option<String> {
+    core::Policy::named(name).err()
+}
+
 /// One finding as a tuple; `kvmfw.verdict.Finding` gives the fields their names.
 type Row = (
     Option<u64>,
@@ -33,10 +49,7 @@ pub(crate) fn question(
     state: &str,
     derive_only: bool,
 ) -> PyResult<core::Question> {
-    let policy = core::Policy::from_name(vmm).ok_or_else(|| {
-        let known: Vec<&str> = core::Policy::ALL.iter().map(|policy| policy.name()).collect();
-        argument_error(py, &format!("vmm `{vmm}` is not known; expected one of {}", known.join(", ")))
-    })?;
+    let policy = core::Policy::named(vmm).map_err(|problem| argument_error(py, &problem))?;
     let scheme = core::Scheme::from_name(scheme).ok_or_else(|| {
         let known: Vec<&str> = core::Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
         argument_error(py, &format!("scheme `{scheme}` is not known; expected one of {}", known.join(", ")))

@@ -20,12 +20,6 @@ fn catalog() -> Vec<(u64, &'static str, &'static str, String)> {
         .collect()
 }
 
-/// The names of the restore policies.
-#[pyfunction]
-fn policies() -> Vec<&'static str> {
-    kvmfw_core::Policy::ALL.iter().map(|policy| policy.name()).collect()
-}
-
 /// The names of the schemes.
 #[pyfunction]
 fn schemes() -> Vec<&'static str> {
@@ -67,9 +61,7 @@ mod _native {
     #[pymodule_export]
     use super::fleet::Fleet;
     #[pymodule_export]
-    use super::judge::{ask, check_features, validate};
-    #[pymodule_export]
-    use super::policies;
+    use super::judge::{ask, check_features, validate, vmm_problem, vmms};
     #[pymodule_export]
     use super::register_name;
     #[pymodule_export]

@@ -75,6 +75,10 @@ impl RegisterSet {
         self.0.registers().iter().map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect()
     }
 
+    fn in_file_order(&self, py: Python<'_>) -> PyResult<Registers> {
+        self.0.in_file_order().into_iter().map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect()
+    }
+
     fn __len__(&self) -> usize {
         self.0.registers().len()
     }

@@ -13,7 +13,9 @@ use crate::fleet::unit::FIRST_REGISTER_UNIT;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
-use crate::verdict::Question;
+use crate::vcpu::VcpuConfig;
+use crate::verdict::{Question, agreed};
+use crate::vmms::VmmRule;
 
 /// How one host class judges one unit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,8 @@ pub(crate) enum UnitAcceptor {
     List(HostList),
     /// One register.
     Register(Acceptor),
+    /// As each of several releases of a VMM: unknown where they differ.
+    Either(Vec<UnitAcceptor>),
 }
 
 /// The hosts of a fleet, interned.
@@ -126,35 +130,79 @@ fn numbers((unit, interner): (usize, &mut Interner<UnitAcceptor>), units: usize,
 fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
     let mut acceptors = Vec::with_capacity(vms.configs.len() * (FIRST_REGISTER_UNIT + vms.units.len()));
     for config in vms.configs.items() {
-        let target = question.policy.target_config(*config, |capability| host.has_capability(capability));
-        let choice = match question.policy.impossible(*config, target) {
-            Some(_) => Choice::Refused(None, Evidence::Derived),
-            None => host.choose(target),
-        };
-        acceptors.push(match choice {
-            Choice::Refused(..) => UnitAcceptor::Vcpu(Outcome::Refuse),
-            Choice::NotAsked => UnitAcceptor::Vcpu(Outcome::Unknown),
-            Choice::Made(_) => UnitAcceptor::Silent,
-        });
-        let Choice::Made(made) = choice else {
-            acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
-            continue;
-        };
-        acceptors.push(UnitAcceptor::List(HostList::new(made, question)));
-        acceptors.extend(
-            vms.units
-                .iter()
-                .map(|unit| UnitAcceptor::Register(question.policy.acceptor(made, unit.register, question))),
-        );
+        for (number, (_, rule)) in question.policy.rules(*config).into_iter().enumerate() {
+            let said = acceptors_of(host, *config, vms, question, rule);
+            if number == 0 {
+                acceptors.extend(said);
+            } else {
+                let first = acceptors.len() - said.len();
+                let so_far = acceptors.split_off(first);
+                acceptors.extend(so_far.into_iter().zip(said).map(|(one, other)| one.or_as(other)));
+            }
+        }
     }
     acceptors
 }
 
+/// What a host says to one configuration under the rule of one release.
+fn acceptors_of(
+    host: &Host,
+    config: VcpuConfig,
+    vms: &Vms,
+    question: Question,
+    rule: &'static VmmRule,
+) -> Vec<UnitAcceptor> {
+    let target = rule.target_config(config, |capability| host.has_capability(capability));
+    let choice = match rule.impossible(config, target) {
+        Some(_) => Choice::Refused(None, Evidence::Derived),
+        None => host.choose(target),
+    };
+    let vcpu = match choice {
+        Choice::Refused(..) => UnitAcceptor::Vcpu(Outcome::Refuse),
+        Choice::NotAsked => UnitAcceptor::Vcpu(Outcome::Unknown),
+        Choice::Made(_) => UnitAcceptor::Silent,
+    };
+    let mut acceptors = Vec::with_capacity(FIRST_REGISTER_UNIT + vms.units.len());
+    acceptors.push(vcpu);
+    let Choice::Made(made) = choice else {
+        acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
+        return acceptors;
+    };
+    acceptors.push(UnitAcceptor::List(HostList::new(made, rule, question.scheme)));
+    let registers = vms.units.iter().map(|unit| unit.register);
+    acceptors.extend(registers.map(|register| UnitAcceptor::Register(rule.acceptor(made, register, question))));
+    acceptors
+}
+
 impl UnitAcceptor {
+    /// Either of two: unknown where they differ.
+    fn or_as(self, other: Self) -> Self {
+        if self == other {
+            return self;
+        }
+        match self {
+            Self::Either(mut all) => {
+                all.push(other);
+                Self::Either(all)
+            }
+            Self::Silent | Self::Vcpu(_) | Self::List(_) | Self::Register(_) => Self::Either(vec![self, other]),
+        }
+    }
+
+    /// The outcome of the unit of the vCPU.
+    pub(crate) fn judge_vcpu(&self) -> Outcome {
+        match self {
+            Self::Vcpu(outcome) => *outcome,
+            Self::Either(all) => agreed(all.iter().map(Self::judge_vcpu)),
+            Self::Silent | Self::List(_) | Self::Register(_) => Outcome::Accept,
+        }
+    }
+
     /// The outcome of a register unit.
     pub(crate) fn judge_value(&self, saved: &SavedValue) -> Outcome {
         match self {
             Self::Register(acceptor) => acceptor.judge(&saved.value, saved.context).outcome(),
+            Self::Either(all) => agreed(all.iter().map(|one| one.judge_value(saved))),
             Self::Silent | Self::Vcpu(_) | Self::List(_) => Outcome::Accept,
         }
     }
@@ -163,6 +211,7 @@ impl UnitAcceptor {
     pub(crate) fn judge_list(&self, saved: &Saved) -> Outcome {
         match self {
             Self::List(list) => list.judge(&saved.list),
+            Self::Either(all) => agreed(all.iter().map(|one| one.judge_list(saved))),
             Self::Silent | Self::Vcpu(_) | Self::Register(_) => Outcome::Accept,
         }
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::split::{Kinds, Split};
-use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
+use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{ABSENT, Vms};
 use crate::fleet::limits::Limits;
@@ -315,8 +315,8 @@ fn outcome(vms: &Vms, hosts: &Hosts, unit: usize, row: usize, acceptor: u32) -> 
     let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
     let acceptor = hosts.acceptors.get(unit).and_then(|interner| interner.get(acceptor));
     let outcome = match (unit, acceptor) {
-        (VCPU_UNIT, Some(UnitAcceptor::Vcpu(outcome))) => Some(*outcome),
-        (_, None) | (VCPU_UNIT, Some(_)) => None,
+        (_, None) => None,
+        (VCPU_UNIT, Some(acceptor)) => Some(acceptor.judge_vcpu()),
         (LIST_UNIT, Some(acceptor)) => {
             at(2).and_then(|list| vms.lists.get(list)).map(|saved| acceptor.judge_list(saved))
         }

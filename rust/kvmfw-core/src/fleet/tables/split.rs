@@ -110,12 +110,14 @@ impl Rest {
 
 /// The values that a host was asked about one by one.
 fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
-    if let UnitAcceptor::Register(Acceptor::Kvm(target)) = acceptor
-        && let Some(answers @ Answers::ByValue(_)) = target.answers.as_deref()
-    {
-        return answers.asked().filter_map(|(value, _)| value.word()).collect();
+    match acceptor {
+        UnitAcceptor::Register(Acceptor::Kvm(target)) => match target.answers.as_deref() {
+            Some(answers @ Answers::ByValue(_)) => answers.asked().filter_map(|(value, _)| value.word()).collect(),
+            _ => Vec::new(),
+        },
+        UnitAcceptor::Either(all) => all.iter().flat_map(asked_words).collect(),
+        _ => Vec::new(),
     }
-    Vec::new()
 }
 
 /// How acceptors judge one digit: those that do it alike are of one kind.
@@ -267,7 +269,13 @@ fn compare(form: Option<&Form>) -> Compare {
 
 /// The form of an acceptor; `None` where it has none and must be asked for each value.
 fn form(acceptor: &UnitAcceptor, is_gated: bool) -> Option<Form> {
-    let UnitAcceptor::Register(acceptor) = acceptor else { return Some(constant(Outcome::Accept)) };
+    let acceptor = match acceptor {
+        UnitAcceptor::Register(acceptor) => acceptor,
+        UnitAcceptor::Either(_) => return None,
+        UnitAcceptor::Silent | UnitAcceptor::Vcpu(_) | UnitAcceptor::List(_) => {
+            return Some(constant(Outcome::Accept));
+        }
+    };
     let form = match acceptor {
         Acceptor::Elsewhere => constant(Outcome::Accept),
         Acceptor::Equal(own) => Form { own: exactly(own.as_ref()), ..constant(Outcome::Refuse) },

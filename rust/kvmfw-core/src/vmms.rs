@@ -1,0 +1,309 @@
+//! The table of VMMs: one row for each release whose restore is known, and for each name without a release.
+//!
+//! A row says everything that differs between VMMs; [`crate::Policy`] is a handle to one. QEMU was read in
+//! `target/arm/machine.c`, `kvm.c` and `cpu64.c` and measured in 482 real loads; Firecracker in
+//! `src/vmm/src/arch/aarch64/` (`vcpu.rs`, `vm.rs`), cloud-hypervisor in `hypervisor/src/kvm/` and `vmm/src/cpu.rs`,
+//! both measured in 543 real loads; crosvm in `hypervisor/src/kvm/aarch64.rs` and `aarch64/src/lib.rs`.
+
+use crate::id::{Group, RegisterId};
+use crate::vcpu::VcpuConfig;
+
+/// What is known of one VMM, or of all its releases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VmmRow {
+    /// The name used everywhere (`vmm=`).
+    pub name: &'static str,
+    /// The rows as which a name without a release is judged; empty for a release, which is judged as itself.
+    pub releases: &'static [&'static str],
+    /// Where the rule is known from.
+    pub source: &'static str,
+    /// Whether real loads of it, or of releases on both sides with the same rule, were compared.
+    pub measured: bool,
+    /// What the VMM checks beside the registers, and no verdict says.
+    pub not_judged: &'static str,
+    /// How it restores.
+    pub(crate) rule: VmmRule,
+}
+
+/// How a VMM restores a register set: all that a judgement looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct VmmRule {
+    /// What it does with registers that only one side has.
+    pub(crate) list_test: ListTest,
+    /// The groups of registers that it writes with `KVM_SET_ONE_REG` as they were saved.
+    pub(crate) carries: &'static [Group],
+    /// The greatest number of registers that it can save.
+    pub(crate) longest_list: usize,
+    /// In which order it writes.
+    pub(crate) order: Order,
+    /// Whether the vGIC is made before the registers are written.
+    pub(crate) vgic_first: bool,
+    /// Where the features of the target's vCPU come from.
+    pub(crate) features: Features,
+    /// Which capabilities it enables on the VM before its first vCPU.
+    pub(crate) enables: Enables,
+    /// What it cannot do, whatever KVM says.
+    pub(crate) cannot: &'static [Cannot],
+}
+
+/// What a VMM does with registers that only one side has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ListTest {
+    /// KVM answers for each.
+    None,
+    /// A length test, then a merge walk that drops the tail silently; the target's own list is written.
+    Merge,
+    /// The last register that only the stream has decides; the target's own list is written.
+    Tolerant,
+}
+
+/// In which order a VMM writes. `SVE_VLS` is always the first: afterwards the vCPU is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Order {
+    /// Ascending by id.
+    Ascending,
+    /// Ascending by id, core registers last.
+    ListThenCore,
+    /// As saved: the order of `KVM_GET_REG_LIST` on the source, with firmware before system registers.
+    Saved,
+    /// Core registers, then V registers or SVE state, then the others as saved.
+    CoreThenSaved,
+    /// Core, system registers, CCSIDR, firmware.
+    Groups,
+}
+
+/// Where the features of the target's vCPU come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Features {
+    /// The set: the VMM asks for what the vCPU was made with.
+    Saved,
+    /// The target: `psci_0_2`, and the bits whose capabilities all are there. The bits `configured` stay as saved.
+    OfTarget { offered: &'static [(u32, &'static [u32])], configured: u32 },
+}
+
+/// Which capabilities a VMM enables on the VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Enables {
+    /// Those of the saved VM: the VMM's configuration tells.
+    Saved,
+    /// These bits of [`crate::ENABLED`] where the target reports the capability, and no others.
+    WhereOffered(&'static [(u8, u32)]),
+}
+
+/// What a VMM cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cannot {
+    /// Save or restore a vCPU with this feature bit.
+    Feature(u32, &'static str),
+    /// Restore a vCPU without SVE on a host where it makes one with SVE: its V registers are EINVAL.
+    LeaveSveOut(&'static str),
+}
+
+const PMU_V3: u32 = 1 << 3;
+const SVE: u32 = 1 << 4;
+const PTRAUTH: u32 = 0b11 << 5;
+const HAS_EL2: u32 = 1 << 7;
+const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
+
+const ALL: &[Group] =
+    &[Group::Core, Group::Demux, Group::System, Group::Firmware, Group::Sve, Group::FirmwareBitmap, Group::Other];
+
+const KVM: VmmRule = VmmRule {
+    list_test: ListTest::None,
+    carries: ALL,
+    longest_list: usize::MAX,
+    order: Order::Ascending,
+    vgic_first: true,
+    features: Features::Saved,
+    enables: Enables::Saved,
+    cannot: &[],
+};
+
+const QEMU_MERGE: VmmRule = VmmRule {
+    list_test: ListTest::Merge,
+    order: Order::ListThenCore,
+    // Core and SVE registers travel elsewhere; vector lengths come from the target's own -cpu line.
+    carries: &[Group::Demux, Group::System, Group::Firmware, Group::FirmwareBitmap, Group::Other],
+    ..KVM
+};
+
+const QEMU_TOLERANT: VmmRule = VmmRule { list_test: ListTest::Tolerant, ..QEMU_MERGE };
+
+const NO_PMU: &str = "Firecracker does not initialise a PMU: it cannot restore a vCPU with one";
+
+const FIRECRACKER: VmmRule = VmmRule {
+    order: Order::Saved,
+    enables: Enables::WhereOffered(&[]),
+    cannot: &[Cannot::Feature(PMU_V3, NO_PMU)],
+    ..KVM
+};
+
+const FIRECRACKER_WRITABLE_IDS: VmmRule =
+    VmmRule { enables: Enables::WhereOffered(&[(WRITABLE_IMP_ID_REGS, 239)]), ..FIRECRACKER };
+
+const LEAVE_SVE_OUT: Cannot = Cannot::LeaveSveOut(
+    "cloud-hypervisor makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)",
+);
+
+const CLOUD_HYPERVISOR: VmmRule = VmmRule {
+    longest_list: 500,
+    order: Order::CoreThenSaved,
+    vgic_first: false,
+    features: Features::OfTarget { offered: &[(PMU_V3, &[126]), (SVE, &[170])], configured: 0 },
+    enables: Enables::WhereOffered(&[]),
+    cannot: &[LEAVE_SVE_OUT],
+    ..KVM
+};
+
+const CLOUD_HYPERVISOR_WITHOUT_SVE: VmmRule = VmmRule {
+    cannot: &[Cannot::Feature(SVE, "cloud-hypervisor before 53.0 cannot save a vCPU with SVE"), LEAVE_SVE_OUT],
+    ..CLOUD_HYPERVISOR
+};
+
+const CROSVM: VmmRule = VmmRule {
+    carries: &[Group::Core, Group::System, Group::Demux, Group::Firmware],
+    order: Order::Groups,
+    // Pointer authentication needs both of its capabilities; a virtual EL2 is asked for by the VM's configuration.
+    features: Features::OfTarget { offered: &[(PMU_V3, &[126]), (PTRAUTH, &[171, 172])], configured: HAS_EL2 },
+    cannot: &[Cannot::Feature(SVE, "crosvm cannot save a vCPU with SVE")],
+    ..KVM
+};
+
+const fn release(name: &'static str, source: &'static str, measured: bool, rule: VmmRule) -> VmmRow {
+    VmmRow { name, releases: &[], source, measured, not_judged: "", rule }
+}
+
+const fn family(name: &'static str, releases: &'static [&'static str], rule: VmmRule) -> VmmRow {
+    let source = "as each of its releases; unknown where they differ";
+    VmmRow { name, releases, source, measured: true, not_judged: "", rule }
+}
+
+const BETWEEN: &str = "between two measured releases with the same rule";
+const FC_NOT_JUDGED: &str = "state of the GIC; devices";
+const CH_NOT_JUDGED: &str = "state of the GIC; CNTFRQ_EL0, which must be the same (since 53.0); devices";
+
+/// All rows, in the order in which they are listed.
+pub(crate) static VMMS: &[VmmRow] = &[
+    release("kvm", "every saved register is written, errors do not stop the others", true, KVM),
+    family("qemu", &["qemu-10.2", "qemu-11.1"], QEMU_MERGE),
+    release("qemu-7.2", "read in 7.2, measured", true, QEMU_MERGE),
+    release("qemu-8.2", BETWEEN, true, QEMU_MERGE),
+    release("qemu-9.2", BETWEEN, true, QEMU_MERGE),
+    release("qemu-10.0", "read in 10.0, measured", true, QEMU_MERGE),
+    release("qemu-10.1", BETWEEN, true, QEMU_MERGE),
+    release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, QEMU_MERGE),
+    VmmRow {
+        source: "not read: judged as 10.2 and as 11.1, unknown where they differ",
+        measured: false,
+        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], QEMU_MERGE)
+    },
+    release("qemu-11.1", "disassembled and measured", true, QEMU_TOLERANT),
+    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], FIRECRACKER),
+    VmmRow {
+        not_judged: FC_NOT_JUDGED,
+        ..release("firecracker-1.12", "read in 1.12.0, measured; a PMU fails its first KVM_RUN", true, FIRECRACKER)
+    },
+    VmmRow {
+        not_judged: FC_NOT_JUDGED,
+        ..release("firecracker-1.16", "read in 1.16.1, measured; a PMU is refused at start", true, FIRECRACKER)
+    },
+    VmmRow {
+        not_judged: FC_NOT_JUDGED,
+        ..release(
+            "firecracker-1.17",
+            "read in the development tree after 21 August 2026 (pull request 6116), which is 1.17.0-dev",
+            false,
+            FIRECRACKER_WRITABLE_IDS,
+        )
+    },
+    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], CLOUD_HYPERVISOR),
+    VmmRow {
+        not_judged: "state of the GIC; devices",
+        ..release("cloud-hypervisor-52", "read in 52.0", false, CLOUD_HYPERVISOR_WITHOUT_SVE)
+    },
+    VmmRow {
+        not_judged: CH_NOT_JUDGED,
+        ..release("cloud-hypervisor-53", "read in 53.0, measured", true, CLOUD_HYPERVISOR)
+    },
+    VmmRow {
+        not_judged: "state of the GIC; devices; --no-pmu",
+        ..release("crosvm", "read in the tree of 21 August 2026", false, CROSVM)
+    },
+];
+
+impl VmmRule {
+    /// Whether the registers of the target that the set lacks are written with the target's defaults.
+    pub(crate) const fn writes_own_list(&self) -> bool {
+        match self.list_test {
+            ListTest::None => false,
+            ListTest::Merge | ListTest::Tolerant => true,
+        }
+    }
+
+    /// Whether the VMM carries `register` in its list of registers and writes it with `KVM_SET_ONE_REG`.
+    pub(crate) fn carries(&self, register: RegisterId) -> bool {
+        self.carries.contains(&register.group())
+    }
+
+    /// Whether the VMM restores `register` by other means than its list, so that it is never left at a default.
+    pub(crate) fn restores_elsewhere(&self, register: RegisterId) -> bool {
+        self.list_test != ListTest::None && register.group() == Group::Core
+    }
+
+    /// Whether a VM with the capabilities of `saved` can be of this VMM.
+    pub(crate) fn may_have_made(&self, saved: VcpuConfig) -> bool {
+        match self.enables {
+            Enables::Saved => true,
+            Enables::WhereOffered(bits) => bits.iter().fold(saved.enabled, |left, (bit, _)| left & !bit) == 0,
+        }
+    }
+
+    /// Whether `register` is written before the ID registers, so that KVM judges it by the host's own fields.
+    pub(crate) fn before_id_registers(&self, register: RegisterId) -> bool {
+        match self.order {
+            Order::Ascending | Order::ListThenCore | Order::Groups => false,
+            Order::Saved | Order::CoreThenSaved => register.group() == Group::Firmware,
+        }
+    }
+
+    /// How the target's vCPU is made for a VM whose vCPU was made like `saved`; `offers` says whether the target reports
+    /// a capability, where that is known.
+    pub(crate) fn target_config(&self, saved: VcpuConfig, offers: impl Fn(u32) -> Option<bool>) -> VcpuConfig {
+        let features = match self.features {
+            Features::Saved => saved.features,
+            Features::OfTarget { offered, configured } => {
+                features_of_target(offered, &offers).map_or(saved.features, |found| found | saved.features & configured)
+            }
+        };
+        let enabled = match self.enables {
+            Enables::Saved => saved.enabled,
+            Enables::WhereOffered(bits) => {
+                let offered = bits.iter().filter(|(_, capability)| offers(*capability) == Some(true));
+                offered.fold(0, |enabled, (bit, _)| enabled | bit)
+            }
+        };
+        VcpuConfig { features, enabled, vgic: saved.vgic && self.vgic_first }
+    }
+
+    /// Why this VMM cannot restore such a vCPU at all, whatever the target's KVM says, and at which register it fails.
+    pub(crate) fn impossible(
+        &self,
+        saved: VcpuConfig,
+        target: VcpuConfig,
+    ) -> Option<(&'static str, Option<RegisterId>)> {
+        self.cannot.iter().find_map(|cannot| match *cannot {
+            Cannot::Feature(bit, why) => (saved.features & bit != 0).then_some((why, None)),
+            Cannot::LeaveSveOut(why) => {
+                (target.features & SVE != 0 && saved.features & SVE == 0).then_some((why, Some(RegisterId::V0)))
+            }
+        })
+    }
+}
+
+fn features_of_target(offered: &[(u32, &[u32])], offers: impl Fn(u32) -> Option<bool>) -> Option<u32> {
+    const PSCI_0_2: u32 = 1 << 2;
+    offered.iter().try_fold(PSCI_0_2, |features, (bits, capabilities)| {
+        let known = capabilities.iter().map(|number| offers(*number)).collect::<Option<Vec<bool>>>()?;
+        Some(features | if known.iter().all(|has| *has) { *bits } else { 0 })
+    })
+}
