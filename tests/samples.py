@@ -17,6 +17,12 @@ from kvmfw.testing import capture_document, tiny_set
 
 DATA = Path(__file__).parent / "data" / "qemu"
 STREAM = DATA / "kvm-6.12-neoverse-n1-qemu-11.1.gz"
+VMSTATE = (
+    Path(__file__).parent
+    / "realvmm"
+    / "snapshots"
+    / ("7.3.4+deb13-arm64__neoverse-n1__default__fc1.12__nossbs.vmstate.gz")
+)
 TWO_VCPUS = DATA / "tcg-2-vcpus-qemu-7.2.gz"
 WA1, WA3, MIDR = 0x6030000000140001, 0x6030000000140003, 0x603000000013C000
 REGISTERS = {MIDR: 0x410FD0C1, WA1: 2, WA3: 1}
@@ -68,7 +74,7 @@ def snapshot(vcpus: int = 1) -> dict[str, Any]:
         return {
             "Kvm": {
                 "mp_state": [0] * 4,
-                "core_regs": [0] * 16,
+                "core_regs": [0] * 864,
                 "sys_regs": listed,
                 "pre_finalize_regs": [vls],
             }
@@ -146,6 +152,12 @@ def _stream(folder: Path) -> Path:
     return path
 
 
+def _vmstate(folder: Path) -> Path:
+    path = folder / "sample.vmstate"
+    path.write_bytes(gzip.decompress(VMSTATE.read_bytes()))
+    return path
+
+
 def _list(folder: Path) -> Path:
     path = folder / "sample.txt"
     path.write_text(REG_LIST)
@@ -163,6 +175,7 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "firecracker-fingerprint": _json(fingerprint()),
     "firecracker-template": _json(template()),
     "cloud-hypervisor": _json(snapshot()),
+    "firecracker-vmstate": _vmstate,
     "get-reg-list": _list,
     "qemu-props": _json(PROPERTIES),
 }

@@ -15,6 +15,7 @@ import pytest
 from kvmfw import Fleet, readers
 from kvmfw.errors import InputError, RowError
 from kvmfw.ingest import ingest
+from kvmfw.readers import vmstate
 from kvmfw.testing import tiny_host
 from tests.samples import MIDR, REGISTERS, SAMPLES, WA1, long_table, write_table
 
@@ -151,6 +152,23 @@ def section(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path
     return json_edit(change)
 
 
+def vmstate_edit(part: float | None, *, seal: bool) -> Callable[[Path, str], Path]:
+    """Flip a bit: at some part of the file, of the first id (0.0), or of the number of ids (None)."""
+
+    def change(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        data = bytearray(path.read_bytes())
+        first = data.index((0x6030000000100000).to_bytes(8, "little"))
+        at = first - 8 if part is None else int(len(data) * part) or first
+        data[at] ^= 1
+        if seal:
+            data[-8:] = vmstate.checksum(bytes(data[:-8])).to_bytes(8, "little")
+        path.write_bytes(data)
+        return path
+
+    return change
+
+
 def state(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
     def change(document: Any) -> Any:
         one = document["snapshots"]["cpu-manager"]["snapshots"]["0"]["snapshot_data"]
@@ -284,11 +302,29 @@ DAMAGES: dict[str, dict[str, Damage]] = {
             "state is not JSON",
         ),
         "register of a wrong size": (state(lambda found: found["sys_regs"][0].pop()), "expected 16 bytes"),
+        "core registers of a wrong size": (
+            state(lambda found: found["core_regs"].pop()),
+            "expected 864 bytes",
+        ),
         "register twice": (
             state(lambda found: found["sys_regs"].append(found["sys_regs"][0])),
             "occurs twice",
         ),
         "no registers": (state(lambda found: found.pop("sys_regs")), "no `sys_regs`"),
+    },
+    "firecracker-vmstate": {
+        "cut off": (cut, "damaged or cut off"),
+        "bit flipped": (vmstate_edit(0.5, seal=False), "checksum"),
+        "magic number wrong": (
+            lambda folder, form: _head(folder, form, b"\0\0\xab\xab"),
+            "no format that kvmfw reads",
+        ),
+        "of another architecture": (
+            lambda folder, form: _head(folder, form, bytes.fromhex("0000648684191007")),
+            "x86_64",
+        ),
+        "no vCPU": (vmstate_edit(0.0, seal=True), "no vCPU"),
+        "number of registers wrong": (vmstate_edit(None, seal=True), "registers, but"),
     },
     "get-reg-list": {
         "empty": (empty, "empty|no register"),

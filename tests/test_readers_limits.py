@@ -13,7 +13,7 @@ import pytest
 
 from kvmfw.errors import FormatError
 from kvmfw.readers import source as sources
-from kvmfw.readers.formats import lines_of
+from kvmfw.readers.own import lines_of
 from kvmfw.readers.source import LIMITS
 from kvmfw.readers.tables import open_table
 

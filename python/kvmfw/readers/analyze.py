@@ -8,9 +8,12 @@ from itertools import pairwise
 from typing import Any
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
+from kvmfw.readers.qemu_stream import GICS
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
+from kvmfw.readers.source import parsed_json, whole
 
-__all__ = ["SECTION", "analyzed_vcpus"]
+__all__ = ["FORMAT", "analyzed_vcpus"]
 
 SECTION = re.compile(r"cpu \((\d+)\)")
 
@@ -18,11 +21,13 @@ SECTION = re.compile(r"cpu \((\d+)\)")
 def analyzed_vcpus(document: Mapping[str, Any], name: str) -> list[SavedVcpu]:
     """Read all vCPUs; they are numbered in the order of their sections."""
     sections = sorted((int(match[1]), key) for key in document if (match := SECTION.fullmatch(key)))
+    gics = (GICS[name] for key in document if (name := key.partition(" ")[0]) in GICS)
+    vgic = next(gics, None)
     found = []
     for number, (_, key) in enumerate(sections):
         own = name if len(sections) == 1 else f"{name}/vcpu{number}"
         registers = _registers(document[key], key)
-        found.append(SavedVcpu(name, number, register_set(registers, own, place=key)))
+        found.append(SavedVcpu(name, number, register_set(registers, own, place=key, vgic=vgic)))
     return found
 
 
@@ -56,3 +61,11 @@ def _numbers(section: Any, key: str, place: str) -> list[int]:
 def _word(text: Any) -> Any:
     # Negative numbers are followed by their decimal form in parentheses.
     return text.partition(" ")[0] if isinstance(text, str) else text
+
+
+FORMAT = Format(
+    "qemu-analyze",
+    "JSON of QEMU's analyze-migration.py",
+    lambda head: any(SECTION.fullmatch(key) for key in head.keys),
+    vcpus=lambda path, name, limits: analyzed_vcpus(parsed_json(whole(path, limits), path), name),
+)

@@ -1,22 +1,33 @@
 """cloud-hypervisor: ``state.json`` of a snapshot.
 
 The snapshot is a tree; below ``cpu-manager`` stands one snapshot for each vCPU, whose state is JSON in a
-string. Structures of the kernel are written as bytes (``kvm_one_reg``: id and value, 8 bytes each).
+string. Structures of the kernel are written as bytes (``kvm_one_reg``: id and value, 8 bytes each; ``kvm_regs``: the core
+registers, 864 bytes). Registers are given in the order in which they are written (`set_state`, 53.0).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
+from kvmfw.readers.source import Limits, parsed_json, whole
 
-__all__ = ["snapshot_vcpus"]
+__all__ = ["FORMAT", "STATE", "snapshot_vcpus"]
 
+STATE = "state.json"
+"""The file of a snapshot folder that holds the vCPUs; beside it are the configuration and the memory."""
 _CPUS = "cpu-manager"
 _DEEPEST = 32
+_SVE = 0x15
+_CORE = 0x6030000000100000
+_CORE_SIZE = 864
+_GENERAL_SIZE = 328
+_VECTORS, _FPSR, _FPCR = 336, 848, 852
 
 
 def snapshot_vcpus(document: Any, name: str) -> list[SavedVcpu]:
@@ -74,6 +85,14 @@ def _registers(state: dict[str, Any], place: str) -> dict[int, int]:
             raise FormatError(f"register {register:#x} occurs twice", where)
         found[register] = value
 
+    before, extended = (list(_extended(state, key, place)) for key in ("pre_finalize_regs", "extended_regs"))
+    for register, value, where in before:
+        add(register, value, where)
+    has_sve = any(register >> 16 & 0xFFF == _SVE for register, *_ in (*before, *extended))
+    for register, value in _core(state, has_sve, f"{place}.core_regs"):
+        add(register, value, f"{place}.core_regs")
+    for register, value, where in extended:
+        add(register, value, where)
     for at, part in enumerate(_list(state, "sys_regs", place)):
         where = f"{place}.sys_regs[{at}]"
         if isinstance(part, dict) and {"id", "addr"} <= set(part):
@@ -81,17 +100,36 @@ def _registers(state: dict[str, Any], place: str) -> dict[int, int]:
             continue
         raw = _bytes(part, 16, where)
         add(int.from_bytes(raw[:8], "little"), int.from_bytes(raw[8:], "little"), where)
-    for key in ("pre_finalize_regs", "extended_regs"):
-        for at, part in enumerate(_list(state, key, place)):
-            where = f"{place}.{key}[{at}]"
-            if not isinstance(part, dict) or not {"id", "data"} <= set(part):
-                raise FormatError("expected id and data", where)
-            add(
-                _number(part["id"], where), int.from_bytes(_bytes(part["data"], None, where), "little"), where
-            )
     if not found:
         raise FormatError("there is no register in it", place)
     return found
+
+
+def _extended(state: dict[str, Any], key: str, place: str) -> Iterator[tuple[int, int, str]]:
+    for at, part in enumerate(_list(state, key, place)):
+        where = f"{place}.{key}[{at}]"
+        if not isinstance(part, dict) or not {"id", "data"} <= set(part):
+            raise FormatError("expected id and data", where)
+        yield _number(part["id"], where), int.from_bytes(_bytes(part["data"], None, where), "little"), where
+
+
+def _core(state: dict[str, Any], has_sve: bool, place: str) -> Iterator[tuple[int, int]]:
+    """Give the registers of a ``kvm_regs``; V registers of a vCPU with SVE are not in it, nor are FPSR and FPCR."""
+    if "core_regs" not in state:
+        return
+    raw = _bytes(state["core_regs"], _CORE_SIZE, place)
+
+    def number(at: int, size: int) -> int:
+        return int.from_bytes(raw[at : at + size], "little")
+
+    for at in range(0, _GENERAL_SIZE, 8):
+        yield _CORE | at // 4, number(at, 8)
+    if has_sve:
+        return
+    for at in range(_VECTORS, _FPSR, 16):
+        yield _CORE + (1 << 52) | at // 4, number(at, 16)
+    for at in (_FPSR, _FPCR):
+        yield _CORE - (1 << 52) | at // 4, number(at, 4)
 
 
 def _list(state: dict[str, Any], key: str, place: str) -> list[Any]:
@@ -117,3 +155,18 @@ def _bytes(value: Any, size: int | None, place: str) -> bytes:
             f"expected {'bytes' if size is None else f'{size} bytes'}, each from 0 to 255", place
         )
     return raw
+
+
+def _read(path: Path, name: str, limits: Limits) -> list[SavedVcpu]:
+    """Read a snapshot file; those of a folder are named by it, as all are called state.json."""
+    own = path.resolve().parent.name if path.name == STATE else name
+    return snapshot_vcpus(parsed_json(whole(path, limits), path), own)
+
+
+FORMAT = Format(
+    "cloud-hypervisor",
+    "state.json of a cloud-hypervisor snapshot, or the folder with it",
+    lambda head: "snapshots" in head.keys,
+    vcpus=_read,
+    suffixes=(".json", ".state"),
+)

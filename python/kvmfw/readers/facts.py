@@ -5,6 +5,7 @@ They can refuse, and they can leave open; they never accept, as only what KVM wa
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
 from kvmfw.readers.id_fields import ID_FIELDS
 from kvmfw.readers.source import parsed_json, whole
 from kvmfw.registers import find_register, register_name
 from kvmfw.sets import RegisterSet
 from kvmfw.verdict import Finding, Outcome, Verdict
 
-__all__ = ["HostFacts", "is_register_list", "read_facts"]
+__all__ = ["PROPERTIES", "REGISTER_LIST", "HostFacts", "read_facts"]
 
 _ARM64 = 0x6 << 60
 _SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
@@ -231,3 +233,15 @@ def read_facts(path: str | Path) -> HostFacts:
     except FormatError as error:
         error.file = str(path)
         raise
+
+
+REGISTER_LIST = Format(
+    "get-reg-list",
+    "register list of the kernel's get-reg-list --list (facts about a host)",
+    lambda head: is_register_list(head.text),
+)
+PROPERTIES = Format(
+    "qemu-props",
+    "QEMU's answer to query-cpu-props-info (facts about a host)",
+    lambda head: head.document is not None and "SYSREG_" in json.dumps(head.document),
+)

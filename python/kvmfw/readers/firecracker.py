@@ -14,15 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
+from kvmfw.readers.source import parsed_json, whole
 from kvmfw.readers.vcpu import FEATURES
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["CpuTemplate", "fingerprint_capture", "fingerprint_host", "fingerprint_vcpus", "template_vcpus"]
+__all__ = [
+    "FINGERPRINT",
+    "TEMPLATE",
+    "CpuTemplate",
+    "fingerprint_capture",
+    "fingerprint_host",
+    "fingerprint_vcpus",
+    "template_vcpus",
+]
 
 _MIDR_EL1 = 0x603000000013C000
 _BITMAP = re.compile(r"0b[01x_]{1,4096}", re.ASCII)
 _PSCI_0_2 = FEATURES.index("psci_0_2")
+_X0, _PC = 0x6030000000100000, 0x6030000000100040
+_TIMER_CTL, _TIMER_CNT = 0x603000000013DF19, 0x603000000013DF1A
+_CNTP_CTL, _CNTPCT = 0x603000000013DF11, 0x603000000013DF01
+_LEFT_OUT = {_PC: _X0, _TIMER_CNT: _TIMER_CTL, _CNTPCT: _CNTP_CTL}
+"""Registers that a fingerprint leaves out on purpose (``REG_EXCLUSION_LIST``, 1.16.1), each with one that is there
+wherever it is: no kernel lists the one without the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +169,30 @@ def _complete(template: CpuTemplate, place: str) -> dict[int, int]:
     return values
 
 
+def _with_left_out(values: Mapping[int, int]) -> dict[int, int]:
+    """Add what a fingerprint leaves out as 0: no kernel looks at these values, only at whether the registers are there."""
+    missing = [register for register, twin in _LEFT_OUT.items() if twin in values and register not in values]
+    return dict(values) | dict.fromkeys(missing, 0)
+
+
 def fingerprint_vcpus(document: Any, name: str) -> list[SavedVcpu]:
-    """Give what a fresh microVM saved; it runs on the host of the fingerprint."""
+    """Give what a fresh microVM saved; it runs on the host of the fingerprint.
+
+    Raises
+    ------
+    FormatError
+        Also when the vCPU has SVE: registers wider than 16 bytes are left out, among them the vector lengths.
+    """
     _, template, values = _fingerprint(document)
-    register_set(values, name, features=template.feature_names())
-    made = RegisterSet.from_mapping(values, features=template.feature_names(), name=name, host=name)
-    return [SavedVcpu(name, 0, made)]
+    features = template.feature_names()
+    if "sve" in features:
+        problem = "the fingerprint of a vCPU with SVE lacks its vector lengths; as a VM, take its snapshot"
+        raise FormatError(problem, "guest_cpu_config.vcpu_features")
+    made = register_set(_with_left_out(values), name, features=features)
+    home = RegisterSet.from_mapping(
+        made.to_mapping(), features=features, vgic=made.vgic, name=name, host=name
+    )
+    return [SavedVcpu(name, 0, home)]
 
 
 def template_vcpus(document: Any, name: str) -> list[SavedVcpu]:
@@ -174,25 +208,43 @@ def fingerprint_host(document: Any, name: str) -> Host:
 
 
 def fingerprint_capture(document: Any, name: str) -> dict[str, Any]:
-    """Give the capture of a fingerprint: list and fresh values of one vCPU, no answers."""
+    """Give the capture of a fingerprint: list and fresh values of one vCPU, no answers.
+
+    Of a vCPU with SVE there is none: its vector lengths are left out, so that such a host is not known.
+    """
     facts, template, values = _fingerprint(document)
-    register_set(values, name, features=template.feature_names())
+    vgic = register_set(values, name, features=template.feature_names()).vgic
     kernel = facts.get("kernel_version")
     if not isinstance(kernel, str) or not kernel:
         raise FormatError("the kernel release is missing", "kernel_version")
     if _MIDR_EL1 not in values:
         raise FormatError(f"register {_MIDR_EL1:#x} (MIDR_EL1) is missing", "guest_cpu_config.reg_modifiers")
+    values = _with_left_out(values)
+    vcpu = {
+        "name": "firecracker",
+        "features": template.feature_names(),
+        "vgic": vgic,
+        "values": [f"{value:#x}" for value in values.values()],
+    }
     return {
         "format": "kvmfw-capture",
         "version": 1,
         "host": {"name": name, "kernel": kernel, "midr": f"{values[_MIDR_EL1]:#x}"},
         "registers": [f"{register:#x}" for register in values],
-        "vcpus": [
-            {
-                "name": "firecracker",
-                "features": template.feature_names(),
-                "vgic": True,
-                "values": [f"{value:#x}" for value in values.values()],
-            }
-        ],
+        "vcpus": [] if "sve" in template.feature_names() else [vcpu],
     }
+
+
+FINGERPRINT = Format(
+    "firecracker-fingerprint",
+    "fingerprint of Firecracker's cpu-template-helper",
+    lambda head: "guest_cpu_config" in head.keys,
+    vcpus=lambda path, name, limits: fingerprint_vcpus(parsed_json(whole(path, limits), path), name),
+    host=lambda path, name, limits: fingerprint_host(parsed_json(whole(path, limits), path), name),
+)
+TEMPLATE = Format(
+    "firecracker-template",
+    "CPU template of Firecracker",
+    lambda head: bool(head.keys & {"reg_modifiers", "vcpu_features"}),
+    vcpus=lambda path, name, limits: template_vcpus(parsed_json(whole(path, limits), path), name),
+)

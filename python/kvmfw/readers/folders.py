@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
-from kvmfw.readers.formats import TABLES, check_format, detect, host_of, vcpus_of
+from kvmfw.readers.cloud_hypervisor import STATE
+from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.source import is_gzip
@@ -50,7 +51,10 @@ def files_of(path: Path, what: str) -> list[Path]:
         return [path]
     below = (file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file())
     found = [path / file for file in below if not any(part.startswith((".", "_")) for part in file.parts)]
+    snapshots = {file.parent for file in found if file.name == STATE}
     found = [file for file in found if file.name not in _SKIPPED]
+    # Beside the state of a cloud-hypervisor snapshot are its configuration and the memory of the VM.
+    found = [file for file in found if file.parent not in snapshots or file.name == STATE]
     if not found:
         raise InputError(f"the folder holds no {what}", file=str(path))
     return found
@@ -124,8 +128,11 @@ def register_sets(path: str | Path, *, from_: str | None = None) -> Iterator[Reg
 
 def _foreign(path: str | Path) -> str | None:
     """Give the format of a file if it is read and is none of the two JSON documents."""
+    path = Path(path)
+    if path.is_dir() and (path / STATE).exists():
+        path = path / STATE
     try:
-        kind = detect(Path(path))
+        kind = detect(path)
     except InputError:
         return None
     return None if kind in ("register-set", "capture") and not is_gzip(Path(path)) else kind
@@ -146,7 +153,7 @@ def foreign_set(path: str | Path) -> RegisterSet | None:
         When the file holds several, or kinds of vCPUs that hosts can tell apart.
     """
     kind = _foreign(path)
-    if kind is None or kind in ("capture", "get-reg-list", "qemu-props"):
+    if kind is None or not holds_vms(kind):
         return None
     found = list(register_sets(path, from_=kind))
     if len(found) != 1:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import LIMITS, Limits, opened, parsed_json
 
-__all__ = ["Stream", "read_stream", "stream_vcpus"]
+__all__ = ["FORMAT", "GICS", "Stream", "read_stream", "stream_vcpus"]
 
 MAGIC = b"QEVM"
 _EOF, _START, _PART, _END, _FULL = 0, 1, 2, 3, 4
@@ -30,6 +31,8 @@ _RAM_FLUSH = 0x200
 _RAM_VERSION = 4
 _PAGE_BITS = 12
 
+GICS = {"arm_gic": False, "arm_gicv3": True}
+"""QEMU's names of the devices that hold the state of a GIC, and whether that is a GICv3."""
 _CPU_VERSION = 22
 _CPREG_OFFSET = 568
 """Bytes of section version 22 before the number of registers: general, banked and special registers."""
@@ -50,12 +53,15 @@ class Stream:
         Their section versions.
     description : dict or None
         The trailing description.
+    vgic : bool or None
+        Whether the VM has a GICv3; None where the stream holds no GIC that is known.
     """
 
     machine: str = ""
     cpus: dict[int, bytes] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
     description: dict[str, Any] | None = None
+    vgic: bool | None = None
 
     def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
         """Give the registers of one vCPU; without `described` the trailing description is left out."""
@@ -157,7 +163,9 @@ class _Walk:
 
     def _begin(self) -> None:
         section = self.number(4)
-        self.names[section] = self.text(), self.number(4), self.number(4)
+        name = self.text()
+        self.names[section] = name, self.number(4), self.number(4)
+        self.found.vgic = GICS.get(name, self.found.vgic)
         self._body(section)
 
     def _body(self, section: int) -> None:
@@ -309,9 +317,18 @@ def stream_vcpus(path: Path, name: str, limits: Limits = LIMITS) -> list[SavedVc
     for instance in sorted(stream.cpus):
         own = name if len(stream.cpus) == 1 else f"{name}/vcpu{instance}"
         try:
-            made = register_set(stream.registers(instance), own, place=f"vCPU {instance}")
+            made = register_set(stream.registers(instance), own, place=f"vCPU {instance}", vgic=stream.vgic)
         except FormatError as error:
             error.file = str(path)
             raise
         found.append(SavedVcpu(name, instance, made))
     return found
+
+
+FORMAT = Format(
+    "qemu-stream",
+    "QEMU migration stream",
+    lambda head: head.raw.startswith(MAGIC),
+    vcpus=stream_vcpus,
+    suffixes=(".bin", ".mig", ".qemu"),
+)

@@ -18,9 +18,13 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.readers.format import Format, Head
 from kvmfw.readers.source import LIMITS, Limits, opened
 
 __all__ = [
+    "ARROW",
+    "CSV",
+    "PARQUET",
     "compacted",
     "declared_rows",
     "is_nested",
@@ -300,3 +304,18 @@ def row_problems(register: Any, value: Any) -> tuple[Any, Any]:
     reason = np.where(size > 8, 1, np.where(top != 0, 2, np.where(register >> np.uint64(60) == 0, 3, 0)))
     rows = np.flatnonzero(reason)
     return rows, reason[rows]
+
+
+def _is_csv(head: Head) -> bool:
+    first, _, _ = head.text.partition(b"\n")
+    return b"," in first and b"reg" in first.lower() and first[:1] not in (b"{", b"[")
+
+
+PARQUET = Format("parquet", "Parquet table of VMs", lambda head: head.raw.startswith(b"PAR1"), table=True)
+ARROW = Format(
+    "arrow",
+    "Arrow IPC file or stream of VMs",
+    lambda head: head.raw.startswith((b"ARROW1", b"\xff\xff\xff\xff")),
+    table=True,
+)
+CSV = Format("csv", "CSV table of VMs", _is_csv, table=True)

@@ -1,0 +1,282 @@
+"""Firecracker's own snapshot file: the state of a microVM, ``vmstate``.
+
+Two layouts: bincode with numbers of fixed width (read in 1.12.0; up to 1.14), and bitcode, which writes each field of all
+vCPUs as one packed column (read in 1.15.0 and 1.16.1). In both the registers of a vCPU stand in the order of KVM's list,
+which starts with X0. No length that the file says is trusted: ids say how wide values are, and a checksum ends the file.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from kvmfw.errors import FormatError
+from kvmfw.readers.format import Format
+from kvmfw.readers.saved import SavedVcpu, register_set
+from kvmfw.readers.source import whole
+from kvmfw.readers.vcpu import FEATURES, derived_features
+
+__all__ = ["FORMAT", "checksum", "is_vmstate", "vmstate_vcpus"]
+
+_MAGIC: Final = bytes.fromhex("0000aaaa84191007")
+_X86_MAGIC: Final = bytes.fromhex("0000648684191007")
+_X0: Final = (0x6030000000100000).to_bytes(8, "little")
+_MOST_REGISTERS: Final = 4096
+_MOST_VCPUS: Final = 512
+_LARGEST_REGISTER: Final = 8
+_ARM64: Final = 0x6
+_POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
+_KVI_SIZE: Final = 32
+_KVM_TARGET: Final = 5
+"""``KVM_ARM_TARGET_GENERIC_V8``: what every kernel gives as preferred target."""
+
+
+def is_vmstate(head: bytes) -> bool:
+    """Tell whether a file that starts so is a snapshot of Firecracker; bitcode puts one byte before the magic number."""
+    return head.startswith((_MAGIC, b"\0" + _MAGIC, _X86_MAGIC, b"\0" + _X86_MAGIC))
+
+
+def _crc_table() -> tuple[int, ...]:
+    table = []
+    for number in range(256):
+        word = number
+        for _ in range(8):
+            word = word >> 1 ^ (_POLYNOMIAL if word & 1 else 0)
+        table.append(word)
+    return tuple(table)
+
+
+_CRC = _crc_table()
+
+
+def checksum(data: bytes) -> int:
+    """Give the CRC64 that ends a snapshot (reflected, polynomial of Jones, from 0)."""
+    crc = 0
+    for byte in data:
+        crc = _CRC[(crc ^ byte) & 0xFF] ^ crc >> 8
+    return crc
+
+
+@dataclass(slots=True)
+class _Vcpu:
+    registers: dict[int, int]
+    features: int | None
+
+
+def vmstate_vcpus(data: bytes, name: str) -> list[SavedVcpu]:
+    """Read all vCPUs of a snapshot; their registers keep the order of the file, in which Firecracker writes them.
+
+    Raises
+    ------
+    FormatError
+        When the file is damaged or of another layout; the place is a byte of the file.
+    """
+    body = _checked(data)
+    found = _bincode(body) if data.startswith(_MAGIC) else _bitcode(body)
+    if not found:
+        raise FormatError("there is no vCPU in it: no register list that starts with X0")
+    saved = []
+    for number, vcpu in enumerate(found):
+        own = name if len(found) == 1 else f"{name}/vcpu{number}"
+        features = _feature_names(vcpu)
+        saved.append(SavedVcpu(name, number, register_set(vcpu.registers, own, features=features)))
+    return saved
+
+
+def _checked(data: bytes) -> bytes:
+    start = 0 if data.startswith((_MAGIC, _X86_MAGIC)) else 1
+    if data[start : start + 8] == _X86_MAGIC:
+        raise FormatError("this is a Firecracker snapshot of an x86_64 VM; expected one of arm64", "byte 0")
+    if data[start : start + 8] != _MAGIC:
+        raise FormatError(
+            "this is no Firecracker snapshot: it does not start with its magic number", "byte 0"
+        )
+    if len(data) < start + 24:
+        raise FormatError(f"the file has {len(data)} bytes, too few for a snapshot; it is cut off")
+    body, said = data[:-8], int.from_bytes(data[-8:], "little")
+    if checksum(body) != said:
+        raise FormatError("the checksum at its end does not fit; the file is damaged or cut off")
+    return body
+
+
+def _feature_names(vcpu: _Vcpu) -> list[str]:
+    if vcpu.features is not None:
+        return [word for bit, word in enumerate(FEATURES) if vcpu.features >> bit & 1]
+    # Firecracker never makes a PMU, though kernels before 6.1 show one in ID_AA64DFR0_EL1.
+    features, _ = derived_features(vcpu.registers)
+    return [word for word in features if word != "pmu_v3"]
+
+
+# --- both layouts ---------------------------------------------------------------------------------
+
+
+def _is_id(register: int) -> bool:
+    return (
+        register >> 60 == _ARM64
+        and register >> 52 & 0xF <= _LARGEST_REGISTER
+        and not register >> 28 & 0xFFFFFF
+    )
+
+
+def _size(register: int) -> int:
+    return 1 << (register >> 52 & 0xF)
+
+
+def _ids(body: bytes, at: int) -> list[int]:
+    """Give the run of ids that starts at a byte."""
+    found: list[int] = []
+    while at + 8 <= len(body) and len(found) <= _MOST_REGISTERS * _MOST_VCPUS:
+        (register,) = struct.unpack_from("<Q", body, at)
+        if not _is_id(register):
+            break
+        found.append(register)
+        at += 8
+    return found
+
+
+def _values(body: bytes, at: int, ids: list[int]) -> dict[int, int]:
+    values: dict[int, int] = {}
+    for register in ids:
+        if register in values:
+            raise FormatError(f"register {register:#x} occurs twice", f"byte {at}")
+        values[register] = int.from_bytes(body[at : at + _size(register)], "little")
+        at += _size(register)
+    if at > len(body):
+        raise FormatError(
+            "the values end before the list of ids does; the file is damaged", f"byte {len(body)}"
+        )
+    return values
+
+
+# --- bincode: up to 1.14 --------------------------------------------------------------------------
+
+
+def _bincode(body: bytes) -> list[_Vcpu]:
+    found = []
+    at = body.find(_X0)
+    while at >= 8:
+        (count,) = struct.unpack_from("<Q", body, at - 8)
+        ids = _ids(body, at)[: min(count, _MOST_REGISTERS)]
+        end = at + 8 * len(ids)
+        total = sum(map(_size, ids))
+        if count != len(ids) or body[end : end + 8] != total.to_bytes(8, "little"):
+            problem = (
+                f"the file says {count} registers, but {len(ids)} ids with {total} bytes of values follow"
+            )
+            raise FormatError(problem, f"byte {at - 8}")
+        values = _values(body, end + 8, ids)
+        end += 8 + total
+        # Behind the values: MPIDR, then the vCPU's init structure as bytes, with their number before them.
+        found.append(_Vcpu(values, _features(body[end + 8 :], _KVI_SIZE.to_bytes(8, "little"))))
+        at = body.find(_X0, end)
+    return found
+
+
+def _features(rest: bytes, length: bytes) -> int | None:
+    if not rest.startswith(length):
+        return None
+    target, features = struct.unpack_from("<II", rest.ljust(len(length) + _KVI_SIZE, b"\0"), len(length))
+    return features if target == _KVM_TARGET else None
+
+
+# --- bitcode: since 1.15 --------------------------------------------------------------------------
+
+
+def _bitcode(body: bytes) -> list[_Vcpu]:
+    at = body.find(_X0)
+    if at < 0:
+        return []
+    ids = _ids(body, at)
+    starts = [place for place, register in enumerate(ids) if register == ids[0]]
+    if len(starts) > _MOST_VCPUS:
+        raise FormatError(f"the file lists {len(starts)} vCPUs, more than a VM can have", f"byte {at}")
+    lists = [ids[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
+    sizes = [sum(map(_size, one)) for one in lists]
+    end = at + 8 * len(ids)
+    # The numbers of bytes as a column: escapes of a byte each, then 16 bits (packing 4) or 32 (2); then the packing of the
+    # data (0: none).
+    packed = [
+        bytes([packing]) + b"".join(size.to_bytes(width, "little") for size in sizes) + b"\0"
+        for packing, width in ((4, 2), (2, 4))
+        if max(sizes) < 1 << 8 * width
+    ]
+    window = body[end : end + 8 + (1 + 4) * len(lists)]
+    place = next((window.find(column) + len(column) for column in packed if column in window), None)
+    if place is None:
+        raise FormatError(
+            f"the sizes of the vCPUs' values ({', '.join(map(str, sizes[:4]))} bytes) do not follow the ids",
+            f"byte {end}",
+        )
+    end += place
+    features = _feature_words(body, end + sum(sizes), len(lists))
+    found = []
+    for one, size, word in zip(lists, sizes, features, strict=True):
+        found.append(_Vcpu(_values(body, end, one), word))
+        end += size
+    return found
+
+
+def _feature_words(body: bytes, at: int, vcpus: int) -> list[int | None]:
+    """Give the feature word of each vCPU: MPIDRs as a packed column, then 32 bytes of each init structure."""
+    column = _Column(body, at)
+    try:
+        column.integers(vcpus)
+        lengths = column.packed_bytes(vcpus)
+        made = column.packed_bytes(_KVI_SIZE * vcpus)
+    except IndexError:
+        return [None] * vcpus
+    if lengths != bytes([_KVI_SIZE]) * vcpus:
+        return [None] * vcpus
+    return [_features(made[_KVI_SIZE * number :], b"") for number in range(vcpus)]
+
+
+class _Column:
+    """Packed columns, one after another; IndexError where they end too early."""
+
+    def __init__(self, body: bytes, at: int) -> None:
+        self._body, self._at = body, at
+
+    def _take(self, size: int) -> bytes:
+        data = self._body[self._at : self._at + size]
+        if len(data) < size:
+            raise IndexError
+        self._at += size
+        return data
+
+    def integers(self, count: int) -> None:
+        """Pass over numbers of 64 bits: a byte tells to how many bytes they are packed, and whether less the least."""
+        packing = self._take(1)[0]
+        width = 8 >> (packing >> 1)
+        if packing & 1:
+            self._take(8)
+        if width == 1:
+            self.packed_bytes(count)
+        elif width:
+            self._take(width * count)
+        else:
+            raise IndexError
+
+    def packed_bytes(self, count: int) -> bytes:
+        """Read bytes: up to two as they are, more as digits of the base that holds them all."""
+        if count <= 2:
+            return self._take(count)
+        packing = self._take(1)[0]
+        bases = ((256, 1), (16, 2), (6, 3), (4, 4), (3, 5), (2, 8))
+        if packing >> 1 >= len(bases):
+            raise IndexError
+        base, digits = bases[packing >> 1]
+        least = self._take(1)[0] if packing & 1 else 0
+        found = bytearray()
+        for byte in self._take(-(-count // digits)):
+            found.extend((byte // base**place % base + least) & 0xFF for place in range(digits))
+        return bytes(found[:count])
+
+
+FORMAT = Format(
+    "firecracker-vmstate",
+    "snapshot file of Firecracker (vmstate)",
+    lambda head: is_vmstate(head.raw),
+    vcpus=lambda path, name, limits: vmstate_vcpus(whole(path, limits), name),
+    suffixes=(".vmstate",),
+)
