@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 FLEET ?= examples
 RECORDINGS ?= ../shared/data/realkvm
 QEMU ?= ../shared/data/realqemu
+VMM ?= ../shared/data/realvmm
 MODE ?= run
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement live mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -25,8 +26,11 @@ guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 %,
 	$(BIN)/python benches/instructions.py
 	$(BIN)/python -m pytest benches -q
 
-agreement: $(VENV)/.tests  ## compare with real kernels: RECORDINGS=folder QEMU=folder
-	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --out docs/agreement.md
+agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS=folder QEMU=folder VMM=folder
+	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --out docs/agreement.md
+
+vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervisor: VMM=folder
+	$(BIN)/python -m tests.agreement.vmm $(VMM)
 
 live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)

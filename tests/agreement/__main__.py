@@ -1,6 +1,6 @@
 """Compare the engine with real kernels.
 
-python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vectors FOLDER] [--out FILE]
+python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vmm FOLDER] [--vectors FOLDER] [--out FILE]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests import sections
-from tests.agreement import document, dumps, kvm, qemu, vectors
+from tests.agreement import document, dumps, kvm, qemu, vectors, vmm
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
 
@@ -48,6 +48,7 @@ def main() -> int:
     )
     parser.add_argument("--recordings", type=Path, required=True, metavar="FOLDER")
     parser.add_argument("--qemu", type=Path, metavar="FOLDER", help="real loads of QEMU")
+    parser.add_argument("--vmm", type=Path, metavar="FOLDER", help="real loads of other VMMs")
     parser.add_argument(
         "--vectors",
         type=Path,
@@ -84,6 +85,10 @@ def main() -> int:
         loads = qemu.check(options.qemu, captured, others)
         text += document.qemu_section(loads)
         failed += len(loads.wrong)
+    if options.vmm and (options.vmm / "outcomes.json.gz").exists():
+        restores = vmm.check(options.vmm)
+        text += document.vmm_section(restores)
+        failed += len(restores.wrong)
     if (folder / "host-dumps.json").exists():
         text += dumps.section(folder / "host-dumps.json")
     text += document.register_section(derived)

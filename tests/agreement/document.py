@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.agreement import kvm, qemu
+from tests.agreement import kvm, qemu, vmm
 
 INTRODUCTION = """# Agreement with real kernels
 
@@ -136,6 +136,25 @@ def qemu_section(tally: qemu.QemuTally) -> list[str]:
         for vmm, counts in sorted(tally.counts.items())
     ]
     lines += rows(["policy", "", *columns], body)
+    lines += ["", *(f"{count:,} more: {what}." for what, count in tally.skipped.items())]
+    return [*lines, "", *disagreements(tally.wrong), ""]
+
+
+def vmm_section(tally: vmm.VmmTally) -> list[str]:
+    """Loads of real Firecrackers and cloud-hypervisors."""
+    total = tally.total
+    lines = [
+        "## Real loads by Firecracker and cloud-hypervisor",
+        "",
+        "Each load's outcome was predicted from the target's capture and the VM's registers: as they were recorded, and as"
+        " kvmfw reads them from the snapshot file. For failures also which register is refused first.",
+        "",
+        f"**{total['loads']:,} loads compared, {total['right']:,} outcomes and {total['first refusal right']:,} of"
+        f" {total['first refusal compared']:,} first refusals agree, {total['undecided']:,} undecided,"
+        f" {len(tally.wrong):,} disagreements.**",
+        "",
+    ]
+    lines += rows(["policy", "VM", *vmm.COLUMNS], [list(row) for row in vmm.rows(tally)])
     lines += ["", *(f"{count:,} more: {what}." for what, count in tally.skipped.items())]
     return [*lines, "", *disagreements(tally.wrong), ""]
 
