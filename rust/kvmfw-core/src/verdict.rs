@@ -84,7 +84,7 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     };
     if row.releases.is_empty() && !row.measured {
         for finding in &mut findings {
-            finding.sentence += &format!(" ({}: from its sources, not measured)", row.name);
+            finding.sentence = format!("{} ({}: from its sources, not measured)", finding.sentence, row.name);
         }
     }
     Verdict::new(findings)
