@@ -82,7 +82,9 @@ def validate(
         known = [name for name in kvmfw.probe.POLICIES if f"{vmm}-".startswith(f"{name}-")]
         if not known:
             orders = ", ".join(kvmfw.probe.POLICIES)
-            raise click.UsageError(f"--on-host cannot write as {vmm} does; it writes in the order of {orders}")
+            raise click.UsageError(
+                f"--on-host cannot write as {vmm} does; it writes in the order of {orders}"
+            )
         return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", known[0]])
     vms = list(readers.register_sets(vm))
     if not vms:
