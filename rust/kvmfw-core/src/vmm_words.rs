@@ -42,6 +42,7 @@ impl VmmRow {
         };
         let order = match rule.order {
             Order::Ascending => "SVE_VLS, then ascending",
+            Order::ListThenCore => "the list ascending, then core",
             Order::Saved => "SVE_VLS, then as saved: firmware before ID registers",
             Order::CoreThenSaved => "SVE_VLS, core, V or SVE, then as saved: firmware before ID registers",
             Order::Groups => "core, system, CCSIDR, firmware",
