@@ -19,6 +19,7 @@ from .second import Oracle
 MEASURED, DERIVED, ORACLE = WAYS = "measured", "derived", "oracle"
 AGREED, UNKNOWN, WRONG = "agreed", "unknown", "wrong"
 Json = dict[str, Any]
+WORKAROUND_2 = 0x6030000000140002
 # X0 to X30, SP and PC
 GENERAL = range(0x6030000000100000, 0x6030000000100041, 2)
 # What the vCPU is expected to be, and what each write to it.
@@ -153,7 +154,7 @@ class Judge:
         if expected is None:
             return
         vcpu, writes = expected
-        for answers in said:
+        for number, answers in enumerate(said):
             if isinstance(answers, int) and case.state != "fresh":
                 # This vCPU does not come into this state (its PMU is not initialised): nothing was asked.
                 continue
@@ -165,6 +166,9 @@ class Judge:
                 yield Judged(WRONG, None, None, None, "vCPU made", vcpu)
                 continue
             for index, ((register, value), answer) in enumerate(zip(case.writes, answers, strict=True)):
+                if number and register == WORKAROUND_2:
+                    # Written to the second vCPU, it meets the ID registers that the first one's restore left.
+                    continue
                 result, told = compare(answer, register, value, writes[index])
                 yield Judged(result, index, register, value, told, tell(writes[index]))
 
