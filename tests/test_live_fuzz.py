@@ -334,3 +334,32 @@ def test_a_small_disagreement_is_a_vector_that_the_tests_can_read(tmp_path: Path
     assert (read.outcome, read.state) == ("CHANGE", "fresh")
     assert read.registers == {PSCI: 0x77, SP: 0x1234, PFR0: 0x11}
     assert [(one.register, one.effect, one.reads) for one in read.findings] == [(SP, "rewritten", 0x34)]
+
+
+def test_two_vcpus_are_made_one_after_the_other() -> None:
+    log: list[str] = []
+
+    class Vcpu:
+        run = write = None
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+            log.append(f"make {number}")
+
+        def init(self, target: int, features: int) -> int:
+            log.append(f"init {self.number} {target} {features}")
+            return errno.EINVAL if features == 9 else 0
+
+    assert guest_fuzz.Both(Vcpu).init(5, 1) == 0
+    assert log == ["make 0", "init 0 5 1", "make 1", "init 1 5 1"]
+    log.clear()
+    assert guest_fuzz.Both(Vcpu).init(5, 9) == errno.EINVAL
+    assert log == ["make 0", "init 0 5 9"]
+
+
+def test_the_second_vcpu_of_a_restore_is_not_judged_by_what_the_first_ones_registers_changed() -> None:
+    level = 0x6030000000140002
+    case = Case(RESTORE, PLAIN, "fresh", 2, "firecracker", [(level, 3), (PSCI, 0x10001)])
+    answers: Answers = [Answer(0, 3), Answer(0, 0x10001)]
+    said = list(judge().case(case, [answers, answers], MEASURED))
+    assert [(one.register, one.value) for one in said] == [(level, 3), (PSCI, 0x10001), (PSCI, 0x10001)]
