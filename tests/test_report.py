@@ -384,6 +384,15 @@ def test_emit_gives_text_for_every_target(target: str) -> None:
         assert "x-mig-hidden-regs" in result.stdout
 
 
+@needs_examples
+def test_emit_is_judged_by_the_vmm_of_its_target_or_the_one_given() -> None:
+    where = ("--where", "kernel=6.18.15+deb13-arm64", "--where", "cpu=Neoverse V1")
+    for vmm in ((), ("--vmm", "qemu-9.2"), ("--vmm", "kvm")):
+        assert run("emit", EXAMPLES, "qemu", *where, *vmm).exit_code == 0, vmm
+    assert run("emit", EXAMPLES, "qemu", *where, "--vmm", "qemuu").exit_code == 1
+    assert "that of TARGET" in " ".join(run("emit", "--help").stdout.split())
+
+
 @pytest.mark.parametrize("target", ["openstack", "kubernetes"])
 def test_names_stay_words_of_their_line(target: str, tmp_path: Path) -> None:
     """What is emitted is copied to shells: no name begins a line, ends a comment or a word."""

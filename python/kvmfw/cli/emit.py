@@ -11,7 +11,7 @@ import click
 from kvmfw.analysis import make_frame, open_fleet
 from kvmfw.analysis.means import MEANS, any_means
 from kvmfw.cli.door import FINDINGS
-from kvmfw.cli.options import VMMS, folder_argument, where_option
+from kvmfw.cli.options import folder_argument, vmm_option, where_option
 from kvmfw.cli.output import output_option, print_or_write
 from kvmfw.cli.screen import as_json, note
 from kvmfw.cli.settings import (
@@ -30,12 +30,7 @@ __all__ = ["emit"]
 @click.command(short_help="Print settings as ready text for a VMM or a scheduler.")
 @folder_argument
 @click.argument("target", type=click.Choice(["qemu", "firecracker", "openstack", "kubernetes", "json"]))
-@click.option(
-    "--vmm",
-    type=click.Choice(VMMS),
-    metavar="NAME",
-    help=f"The restore policy that judges: {', '.join(VMMS)}; that of TARGET if not given.",
-)
+@vmm_option(default=None)
 @where_option
 @vcpu_options
 @output_option

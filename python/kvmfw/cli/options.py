@@ -86,11 +86,11 @@ def where_option(verb: Verb) -> Verb:
     )(verb)
 
 
-def vmm_option(*more: str) -> Callable[[Verb], Verb]:
+def vmm_option(*more: str, default: str | None = "kvm") -> Callable[[Verb], Verb]:
     """Add the option --vmm, with further words than the restore policies."""
 
-    def read(ctx: click.Context, param: click.Parameter, value: str) -> str:
-        problem = None if value in more else _native.vmm_problem(value)
+    def read(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        problem = None if value is None or value in more else _native.vmm_problem(value)
         if problem is not None:
             raise click.BadParameter(f"{problem} (`kvmfw vmms` lists all)", ctx, param)
         return value
@@ -104,8 +104,8 @@ def vmm_option(*more: str) -> Callable[[Verb], Verb]:
         "--vmm",
         callback=read,
         metavar="NAME",
-        default="kvm",
-        show_default=True,
+        default=default,
+        show_default=default or "that of TARGET",
         shell_complete=complete,
         help=f"How the VMM restores the registers: a name that `kvmfw vmms` lists{words}.",
     )
