@@ -73,8 +73,9 @@ pub struct HostConfig<'a> {
 const FEATURE_CAPABILITIES: &[(u32, u32)] =
     &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
 
-/// `KVM_CAP_ARM_WRITABLE_IMP_ID_REGS`.
+/// `KVM_CAP_ARM_WRITABLE_IMP_ID_REGS`, and its bit among [`crate::ENABLED`].
 const IMP_ID_REGS_CAPABILITY: u32 = 239;
+const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 
 /// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
 /// ENOENT, a known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
@@ -186,7 +187,6 @@ impl Host {
         }
         // The capability makes MIDR, REVIDR and AIDR writable, and nothing else: lists, values and all other answers of
         // 19 captures of 6.18 and 7.3 are the same with and without it (`set_imp_id_reg`, 6.17.8 to 7.3.4 read).
-        const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
         if config.enabled != WRITABLE_IMP_ID_REGS || self.has_capability(IMP_ID_REGS_CAPABILITY) != Some(true) {
             return None;
         }

@@ -182,8 +182,10 @@ impl HostList {
             }
         }
         for (at, id) in self.ids.iter().enumerate() {
-            let elsewhere = id.is_core_field() && (!saved.has_core || self.rule.restores_elsewhere(*id));
-            if elsewhere || saved.ids.binary_search(id).is_ok() {
+            if saved.ids.binary_search(id).is_ok() {
+                continue;
+            }
+            if id.is_core_field() && (!saved.has_core || self.rule.restores_elsewhere(*id)) {
                 continue;
             }
             match self.hidden(at, saved) {

@@ -61,9 +61,9 @@ impl RegisterSet {
         registers: Vec<(RegisterId, Value)>,
     ) -> Result<Self, FormatError> {
         let ascends = registers.is_sorted_by_key(|(id, _)| *id);
-        let mut placed: Vec<(u32, (RegisterId, Value))> = (0..).zip(registers).collect();
-        placed.sort_by_key(|(_, (id, _))| *id);
-        let (places, registers): (Vec<u32>, Vec<(RegisterId, Value)>) = placed.into_iter().unzip();
+        let mut numbered: Vec<(u32, (RegisterId, Value))> = (0..).zip(registers).collect();
+        numbered.sort_by_key(|(_, (id, _))| *id);
+        let (places, registers): (Vec<u32>, Vec<(RegisterId, Value)>) = numbered.into_iter().unzip();
         for pair in registers.windows(2) {
             if let [(first, _), (second, _)] = pair
                 && first == second
