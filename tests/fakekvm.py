@@ -27,6 +27,9 @@ Z0 = 0x6080000000150000
 PMCR = 0x603000000013DCE0
 PMOVSCLR, PMOVSSET = 0x603000000013DCE3, 0x603000000013DCF3
 COUNTER = 0x603000000013DF1A
+ISAR2, MMFR3, PIR = 0x603000000013C032, 0x603000000013C03B, 0x603000000013C513
+HCR_EL2, VBAR_EL2, VNCR_EL2 = 0x603000000013E088, 0x603000000013E600, 0x603000000013E110
+HCR_ONES, HCR_ZEROS = 0x480000000, 0xFF00000000000000
 
 SVE_FEATURE, PMU_FEATURE, EL2_FEATURE = 1 << 4, 1 << 3, 1 << 7
 CAPABILITIES = {126: 1, 170: 1, 230: 1, 16: 1}
@@ -54,6 +57,7 @@ class FakeKvm:
         self.capabilities: dict[int, int] = {**CAPABILITIES, **changes.get("capabilities", {})}
         self.refuse_vm = changes.get("refuse_vm", 0)
         self.stubborn = changes.get("stubborn", False)
+        self.indirection = changes.get("indirection", False)
 
     def capability(self, number: int) -> int:
         return self.capabilities.get(number, 0)
@@ -127,9 +131,9 @@ class FakeVcpu:
         offered = (
             0b101 | self.vm.kvm.capability(126) * PMU_FEATURE | self.vm.kvm.capability(170) * SVE_FEATURE
         )
-        if features & EL2_FEATURE:
+        if features & EL2_FEATURE and not self.vm.kvm.capability(240):
             return errno.ENOENT
-        if features & ~offered:
+        if features & ~offered & ~EL2_FEATURE:
             return errno.EINVAL
         self.stored = {X0: 0, PC: 0, PSTATE: 0x3C5, PSCI: 0x10001 if features & 4 else 1, VENDOR_BITMAP: 3}
         self.stored |= {
@@ -140,6 +144,10 @@ class FakeVcpu:
             SCTLR: 0xC50078,
             COUNTER: 7,
         }
+        if self.vm.kvm.indirection:
+            self.stored |= {ISAR2: 0x1120000000110012, MMFR3: 0x111, PIR: 0}
+        if features & EL2_FEATURE:
+            self.stored |= {HCR_EL2: 0, VBAR_EL2: 0, VNCR_EL2: 0}
         if features & PMU_FEATURE:
             self.stored |= {PMCR: 0x3000, PMOVSCLR: 0x8000001E, PMOVSSET: 0x8000001E}
         return 0
@@ -170,6 +178,12 @@ class FakeVcpu:
             PMCR,
             PMOVSCLR,
             PMOVSSET,
+            ISAR2,
+            MMFR3,
+            PIR,
+            HCR_EL2,
+            VNCR_EL2,
+            VBAR_EL2,
         ]
         return [register for register in order if register in self.stored]
 
@@ -224,6 +238,8 @@ class FakeVcpu:
             return
         if register == WORKAROUND_1:
             return  # checked, never stored
+        if register == HCR_EL2 and self.vm.ran:
+            value = value & ~HCR_ZEROS | HCR_ONES
         if register == PFR0:
             value &= 0xFF  # a field that is taken and dropped
             if self.vm.kvm.stubborn and value >> 4 > self.stored[PFR0] >> 4:
@@ -242,8 +258,18 @@ class FakeVcpu:
         if not immediate_exit:
             assert self.vm.memory
             assert self.stored[PC] == 0x40000000
+        if not self.vm.ran:
+            self._first_run()
         self.vm.ran = True
         return errno.EINTR if immediate_exit else 0
+
+    def _first_run(self) -> None:
+        """As 7.3: permission indirection goes where the VM lacks what it needs; reserved bits of EL2 go."""
+        if self.stored.get(PIR) is not None and not (self.stored[ISAR2] >> 60 and self.stored[MMFR3] & 15):
+            self.stored[MMFR3] &= ~0xF00
+            del self.stored[PIR]
+        if HCR_EL2 in self.stored:
+            self.stored[HCR_EL2] = self.stored[HCR_EL2] & ~HCR_ZEROS | HCR_ONES
 
     def close(self) -> None:
         """Belongs to its VM."""

@@ -27,6 +27,7 @@ ENABLED = {"mte": CAP_MTE, "writable_imp_id_regs": CAP_WRITABLE_IMP_ID_REGS}
 LEVELS = {golden.register_id(f"SMCCC_ARCH_WORKAROUND_{n}") for n in (1, 2, 3)}
 IMPLEMENTATION = {golden.register_id(name) for name in ("MIDR_EL1", "REVIDR_EL1", "AIDR_EL1")}
 REFUSED_KINDS = ("refused", "list", "unsaveable")
+AFTER_THE_RUN = {"run": "rewritten", "gone": "dropped", "doubt": "unknown"}
 
 
 def feature_word(features: tuple[str, ...]) -> int:
@@ -122,6 +123,8 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
         restore = going_on(case.registers, facts.registers, vm, go_on=True)
     else:
         restore = vmm.restore(policy, case.registers, facts.registers, vm)
+    if case.state == "fresh":
+        restore.run(case.registers, vm.first_run(vcpu.vgic))
     return restore.outcome.name, in_words(restore, facts)
 
 
@@ -143,6 +146,8 @@ def in_words(restore: Restore, facts: Facts) -> tuple[Expected, ...]:
                 return -1 if restore.passes else last, register  # QEMU drops while it merges the lists
             case "defaulted":
                 return last + 1, register
+            case "run" | "gone" | "doubt":
+                return last, 1 << 64 | register  # after all writes
         return written.get(register, last), register
 
     return tuple(word(finding, facts) for finding in sorted(restore.findings, key=order))
@@ -152,6 +157,8 @@ def word(finding: vmm.Finding, facts: Facts) -> Expected:
     register, now = finding.register, finding.now
     if finding.kind in REFUSED_KINDS:
         return Expected(register, "refused", finding.errno)
+    if finding.kind in AFTER_THE_RUN:
+        return Expected(register, AFTER_THE_RUN[finding.kind], None, now)
     if finding.kind != "changed" or register is None or finding.value is None or now is None:
         return Expected(register, finding.kind, None, now)
     level = register in LEVELS and now & 0xF > finding.value & 0xF

@@ -27,6 +27,7 @@ TREATMENT = {
     "PmuIncrement": "anything; from 6.1 on it reads 0",
     "PmuCounter": "anything; from 6.1 on only 32 bits are kept unless the VM has PMUv3p5",
     "PmuBits": "anything; from 6.7 on bits of counters that the VM lacks are dropped",
+    "Masked": "anything; the first run of a nested VM takes reserved bits away",
     "Gated": "anything while an ID field of the VM shows the register, else it is not there",
 }
 
@@ -54,7 +55,12 @@ def treatment(kind: str) -> str:
     if name == "Gated":
         register = bracket.partition("register: ")[2].partition(",")[0]
         field = bracket.partition('field: "')[2].partition('"')[0]
-        sentence = sentence.replace("an ID field", f"{kvmfw.register_name(int(register, 16))}.{field}")
+        least = int(bracket.partition("least: ")[2].partition(" ")[0].rstrip(",)}"))
+        shown = f"{kvmfw.register_name(int(register, 16))}.{field}"
+        sentence = sentence.replace(
+            "an ID field of the VM shows the register",
+            f"{shown} of the VM is {least} or more" if least > 1 else f"{shown} of the VM is not 0",
+        )
     return sentence
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import kvmfw
 from tests import fakekvm
 from tests.fakekvm import FakeKvm
 from tests.support.probing import PROBE, answers, arm, captured, probe, use
@@ -27,9 +28,10 @@ def arm_host(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_capture_has_every_part_of_the_format(tmp_path: Path) -> None:
     capture = captured(tmp_path)
     assert list(capture) == [
-        *("format", "version", "host", "registers", "vcpus", "sweeps", "answers", "absent", "writable_masks")
+        *("format", "version", "host", "registers", "vcpus", "sweeps", "answers", "absent", "writable_masks"),
+        "first_run",
     ]
-    assert (capture["format"], capture["version"]) == ("kvmfw-capture", 1)
+    assert (capture["format"], capture["version"]) == ("kvmfw-capture", 2)
     assert capture["host"]["name"] == "fake"
     assert capture["host"]["kernel"] == os.uname().release
     assert capture["host"]["capabilities"] == {"16": 1, "126": 1, "170": 1, "230": 1}
@@ -45,6 +47,83 @@ def test_modes_and_halves_are_asked_in_every_state(tmp_path: Path) -> None:
         assert (modes["kept"], len(modes["refused"]["EINVAL"])) == (["0x3c0", "0x3c4", "0x3c5"], 29)
         assert len(answers(capture, fakekvm.X0, "psci02", state)[0]["kept"]) == 3
         assert answers(capture, fakekvm.Z0, "sve", state)[0]["kept"] == [hex((1 << 2048) - 1)]
+
+
+def first_runs(capture: dict[str, Any], vcpu: str) -> list[dict[str, Any]]:
+    runs = [dict(run) for run in capture["first_run"] if vcpu in run["vcpus"]]
+    for run in runs:
+        del run["vcpus"]
+    return runs
+
+
+def test_the_first_run_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, indirection=True)
+    capture = captured(tmp_path, "--quick")
+    isar2, mmfr3, pir = (hex(register) for register in (fakekvm.ISAR2, fakekvm.MMFR3, fakekvm.PIR))
+    assert first_runs(capture, "psci02") == [
+        {"written": {}, "changed": {}},
+        {"written": {isar2: "0x120000000110012"}, "changed": {mmfr3: "0x11", pir: None}},
+        {"written": {mmfr3: "0x110"}, "changed": {mmfr3: "0x10", pir: None}},
+    ]
+    assert first_runs(capture, "pmu_noinit") == [], "a vCPU that does not run has no first run"
+
+
+def test_the_engine_reads_what_the_first_run_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, indirection=True)
+    capture = captured(tmp_path, "--quick")
+    saved = {fakekvm.ISAR2: 0x120000000110012, fakekvm.MMFR3: 0x111, fakekvm.PIR: 0}
+    vm = kvmfw.RegisterSet.from_mapping(saved, features=["psci_0_2"], vgic=False)
+    capture["host"]["kernel"] = "7.3.4"
+    for row in capture["writable_masks"]:
+        row["masks"][hex(fakekvm.ISAR2)] = hex(15 << 60)
+
+    def said(document: dict[str, Any]) -> dict[int | None, tuple[str, str, int | None]]:
+        verdict = kvmfw.validate(vm, kvmfw.Host.from_json(json.dumps(document)))
+        runs = [finding for finding in verdict.findings if finding.rule == "KVMFW-FIRST-RUN"]
+        return {f.register: (f.effect, f.evidence.name, f.reads) for f in runs}
+
+    assert said(capture) == {
+        fakekvm.MMFR3: ("rewritten", "MEASURED", 0x11),
+        fakekvm.PIR: ("dropped", "MEASURED", None),
+    }
+    # A kernel of which no rule is known, and one whose rule was not seen at work on this host.
+    capture["host"]["kernel"] = "7.2.5"
+    assert said(capture)[fakekvm.MMFR3] == ("rewritten", "MEASURED", 0x11)
+    without = {key: value for key, value in capture.items() if key != "first_run"} | {"version": 1}
+    assert said(without)[fakekvm.MMFR3] == ("unknown", "NONE", None)
+
+
+def test_registers_of_nested_vms_are_asked_before_and_after_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, capabilities={240: 1})
+    capture = captured(tmp_path, "--only", "el2")
+    ones = hex(2**64 - 1)
+    (fresh,) = answers(capture, fakekvm.HCR_EL2, "el2", "fresh")
+    assert ones in fresh["kept"]
+    assert "changed" not in fresh
+    (exited,) = answers(capture, fakekvm.HCR_EL2, "el2", "exited")
+    assert exited["changed"]["0x0"] == hex(fakekvm.HCR_ONES)
+    assert exited["changed"][ones] == hex(2**64 - 1 & ~fakekvm.HCR_ZEROS | fakekvm.HCR_ONES)
+    (vbar,) = answers(capture, fakekvm.VBAR_EL2, "el2", "exited")
+    assert "changed" not in vbar
+    capture["host"]["kernel"] = "7.3.4"
+    host = kvmfw.Host.from_json(json.dumps(capture))
+
+    def seen(value: int, **more: int) -> tuple[str, int | None]:
+        saved = {fakekvm.PFR0: 0x12, fakekvm.HCR_EL2: value, fakekvm.VBAR_EL2: 0xFFFF800080011000}
+        saved |= {int(register, 16): value for register, value in more.items()}
+        vm = kvmfw.RegisterSet.from_mapping(saved, features=["psci_0_2", "has_el2"], vgic=True)
+        found = {f.register: f for f in kvmfw.validate(vm, host).findings}
+        assert fakekvm.VBAR_EL2 not in found
+        finding = found.get(fakekvm.HCR_EL2)
+        return (finding.effect, finding.reads) if finding else ("kept", None)
+
+    assert seen(fakekvm.HCR_ONES | 0x80) == ("kept", None)
+    assert seen(0) == ("kept", None), "as a fresh vCPU has it"
+    assert seen(0x80) == ("rewritten", fakekvm.HCR_ONES | 0x80)
+    # Which bits are reserved follows from the VM's ID registers.
+    assert seen(fakekvm.HCR_ONES | 0x80, **{hex(fakekvm.PFR0): 0x11})[0] == "unknown"
 
 
 def test_vcpus_are_the_known_configurations(tmp_path: Path) -> None:

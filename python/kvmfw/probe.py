@@ -30,6 +30,7 @@ from array import array
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 VERSION = 1
+CAPTURE_VERSION = 2
 DEVICE = "/dev/kvm"
 DEFAULT_TIME_LIMIT = 600
 
@@ -106,6 +107,23 @@ COUNTERS = frozenset((0x603000000013DF1A, 0x603000000013DF01, 0x603000000013DF19
 def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
     """Id of an 8-byte system register."""
     return 0x6030000000130000 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+
+
+ISAR2, MMFR3 = system_register(3, 0, 0, 6, 2), system_register(3, 0, 0, 7, 3)
+S1PIE, TCRX, ATS1A = 15 << 8, 15, 15 << 60
+# Registers of EL1 that have reserved bits in nested VMs, as many of EL2 have.
+NESTED_EL1 = (system_register(3, 0, 1, 0, 0), system_register(3, 0, 1, 0, 3))
+# The controls of the timers of EL2 change by themselves.
+NESTED_TIMERS = (system_register(3, 4, 14, 2, 1), system_register(3, 4, 14, 3, 1))
+NESTED_VALUES = (0, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA)
+
+
+def is_nested(register: int) -> bool:
+    """A register that only a nested VM has, or has otherwise."""
+    system = register >> 16 == 0x603000000013 and register >> 14 & 3 == 3
+    return register in NESTED_EL1 or (
+        system and register >> 11 & 7 in (4, 6) and register not in NESTED_TIMERS
+    )
 
 
 def size_of(register: int) -> int:
@@ -846,6 +864,10 @@ class Groups:
     def rows(self, name: str) -> List[Json]:
         return [{"vcpus": vcpus, name: content} for content, vcpus in self._groups.values()]
 
+    def merged_rows(self) -> List[Json]:
+        """Rows whose content is the keys of an object."""
+        return [dict(content, vcpus=vcpus) for content, vcpus in self._groups.values()]
+
 
 class Probe:
     """Asks one host and keeps what it said."""
@@ -864,6 +886,7 @@ class Probe:
         self._answers = Answers()
         self._absent = Groups()
         self._masks = Groups()
+        self._first_run = Groups()
         self._vcpus: List[Json] = []
         self._lists: List[Tuple[Json, List[int], Dict[int, str]]] = []
 
@@ -884,13 +907,14 @@ class Probe:
             # Last, after the values that it is about.
             vcpu["same_value_refused"] = vcpu.pop("same_value_refused")
         facts["capabilities"] = self._capabilities()
-        document = {"format": "kvmfw-capture", "version": VERSION, "host": facts}
+        document = {"format": "kvmfw-capture", "version": CAPTURE_VERSION, "host": facts}
         document["registers"] = [hexadecimal(register) for register in registers]
         document["vcpus"] = self._vcpus
         document["sweeps"] = {"firmware": [hexadecimal(value) for value in FIRMWARE_VALUES]}
         document["answers"] = self._answers.records()
         document["absent"] = self._absent.rows("refused")
         document["writable_masks"] = self._masks.rows("masks")
+        document["first_run"] = self._first_run.merged_rows()
         return document
 
     def _capabilities(self) -> Dict[str, int]:
@@ -929,6 +953,7 @@ class Probe:
             self._ask_list(machine, vcpu)
         with Machine(self._kvm, configuration) as machine:
             self._ask_fresh(machine, configuration)
+        self._ask_first_run(configuration)
         if self._quick:
             return
         for state in (EXITED, RAN):
@@ -942,6 +967,8 @@ class Probe:
                 self._sweep_state(machine, configuration, state)
                 if configuration.deep:
                     self._sweep_identification(machine, configuration, state)
+                if state == EXITED:
+                    self._sweep_nested(machine, configuration, state)
         if "sve" in configuration.features:
             with Machine(self._kvm, configuration, finalize=False) as machine:
                 record = vector_length_answer(machine.vcpu)
@@ -972,6 +999,7 @@ class Probe:
             self._sweep_firmware(machine, configuration, FRESH)
             self._sweep_state(machine, configuration, FRESH)
             self._sweep_identification(machine, configuration, FRESH)
+            self._sweep_nested(machine, configuration, FRESH)
         for register in FIRMWARE_REGISTERS + ID_REGISTERS + list(STRANGE_REGISTERS):
             if machine.vcpu.read(register) >= 0:
                 continue
@@ -1005,6 +1033,89 @@ class Probe:
             if original >= 0:
                 record = NibbleSweep(machine, register, original).record()
                 self._answers.add(record, configuration.name, state)
+
+
+    def _sweep_nested(self, machine: Machine, configuration: Configuration, state: str) -> None:
+        """EL2 registers: stored as written before the VM runs, later without their reserved bits."""
+        if "has_el2" not in configuration.features:
+            return
+        for register in machine.vcpu.register_list():
+            if is_nested(register):
+                record = nested_answer(machine, register)
+                if record:
+                    self._answers.add(record, configuration.name, state)
+
+    def _ask_first_run(self, configuration: Configuration) -> None:
+        """What the first KVM_RUN does to the registers, and to some that were written before it."""
+        with Machine(self._kvm, configuration) as machine:
+            indirection = max(machine.vcpu.read(MMFR3), 0)
+            needed = max(machine.vcpu.read(ISAR2), 0)
+            if not self._first_run_of(machine, configuration, {}):
+                return
+        if not indirection & S1PIE:
+            return
+        for register, value, field in ((ISAR2, needed, ATS1A), (MMFR3, indirection, TCRX)):
+            if value & field:
+                with Machine(self._kvm, configuration) as machine:
+                    self._first_run_of(machine, configuration, {register: value & ~field})
+
+    def _first_run_of(
+        self, machine: Machine, configuration: Configuration, written: Dict[int, int]
+    ) -> bool:
+        """Record one first run; False where it did not take place."""
+        vcpu = machine.vcpu
+        if any(vcpu.write(register, value) for register, value in written.items()):
+            return False
+        before = readings(vcpu)
+        if vcpu.run(immediate_exit=True) != errno.EINTR:
+            return False
+        after = readings(vcpu)
+        changed: Json = {}
+        for register, value in before.items():
+            if register not in COUNTERS and after.get(register) != value:
+                changed[hexadecimal(register)] = (
+                    hexadecimal(after[register]) if register in after else None
+                )
+        content = {
+            "written": {hexadecimal(register): hexadecimal(value) for register, value in written.items()},
+            "changed": changed,
+        }
+        self._first_run.add(content, configuration.name)
+        return True
+
+
+def readings(vcpu: Vcpu) -> Dict[int, int]:
+    """What every listed register of at most 8 bytes reads."""
+    read = [(register, vcpu.read(register)) for register in vcpu.register_list() if size_of(register) <= 8]
+    return {register: value for register, value in read if value >= 0}
+
+
+def nested_answer(machine: Machine, register: int) -> Optional[Json]:
+    """What KVM makes of some values of a register of a nested VM."""
+    access = machine.vcpu.accessors(register)
+    original = access[0]()
+    if original < 0:
+        return None
+    kept: List[str] = []
+    changed: Dict[str, str] = {}
+    refused: Dict[str, List[str]] = {}
+    for value in NESTED_VALUES:
+        error = access[1](value)
+        if error:
+            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+            continue
+        after = access[0]()
+        if after == value or after < 0:
+            kept.append(hexadecimal(value))
+        else:
+            changed[hexadecimal(value)] = hexadecimal(after)
+    put_back(machine, register, access, original)
+    record: Json = {"register": hexadecimal(register), "value": hexadecimal(original), "kept": kept}
+    if changed:
+        record["changed"] = changed
+    if refused:
+        record["refused"] = refused
+    return record
 
 
 def merge_orders(orders: Iterable[List[int]]) -> List[int]:

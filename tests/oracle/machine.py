@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import core, firmware, id_registers, other_registers, pmu, vendors
+from . import aftermath, core, firmware, id_registers, other_registers, pmu, vendors
 from .facts import EINVAL, ENOENT, Answer, Facts, unknown
 from .fields import ID, field
 from .state import State
@@ -42,6 +42,10 @@ class Vm:
                 if value is not None:
                     self.state.values[ID[holder]] = field(holder, name).put(value, 0)
         self.state.has_run = self.state.has_run or not refused
+
+    def first_run(self, vgic: bool) -> dict[int, aftermath.Fate]:
+        """What the first run would make of the registers as they are now, but for what is in doubt."""
+        return aftermath.first_run(self.facts, self.state, vgic)
 
     def finalize(self) -> None:
         """KVM_ARM_VCPU_FINALIZE for SVE."""

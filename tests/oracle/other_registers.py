@@ -19,17 +19,30 @@ TIMER_VALUES = {SYSREG | low for low in (0xDF02, 0xDF12)}
 TIMER_CONTROLS = {SYSREG | low for low in (0xDF11, 0xDF19)}
 TIMER_EXPIRED = 1 << 2
 
-# semantics 4: hidden from 6.13 on while the VM's own ID register lacks the feature
-_MMFR3 = ID["ID_AA64MMFR3"]
-GATES: dict[int, tuple[int, Field]] = {
-    SYSREG | 0xC103: (_MMFR3, field("ID_AA64MMFR3", "TCRX")),  # TCR2_EL1
-    SYSREG | 0xC083: (_MMFR3, field("ID_AA64MMFR3", "SCTLRX")),  # SCTLR2_EL1
-    SYSREG | 0xC512: (_MMFR3, field("ID_AA64MMFR3", "S1PIE")),  # PIRE0_EL1
-    SYSREG | 0xC513: (_MMFR3, field("ID_AA64MMFR3", "S1PIE")),  # PIR_EL1
-    SYSREG | 0xC514: (_MMFR3, field("ID_AA64MMFR3", "S1POE")),  # POR_EL1
-    SYSREG | 0xDD14: (_MMFR3, field("ID_AA64MMFR3", "S1POE")),  # POR_EL0
-    SYSREG | 0xDA22: (ID["ID_AA64PFR2"], field("ID_AA64PFR2", "FPMR")),  # FPMR
+# semantics 4: hidden while the VM's own ID register has less than the last number
+_MMFR0, _MMFR3, _MMFR4 = ID["ID_AA64MMFR0"], ID["ID_AA64MMFR3"], ID["ID_AA64MMFR4"]
+_TCRX, _SCTLRX, _S1PIE, _S1POE = (
+    field("ID_AA64MMFR3", name) for name in ("TCRX", "SCTLRX", "S1PIE", "S1POE")
+)
+_FGT, _NV_FRAC = field("ID_AA64MMFR0", "FGT"), field("ID_AA64MMFR4", "NV_frac")
+GATES: dict[int, tuple[int, Field, int]] = {
+    SYSREG | 0xC103: (_MMFR3, _TCRX, 1),  # TCR2_EL1
+    SYSREG | 0xE103: (_MMFR3, _TCRX, 1),  # TCR2_EL2
+    SYSREG | 0xC083: (_MMFR3, _SCTLRX, 1),  # SCTLR2_EL1
+    SYSREG | 0xE083: (_MMFR3, _SCTLRX, 1),  # SCTLR2_EL2
+    **{SYSREG | low: (_MMFR3, _S1PIE, 1) for low in (0xC512, 0xC513, 0xE512, 0xE513)},  # PIRE0, PIR
+    **{SYSREG | low: (_MMFR3, _S1POE, 1) for low in (0xC514, 0xDD14, 0xE514)},  # POR_EL1, POR_EL0, POR_EL2
+    SYSREG | 0xDA22: (ID["ID_AA64PFR2"], field("ID_AA64PFR2", "FPMR"), 1),  # FPMR
+    # HFGRTR, HFGWTR, HDFGRTR, HDFGWTR, HAFGRTR
+    **{SYSREG | low: (_MMFR0, _FGT, 1) for low in (0xE08C, 0xE08D, 0xE18C, 0xE18D, 0xE18E)},
+    # HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HFGITR2
+    **{SYSREG | low: (_MMFR0, _FGT, 2) for low in (0xE188, 0xE189, 0xE18A, 0xE18B, 0xE18F)},
+    SYSREG | 0xE110: (_MMFR4, _NV_FRAC, 1),  # VNCR_EL2
+    SYSREG | 0xE0A8: (_MMFR4, _NV_FRAC, 3),  # NVHCR_EL2
 }
+# 6.16 has no gate for the registers of FEAT_FGT, and still lists this one (semantics 4)
+_FGT_REGISTERS = {register for register, gate in GATES.items() if gate[1:] == (_FGT, 1)}
+_ICH_HCR_EL2 = SYSREG | 0xE658
 # TCR2, PIR and PIRE0 were visible unconditionally before 6.13; POR came in 6.12 with its gate
 ALWAYS_VISIBLE_BEFORE_6_13 = {SYSREG | low for low in (0xC103, 0xC512, 0xC513)}
 
@@ -53,19 +66,21 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
         return oslsr(state, value)
     if pmu.handles(register):
         return pmu.write(facts, state, register, value)
-    if facts.has(HAS_EL2) and value != state.current(register):
-        return state.lose(register)  # stored, but nested virtualization may mask what is read back
+    if facts.has(HAS_EL2) and state.has_run and value != state.current(register):
+        return state.lose(register)  # stored, but nested virtualization may mask what is read back (5.3)
     return state.store(register, value)  # semantics 3.1 step 4
 
 
 def is_visible(facts: Facts, state: State, register: int) -> bool | None:
     if register not in GATES:
         return True
-    holder, gate = GATES[register]
-    if gate.of(facts.fresh(holder)) == 0:
+    holder, gate, least = GATES[register]
+    if gate.of(facts.fresh(holder)) < least:
         return True  # listed without the feature: this kernel has no gate here
+    if register in _FGT_REGISTERS and _ICH_HCR_EL2 in facts.registers:
+        return True
     current = state.current(holder)
-    if current is not None and gate.of(current):
+    if current is not None and gate.of(current) >= least:
         return True
     if register in ALWAYS_VISIBLE_BEFORE_6_13 and not facts.at_least(6, 13):
         return True

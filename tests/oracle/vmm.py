@@ -13,7 +13,9 @@ from enum import IntEnum
 from typing import Final, Literal, Protocol
 
 Registers = Mapping[int, int]
-Kind = Literal["refused", "unknown", "changed", "dropped", "defaulted", "list", "unsaveable"]
+Kind = Literal[
+    "refused", "unknown", "changed", "dropped", "defaulted", "list", "unsaveable", "run", "gone", "doubt"
+]
 
 
 class Answer(Protocol):
@@ -24,6 +26,19 @@ class Answer(Protocol):
 
     @property
     def read_back(self) -> int | None: ...
+
+    @property
+    def unknown(self) -> bool: ...
+
+
+class Fate(Protocol):
+    """What the first run makes of a register: another value (None: not told which), nothing, or it is unknown."""
+
+    @property
+    def now(self) -> int | None: ...
+
+    @property
+    def gone(self) -> bool: ...
 
     @property
     def unknown(self) -> bool: ...
@@ -56,6 +71,9 @@ SEVERITY: Final[dict[Kind, Outcome]] = {
     "changed": Outcome.CHANGE,  # accepted, but reads back otherwise
     "dropped": Outcome.CHANGE,  # in the set, but the VMM does not write it
     "defaulted": Outcome.CHANGE,  # not in the set, the target's own value appears
+    "run": Outcome.CHANGE,  # accepted, but the first run changes it
+    "gone": Outcome.CHANGE,  # accepted, but after the first run it is not there
+    "doubt": Outcome.UNKNOWN,  # accepted, but nobody knows what the first run makes of it
 }
 
 
@@ -128,6 +146,14 @@ class Restore:
                 now = self.answers[register].read_back if now is None else now
                 if now is not None and now != value:
                     self.find(Finding(register, "changed", value, now=now))
+
+    def run(self, saved: Registers, fates: Mapping[int, Fate]) -> None:
+        """The first KVM_RUN: what it makes of registers that were taken."""
+        for register, fate in fates.items():
+            if register not in saved or register not in self.answers:
+                continue
+            kind: Kind = "doubt" if fate.unknown else "gone" if fate.gone else "run"
+            self.find(Finding(register, kind, saved[register], now=fate.now))
 
     def own_only(self, saved: Registers, own: Registers) -> None:
         """Own registers that the set lacks and that were not written keep the default, if still there.

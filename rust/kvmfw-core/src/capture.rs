@@ -57,6 +57,17 @@ pub struct Made {
     pub absent: Vec<(RegisterId, Errno)>,
     /// `KVM_ARM_GET_REG_WRITABLE_MASKS`, ascending; `None` where the kernel reports none.
     pub masks: Option<Vec<(RegisterId, u64)>>,
+    /// What registers read after the first run; `None` where that was not recorded.
+    pub trials: Option<Vec<Trial>>,
+}
+
+/// What the first `KVM_RUN` of a fresh VM did to its registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trial {
+    /// The values of at most 8 bytes that were written before the run, ascending by id.
+    pub written: Vec<(RegisterId, u64)>,
+    /// What read otherwise after the run, ascending by id; `None`: it was not there any more.
+    pub changed: Vec<(RegisterId, Option<u64>)>,
 }
 
 #[derive(Deserialize)]
@@ -77,6 +88,8 @@ struct Document {
     absent: Vec<AbsentDocument>,
     #[serde(default)]
     writable_masks: Vec<MasksDocument>,
+    #[serde(default)]
+    first_run: Vec<FirstRunDocument>,
 }
 
 #[derive(Deserialize)]
@@ -167,6 +180,14 @@ struct MasksDocument {
     masks: Members<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FirstRunDocument {
+    vcpus: Vec<String>,
+    written: Members<String>,
+    changed: Members<Option<String>>,
+}
+
 impl Capture {
     /// Reads a `kvmfw-capture` document.
     ///
@@ -174,7 +195,7 @@ impl Capture {
     ///
     /// When the text is not JSON, not such a document, or contradicts itself.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        let document: Document = json::read(text, "kvmfw-capture", 1)?;
+        let document: Document = json::read(text, "kvmfw-capture", 2)?;
         Builder::new(&document)?.build(&document)
     }
 }
@@ -242,6 +263,9 @@ impl Builder {
                 self.made(vcpu, &place)?.masks = Some(masks.clone());
             }
         }
+        for (at, trial) in document.first_run.iter().enumerate() {
+            self.add_trial(trial, &format!("first_run[{at}]"))?;
+        }
         let midr = word_at(&document.host.midr, RegisterId::system(3, 0, 0, 0, 0), || "host.midr".to_owned())?;
         let capabilities = document
             .host
@@ -271,6 +295,29 @@ impl Builder {
         vcpu.made
             .as_mut()
             .map_err(|_| FormatError::new(place, format!("the vCPU `{name}` was refused, it cannot have answered")))
+    }
+
+    fn add_trial(&mut self, document: &FirstRunDocument, place: &str) -> Result<(), FormatError> {
+        let mut written = Vec::new();
+        for (id, value) in &document.written.0 {
+            let register = id_at(id, || format!("{place}.written"))?;
+            written.push((register, word_at(value, register, || format!("{place}.written.{id}"))?));
+        }
+        let mut changed = Vec::new();
+        for (id, value) in &document.changed.0 {
+            let register = id_at(id, || format!("{place}.changed"))?;
+            let value = value.as_ref().map(|value| word_at(value, register, || format!("{place}.changed.{id}")));
+            changed.push((register, value.transpose()?));
+        }
+        written.sort_unstable();
+        changed.sort_unstable();
+        reject_duplicates(written.iter().map(|(id, _)| *id), place)?;
+        reject_duplicates(changed.iter().map(|(id, _)| *id), place)?;
+        for vcpu in &document.vcpus {
+            let trial = Trial { written: written.clone(), changed: changed.clone() };
+            self.made(vcpu, place)?.trials.get_or_insert_with(Vec::new).push(trial);
+        }
+        Ok(())
     }
 
     fn add_answers(&mut self, document: &AnswerDocument, place: &str) -> Result<(), FormatError> {

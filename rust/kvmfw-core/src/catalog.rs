@@ -48,8 +48,10 @@ pub enum Kind {
     PmuCounter,
     /// One of the two names, set and clear, of a register with a bit for each counter of the PMU.
     PmuBits,
-    /// Stored without a look at the value, but there only while a field of an ID register is not 0.
+    /// Stored without a look at the value, but there only while a field of an ID register is great enough.
     Gated(Gate),
+    /// A register of a nested VM that is stored as written, but loses its reserved bits when the VM first runs.
+    Masked,
     /// Stored without a look at the value.
     Plain,
     /// Not in the catalogue.
@@ -65,6 +67,8 @@ pub struct Gate {
     pub shift: u32,
     /// The name of the field.
     pub field: &'static str,
+    /// The least value of the field that shows the registers behind it.
+    pub least: u8,
 }
 
 impl Gate {
@@ -99,6 +103,10 @@ const fn identification(crm: u64, op2: u64, name: &'static str, meaning: &'stati
     entry(system(0, 0, crm, op2), name, Kind::Identification, meaning)
 }
 
+const fn gate(register: RegisterId, shift: u32, field: &'static str, least: u8) -> Gate {
+    Gate { register, shift, field, least }
+}
+
 const fn gated(id: RegisterId, name: &'static str, gate: Gate, meaning: &'static str) -> Register {
     entry(id, name, Kind::Gated(gate), meaning)
 }
@@ -121,8 +129,20 @@ pub const ID_AA64PFR1: RegisterId = system(0, 0, 4, 1);
 pub const ID_AA64PFR2: RegisterId = system(0, 0, 4, 2);
 /// `ID_AA64DFR0_EL1`.
 pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
+/// `ID_AA64ISAR2_EL1`.
+pub const ID_AA64ISAR2: RegisterId = system(0, 0, 6, 2);
+/// `ID_AA64MMFR0_EL1`.
+pub const ID_AA64MMFR0: RegisterId = system(0, 0, 7, 0);
+/// `ID_AA64MMFR1_EL1`.
+pub const ID_AA64MMFR1: RegisterId = system(0, 0, 7, 1);
 /// `ID_AA64MMFR3_EL1`.
 pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
+/// `ID_AA64MMFR4_EL1`.
+pub const ID_AA64MMFR4: RegisterId = system(0, 0, 7, 4);
+/// `ID_PFR1_EL1`.
+pub const ID_PFR1: RegisterId = system(0, 0, 1, 1);
+/// `SCTLR_EL1`.
+pub const SCTLR: RegisterId = system(0, 1, 0, 0);
 /// `PMCR_EL0`.
 pub const PMCR: RegisterId = system(3, 9, 12, 0);
 /// `PMSWINC_EL0`.
@@ -137,18 +157,33 @@ pub const CTR: RegisterId = system(3, 0, 0, 1);
 pub const CLIDR: RegisterId = system(1, 0, 0, 1);
 /// `VMPIDR_EL2`.
 pub const VMPIDR_EL2: RegisterId = system(4, 0, 0, 5);
+/// `HCR_EL2`, which every nested VM has.
+pub const HCR_EL2: RegisterId = system(4, 1, 1, 0);
+/// `ICH_HCR_EL2`, which 6.16 lists and later kernels do not.
+pub const ICH_HCR_EL2: RegisterId = system(4, 12, 11, 0);
+/// `CNTVOFF_EL2`, the offset of the virtual counter of a nested VM.
+pub const CNTVOFF_EL2: RegisterId = system(4, 14, 0, 3);
+/// The virtual counter; KVM's headers swap its encoding with that of `TIMER_CVAL` (semantics, section 2).
+pub const TIMER_CNT: RegisterId = system(3, 14, 3, 2);
+/// `CNTPCT_EL0`.
+pub const CNTPCT: RegisterId = system(3, 14, 0, 1);
 /// The SSBS field of the VM, on which WORKAROUND_2 depends.
-pub const SSBS: Gate = Gate { register: ID_AA64PFR1, shift: 4, field: "SSBS" };
+pub const SSBS: Gate = gate(ID_AA64PFR1, 4, "SSBS", 1);
 /// The PMU version of the VM, which decides how wide its event counters are.
-pub const PMU_VERSION: Gate = Gate { register: ID_AA64DFR0, shift: 8, field: "PMUVer" };
+pub const PMU_VERSION: Gate = gate(ID_AA64DFR0, 8, "PMUVer", 1);
 /// How many event counters the VM has: `PMCR_EL0.N` without its lowest bit, as fields have 4 bits here.
-pub const PMU_COUNTERS: Gate = Gate { register: PMCR, shift: 12, field: "N" };
+pub const PMU_COUNTERS: Gate = gate(PMCR, 12, "N", 1);
 
-const TCRX: Gate = Gate { register: ID_AA64MMFR3, shift: 0, field: "TCRX" };
-const SCTLRX: Gate = Gate { register: ID_AA64MMFR3, shift: 4, field: "SCTLRX" };
-const S1PIE: Gate = Gate { register: ID_AA64MMFR3, shift: 8, field: "S1PIE" };
-const S1POE: Gate = Gate { register: ID_AA64MMFR3, shift: 16, field: "S1POE" };
-const FPMR: Gate = Gate { register: ID_AA64PFR2, shift: 32, field: "FPMR" };
+const TCRX: Gate = gate(ID_AA64MMFR3, 0, "TCRX", 1);
+const SCTLRX: Gate = gate(ID_AA64MMFR3, 4, "SCTLRX", 1);
+const S1PIE: Gate = gate(ID_AA64MMFR3, 8, "S1PIE", 1);
+const S1POE: Gate = gate(ID_AA64MMFR3, 16, "S1POE", 1);
+const FPMR: Gate = gate(ID_AA64PFR2, 32, "FPMR", 1);
+/// The fine-grained traps of `FEAT_FGT`.
+pub const FGT: Gate = gate(ID_AA64MMFR0, 56, "FGT", 1);
+const FGT2: Gate = gate(ID_AA64MMFR0, 56, "FGT", 2);
+const NV2_ONLY: Gate = gate(ID_AA64MMFR4, 20, "NV_frac", 1);
+const NV3: Gate = gate(ID_AA64MMFR4, 20, "NV_frac", 3);
 
 /// The registers that KVM looks at, ascending by group; registers not listed here are told by [`kind_of`].
 pub const CATALOG: &[Register] = &[
@@ -258,12 +293,39 @@ pub const CATALOG: &[Register] = &[
     gated(system(3, 10, 2, 4), "POR_EL0", S1POE, "permission overlay, EL0"),
     gated(system(0, 1, 0, 3), "SCTLR2_EL1", SCTLRX, "extended system control"),
     gated(system(3, 4, 4, 2), "FPMR", FPMR, "FP8 mode"),
+    gated(system(4, 2, 0, 3), "TCR2_EL2", TCRX, "extended translation control of a nested hypervisor"),
+    gated(system(4, 1, 0, 3), "SCTLR2_EL2", SCTLRX, "extended system control of a nested hypervisor"),
+    gated(system(4, 10, 2, 2), "PIRE0_EL2", S1PIE, "permission indirection of a nested hypervisor, EL0"),
+    gated(system(4, 10, 2, 3), "PIR_EL2", S1PIE, "permission indirection of a nested hypervisor"),
+    gated(system(4, 10, 2, 4), "POR_EL2", S1POE, "permission overlay of a nested hypervisor"),
+    gated(system(4, 1, 1, 4), "HFGRTR_EL2", FGT, "fine-grained traps of a nested hypervisor"),
+    gated(system(4, 1, 1, 5), "HFGWTR_EL2", FGT, "fine-grained traps of a nested hypervisor"),
+    gated(system(4, 3, 1, 4), "HDFGRTR_EL2", FGT, "fine-grained traps of a nested hypervisor, debug"),
+    gated(system(4, 3, 1, 5), "HDFGWTR_EL2", FGT, "fine-grained traps of a nested hypervisor, debug"),
+    gated(system(4, 3, 1, 6), "HAFGRTR_EL2", FGT, "fine-grained traps of a nested hypervisor, activity monitors"),
+    gated(system(4, 3, 1, 0), "HDFGRTR2_EL2", FGT2, "more fine-grained traps of a nested hypervisor, debug"),
+    gated(system(4, 3, 1, 1), "HDFGWTR2_EL2", FGT2, "more fine-grained traps of a nested hypervisor, debug"),
+    gated(system(4, 3, 1, 2), "HFGRTR2_EL2", FGT2, "more fine-grained traps of a nested hypervisor"),
+    gated(system(4, 3, 1, 3), "HFGWTR2_EL2", FGT2, "more fine-grained traps of a nested hypervisor"),
+    gated(system(4, 3, 1, 7), "HFGITR2_EL2", FGT2, "more fine-grained traps of a nested hypervisor, instructions"),
+    gated(system(4, 2, 2, 0), "VNCR_EL2", NV2_ONLY, "memory of the registers of a hypervisor nested in a nested one"),
+    gated(system(4, 1, 5, 0), "NVHCR_EL2", NV3, "nested virtualization control"),
+    entry(VMPIDR_EL2, "VMPIDR_EL2", Kind::Masked, "MPIDR that a nested hypervisor shows"),
+    entry(system(4, 1, 0, 0), "SCTLR_EL2", Kind::Masked, "system control of a nested hypervisor"),
+    entry(HCR_EL2, "HCR_EL2", Kind::Masked, "hypervisor configuration of a nested hypervisor"),
+    entry(system(4, 1, 1, 1), "MDCR_EL2", Kind::Masked, "debug and PMU control of a nested hypervisor"),
+    entry(system(4, 1, 1, 6), "HFGITR_EL2", Kind::Masked, "fine-grained traps of instructions of a nested hypervisor"),
+    entry(system(4, 1, 2, 0), "ZCR_EL2", Kind::Masked, "SVE control of a nested hypervisor"),
+    entry(system(4, 1, 2, 2), "HCRX_EL2", Kind::Masked, "extended configuration of a nested hypervisor"),
+    entry(system(4, 2, 1, 0), "VTTBR_EL2", Kind::Masked, "stage 2 tables of a nested hypervisor"),
+    entry(system(4, 2, 1, 2), "VTCR_EL2", Kind::Masked, "stage 2 control of a nested hypervisor"),
+    entry(system(4, 14, 1, 0), "CNTHCTL_EL2", Kind::Masked, "timer control of a nested hypervisor"),
 ];
 
 /// Names of frequent registers that KVM stores without a look at the value.
 const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     (system(0, 0, 0, 5), "MPIDR_EL1"),
-    (system(0, 1, 0, 0), "SCTLR_EL1"),
+    (SCTLR, "SCTLR_EL1"),
     (system(0, 1, 0, 1), "ACTLR_EL1"),
     (system(0, 1, 0, 2), "CPACR_EL1"),
     (system(0, 1, 0, 5), "RGSR_EL1"),
@@ -289,16 +351,39 @@ const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     (system(2, 0, 0, 0), "CSSELR_EL1"),
     (system(3, 13, 0, 2), "TPIDR_EL0"),
     (system(3, 13, 0, 3), "TPIDRRO_EL0"),
-    (system(3, 14, 0, 1), "CNTPCT_EL0"),
+    (CNTPCT, "CNTPCT_EL0"),
     (system(3, 14, 2, 2), "CNTP_CVAL_EL0"),
-    // KVM's headers swap the encodings of these two (semantics, section 2).
-    (system(3, 14, 3, 2), "TIMER_CNT"),
+    (TIMER_CNT, "TIMER_CNT"),
     (system(3, 14, 0, 2), "TIMER_CVAL"),
     (system(4, 0, 0, 0), "VPIDR_EL2"),
-    (system(4, 0, 0, 5), "VMPIDR_EL2"),
     (system(4, 3, 0, 0), "DACR32_EL2"),
     (system(4, 5, 0, 1), "IFSR32_EL2"),
     (system(4, 5, 3, 0), "FPEXC32_EL2"),
+    (system(4, 1, 0, 1), "ACTLR_EL2"),
+    (system(4, 1, 1, 2), "CPTR_EL2"),
+    (system(4, 1, 1, 3), "HSTR_EL2"),
+    (system(4, 1, 1, 7), "HACR_EL2"),
+    (system(4, 2, 0, 0), "TTBR0_EL2"),
+    (system(4, 2, 0, 1), "TTBR1_EL2"),
+    (system(4, 2, 0, 2), "TCR_EL2"),
+    (system(4, 4, 0, 0), "SPSR_EL2"),
+    (system(4, 4, 0, 1), "ELR_EL2"),
+    (system(4, 5, 1, 0), "AFSR0_EL2"),
+    (system(4, 5, 1, 1), "AFSR1_EL2"),
+    (system(4, 5, 2, 0), "ESR_EL2"),
+    (system(4, 5, 2, 3), "VSESR_EL2"),
+    (system(4, 6, 0, 0), "FAR_EL2"),
+    (system(4, 6, 0, 4), "HPFAR_EL2"),
+    (system(4, 10, 2, 0), "MAIR_EL2"),
+    (system(4, 10, 3, 0), "AMAIR_EL2"),
+    (system(4, 12, 0, 0), "VBAR_EL2"),
+    (system(4, 12, 1, 1), "VDISR_EL2"),
+    (system(4, 13, 0, 1), "CONTEXTIDR_EL2"),
+    (system(4, 13, 0, 2), "TPIDR_EL2"),
+    (CNTVOFF_EL2, "CNTVOFF_EL2"),
+    (system(4, 14, 2, 2), "CNTHP_CVAL_EL2"),
+    (system(4, 14, 3, 2), "CNTHV_CVAL_EL2"),
+    (system(6, 4, 1, 0), "SP_EL2"),
 ];
 
 /// The catalogue's entry for `id`.
@@ -310,7 +395,7 @@ pub fn lookup(id: RegisterId) -> Option<&'static Register> {
 ///
 /// Registers outside [`CATALOG`] are told by their encoding: general purpose, SVE, timer, debug and EL1
 /// system state is stored as written (`kvm_sys_reg_set_user`, `arch/arm64/kvm/sys_regs.c`); ID encodings
-/// without a name read as zero; of EL2 registers only the virtual IDs and the AArch32 banked ones are plain.
+/// without a name read as zero; of EL2 registers those are plain that have a name and that KVM does not look at.
 pub fn kind_of(id: RegisterId) -> Kind {
     if let Some(register) = lookup(id) {
         return register.kind;
@@ -330,17 +415,16 @@ fn kind_of_system(id: RegisterId) -> Kind {
         [3, 0, 0, 1..=7, _] => Kind::Identification,
         // PMEVCNTR0_EL0 to PMEVCNTR30_EL0.
         [3, 3, 14, 8..=10, _] | [3, 3, 14, 11, 0..=6] => Kind::PmuCounter,
-        // MPIDR and CSSELR, VPIDR_EL2 and VMPIDR_EL2, the AArch32 banked registers, debug registers, and all other EL0 and EL1 state.
-        [3, 0, 0, 0, 5]
-        | [3, 2, 0, 0, 0]
-        | [3, 4, 0, 0, 0 | 5]
-        | [3, 4, 3, 0, 0]
-        | [3, 4, 5, 0, 1]
-        | [3, 4, 5, 3, 0]
-        | [2, ..]
-        | [3, 0 | 3, 1..=15, ..] => Kind::Plain,
+        // MPIDR and CSSELR, debug registers, and all other EL0 and EL1 state.
+        [3, 0, 0, 0, 5] | [3, 2, 0, 0, 0] | [2, ..] | [3, 0 | 3, 1..=15, ..] => Kind::Plain,
+        // No setter of its own and no masks (`EL2_REG` in `sys_regs.c`, `kvm_init_nv_sysregs`; 7.3.4 read).
+        [3, 4 | 6, ..] if is_named(id) => Kind::Plain,
         _ => Kind::Unlisted,
     }
+}
+
+fn is_named(id: RegisterId) -> bool {
+    PLAIN_NAMES.iter().any(|(known, _)| *known == id)
 }
 
 /// The name of `id`: from the catalogue, else built from its group and number.
@@ -403,7 +487,9 @@ mod tests {
         assert_eq!(kind_of(system(0, 1, 0, 0)), Kind::Plain);
         assert_eq!(kind_of(system(0, 0, 0, 5)), Kind::Plain);
         assert_eq!(kind_of(system(0, 0, 4, 3)), Kind::Identification);
-        assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Unlisted);
+        assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Masked);
+        assert_eq!(kind_of(system(4, 12, 0, 0)), Kind::Plain);
+        assert_eq!(kind_of(ICH_HCR_EL2), Kind::Unlisted);
         assert_eq!([0, 30].map(|n| kind_of(system(3, 14, 8 + n / 8, n % 8))), [Kind::PmuCounter; 2]);
         assert_eq!(kind_of(system(3, 14, 11, 7)), Kind::Plain);
         assert_eq!(name_of(system(3, 14, 11, 6)), "PMEVCNTR30_EL0");

@@ -9,6 +9,7 @@ use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement};
 use crate::list::ListFinding;
 use crate::rules::Rule;
+use crate::rules::aftermath::{Change, Fate};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -158,6 +159,7 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
             (Some(register), Effect::Refused(Some(errno)), "KVMFW-HIDDEN", sentence)
         }
         ListFinding::HostOnly(register) => return defaulted_finding(register, own(register), scheme),
+        ListFinding::Aftermath(change) => return aftermath_finding(change, set, config, None),
     };
     Finding {
         register,
@@ -166,6 +168,38 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
         judgement: Judgement { effect, evidence: Evidence::Derived },
         rule,
         offers: register.and_then(own).map_or_else(|| "nothing".to_owned(), |own| own.to_string()),
+        sentence,
+    }
+}
+
+/// A finding about a register that was taken, but does not stay as it was saved; `written` is the one about its write.
+pub(crate) fn aftermath_finding(
+    change: Change,
+    set: &RegisterSet,
+    config: HostConfig<'_>,
+    written: Option<&Finding>,
+) -> Finding {
+    let register = change.register;
+    let saved = set.get(register).cloned();
+    let last = written.and_then(|finding| finding.judgement.effect.reads()).or(saved.as_ref());
+    let effect = change.effect(last.and_then(Value::word));
+    let name = name_of(register);
+    let was = saved.as_ref().map_or_else(|| name.clone(), |value| format!("{name} was saved as {value}"));
+    let why = change.why;
+    let sentence = match (&effect, effect.reads()) {
+        (Effect::Unknown(needs), _) => format!("{was}; it is not known whether it stays: {why}? {needs}"),
+        (Effect::Dropped(_), _) => format!("{was} and is taken, but then it is not there any more: {why}"),
+        (_, Some(reads)) => format!("{was} and is taken, but then the guest will see {reads}: {why}"),
+        (_, None) => format!("{was} and is taken, but then the guest will see another value: {why}"),
+    };
+    let own = config.value(register).cloned();
+    Finding {
+        register: Some(register),
+        saved,
+        offers: own.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string),
+        own,
+        judgement: Judgement { effect, evidence: change.evidence },
+        rule: if change.fate == Fate::Moved { "KVMFW-COUNTER-OFFSET" } else { "KVMFW-FIRST-RUN" },
         sentence,
     }
 }
@@ -207,7 +241,7 @@ fn rule_id(register: RegisterId, absent: bool) -> &'static str {
         Kind::General => "KVMFW-AARCH32",
         Kind::SveState => "KVMFW-SVE-STATE",
         Kind::TimerControl => "KVMFW-TIMER",
-        Kind::Plain | Kind::Unlisted => "KVMFW-REGISTER",
+        Kind::Plain | Kind::Masked | Kind::Unlisted => "KVMFW-REGISTER",
     }
 }
 

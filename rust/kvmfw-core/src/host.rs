@@ -10,6 +10,7 @@ use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::{Group, RegisterId};
 use crate::judgement::Evidence;
+use crate::rules::aftermath::Aftermath;
 use crate::rules::{self, Context, Facts, Release};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -290,20 +291,7 @@ impl<'a> HostConfig<'a> {
             Scheme::Signed4 | Scheme::Kvm => {}
         }
         let kind = catalog::kind_of(register);
-        let made = &self.vcpu.made;
-        let capabilities = self.host.capabilities.as_ref();
-        let facts = Facts {
-            release: self.host.release,
-            is_vendors: self.host.is_vendors,
-            config: self.config,
-            registers: &self.vcpu.by_id,
-            masks: made.masks.as_deref(),
-            reports_masks: capabilities
-                .map(|known| known.iter().any(|(number, value)| *number == rules::MASKS_CAPABILITY && *value > 0)),
-            spec_store_bypass_mitigated: self.host.spec_store_bypass_mitigated,
-            pmu_initialised: made.pmu_initialised,
-            state,
-        };
+        let facts = self.facts(state, derive_only);
         let fresh_context = context_in(register, |holder| self.value(holder));
         let asked = self.implementation_asked || !matches!(kind, Kind::Implementation(_));
         let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
@@ -317,6 +305,32 @@ impl<'a> HostConfig<'a> {
             same,
             fresh,
         }))
+    }
+
+    /// What is known of this vCPU; what was seen of runs is left out with `derive_only`.
+    fn facts(&self, state: State, derive_only: bool) -> Facts<'a> {
+        let made = &self.vcpu.made;
+        let capabilities = self.host.capabilities.as_ref();
+        Facts {
+            release: self.host.release,
+            is_vendors: self.host.is_vendors,
+            config: self.config,
+            registers: &self.vcpu.by_id,
+            masks: made.masks.as_deref(),
+            reports_masks: capabilities
+                .map(|known| known.iter().any(|(number, value)| *number == rules::MASKS_CAPABILITY && *value > 0)),
+            spec_store_bypass_mitigated: self.host.spec_store_bypass_mitigated,
+            pmu_initialised: made.pmu_initialised,
+            answers: Some(made.answers.as_slice()).filter(|_| !derive_only),
+            trials: made.trials.as_deref().filter(|_| !derive_only),
+            state,
+        }
+    }
+
+    /// What becomes of sets that this vCPU took, where the VM runs with an interrupt controller (`vgic`) or without.
+    pub(crate) fn aftermath(&self, vgic: bool, derive_only: bool) -> Aftermath {
+        let stands_in = self.evidence != Evidence::Measured;
+        Aftermath::derive(&self.facts(State::Fresh, derive_only), vgic, self.config.vgic != stands_in)
     }
 
     fn recorded(&self, register: RegisterId, state: State) -> (Option<Arc<crate::answers::Answers>>, Option<Answer>) {

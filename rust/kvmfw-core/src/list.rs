@@ -1,4 +1,4 @@
-//! The register list as a unit: registers that only the set or only the host has.
+//! The register list as a unit: registers that only the set or only the host has, and what becomes of the set as a whole.
 
 use std::sync::Arc;
 
@@ -11,8 +11,10 @@ use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::Outcome;
 use crate::policy::is_judged_by_value;
+use crate::rules::aftermath::{self, Aftermath, Change, Words};
 use crate::rules::{Context, Rule};
 use crate::value::Value;
+use crate::verdict::Question;
 use crate::vmms::{ListTest, VmmRule};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
@@ -28,6 +30,8 @@ pub(crate) struct SavedList {
     pub(crate) ids: Arc<[RegisterId]>,
     /// The fields of the saved ID registers that hide registers of the target, in the order of [`gates`].
     pub(crate) gates: Arc<[Context]>,
+    /// What the aftermath looks at, see [`aftermath::looked_at`].
+    pub(crate) words: Words,
     /// Whether `VENDOR_HYP_BMAP_2` was saved with a value other than 0.
     pub(crate) bitmap_2_set: bool,
     /// Whether there is any core register. QEMU carries them outside of its list, so that sets of such a list have none.
@@ -40,6 +44,8 @@ pub(crate) struct HostList {
     ids: Vec<RegisterId>,
     /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
     gated: Vec<(u32, u32, Rule)>,
+    /// What becomes of a set that was restored; `None` where it is not restored, or only compared.
+    aftermath: Option<Aftermath>,
     /// Whether the vCPU has SVE, and so no V registers.
     sve: bool,
     rule: &'static VmmRule,
@@ -63,6 +69,8 @@ pub(crate) enum ListFinding {
     HiddenOwn(RegisterId, Errno),
     /// A register of the target that the set lacks keeps the target's default.
     HostOnly(RegisterId),
+    /// A register was taken, but does not stay as it was saved.
+    Aftermath(Change),
 }
 
 impl ListFinding {
@@ -76,6 +84,7 @@ impl ListFinding {
             | Self::HiddenOwn(..) => Outcome::Refuse,
             Self::Lost(_) | Self::HostOnly(_) if scheme == Scheme::Equal => Outcome::Refuse,
             Self::Lost(_) | Self::HostOnly(_) => Outcome::Change,
+            Self::Aftermath(change) => change.effect(None).outcome(),
         }
     }
 }
@@ -102,10 +111,13 @@ impl SavedList {
         };
         let field = |gate: Gate| {
             let word = find(gate.register).filter(|_| !refused.contains(&gate.register))?;
-            u8::try_from(word >> gate.shift & 0xf).ok()
+            gate.of(word)
         };
+        let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).collect();
+        let words = aftermath::looked_at(&ids).into_iter().filter(|(id, _)| !refused.contains(id));
         Self {
-            ids: registers.iter().map(|(id, _)| *id).collect(),
+            words: words.filter_map(|(id, bits)| Some((id, find(id)? & bits))).collect(),
+            ids,
             gates: gates().into_iter().map(field).collect(),
             bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
             has_core: registers.iter().any(|(id, _)| id.is_core_field()),
@@ -114,8 +126,9 @@ impl SavedList {
 }
 
 impl HostList {
-    /// The list of one vCPU configuration of a host, as a VMM meets it.
-    pub(crate) fn new(config: HostConfig<'_>, rule: &'static VmmRule, scheme: Scheme) -> Self {
+    /// The list of one vCPU configuration of a host, as a VMM meets it. `vgic`: whether the VM runs with an interrupt
+    /// controller in the kernel, which some VMMs make only after its registers.
+    pub(crate) fn new(config: HostConfig<'_>, vgic: bool, rule: &'static VmmRule, question: Question) -> Self {
         let all = gates();
         let ids: Vec<RegisterId> = config.registers().iter().map(|(id, _)| *id).collect();
         let gated = ids.iter().enumerate().filter_map(|(at, id)| {
@@ -125,7 +138,9 @@ impl HostList {
             Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
         });
         let gated = gated.collect();
-        Self { ids, gated, sve: config.config().has("sve"), rule, scheme }
+        let restored = question.state == State::Fresh && question.scheme != Scheme::Equal;
+        let aftermath = restored.then(|| config.aftermath(vgic, question.derive_only));
+        Self { ids, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
     }
 
     /// The outcome of the list unit. Missing registers that have a unit of their own are judged there.
@@ -181,6 +196,12 @@ impl HostList {
                 }
             }
         }
+        if let Some(aftermath) = &self.aftermath {
+            aftermath
+                .changes(&saved.ids, &saved.words)
+                .into_iter()
+                .for_each(|change| visit(ListFinding::Aftermath(change)));
+        }
         for (at, id) in self.ids.iter().enumerate() {
             if saved.ids.binary_search(id).is_ok() {
                 continue;
@@ -222,12 +243,13 @@ mod tests {
 
     fn host(vmm: &str, ids: &[RegisterId]) -> HostList {
         let rule = &Policy::from_name(vmm).unwrap().row().rule;
-        HostList { ids: ids.to_vec(), gated: Vec::new(), sve: false, rule, scheme: Scheme::Kvm }
+        HostList { ids: ids.to_vec(), gated: Vec::new(), aftermath: None, sve: false, rule, scheme: Scheme::Kvm }
     }
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {
         let has_core = ids.iter().any(|id| id.is_core_field());
-        SavedList { ids: ids.into(), gates: gates().iter().map(|_| None).collect(), bitmap_2_set, has_core }
+        let gates = gates().iter().map(|_| None).collect();
+        SavedList { ids: ids.into(), gates, words: Vec::new().into(), bitmap_2_set, has_core }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::list::{HostList, ListFinding, SavedList, gates};
 use crate::policy::{Policy, context_of, gate_of, is_judged_by_value};
+use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vmms::VmmRule;
@@ -166,8 +167,9 @@ fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'stati
     };
     let list = |finding| Spoken { unit: SpeakingUnit::List, finding };
     let refused = refused_gates(set, config, question, rule);
-    let host_list = HostList::new(config, rule, question.scheme);
+    let host_list = HostList::new(config, set.vcpu.vgic, rule, question);
     let (mut spoken, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
+    let mut changes: Vec<Change> = Vec::new();
     for finding in host_list.findings(&SavedList::new(set.registers(), &refused)) {
         match finding {
             // KVM is asked for these, below.
@@ -180,6 +182,7 @@ fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'stati
                 let own = seen_default(register, set, config, question, &refused);
                 host_only.push(list(explain::defaulted_finding(register, own, question.scheme)));
             }
+            ListFinding::Aftermath(change) => changes.push(change),
             ListFinding::Unsaveable { .. }
             | ListFinding::TooMany { .. }
             | ListFinding::Unexpected(_)
@@ -198,6 +201,14 @@ fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'stati
     }
     writes.sort_by_key(|(order, _)| *order);
     spoken.extend(writes.into_iter().map(|(_, one)| one));
+    for change in changes {
+        let own = spoken.iter().map(|one| &one.finding).find(|finding| finding.register == Some(change.register));
+        // What was not taken, or not for sure, has no aftermath.
+        if own.is_none_or(|finding| finding.judgement.outcome() < Outcome::Unknown) {
+            let finding = explain::aftermath_finding(change, set, config, own);
+            spoken.push(list(finding));
+        }
+    }
     spoken.extend(host_only);
     spoken
 }
@@ -221,11 +232,12 @@ fn seen_default(
     }
 }
 
-/// The saved ID registers that show or hide others and that this host refuses: its own fields stay in place.
+/// The saved ID registers that decide about others and that this host refuses: its own fields stay in place.
 fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question, rule: &VmmRule) -> Vec<RegisterId> {
     let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
     registers.extend([catalog::SSBS.register, catalog::PMU_VERSION.register]);
     registers.extend([RegisterId::PSTATE, RegisterId::SVE_VLS]);
+    registers.extend(aftermath::FIELDS.map(|(register, ..)| register));
     registers.sort_unstable();
     registers.dedup();
     registers.retain(|register| {

@@ -1,6 +1,6 @@
 //! SVE vector lengths, registers that an ID field shows or hides (specification, section 4), and those not there.
 
-use super::{Facts, Rule, state};
+use super::{Facts, Rule, aftermath, state};
 use crate::catalog::{self, Gate, Kind};
 use crate::errno::Errno;
 use crate::id::{Group, RegisterId};
@@ -19,17 +19,26 @@ pub(super) fn judge_vector_lengths(value: &Value, available: &Value) -> Effect {
 
 const NO_FIELD: &str = "the ID register that shows or hides this one is not known; capture it";
 
-/// 3.1: while the VM's own ID field is 0 the register is hidden. TCR2, PIR and PIRE0 were unconditional
-/// before 6.13 (commits 0fcb4eea5345, a68cddbe47ef); a host that lists one although its field is 0 shows that.
-pub(super) fn gated(gate: Gate, facts: &Facts<'_>) -> Rule {
-    let field = facts.word(gate.register).map(|value| value >> gate.shift & 0xf);
-    let unconditional_before = if gate.field == "TCRX" || gate.field == "S1PIE" { (6, 13) } else { (6, 12) };
-    let gated = |field| Rule::Gated { fresh: u8::try_from(field).unwrap_or(0), errno: Errno::ENOENT };
-    match (field, facts.at_least(unconditional_before.0, unconditional_before.1)) {
-        (Some(0), _) | (_, Some(false)) => Rule::Kept,
-        (Some(field), Some(true)) => gated(field),
-        (Some(field), None) => Rule::AnyOf(vec![Rule::Kept, gated(field)].into(), facts.untold()),
-        (None, _) => Rule::Unknown(NO_FIELD),
+/// 3.1: while the VM's own ID field is too small the register is hidden. TCR2, PIR and PIRE0 were unconditional
+/// before 6.13 (commits 0fcb4eea5345, a68cddbe47ef), the `FEAT_FGT` registers in 6.16, which still lists
+/// `ICH_HCR_EL2` (both changed in one series, "Condition FGT registers on feature availability"); a host that lists a
+/// register although its own field is too small shows that it does not hide it.
+pub(super) fn gated(register: RegisterId, gate: Gate, facts: &Facts<'_>) -> Rule {
+    let shown = aftermath::stored(register, facts);
+    let Some(fresh) = facts.word(gate.register).and_then(|word| gate.of(word)) else { return Rule::Unknown(NO_FIELD) };
+    let hides = match gate {
+        _ if fresh < gate.least => Some(false),
+        catalog::FGT => Some(facts.value(catalog::ICH_HCR_EL2).is_none()),
+        // No kernel before 6.16 makes vCPUs with EL2.
+        _ if facts.config.has("has_el2") => Some(true),
+        _ if gate.field == "TCRX" || gate.field == "S1PIE" => facts.at_least(6, 13),
+        _ => facts.at_least(6, 12),
+    };
+    let gated = || Rule::Gated { fresh, least: gate.least, errno: Errno::ENOENT, shown: Box::new(shown.clone()) };
+    match hides {
+        Some(true) => gated(),
+        Some(false) => shown,
+        None => Rule::AnyOf(vec![shown.clone(), gated()].into(), facts.untold()),
     }
 }
 
@@ -101,6 +110,29 @@ mod tests {
         let registers = [(TCR2, Value::Word(0))];
         let facts = Facts { release: Release::parse("6.18.15"), registers: &registers, ..Facts::default() };
         assert!(matches!(derive(TCR2, &facts).judge(&Value::Word(5), None), Effect::Unknown(_)));
+    }
+
+    #[test]
+    fn gates_have_a_least_value() {
+        const NESTED: u32 = 1 << 7;
+        let judge = |id: RegisterId, fresh: u64, context, more: &[RegisterId]| {
+            let mut registers = vec![(catalog::ID_AA64MMFR0, Value::Word(fresh << 56)), (id, Value::Word(0))];
+            registers.extend(more.iter().map(|id| (*id, Value::Word(0))));
+            registers.sort();
+            let config = crate::vcpu::VcpuConfig { features: NESTED, ..Default::default() };
+            let facts = Facts { release: Release::parse("7.3.4"), registers: &registers, config, ..Facts::default() };
+            derive(id, &facts).judge(&Value::Word(5), context)
+        };
+        let hidden = Effect::Refused(Some(Errno::ENOENT));
+        let (trap, trap2) = (RegisterId::system(3, 4, 1, 1, 4), RegisterId::system(3, 4, 3, 1, 2));
+        assert_eq!(
+            [2, 1, 0].map(|field| judge(trap, 2, Some(field), &[])),
+            [Effect::Kept, Effect::Kept, hidden.clone()]
+        );
+        assert_eq!([2, 1, 0].map(|field| judge(trap2, 2, Some(field), &[])), [Effect::Kept, hidden.clone(), hidden]);
+        // 6.16 lists these and the vGIC's registers whatever the field says.
+        assert_eq!(judge(trap, 1, Some(0), &[catalog::ICH_HCR_EL2]), Effect::Kept);
+        assert_eq!(judge(trap2, 1, Some(0), &[]), Effect::Kept, "listed although its own field is too small");
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn acceptors_of(
         acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
         return acceptors;
     };
-    acceptors.push(UnitAcceptor::List(HostList::new(made, rule, question.scheme)));
+    acceptors.push(UnitAcceptor::List(HostList::new(made, config.vgic, rule, question)));
     let registers = vms.units.iter().map(|unit| unit.register);
     acceptors.extend(registers.map(|register| UnitAcceptor::Register(rule.acceptor(made, register, question))));
     acceptors

@@ -5,13 +5,13 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
+use hashbrown::{HashMap, HashTable};
 
 use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
 use crate::list::{self, SavedList};
 use crate::policy::is_judged_by_value;
-use crate::rules::{self, Context, is_aarch32, other_name};
+use crate::rules::{self, Context, aftermath, is_aarch32, other_name};
 use crate::set::check_size;
 use crate::value::Value;
 
@@ -38,8 +38,11 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) problems: Vec<(usize, String)>,
     gates: Vec<(Option<usize>, u32)>,
     bitmap_2: Option<usize>,
+    /// The places and bits that the aftermath looks at.
+    aftermath: Vec<(usize, u64)>,
     /// List numbers by what the list unit looks at besides the ids.
-    lists: Vec<(u64, u32)>,
+    lists: HashMap<Vec<u64>, u32, FixedState>,
+    key: Vec<u64>,
 }
 
 /// One register whose value is looked at.
@@ -149,7 +152,10 @@ impl Shape {
         let gates = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
         let (bitmap_2, mode) = (place(list::TOLERATED_ZERO), place(RegisterId::PSTATE));
         let lengths = place(RegisterId::SVE_VLS);
-        let shape = Self { config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() };
+        let ascending: Vec<RegisterId> = order.iter().map(id).collect();
+        let aftermath = aftermath::looked_at(&ascending).into_iter();
+        let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
+        let shape = Self { aftermath, config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() };
         Self { general, sve, lengths, mode, ..shape }
     }
 
@@ -172,19 +178,21 @@ impl Shape {
         value: impl Fn(usize) -> Option<Value>,
         make: impl FnOnce(SavedList) -> u32,
     ) -> u32 {
-        let bit = self.bitmap_2.and_then(word).is_some_and(|word| word != 0);
-        // 5 bits for each gate: there are far fewer than 12 of them.
-        let key = self.gates.iter().fold(u64::from(bit), |key, (at, shift)| {
-            key << 5 | u64::from(field(*at, *shift).map_or(16, |field| field))
-        });
-        if let Some((_, number)) = self.lists.iter().find(|(known, _)| *known == key) {
+        let bit = self.bitmap_2.and_then(&word).is_some_and(|word| word != 0);
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        key.push(u64::from(bit));
+        key.extend(self.gates.iter().map(|(at, shift)| field(*at, *shift).map_or(16, u64::from)));
+        key.extend(self.aftermath.iter().map(|(at, bits)| word(*at).unwrap_or(0) & bits));
+        if let Some(number) = self.lists.get(&key) {
+            self.key = key;
             return *number;
         }
         let registers = ids.iter().enumerate().filter_map(|(at, id)| Some((RegisterId::new(*id), value(at)?)));
         let mut registers: Vec<(RegisterId, Value)> = registers.collect();
         registers.sort_by_key(|(id, _)| *id);
         let number = make(SavedList::new(&registers, &[]));
-        self.lists.push((key, number));
+        self.lists.insert(key, number);
         number
     }
 }

@@ -308,7 +308,11 @@ impl Vms {
                     let number = class.get(at + 1)?;
                     Some(self.units.get(at)?.values.get(*number)?.value.clone())
                 });
-                (*id, value.unwrap_or(Value::Word(0)))
+                let word = || {
+                    let at = list.list.words.binary_search_by_key(id, |(known, _)| *known).ok()?;
+                    Some(Value::Word(list.list.words.get(at)?.1))
+                };
+                (*id, value.or_else(word).unwrap_or(Value::Word(0)))
             })
             .collect();
         Some(RegisterSet::new("", None, *config, registers))

@@ -1,0 +1,374 @@
+//! What becomes of a set that was taken: its registers and the first `KVM_RUN` change each other (specification, 5).
+//!
+//! KVM answers to single writes; a guest sees what is there once it runs. This is the one place that knows the
+//! difference. The verdict and the fleet ask it for a set as a whole, in the list unit.
+
+use std::sync::Arc;
+
+use super::{Facts, PROBE, Release, Rule, trees};
+use crate::answers::{Answer, State};
+use crate::catalog::{
+    self, CNTPCT, CNTVOFF_EL2, HCR_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_AA64PFR2, ID_PFR1,
+    Kind, SCTLR, TIMER_CNT, VMPIDR_EL2,
+};
+use crate::id::RegisterId;
+use crate::judgement::{Effect, Evidence};
+use crate::value::Value;
+
+/// The reserved bits of a register of a nested VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Mask {
+    /// Bits that read 0.
+    pub zeros: u64,
+    /// Bits that read 1.
+    pub ones: u64,
+}
+
+impl Mask {
+    /// What is left of a value.
+    pub const fn of(self, word: u64) -> u64 {
+        word & !self.zeros | self.ones
+    }
+
+    pub(super) fn judge(self, value: &Value) -> Effect {
+        match value.word() {
+            Some(word) if self.of(word) == word => Effect::Kept,
+            Some(word) => Effect::Rewritten(Some(Value::Word(self.of(word)))),
+            None => Effect::Unknown(PROBE),
+        }
+    }
+}
+
+/// A 4-bit field: its register, its lowest bit, its name.
+pub(crate) type Field = (RegisterId, u32, &'static str);
+
+const GIC: Field = (ID_AA64PFR0, 24, "GIC");
+const GIC_32: Field = (ID_PFR1, 28, "GIC");
+const GCIE: Field = (ID_AA64PFR2, 12, "GCIE");
+const TCRX: Field = (ID_AA64MMFR3, 0, "TCRX");
+const S1PIE: Field = (ID_AA64MMFR3, 8, "S1PIE");
+const S1POE: Field = (ID_AA64MMFR3, 16, "S1POE");
+const ATS1A: Field = (ID_AA64ISAR2, 60, "ATS1A");
+const HPDS: Field = (ID_AA64MMFR1, 12, "HPDS");
+/// The fields that decide in every VM.
+pub(crate) const FIELDS: [Field; 8] = [GIC, GIC_32, GCIE, TCRX, S1PIE, S1POE, ATS1A, HPDS];
+
+/// Fields that the first run takes away where one of others is 0 (`id_aa64mmfr3_el1_feat_map` in `config.c`, 7.3.4).
+const DEPENDENT: [(Field, &[Field]); 2] = [(S1PIE, &[TCRX, ATS1A]), (S1POE, &[TCRX, ATS1A, HPDS])];
+
+const GIC_UNKNOWN: &str = "the first run of a VM without an interrupt controller clears GIC on known kernels from 6.12 on; \
+    probe this host";
+const GIC_SET_UNKNOWN: &str = "the first run of a VM with an interrupt controller sets GIC on known kernels from 7.1 on; \
+    probe this host";
+const DEPENDENT_UNKNOWN: &str = "7.3 takes the field away at the first run, 7.0 does not; probe this host";
+const MASK_UNKNOWN: &str =
+    "what the first run leaves of its bits is not known; probe this host with this vCPU configuration";
+
+/// The last release that was seen to leave to a VM with an interrupt controller what it has (run).
+const LAST_WITHOUT: Release = Release::new(7, 0, 13);
+
+const fn bits(field: Field) -> u64 {
+    0xf << field.1
+}
+
+/// The saved registers that the aftermath looks at, with the bits of them, ascending by id: `ids` ascend.
+pub(crate) fn looked_at(ids: &[RegisterId]) -> Vec<(RegisterId, u64)> {
+    let nested = ids.binary_search(&HCR_EL2).is_ok();
+    let looked_at = ids.iter().filter_map(|id| {
+        let whole = id.size() <= 8 && (is_masked(*id) || *id == CNTVOFF_EL2 || is_identification(*id));
+        let bits = if nested && whole { u64::MAX } else { fields_of(*id) };
+        (bits != 0).then_some((*id, bits))
+    });
+    looked_at.collect()
+}
+
+fn fields_of(register: RegisterId) -> u64 {
+    FIELDS.into_iter().filter(|field| field.0 == register).fold(0, |all, field| all | bits(field))
+}
+
+fn is_identification(register: RegisterId) -> bool {
+    catalog::kind_of(register) == Kind::Identification
+}
+
+/// Whether nested VMs have reserved bits in this register (`kvm_init_nv_sysregs` in `nested.c`, 7.3.4).
+fn is_masked(register: RegisterId) -> bool {
+    match catalog::kind_of(register) {
+        Kind::Masked => true,
+        // Of those behind a field, permission indirection and overlay have none.
+        Kind::Gated(gate) => {
+            let [_, op1, ..] = register.encoding();
+            gate.field == "SCTLRX" || (op1 == 4 && gate.field != "S1PIE" && gate.field != "S1POE")
+        }
+        _ => register == SCTLR,
+    }
+}
+
+/// How KVM stores a register that it does not look at. The masks of nested VMs are made at the first run: before it a value
+/// is stored as written, later it loses its reserved bits (`__vcpu_assign_sys_reg`; run on 6.16.12, 7.0.13, 7.3.4).
+pub(super) fn stored(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    if facts.state == State::Fresh || !facts.config.has("has_el2") || !is_masked(register) {
+        return Rule::Kept;
+    }
+    masks(facts)
+        .into_iter()
+        .find(|(id, ..)| *id == register)
+        .map_or(Rule::Unknown(PROBE), |(_, mask, _)| Rule::Masked(mask))
+}
+
+/// The masks that are known, with their evidence: those of `VMPIDR_EL2`, the same in all kernels (run on 6.16.12, 7.0.13,
+/// 7.3.4), and what a vCPU that had run made of all ones and of zeros.
+fn masks(facts: &Facts<'_>) -> Vec<(RegisterId, Mask, Evidence)> {
+    const VMPIDR: Mask = Mask { zeros: 0xffff_ff00_7f00_0000, ones: 0x8000_0000 };
+    let mut masks = vec![(VMPIDR_EL2, VMPIDR, Evidence::Derived)];
+    let answers = facts.answers.unwrap_or_default();
+    for (register, _, answers) in answers.iter().filter(|(id, state, _)| *state == State::Exited && is_masked(*id)) {
+        let reads = |word: u64| match answers.answer(&Value::Word(word), false)? {
+            Answer::Kept => Some(word),
+            Answer::Changed(read) => read?.word(),
+            Answer::Refused(_) => None,
+        };
+        if let (Some(ones), Some(zeros)) = (reads(u64::MAX), reads(0)) {
+            masks.retain(|(known, ..)| known != register);
+            masks.push((*register, Mask { zeros: !ones, ones: zeros }, Evidence::Measured));
+        }
+    }
+    masks
+}
+
+fn find<T: Copy>(rows: &[(RegisterId, T)], register: RegisterId) -> Option<T> {
+    rows.iter().find(|(id, _)| *id == register).map(|(_, value)| *value)
+}
+
+/// Whether a kernel does something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Does {
+    Yes(Evidence),
+    No,
+    Unknown(&'static str),
+}
+
+impl Does {
+    fn seen(does: bool) -> Self {
+        if does { Self::Yes(Evidence::Measured) } else { Self::No }
+    }
+
+    /// A change last seen absent in one release and first seen in another.
+    fn between(facts: &Facts<'_>, needs: &'static str, absent: Release, present: Release) -> Self {
+        let Some(release) = facts.release.filter(|release| !trees::is_younger(*release)) else {
+            return Self::Unknown(needs);
+        };
+        let line = |release: Release| (release.major, release.minor);
+        let (before, after) = if release.knows_patch() {
+            (release <= absent, release >= present)
+        } else {
+            (line(release) < line(absent), line(release) > line(present))
+        };
+        match (before, after) {
+            (true, _) if !facts.is_vendors => Self::No,
+            (_, true) => Self::Yes(Evidence::Derived),
+            _ => Self::Unknown(needs),
+        }
+    }
+}
+
+/// What a host makes of sets, in one vCPU configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Aftermath {
+    /// Whether the VM runs with an interrupt controller in the kernel.
+    vgic: bool,
+    /// Whether the first run clears the GIC fields (no interrupt controller), or sets them (a `GICv3`).
+    gic: Does,
+    /// Whether the first run takes [`DEPENDENT`] fields away.
+    dependent: Does,
+    masks: Vec<(RegisterId, Mask, Evidence)>,
+    /// The host's own values of what is looked at, ascending by id.
+    own: Vec<(RegisterId, u64)>,
+}
+
+/// What becomes of one register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It loses and gains bits.
+    Bits(Mask),
+    /// It is not there any more.
+    Gone,
+    /// It reads otherwise; what is not known.
+    Moved,
+    /// Not known; what would settle it.
+    Unknown(&'static str),
+}
+
+/// One register that the guest does not see as it was saved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) register: RegisterId,
+    pub(crate) fate: Fate,
+    pub(crate) evidence: Evidence,
+    pub(crate) why: &'static str,
+}
+
+impl Aftermath {
+    /// What a host with these facts makes of sets. `vgic`: whether the VM runs with an interrupt controller; `recorded_vgic`:
+    /// whether that of which the facts were recorded had one.
+    pub(crate) fn derive(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Self {
+        let ids: Vec<RegisterId> = facts.registers.iter().map(|(id, _)| *id).collect();
+        let own = looked_at(&ids).into_iter().filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
+        let nested = facts.config.has("has_el2");
+        Self {
+            vgic,
+            gic: gic(facts, vgic, recorded_vgic),
+            dependent: dependent(facts),
+            masks: if nested { masks(facts) } else { Vec::new() },
+            own,
+        }
+    }
+
+    /// What becomes of a set with these registers, and these values of what is [`looked_at`].
+    pub(crate) fn changes(&self, ids: &[RegisterId], saved: &[(RegisterId, u64)]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        self.gic_changes(saved, &mut changes);
+        self.dependent_changes(ids, saved, &mut changes);
+        self.mask_changes(saved, &mut changes);
+        let offset = find(saved, CNTVOFF_EL2).is_some_and(|offset| Some(offset) != find(&self.own, CNTVOFF_EL2));
+        for counter in [TIMER_CNT, CNTPCT] {
+            if offset && ids.contains(&counter) {
+                let why = "CNTVOFF_EL2 is written after the counter and moves it";
+                changes.push(Change { register: counter, fate: Fate::Moved, evidence: Evidence::Derived, why });
+            }
+        }
+        changes.sort_by_key(|change| change.register);
+        changes
+    }
+
+    fn gic_changes(&self, saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
+        // A set that says GIC 0 in its ID_AA64PFR0_EL1 says so for the VM; its ID_PFR1_EL1 is not looked at then.
+        let said = find(saved, GIC.0).is_some_and(|word| word & bits(GIC) == 0);
+        for field in [GIC, GIC_32, GCIE] {
+            if field == GIC_32 && said {
+                continue;
+            }
+            let present = find(&self.own, field.0).is_some_and(|own| own & bits(field) != 0);
+            let Some(word) = find(saved, field.0).filter(|_| present) else { continue };
+            let (ones, why) = match (self.vgic, field) {
+                (false, _) => (0, "the first run clears GIC, as there is no interrupt controller in the kernel"),
+                (true, GCIE) => continue,
+                (true, _) => (1 << field.1, "the first run sets GIC to that of the interrupt controller"),
+            };
+            let change = |fate, evidence| Change { register: field.0, fate, evidence, why };
+            match self.gic {
+                _ if word & bits(field) == ones => {}
+                Does::No => {}
+                Does::Yes(evidence) => changes.push(change(Fate::Bits(Mask { zeros: bits(field), ones }), evidence)),
+                Does::Unknown(needs) => changes.push(change(Fate::Unknown(needs), Evidence::None)),
+            }
+        }
+    }
+
+    fn dependent_changes(&self, ids: &[RegisterId], saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
+        let Some(word) = find(saved, ID_AA64MMFR3) else { return };
+        // Every kernel lists its ID registers: what neither the set nor the host has is not judged.
+        let lacks = |field: &Field| {
+            let word = find(saved, field.0).or_else(|| find(&self.own, field.0));
+            word.is_some_and(|word| word & bits(*field) == 0)
+        };
+        let taken = DEPENDENT.iter().filter(|(field, needed)| word & bits(*field) != 0 && needed.iter().any(lacks));
+        let taken: Vec<Field> = taken.map(|(field, _)| *field).collect();
+        let why = match taken.as_slice() {
+            [] => return,
+            [S1PIE] => "the first run takes S1PIE away, as TCRX or ID_AA64ISAR2_EL1.ATS1A is 0",
+            [S1POE] => "the first run takes S1POE away, as TCRX, ID_AA64ISAR2_EL1.ATS1A or ID_AA64MMFR1_EL1.HPDS is 0",
+            _ => "the first run takes S1PIE and S1POE away, as TCRX or ID_AA64ISAR2_EL1.ATS1A is 0",
+        };
+        let zeros = taken.iter().fold(0, |all, field| all | bits(*field));
+        let (fate, gone, evidence) = match self.dependent {
+            Does::No => return,
+            Does::Yes(evidence) => (Fate::Bits(Mask { zeros, ones: 0 }), Fate::Gone, evidence),
+            Does::Unknown(needs) => (Fate::Unknown(needs), Fate::Unknown(needs), Evidence::None),
+        };
+        changes.push(Change { register: ID_AA64MMFR3, fate, evidence, why });
+        let behind = ids.iter().filter(|id| match catalog::kind_of(**id) {
+            Kind::Gated(gate) => taken.iter().any(|field| (field.0, field.2) == (gate.register, gate.field)),
+            _ => false,
+        });
+        changes.extend(behind.map(|id| Change { register: *id, fate: gone, evidence, why }));
+    }
+
+    /// The masks are made from the VM's ID registers: what is known of them is known for those of a fresh vCPU.
+    fn mask_changes(&self, saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
+        const WHY: &str = "the first run of a nested VM takes reserved bits away";
+        let own_ids = || saved.iter().all(|(id, word)| !is_identification(*id) || find(&self.own, *id) == Some(*word));
+        let masked =
+            saved.iter().filter(|(id, word)| is_masked(*id) && find(&self.own, *id).is_some_and(|own| own != *word));
+        let masked: Vec<_> = masked.collect();
+        let as_seen = !masked.is_empty() && own_ids();
+        for (register, word) in masked {
+            let known = self.masks.iter().find(|(id, ..)| id == register);
+            match known.filter(|(id, ..)| as_seen || *id == VMPIDR_EL2) {
+                Some((_, mask, _)) if mask.of(*word) == *word => {}
+                Some((_, mask, evidence)) => {
+                    changes.push(Change {
+                        register: *register,
+                        fate: Fate::Bits(*mask),
+                        evidence: *evidence,
+                        why: WHY,
+                    });
+                }
+                None => {
+                    let fate = Fate::Unknown(MASK_UNKNOWN);
+                    changes.push(Change { register: *register, fate, evidence: Evidence::None, why: WHY });
+                }
+            }
+        }
+    }
+}
+
+impl Change {
+    /// What the register's last value becomes.
+    pub(crate) fn effect(&self, last: Option<u64>) -> Effect {
+        match self.fate {
+            Fate::Bits(mask) => Effect::Rewritten(last.map(|word| Value::Word(mask.of(word)))),
+            Fate::Gone => Effect::Dropped(None),
+            Fate::Moved => Effect::Rewritten(None),
+            Fate::Unknown(needs) => Effect::Unknown(needs),
+        }
+    }
+}
+
+/// 12.10: without an interrupt controller the first run clears the GIC fields where GIC is writable, which came in the same
+/// series (6.12, commit 5cb57a1aff75). With one, 7.1 and later set them to what it is.
+fn gic(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Does {
+    let own = facts.word(ID_AA64PFR0).unwrap_or(0) & bits(GIC);
+    if vgic {
+        // A host without a GICv3 makes another interrupt controller.
+        if own == 0 {
+            return Does::No;
+        }
+        return Does::between(facts, GIC_SET_UNKNOWN, LAST_WITHOUT, Release::new(7, 1, 8));
+    }
+    let untouched = facts.trials.unwrap_or_default().iter().find(|trial| trial.written.is_empty());
+    if let Some(trial) = untouched.filter(|_| own != 0 && !recorded_vgic) {
+        return Does::seen(find(&trial.changed, ID_AA64PFR0).is_some());
+    }
+    let since = facts.at_least(6, 12).filter(|_| !facts.release.is_some_and(trees::is_younger));
+    match (facts.mask(ID_AA64PFR0), since) {
+        (Some(mask), _) if mask & bits(GIC) != 0 => Does::Yes(Evidence::Derived),
+        (_, Some(false)) if facts.masks.is_some() || facts.reports_masks != Some(true) => Does::No,
+        (None, Some(true)) => Does::Yes(Evidence::Derived),
+        _ => Does::Unknown(GIC_UNKNOWN),
+    }
+}
+
+/// 7.3.4 does (read; run), 7.0.13 and earlier do not (run).
+fn dependent(facts: &Facts<'_>) -> Does {
+    let fresh = |field: Field| facts.word(field.0).unwrap_or(0) & bits(field);
+    for trial in facts.trials.unwrap_or_default() {
+        let of = |field: Field| find(&trial.written, field.0).map_or_else(|| fresh(field), |word| word & bits(field));
+        if of(S1PIE) != 0 && (of(TCRX) == 0 || of(ATS1A) == 0) {
+            return Does::seen(find(&trial.changed, ID_AA64MMFR3).is_some());
+        }
+    }
+    Does::between(facts, DEPENDENT_UNKNOWN, LAST_WITHOUT, Release::new(7, 3, 4))
+}
+
+/// What is looked at of a set, as lists keep it.
+pub(crate) type Words = Arc<[(RegisterId, u64)]>;

@@ -1,0 +1,154 @@
+"""What the first KVM_RUN makes of a VM whose registers were all written (semantics 5)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .facts import HAS_EL2, Facts
+from .fields import ID, SYSREG, field
+from .other_registers import GATES
+from .state import State
+
+PFR0, PFR1_32, PFR2 = ID["ID_AA64PFR0"], ID["ID_PFR1"], ID["ID_AA64PFR2"]
+MMFR1, MMFR3, ISAR2 = ID["ID_AA64MMFR1"], ID["ID_AA64MMFR3"], ID["ID_AA64ISAR2"]
+GIC, GIC_32, GCIE = field("ID_AA64PFR0", "GIC"), field("ID_PFR1", "GIC"), field("ID_AA64PFR2", "GCIE")
+TCRX, ATS1A = (MMFR3, field("ID_AA64MMFR3", "TCRX")), (ISAR2, field("ID_AA64ISAR2", "ATS1A"))
+HPDS = (MMFR1, field("ID_AA64MMFR1", "HPDS"))
+S1PIE, S1POE = field("ID_AA64MMFR3", "S1PIE"), field("ID_AA64MMFR3", "S1POE")
+
+VMPIDR_EL2, CNTVOFF_EL2 = SYSREG | 0xE005, SYSREG | 0xE703
+COUNTERS = (SYSREG | 0xDF01, SYSREG | 0xDF1A)  # CNTPCT_EL0, TIMER_CNT
+# semantics 5.3: SCTLR_EL1, SCTLR2_EL1, then of EL2: VMPIDR, SCTLR, SCTLR2, HCR, MDCR, HFGRTR, HFGWTR, HFGITR, ZCR, HCRX,
+# NVHCR, TCR2, VTTBR, VTCR, VNCR, HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HDFGRTR, HDFGWTR, HAFGRTR, HFGITR2, CNTHCTL
+MASKED = {
+    SYSREG | low
+    for low in (
+        *(
+            0xC080,
+            0xC083,
+            0xE005,
+            0xE080,
+            0xE083,
+            0xE088,
+            0xE089,
+            0xE08C,
+            0xE08D,
+            0xE08E,
+            0xE090,
+            0xE092,
+            0xE0A8,
+        ),
+        *(
+            0xE103,
+            0xE108,
+            0xE10A,
+            0xE110,
+            0xE188,
+            0xE189,
+            0xE18A,
+            0xE18B,
+            0xE18C,
+            0xE18D,
+            0xE18E,
+            0xE18F,
+            0xE708,
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What a register reads after the first run: another value, nothing (gone), or it is not known."""
+
+    now: int | None = None
+    gone: bool = False
+    unknown: bool = False
+
+
+UNKNOWN, GONE = Fate(unknown=True), Fate(gone=True)
+
+
+def first_run(facts: Facts, state: State, vgic: bool) -> dict[int, Fate]:
+    """What becomes of the registers of a fresh VM, by their values before its first run."""
+    return {
+        **dict(gic(facts, state, vgic)),
+        **dict(dependent(facts, state)),
+        **dict(masked(facts, state)),
+        **dict(counters(facts, state)),
+    }
+
+
+def gic(facts: Facts, state: State, vgic: bool) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.1
+    says_none = PFR0 in state.values and GIC.of(state.values[PFR0]) == 0
+    for register, f in ((PFR0, GIC), (PFR1_32, GIC_32), (PFR2, GCIE)):
+        value = state.values.get(register)
+        if value is None or f.of(facts.fresh(register)) == 0 or (f is GIC_32 and says_none):
+            continue
+        if vgic and f is GCIE:
+            continue
+        now = f.put(value, 1 if vgic else 0)
+        does = sets_gic(facts) if vgic else clears_gic(facts)
+        if now != value and does is not False:
+            yield register, UNKNOWN if does is None else Fate(now)
+
+
+def clears_gic(facts: Facts) -> bool | None:
+    if facts.version[:2] > (7, 3):
+        return None
+    if facts.masks is not None:
+        writable = bool(facts.masks.get(PFR0, 0) & GIC.mask)
+        return True if writable else None if facts.at_least(6, 12) else False
+    return facts.at_least(6, 12)
+
+
+def sets_gic(facts: Facts) -> bool | None:
+    if not GIC.of(facts.fresh(PFR0)):
+        return False
+    return facts.between((7, 0, 13), (7, 1, 8))
+
+
+def dependent(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.2
+    value = state.values.get(MMFR3)
+    if value is None:
+        return
+    does = facts.between((7, 0, 13), (7, 3, 4))
+    now, taken = value, []
+    for f, needed in ((S1PIE, (TCRX, ATS1A)), (S1POE, (TCRX, ATS1A, HPDS))):
+        lacking = [
+            holder for holder, g in needed if holder in state.values and not g.of(state.values[holder])
+        ]
+        if f.of(value) and lacking:
+            now, taken = f.put(now, 0), [*taken, f]
+    if not taken or does is False:
+        return
+    yield MMFR3, UNKNOWN if does is None else Fate(now)
+    for register, (_, gate, _) in GATES.items():
+        if gate in taken and register in state.values:
+            yield register, UNKNOWN if does is None else GONE
+
+
+def masked(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.3: which bits are reserved follows from the kernel and the VM's ID registers
+    if not facts.has(HAS_EL2):
+        return
+    for register in MASKED & state.values.keys():
+        value = state.values[register]
+        if value == facts.fresh(register):
+            continue
+        if register != VMPIDR_EL2:
+            yield register, UNKNOWN
+            continue
+        now = value & 0x000000FF80FFFFFF | 0x80000000
+        if now != value:
+            yield register, Fate(now)
+
+
+def counters(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.4: the offset is written after the counter, and moves it
+    if state.values.get(CNTVOFF_EL2, 0) != facts.fresh(CNTVOFF_EL2):
+        for register in COUNTERS:
+            yield register, Fate()
