@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,17 +82,17 @@ def test_the_engine_reads_what_the_first_run_did(tmp_path: Path, monkeypatch: py
     def said(document: dict[str, Any]) -> dict[int | None, tuple[str, str, int | None]]:
         verdict = kvmfw.validate(vm, kvmfw.Host.from_json(json.dumps(document)))
         runs = [finding for finding in verdict.findings if finding.rule == "KVMFW-FIRST-RUN"]
-        return {f.register: (f.effect, f.evidence.name, f.reads) for f in runs}
+        return {f.register: (f.effect, f.evidence, f.reads) for f in runs}
 
     assert said(capture) == {
-        fakekvm.MMFR3: ("rewritten", "MEASURED", 0x11),
-        fakekvm.PIR: ("dropped", "MEASURED", None),
+        fakekvm.MMFR3: ("rewritten", "measured", 0x11),
+        fakekvm.PIR: ("dropped", "measured", None),
     }
     # A kernel of which no rule is known, and one whose rule was not seen at work on this host.
     capture["host"]["kernel"] = "7.2.5"
-    assert said(capture)[fakekvm.MMFR3] == ("rewritten", "MEASURED", 0x11)
+    assert said(capture)[fakekvm.MMFR3] == ("rewritten", "measured", 0x11)
     without = {key: value for key, value in capture.items() if key != "first_run"} | {"version": 1}
-    assert said(without)[fakekvm.MMFR3] == ("unknown", "NONE", None)
+    assert said(without)[fakekvm.MMFR3] == ("unknown", "none", None)
 
 
 def test_registers_of_nested_vms_are_asked_before_and_after_the_run(

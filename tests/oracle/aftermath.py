@@ -152,3 +152,14 @@ def counters(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
     if state.values.get(CNTVOFF_EL2, 0) != facts.fresh(CNTVOFF_EL2):
         for register in COUNTERS:
             yield register, Fate()
+
+
+def joined(said: list[dict[int, Fate]]) -> dict[int, Fate]:
+    """What all say; where they differ it is not known."""
+    registers = {register for fates in said for register in fates}
+    return {
+        register: said[0][register]
+        if all(fates.get(register) == said[0].get(register) for fates in said)
+        else UNKNOWN
+        for register in registers
+    }

@@ -45,6 +45,8 @@ class Vm:
 
     def first_run(self, vgic: bool) -> dict[int, aftermath.Fate]:
         """What the first run would make of the registers as they are now, but for what is in doubt."""
+        if self.alike:
+            return aftermath.joined([one.first_run(vgic) for one in self.alike])
         return aftermath.first_run(self.facts, self.state, vgic)
 
     def finalize(self) -> None:
