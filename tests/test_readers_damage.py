@@ -299,7 +299,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "no vCPU": (json_edit(lambda _: {"snapshots": {}}), "no vCPU"),
         "state is not JSON": (
             text_edit('{\\"Kvm\\"', "Kvm"),
-            "state is not JSON",
+            "the state: this is not JSON",
         ),
         "register of a wrong size": (state(lambda found: found["sys_regs"][0].pop()), "expected 16 bytes"),
         "core registers of a wrong size": (

@@ -8,13 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
 from kvmfw.readers.firecracker import fingerprint_capture
 from kvmfw.readers.folders import files_of, read_hosts_table
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
 from kvmfw.readers.rejects import Intake, OnError, Reject
-from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
 from kvmfw.readers.tables import declared_rows, open_table
 from kvmfw.store import Draft

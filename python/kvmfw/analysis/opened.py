@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from kvmfw import readers
 from kvmfw.analysis.security import Protection, protection_of
+from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.folders import read_hosts_table
@@ -159,7 +159,7 @@ def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
         texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
     else:
         texts = [path.read_bytes() for path in sorted((folder / "captures").glob("*.json"))]
-    documents = [json.loads(text) for text in texts]
+    documents = [parsed_json(text) for text in texts]
     return {one["host"]["name"]: one for one in documents if one.get("format") == "kvmfw-capture"}
 
 
@@ -171,8 +171,8 @@ def protections(folder: Path) -> dict[str, Protection]:
 def file_protection(path: Path) -> Protection:
     """Read how the host of one capture protects; a dump of another tool does not tell."""
     try:
-        document = json.loads(path.read_bytes())
-    except ValueError:
+        document = parsed_json(path.read_bytes())
+    except FormatError:
         return Protection()
     known = isinstance(document, dict) and document.get("format") == "kvmfw-capture"
     return protection_of(document) if known else Protection()

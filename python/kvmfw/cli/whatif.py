@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -29,6 +28,7 @@ from kvmfw.cli.options import (
     weaker_option,
 )
 from kvmfw.cli.screen import console, heading, print_json, print_not_judged, table
+from kvmfw.documents import parsed_json
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.registers import find_register, register_name
@@ -134,7 +134,7 @@ def _changes(
             raise InputError(f"--replace `{text}` is not CAPTURE=FILE")
         _matching(known, name, fleet)
         Host.load(file)
-        document = json.loads(Path(file).read_bytes())
+        document = parsed_json(Path(file).read_bytes(), Path(file))
         changes.setdefault(name, []).append(partial(_replaced, document))
     for text in level:
         name, colon, rest = text.rpartition(":")

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
+from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.qemu_stream import GICS
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
-from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.source import whole
 
 __all__ = ["FORMAT", "analyzed_vcpus"]
 

@@ -7,15 +7,18 @@ registers, 864 bytes). Registers are given in the order in which they are writte
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
-from kvmfw.readers.source import Limits, parsed_json, whole
+from kvmfw.readers.source import Limits, whole
 
 __all__ = ["FORMAT", "STATE", "snapshot_vcpus"]
 
@@ -23,6 +26,7 @@ STATE = "state.json"
 """The file of a snapshot folder that holds the vCPUs; beside it are the configuration and the memory."""
 _CPUS = "cpu-manager"
 _DEEPEST = 32
+_NUMBER = re.compile(r"\d{1,6}", re.ASCII)
 _SVE = 0x15
 _CORE = 0x6030000000100000
 _CORE_SIZE = 864
@@ -30,9 +34,16 @@ _GENERAL_SIZE = 328
 _VECTORS, _FPSR, _FPCR = 336, 848, 852
 
 
+class _Snapshot(msgspec.Struct):
+    """One node of the tree; what a device other than a vCPU saved is not looked at."""
+
+    snapshots: dict[str, _Snapshot] | None = None
+    snapshot_data: Any = None
+
+
 def snapshot_vcpus(document: Any, name: str) -> list[SavedVcpu]:
     """Read all vCPUs of a snapshot."""
-    states = sorted(_states(document, "", 0), key=lambda found: found[0])
+    states = sorted(_states(typed(document, _Snapshot), "", 0), key=lambda found: found[0])
     if not states:
         raise FormatError(f"there is no vCPU below `{_CPUS}`", "snapshots")
     found = []
@@ -42,32 +53,31 @@ def snapshot_vcpus(document: Any, name: str) -> list[SavedVcpu]:
     return found
 
 
-def _states(document: Any, place: str, depth: int) -> Iterator[tuple[int, dict[str, Any], str]]:
-    below = document.get("snapshots") if isinstance(document, dict) else None
-    if not isinstance(below, dict) or depth > _DEEPEST:
-        return
-    for key, snapshot in below.items():
+def _states(document: _Snapshot, place: str, depth: int) -> Iterator[tuple[int, dict[str, Any], str]]:
+    if depth > _DEEPEST:
+        raise FormatError("the snapshots are nested too deeply", place.rstrip("."))
+    for key, snapshot in (document.snapshots or {}).items():
         where = f"{place}snapshots.{key}"
         if key == _CPUS:
-            for vcpu, one in (snapshot.get("snapshots") or {}).items():
-                number = str(vcpu).rpartition("-")[2]
-                if not number.isdecimal():
-                    raise FormatError(f"`{vcpu}` is not the number of a vCPU", where)
+            for vcpu, one in (snapshot.snapshots or {}).items():
+                number = vcpu.rpartition("-")[2]
+                if not _NUMBER.fullmatch(number):
+                    raise FormatError(f"`{vcpu[:64]}` is not the number of a vCPU", where)
                 yield int(number), _state(one, f"{where}.{vcpu}"), f"{where}.{vcpu}"
         else:
             yield from _states(snapshot, f"{where}.", depth + 1)
 
 
-def _state(snapshot: Any, place: str) -> dict[str, Any]:
-    data = snapshot.get("snapshot_data") if isinstance(snapshot, dict) else None
+def _state(snapshot: _Snapshot, place: str) -> dict[str, Any]:
+    data = snapshot.snapshot_data
     state = data.get("state") if isinstance(data, dict) else None
     if isinstance(state, list):
         state = _bytes(state, None, f"{place}.state")
     if isinstance(state, str | bytes):
         try:
-            state = json.loads(state)
-        except ValueError as error:
-            raise FormatError(f"the state is not JSON: {error}", f"{place}.state") from error
+            state = parsed_json(state)
+        except FormatError as error:
+            raise FormatError(f"the state: {error.problem}", f"{place}.state") from error
     if isinstance(state, dict):
         # Newer versions wrap the state in a part for the bookkeeping of the vCPU, and in the hypervisor's name.
         state = next((state[key] for key in ("hypervisor_state", "saved_state") if key in state), state)

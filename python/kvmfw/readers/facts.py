@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.id_fields import ID_FIELDS
-from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.source import whole
 from kvmfw.registers import find_register, register_name
 from kvmfw.sets import RegisterSet
 from kvmfw.verdict import Finding, Outcome, Verdict

@@ -11,12 +11,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
+
+from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
-from kvmfw.readers.source import parsed_json, whole
+from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import FEATURES
 from kvmfw.sets import Host, RegisterSet
 
@@ -36,6 +39,8 @@ _PSCI_0_2 = FEATURES.index("psci_0_2")
 _X0, _PC = 0x6030000000100000, 0x6030000000100040
 _TIMER_CTL, _TIMER_CNT = 0x603000000013DF19, 0x603000000013DF1A
 _CNTP_CTL, _CNTPCT = 0x603000000013DF11, 0x603000000013DF01
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=7)]
+"""Which word of `kvm_vcpu_init.features` (`include/uapi/asm/kvm.h`: seven)."""
 _LEFT_OUT = {_PC: _X0, _TIMER_CNT: _TIMER_CTL, _CNTPCT: _CNTP_CTL}
 """Registers that a fingerprint leaves out on purpose (``REG_EXCLUSION_LIST``, 1.16.1), each with one that is there
 wherever it is: no kernel lists the one without the other."""
@@ -71,7 +76,7 @@ class CpuTemplate:
         for place, part in _listed(parts, "vcpu_features"):
             found = _members(part, {"index", "bitmap"}, place)
             mask, value = _bitmap(found.get("bitmap"), None, f"{place}.bitmap")
-            first = 32 * int(found.get("index", 0))
+            first = 32 * typed(found.get("index", 0), _Index, f"{place}.index")
             features |= {first + bit: value >> bit & 1 for bit in range(32) if mask >> bit & 1}
         return cls(registers, features)
 
@@ -79,12 +84,10 @@ class CpuTemplate:
     def load(cls, path: str | Path) -> CpuTemplate:
         """Read a template file."""
         try:
-            return cls.of_document(json.loads(Path(path).read_bytes()))
-        except ValueError as error:
-            if isinstance(error, FormatError):
-                error.file = str(path)
-                raise
-            raise FormatError(f"this is not JSON: {error}", file=str(path)) from error
+            return cls.of_document(parsed_json(whole(Path(path))))
+        except FormatError as error:
+            error.file = str(path)
+            raise
 
     def feature_names(self) -> list[str]:
         """Name the features of a vCPU made with this template; Firecracker itself sets ``psci_0_2``."""

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from kvmfw.documents import parsed_json
 from kvmfw.readers.saved import SavedVcpu
-from kvmfw.readers.source import Limits, parsed_json, whole
+from kvmfw.readers.source import Limits, whole
 from kvmfw.sets import Host
 
 __all__ = ["Format", "Head", "name_of"]

@@ -11,12 +11,15 @@ import struct
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, BinaryIO
 
+import msgspec
+
+from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
-from kvmfw.readers.source import LIMITS, Limits, opened, parsed_json
+from kvmfw.readers.source import LIMITS, Limits, opened
 
 __all__ = ["FORMAT", "GICS", "Stream", "read_stream", "stream_vcpus"]
 
@@ -39,6 +42,31 @@ _CPREG_OFFSET = 568
 _MOST_REGISTERS = 4096
 
 
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+
+
+class Field(msgspec.Struct):
+    """One field of a device, as the trailing description tells it."""
+
+    name: str
+    size: _Count = 0
+    array_len: _Count = 1
+
+
+class Device(msgspec.Struct):
+    """One device of the trailing description."""
+
+    name: str
+    instance_id: int = 0
+    fields: list[Field] = []
+
+
+class Description(msgspec.Struct):
+    """The trailing description, as far as it is looked at."""
+
+    devices: list[Device] = []
+
+
 @dataclass(slots=True)
 class Stream:
     """What was found in a stream.
@@ -51,7 +79,7 @@ class Stream:
         The data of the ``cpu`` sections, by instance.
     versions : dict of int to int
         Their section versions.
-    description : dict or None
+    description : Description or None
         The trailing description.
     vgic : bool or None
         Whether the VM has a GICv3; None where the stream holds no GIC that is known.
@@ -60,7 +88,7 @@ class Stream:
     machine: str = ""
     cpus: dict[int, bytes] = field(default_factory=dict)
     versions: dict[int, int] = field(default_factory=dict)
-    description: dict[str, Any] | None = None
+    description: Description | None = None
     vgic: bool | None = None
 
     def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
@@ -75,22 +103,20 @@ class Stream:
         return _registers(data, *layout, instance)
 
     def _layout(self, instance: int) -> tuple[int, int | None] | None:
-        devices = (self.description or {}).get("devices", ())
-        for device in devices:
-            if device.get("name") != "cpu" or device.get("instance_id") != instance:
+        for device in self.description.devices if self.description else ():
+            if device.name != "cpu" or device.instance_id != instance:
                 continue
             offset = 0
-            for part in device.get("fields", ()):
-                if part["name"] == "cpreg_vmstate_array_len":
+            for part in device.fields:
+                if part.name == "cpreg_vmstate_array_len":
                     return offset, _described_length(device)
-                offset += int(part["size"]) * int(part.get("array_len", 1))
+                offset += part.size * part.array_len
         return None
 
 
-def _described_length(device: dict[str, Any]) -> int:
+def _described_length(device: Device) -> int:
     # An array of one element is described as a plain field, one of none not at all.
-    parts = [part for part in device["fields"] if part["name"] == "cpreg_vmstate_indexes"]
-    return sum(int(part.get("array_len", 1)) for part in parts)
+    return sum(part.array_len for part in device.fields if part.name == "cpreg_vmstate_indexes")
 
 
 def _registers(data: bytes, offset: int, expected: int | None, instance: int) -> dict[int, int]:
@@ -214,15 +240,15 @@ class _Walk:
 
     def _until_footer(self, section: int, name: str) -> bytes:
         footer = _footer(section)
-        data = b""
+        data = bytearray()
         searched = 0
         while True:
             end = data.find(footer, searched)
             if 0 <= end < len(data) - 5:
                 if data[end + 5] in _TYPES and self._goes_on(data, end + 5):
-                    self.pending = data[end + 5 :]
+                    self.pending = bytes(data[end + 5 :])
                     self.at += end + 5
-                    return data[:end]
+                    return bytes(data[:end])
                 searched = end + 1
                 continue
             searched = max(len(data) - 16, searched)
@@ -235,7 +261,7 @@ class _Walk:
                 problem = f"section `{name}` is longer than {self.limits.section >> 20} MiB"
                 raise FormatError(problem, f"byte {self.at}")
 
-    def _goes_on(self, data: bytes, at: int) -> bool:
+    def _goes_on(self, data: bytearray, at: int) -> bool:
         """Tell whether what follows a footer can be a section: chance footers in device data are told apart."""
         kind, rest = data[at], data[at + 1 : at + 10]
         if kind in (_START, _FULL) and len(rest) >= 6:
@@ -281,10 +307,11 @@ class _Walk:
         text = rest[:size] + self.file.read(max(size - len(rest), 0))
         if len(text) < size:
             raise FormatError("the description is cut off", f"byte {self.at}")
-        document = parsed_json(text)
-        if not isinstance(document, dict):
-            raise FormatError("the description is not a JSON object", f"byte {self.at}")
-        self.found.description = document
+        try:
+            self.found.description = typed(parsed_json(text), Description)
+        except FormatError as error:
+            where = f" ({error.place})" if error.place else ""
+            raise FormatError(f"the description: {error.problem}{where}", f"byte {self.at}") from error
 
 
 def _footer(section: int) -> bytes:

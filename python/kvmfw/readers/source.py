@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import gzip
 import io
-import json
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from kvmfw.errors import FormatError, InputError
 
-__all__ = ["HEAD", "LIMITS", "Limits", "head_of", "is_gzip", "opened", "parsed_json", "whole"]
+__all__ = ["HEAD", "LIMITS", "Limits", "head_of", "is_gzip", "opened", "whole"]
 
 HEAD = 1 << 16
 _GZIP = b"\x1f\x8b"
@@ -98,21 +97,3 @@ def whole(path: Path, limits: Limits = LIMITS) -> bytes:
         problem = f"the document unpacks to more than {limits.document >> 20} MiB, which no document needs"
         raise FormatError(problem, file=str(path))
     return data
-
-
-def parsed_json(data: bytes, path: Path | None = None) -> Any:
-    """Parse JSON; errors name line and column."""
-    file = None if path is None else str(path)
-    try:
-        return json.loads(data)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"the text is not UTF-8: {error.reason}", f"byte {error.start}", file=file
-        ) from error
-    except json.JSONDecodeError as error:
-        early = " (the document ends too early)" if error.pos >= len(error.doc.rstrip()) else ""
-        raise FormatError(
-            f"{error.msg}{early}", f"line {error.lineno} column {error.colno}", file=file
-        ) from error
-    except RecursionError as error:
-        raise FormatError("the document is nested too deeply", file=file) from error

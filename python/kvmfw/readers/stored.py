@@ -6,7 +6,6 @@ register, value, wide), ``hosts`` (host, capture, and any others), ``captures`` 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -17,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError, InputError
 from kvmfw.readers.generations import snapshot
 from kvmfw.readers.saved import set_of_words
@@ -57,10 +57,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = snapshot(folder) / MANIFEST
     if not path.exists():
         return {}
-    try:
-        manifest = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise FormatError(f"this is not JSON: {error}", file=str(path)) from error
+    manifest = parsed_json(path.read_bytes(), path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
     if manifest.get("version") != VERSION:
