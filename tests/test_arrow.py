@@ -88,7 +88,7 @@ def test_unusable_vms_are_unknown_everywhere_and_say_why() -> None:
     tables = decide([classified], [tiny_host(), tiny_host(workaround_3=2)])
     rows = {row["vm"]: row for row in validate_batch(classified, tables).to_pylist()}
     assert (rows["bad"]["class"], rows["bad"]["unknown"]) == (None, 2)
-    assert "wider than its register" in rows["bad"]["problem"]
+    assert "wider than register" in rows["bad"]["problem"]
     assert (rows["good"]["problem"], rows["good"]["unknown"]) == (None, 0)
 
 

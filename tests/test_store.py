@@ -234,7 +234,7 @@ def test_verb_says_what_became_of_every_row(tmp_path: Path) -> None:
     shown = CliRunner().invoke(
         main, [*arguments, "--on-error", "collect", "--rejects", str(tmp_path / "r.csv")]
     )
-    assert shown.exit_code == 0, shown.stderr
+    assert shown.exit_code == 2, shown.stderr
     assert "2 rows = 1 used + 1 rejected" in shown.stdout
     assert "row 1" in shown.stderr
     assert (
@@ -243,7 +243,10 @@ def test_verb_says_what_became_of_every_row(tmp_path: Path) -> None:
         .splitlines()[1]
         .startswith(f"{source},1,the register id or the value")
     )
-    data = CliRunner().invoke(main, [*arguments, "--on-error", "collect", "--format", "json"])
+    data = CliRunner().invoke(
+        main, [*arguments, "--on-error", "collect", "--format", "json", "--fail-on", "none"]
+    )
+    assert data.exit_code == 0
     assert json.loads(data.stdout)["rejected"] == 1
 
 
@@ -251,3 +254,32 @@ def test_registers_of_samples_have_no_order(tmp_path: Path) -> None:
     table = long_table(1).take(pa.array(list(range(len(REGISTERS)))[::-1]))
     ingest([write_table(tmp_path, "parquet", table)], tmp_path / "fleet")
     assert StoredVms(tmp_path / "fleet")[0].to_mapping() == dict(sorted(REGISTERS.items()))
+
+
+def test_verb_says_what_was_left_out_and_which_homes_are_not_known(tmp_path: Path) -> None:
+    table = (
+        long_table(3)
+        .append_column("hypervisor", pa.array(["h1"] * 9))
+        .append_column("region", pa.array(["x"] * 9))
+    )
+    write_table(tmp_path, "parquet", table)
+    for name in ("h1.example", "h2.example"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(capture_document({WA1: 2, WA3: 1}, name=name)))
+    arguments = ["ingest", str(tmp_path), "-o", str(tmp_path / "fleet")]
+    plain = CliRunner().invoke(main, arguments)
+    assert "columns left out: hypervisor, region" in plain.stderr
+    assert "of 3 vCPUs no column `vcpu` says how they are made" in plain.stderr
+    assert "3 of 3 VMs have no known home: they name no host" in plain.stderr
+    named = CliRunner().invoke(main, [*arguments, "--column", "host=hypervisor"])
+    assert "columns left out: region" in named.stderr
+    assert "no host is called `h1` (3 VMs); the nearest is `h1.example`" in named.stderr
+    data = CliRunner().invoke(main, [*arguments, "--column", "host=hypervisor", "--format", "json"])
+    homes = json.loads(data.stdout)["homes"]
+    assert (homes["vms"], homes["unnamed"], homes["astray"]) == (3, 0, 3)
+    assert homes["strangers"] == [{"host": "h1", "vms": 3, "nearest": "h1.example"}]
+    for wrong, words in (
+        ("host=nothing", "no table has a column `nothing`"),
+        ("home=x", "`home` is no column"),
+    ):
+        refused = CliRunner().invoke(main, [*arguments, "--column", wrong])
+        assert (refused.exit_code, words in refused.stderr) == (1, True), refused.stderr

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -15,8 +17,11 @@ import pyarrow.compute as pc
 
 from kvmfw import _native, readers
 from kvmfw.audit import Audit
-from kvmfw.columns import Names, runs
-from kvmfw.errors import ArgumentError, CopyError, InputError, RowError
+from kvmfw.errors import ArgumentError, CopyError, RowError
+from kvmfw.names import Names
+from kvmfw.readers.classes import one_of_each_kind
+from kvmfw.readers.rejects import twice
+from kvmfw.readers.runs import Runs
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Verdict
 
@@ -28,6 +33,7 @@ Treat = Literal["accept", "refuse"]
 _MOST_CELLS = 1 << 31
 _MOST_VIEWED = 1 << 26
 _ROWS_WORTH_A_TABLE = 64
+_LISTED_ROWS = 1000
 
 
 def _taken(change: str, unknown: str) -> tuple[bool, bool]:
@@ -44,12 +50,12 @@ class Fleet:
     ----------
     vms : path, Arrow table or stream, data frame, or iterable of RegisterSet
         A file or folder of any format that kvmfw reads (docs/formats.md); or a table in long form with
-        columns ``vm`` (name or number), ``register`` (uint64), ``value`` (uint64; for registers wider than
-        8 bytes the lowest 8) and, if the VMs are not all made with ``psci_0_2`` and a vGIC, ``vcpu`` (words of
-        docs/formats.md with commas between, such as ``"psci_0_2,pmu_v3,vgic"``), and ``host`` (where it runs);
-        or in nested form, with one row for each VM, where ``register`` and ``value`` are lists. In long form
-        the rows of a VM need not be together, except in a file or a `pyarrow.RecordBatchReader`, which are
-        taken batch by batch. VMs have the order of their first rows.
+        columns ``vm`` (name or number), ``register``, ``value`` (for registers wider than 8 bytes the lowest 8)
+        and, where known, ``vcpu`` (words of docs/formats.md with commas between, such as
+        ``"psci_0_2,pmu_v3,vgic"``; the ID registers tell where they are missing), ``vcpu_index``, and ``host``
+        (where it runs); or in nested form, with one row for each vCPU, where ``register`` and ``value`` are lists.
+        Names and types of columns are as in a file. The rows of a VM need not be together, except in a file or a
+        `pyarrow.RecordBatchReader`, which are taken batch by batch. VMs have the order of their first rows.
     hosts : path, iterable of Host, or pair (sequence of Host, array of uint32)
         A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
         each host, the number of its capture.
@@ -60,13 +66,21 @@ class Fleet:
     threads : int, optional
         How many threads work; default one for each core. Results do not depend on it.
     on_error : {"raise", "collect"}
-        What to do with rows that cannot be used: raise `RowError` with all of them, or keep them in `rejected`;
-        VMs that they belong to are then unknown to every host.
+        What to do with rows that cannot be used: raise `RowError` with all of them, or keep them in `rejected`
+        (row and reason, which names the file); VMs that they belong to are then unknown to every host. A VM that
+        occurs twice is taken once.
 
     Raises
     ------
     InputError
         When input cannot be used.
+
+    Attributes
+    ----------
+    rejected : list of (int, str)
+        The rows that could not be used.
+    inferred : int
+        Of how many vCPUs of tables nothing says how they are made, so that their ID registers were asked.
 
     Notes
     -----
@@ -103,6 +117,7 @@ class Fleet:
         self.vmm = vmm
         self.scheme = scheme
         self.rejected: list[tuple[int, str]] = []
+        self.inferred = 0
         self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
         self._vm_names = Names()
         self._home_names = Names()
@@ -134,34 +149,55 @@ class Fleet:
         vms, hosts = readers.fleet_folder(Path(folder))
         return cls(vms, hosts, **options)
 
-    def _add_vms(self, vms: Any, on_error: str) -> None:
+    def _add_vms(self, vms: Any, on_error: Literal["raise", "collect"]) -> None:
         self._forget_rows()
-        intake = readers.Intake("collect" if on_error == "collect" else "raise")
-        if isinstance(vms, str | Path):
-            vms = readers.vms_of(vms, intake=intake)
-        if isinstance(vms, readers.StoredVms):
-            vms = vms.reader()
-        if hasattr(vms, "__arrow_c_stream__"):
-            for columns in runs(vms, self._native):
-                rejected = self._native.add_runs(
-                    columns.starts, columns.register, columns.value, columns.configs, columns.config_of
-                )
-                self._vm_names.append(columns.names)
-                homes = columns.homes
-                self._home_names.append(pa.nulls(len(columns.names)) if homes is None else homes)
-                self.rejected += [(columns.input_row(row), problem) for row, problem in rejected]
-            self.rejected.sort()
-            if self.rejected and on_error == "raise":
-                raise readers.rows_rejected(self.rejected)
-            return
-        sets: list[RegisterSet] = list(vms)
-        self.rejected += [(reject.row, reject.reason) for reject in intake.rejects]
+        intake = readers.Intake(on_error)
+        # Register sets that a program made may share a name while the fleet is built: it knows them by their rows.
+        unique = self.shape[0] > 0 or isinstance(vms, str | Path | readers.StoredVms)
+        parts = readers.parts_of(vms, self._native, intake)
+        # What is added later is read to its end first, so that a source which breaks leaves the fleet as it was.
+        for file, group in groupby(list(parts) if self.shape[0] else parts, key=itemgetter(0)):
+            bad: list[tuple[int, str]] = []
+            for _, part in group:
+                bad += self._add_runs(part) if isinstance(part, Runs) else self._add_sets(part, unique)
+            if bad and on_error == "raise":
+                (row, problem), *others = sorted(bad)
+                raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
+            self.rejected += [
+                (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
+            ]
+        self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
+
+    def _add_runs(self, runs: Runs) -> list[tuple[int, str]]:
+        """Add VMs of a table; give their rows that cannot be used."""
+        bad: list[tuple[int, str]] = []
+        if runs.index is not None:
+            runs, found = one_of_each_kind(runs)
+            bad += chain.from_iterable(found.values())
+        if again := self._vm_names.repeated(runs.names):
+            bad += chain.from_iterable(runs.bad(()).values())
+            bad += [(int(runs.firsts[run]), twice(runs.names[run].as_py())) for run in again]
+            runs = runs.chosen(np.delete(np.arange(len(runs)), again))
+        rejected = runs.added_to(self._native)
+        if rejected or runs.problems:
+            bad += chain.from_iterable(runs.bad(rejected).values())
+        self.inferred += runs.inferred
+        self._vm_names.append(runs.names)
+        self._home_names.append(pa.nulls(len(runs)) if runs.homes is None else runs.homes)
+        return bad
+
+    def _add_sets(self, sets: list[RegisterSet], unique: bool) -> list[tuple[int, str]]:
+        """Add register sets; give the places of those that are there already."""
         for row, one in enumerate(sets):
             if not isinstance(one, RegisterSet):
                 raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")
-        self._native.add_sets([one._native for one in sets])
-        self._vm_names.append(pa.array([one.name for one in sets], pa.string()))
-        self._home_names.append(pa.array([one.host for one in sets], pa.string()))
+        names = pa.array([one.name for one in sets], pa.string())
+        again = self._vm_names.repeated(names) if unique else []
+        new = [one for row, one in enumerate(sets) if row not in set(again)] if again else sets
+        self._native.add_sets([one._native for one in new])
+        self._vm_names.append(pa.array([one.name for one in new], pa.string()))
+        self._home_names.append(pa.array([one.host for one in new], pa.string()))
+        return [(row, f"the VM `{sets[row].name}` occurs twice") for row in again]
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # copy.copy, copy.deepcopy and pickle all come here. The tables are native memory that a shallow copy
@@ -197,12 +233,13 @@ class Fleet:
         ((2, 1), array([], dtype=uint32))
         """
         with self._changing:
-            before, rejected = self.shape[0], self.rejected
+            before, rejected, inferred = self.shape[0], self.rejected, self.inferred
             self.rejected = []
             try:
                 self._add_vms(vms, "raise")
-            except InputError:
+            except BaseException:
                 self._remove(np.arange(before, self.shape[0]))
+                self.inferred = inferred
                 raise
             finally:
                 self.rejected = rejected

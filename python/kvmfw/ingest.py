@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,10 +14,12 @@ from kvmfw.readers.blocks import block_of_sets, blocks_of_table
 from kvmfw.readers.firecracker import fingerprint_capture
 from kvmfw.readers.folders import files_of, read_hosts_table
 from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
+from kvmfw.readers.generations import read_one
+from kvmfw.readers.homes import Homes, homes_of
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
-from kvmfw.readers.tables import declared_rows, open_table
+from kvmfw.readers.tables import declared_rows, left_out, open_table
 from kvmfw.store import Draft
 
 __all__ = ["Ingested", "Progress", "ingest"]
@@ -43,6 +45,12 @@ class Ingested:
         How often the fleet was written.
     rejects : list of Reject
         The first 1000 rejected rows.
+    inferred : int
+        Of how many vCPUs of tables nothing says how they are made, so that their ID registers were asked.
+    left_out : list of str
+        Columns of tables that were not looked at.
+    homes : Homes
+        Where the VMs of the fleet run, as far as that is known.
     """
 
     rows: int
@@ -54,6 +62,9 @@ class Ingested:
     captures: int
     generation: int
     rejects: list[Reject]
+    inferred: int
+    left_out: list[str]
+    homes: Homes
 
 
 def ingest(
@@ -65,6 +76,7 @@ def ingest(
     rejects: str | Path | None = None,
     update: bool = True,
     keep: int = 1,
+    columns: Mapping[str, str] | None = None,
     progress: Progress | None = None,
 ) -> Ingested:
     """Take sources of any format into a fleet on disk (docs/formats.md).
@@ -85,6 +97,8 @@ def ingest(
         Whether VMs and hosts that the fleet holds already stay, unless they are taken in again.
     keep : int
         How many generations before the new one stay on the disk, for those who read them.
+    columns : mapping of str to str, optional
+        What columns of tables are called that have names of their own, such as ``{"host": "hypervisor"}``.
     progress : callable, optional
         Told how far the intake is.
 
@@ -106,8 +120,11 @@ def ingest(
         intake.write_to(Path(rejects))
     try:
         with Draft(Path(output), update=update, keep=keep) as draft:
-            _Run(draft, intake, files, progress).run(from_)
-            manifest = draft.commit(rows=intake.rows, used=intake.used, rejected=intake.rejected)
+            run = _Run(draft, intake, files, columns or {}, progress)
+            run.run(from_)
+            manifest = draft.commit(
+                rows=intake.rows, used=intake.used, rejected=intake.rejected, inferred=intake.inferred
+            )
     except OSError as error:
         raise InputError(error.strerror or "cannot be written", file=str(output)) from error
     finally:
@@ -115,7 +132,15 @@ def ingest(
     counts: dict[str, int] = manifest["tables"]
     generation = manifest["generation"]
     return Ingested(
-        intake.rows, intake.used, intake.rejected, **counts, generation=generation, rejects=intake.rejects
+        intake.rows,
+        intake.used,
+        intake.rejected,
+        **counts,
+        generation=generation,
+        rejects=intake.rejects,
+        inferred=intake.inferred,
+        left_out=run.left_out,
+        homes=read_one(Path(output), homes_of),
     )
 
 
@@ -132,9 +157,16 @@ def _files(source: Path, output: Path) -> list[Path]:
 
 class _Run:
     def __init__(
-        self, draft: Draft, intake: Intake, files: Sequence[Path], progress: Progress | None
+        self,
+        draft: Draft,
+        intake: Intake,
+        files: Sequence[Path],
+        columns: Mapping[str, str],
+        progress: Progress | None,
     ) -> None:
         self.draft, self.intake, self.files, self.progress = draft, intake, files, progress
+        self.columns, self._seen_columns = columns, dict[str, None]()
+        self.left_out: list[str] = []
         self.sizes = {file: max(file.stat().st_size, 1) for file in files}
         self.total = sum(self.sizes.values())
         self.done = 0
@@ -151,6 +183,10 @@ class _Run:
                 self.intake.reject_source(str(file), _with_file(error, file))
             self.done += self.sizes[file]
             self._tell(file, 0)
+        for column in self.columns.values():
+            if column not in self._seen_columns:
+                known = ", ".join(self._seen_columns) or "none"
+                raise ArgumentError(f"no table has a column `{column}`; there are {known}")
         for table in tables:
             self.draft.add_hosts(read_hosts_table(table), str(table), self.intake)
 
@@ -180,7 +216,11 @@ class _Run:
     def _table(self, file: Path, kind: str) -> None:
         expected = declared_rows(file, kind)
         before = self.intake.rows
-        for block in blocks_of_table(open_table(file, kind), str(file), self.intake):
+        table = open_table(file, kind)
+        self._seen_columns |= dict.fromkeys(table.schema.names)
+        new = (name for name in left_out(table.schema.names, self.columns) if name not in self.left_out)
+        self.left_out.extend(new)
+        for block in blocks_of_table(table, str(file), self.intake, self.columns):
             self.draft.add_block(block, str(file), self.intake)
             self._tell(file, min((self.intake.rows - before) / expected, 1) if expected else 0)
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import NoReturn
 
 from kvmfw import _native
@@ -14,7 +12,10 @@ from kvmfw._native import Host as NativeHost
 from kvmfw._native import RegisterSet as NativeSet
 from kvmfw.errors import ArgumentError, CopyError, FormatError, InputError
 
-__all__ = ["Host", "RegisterSet"]
+__all__ = ["Host", "RegisterSet", "read_other_formats"]
+
+_other_sets: list[Callable[[str | Path], RegisterSet | None]] = []
+_other_hosts: list[Callable[[str | Path], Host | None]] = []
 
 
 def _read(path: str | Path) -> bytes:
@@ -24,9 +25,12 @@ def _read(path: str | Path) -> bytes:
         raise InputError(error.strerror or "cannot be read", file=str(path)) from error
 
 
-def _readers() -> ModuleType:
-    # Readers make sets and hosts, so they are loaded after them.
-    return importlib.import_module("kvmfw.readers.folders")
+def read_other_formats(
+    sets: Callable[[str | Path], RegisterSet | None], hosts: Callable[[str | Path], Host | None]
+) -> None:
+    """Let `RegisterSet.load` and `Host.load` read other formats: readers know sets, not the other way round."""
+    _other_sets.append(sets)
+    _other_hosts.append(hosts)
 
 
 class RegisterSet:
@@ -57,10 +61,10 @@ class RegisterSet:
             return cls.from_json(_read(path))
         except FormatError as error:
             error.file = str(path)
-            other: RegisterSet | None = _readers().foreign_set(path)
-            if other is None:
-                raise
-            return other
+            for read in _other_sets:
+                if (other := read(path)) is not None:
+                    return other
+            raise
 
     @classmethod
     def from_json(cls, text: bytes | str) -> RegisterSet:
@@ -205,10 +209,10 @@ class Host:
             return cls.from_json(_read(path))
         except FormatError as error:
             error.file = str(path)
-            other: Host | None = _readers().foreign_host(path)
-            if other is None:
-                raise
-            return other
+            for read in _other_hosts:
+                if (other := read(path)) is not None:
+                    return other
+            raise
 
     @classmethod
     def from_json(cls, text: bytes | str) -> Host:

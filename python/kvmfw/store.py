@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from kvmfw.errors import InputError
 from kvmfw.readers.blocks import Block
 from kvmfw.readers.generations import Generations, snapshot
-from kvmfw.readers.rejects import Intake
+from kvmfw.readers.rejects import Intake, twice
 from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
 
 __all__ = ["SCHEMAS", "Draft"]
@@ -121,7 +121,8 @@ class Draft:
         self._set_names: dict[bytes, str] = {}
         self._pending_vms: list[pa.Table] = []
         self._pending_sets: list[tuple[str, str, Any, Any, Any]] = []
-        self._seen: set[tuple[str, int]] = set()
+        self._seen: set[str] = set()
+        self._rejected: set[str] = set()
         self._captures: dict[str, tuple[str, str, int, str]] = {}
         self._capture_of: dict[str, str] = {}
         self._hosts: dict[str, _Host] = {}
@@ -141,20 +142,21 @@ class Draft:
         self._opened.close()
 
     def add_block(self, block: Block, source: str, intake: Intake) -> None:
-        """Take in register sets; a vCPU that was taken in already is rejected."""
+        """Take in register sets, all vCPUs of a VM together; a VM that was taken in already is rejected."""
         names: list[str] = []
         kept: list[int] = []
-        for at, (digest, vm, index) in enumerate(
-            zip(_digests(block), block.names, block.index.tolist(), strict=True)
-        ):
+        before = ""
+        self._rejected |= block.unusable
+        numbered = block.index.tolist()
+        for at, (digest, vm) in enumerate(zip(_digests(block), block.names, strict=True)):
             rows = int(block.rows[at])
-            key = vm, index
-            if key in self._seen:
+            is_next = vm == before and numbered[at] > numbered[at - 1]
+            if vm in self._rejected or (vm in self._seen and not is_next):
                 first = int(block.first[at])
-                twice = f"the VM `{vm}` (vCPU {index}) occurs twice; its rows must be together"
-                intake.reject_rows(source, range(first, first + rows), twice)
+                intake.reject_rows(source, range(first, first + rows), twice(vm))
                 continue
-            self._seen.add(key)
+            before = vm
+            self._seen.add(vm)
             intake.use(rows)
             known = self._set_names.get(digest)
             if known is None:
@@ -277,7 +279,7 @@ class Draft:
 
     def _keep_old(self, folder: Path) -> None:
         """Take over what stands there and was not taken in again."""
-        taken = pa.array({vm for vm, _ in self._seen}, pa.string())
+        taken = pa.array(self._seen, pa.string())
         old = stored_table(folder, "vms", SCHEMAS["vms"].names)
         old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
         self._pending_vms.append(old)

@@ -12,12 +12,14 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-from kvmfw.cli.options import examples, format_option, path_type
+from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.options import examples, fail_on_option, format_option, path_type
 from kvmfw.cli.screen import note, print_json
 from kvmfw.ingest import Ingested
 from kvmfw.ingest import Progress as Tell
 from kvmfw.ingest import ingest as take_in
 from kvmfw.readers import FORMATS
+from kvmfw.readers.homes import Homes
 
 __all__ = ["ingest"]
 
@@ -25,11 +27,20 @@ _STEPS = 1000
 _SHOWN = 5
 
 
+def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = [value.partition("=") for value in values]
+    for name, equals, column in pairs:
+        if not name or not equals or not column:
+            raise click.BadParameter(f"`{name}{equals}{column}` is not NAME=COLUMN", ctx, param)
+    return {name: column for name, _, column in pairs}
+
+
 @click.command(
     short_help="Take sources of any format into a fleet on disk.",
     epilog=examples(
         "kvmfw ingest dumps/*.parquet captures/ -o fleet",
         "kvmfw ingest streams/ -o fleet --on-error collect --rejects rejects.csv",
+        "kvmfw ingest dump.parquet captures/ -o fleet --column host=hypervisor",
     ),
 )
 @click.argument("sources", type=path_type(), nargs=-1, required=True)
@@ -55,6 +66,15 @@ _SHOWN = 5
     type=click.Path(path_type=Path, dir_okay=False),
     help="Where to write the rows that were set aside: CSV with source, row, reason.",
 )
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="NAME=COLUMN",
+    callback=_columns,
+    help="What a column of tables is called that has a name of its own, such as host=hypervisor; may be repeated.",
+)
+@fail_on_option("rejects", default="rejects")
 @click.option("--replace", is_flag=True, help="Start anew instead of updating a fleet that stands there.")
 @click.option(
     "--keep",
@@ -71,6 +91,8 @@ def ingest(
     from_: str | None,
     on_error: str,
     rejects: Path | None,
+    columns: dict[str, str],
+    fail_on: frozenset[str],
     replace: bool,
     keep: int,
     form: str,
@@ -89,13 +111,14 @@ def ingest(
             rejects=rejects,
             update=not replace,
             keep=keep,
+            columns=columns,
             progress=tell,
         )
     if form == "json":
         print_json(asdict(found))
     else:
         _say(found, output)
-    return 0
+    return FINDINGS if found.rejected and "rejects" in fail_on else 0
 
 
 def _say(found: Ingested, output: Path) -> None:
@@ -109,6 +132,28 @@ def _say(found: Ingested, output: Path) -> None:
         note(f"kvmfw: rejected {reject.source}{place}: {reject.reason}")
     if found.rejected > _SHOWN:
         note(f"kvmfw: and {found.rejected - _SHOWN:,} more (--rejects FILE writes all)")
+    if found.left_out:
+        note(
+            f"kvmfw: columns left out: {', '.join(found.left_out)} (--column host=NAME takes one as the host)"
+        )
+    if found.inferred:
+        note(
+            f"kvmfw: of {found.inferred:,} vCPUs no column `vcpu` says how they are made; "
+            "that was inferred from their ID registers"
+        )
+    _say_homes(found.homes)
+
+
+def _say_homes(homes: Homes) -> None:
+    if homes.unnamed:
+        note(f"kvmfw: {homes.unnamed:,} of {homes.vms:,} VMs have no known home: they name no host")
+    if homes.astray:
+        note(
+            f"kvmfw: {homes.astray:,} of {homes.vms:,} VMs have no known home: they name hosts that there are not"
+        )
+    for stranger in homes.strangers[:_SHOWN]:
+        nearest = f"; the nearest is `{stranger.nearest}`" if stranger.nearest else ""
+        note(f"kvmfw: no host is called `{stranger.host}` ({stranger.vms:,} VMs){nearest}")
 
 
 @contextmanager

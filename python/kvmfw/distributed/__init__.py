@@ -1,1 +1,1 @@
-"""Thin adapters of `kvmfw.arrow` to engines that work on many machines; each needs its extra (ray, spark)."""
+"""Fleets on many machines: pure functions on record batches, and thin adapters to engines, which need their extras."""

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import ray.data
 
-from kvmfw.arrow import OUTCOMES, classify_batch, classify_batches, decide, validate_batch
+from kvmfw.distributed.batches import OUTCOMES, classify_batch, classify_batches, decide, validate_batch
 from kvmfw.errors import InputError
 from kvmfw.readers.folders import files_of
 from kvmfw.readers.formats import TABLES, detect
@@ -37,7 +37,7 @@ def validate(
     Returns
     -------
     ray.data.Dataset
-        Columns and types of `kvmfw.arrow.OUTCOMES`, in the order of the files.
+        Columns and types of `kvmfw.distributed.batches.OUTCOMES`, in the order of the files.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def validate_dataset(
     Parameters
     ----------
     vms : ray.data.Dataset
-        The VMs, with the columns that `kvmfw.arrow.classify_batch` takes.
+        The VMs, with the columns that `kvmfw.distributed.batches.classify_batch` takes.
     hosts, vmm, scheme
         As for `kvmfw.Fleet`.
 

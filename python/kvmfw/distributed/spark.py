@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyspark.sql import functions as sql
 from pyspark.sql.types import ArrayType, MapType
 
-from kvmfw.arrow import CLASSIFIED, classify_batches, decide, validate_batch
+from kvmfw.distributed.batches import CLASSIFIED, classify_batches, decide, validate_batch
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -66,7 +66,7 @@ def validate(vms: DataFrame, hosts: Any, *, vmm: str = "kvm", scheme: str = "kvm
     Returns
     -------
     pyspark.sql.DataFrame
-        The columns of `kvmfw.arrow.OUTCOMES`; rows in no order.
+        The columns of `kvmfw.distributed.batches.OUTCOMES`; rows in no order.
     """
     classified = nested(vms).mapInArrow(_classify, _CLASSIFIED).persist()
     rows = (

@@ -6,21 +6,19 @@ There is one module for each format; which one reads a file is found out by what
 
 from __future__ import annotations
 
-from kvmfw.errors import RowError
 from kvmfw.readers.facts import HostFacts, read_facts
 from kvmfw.readers.firecracker import CpuTemplate
-from kvmfw.readers.folders import fleet_folder, hosts, register_sets, vms_of
+from kvmfw.readers.folders import fleet_folder, foreign_host, foreign_set, hosts, parts_of, register_sets
 from kvmfw.readers.formats import FORMATS, detect
 from kvmfw.readers.rejects import Intake, Reject
 from kvmfw.readers.saved import SavedVcpu
 from kvmfw.readers.stored import StoredVms
-from kvmfw.readers.vcpu import DEFAULT_WORDS as DEFAULT_VCPU
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.readers.vcpu import config_of_words as vcpu_config
 from kvmfw.readers.vcpus import distinct_vcpus, judge_vm
+from kvmfw.sets import read_other_formats
 
 __all__ = [
-    "DEFAULT_VCPU",
     "ENABLED",
     "FEATURES",
     "FORMATS",
@@ -35,17 +33,10 @@ __all__ = [
     "fleet_folder",
     "hosts",
     "judge_vm",
+    "parts_of",
     "read_facts",
     "register_sets",
-    "rows_rejected",
     "vcpu_config",
-    "vms_of",
 ]
 
-_LISTED_ROWS = 1000
-
-
-def rows_rejected(rejected: list[tuple[int, str]]) -> RowError:
-    """Make one exception of all rejected rows."""
-    (row, problem), *others = rejected
-    return RowError(problem, row, tuple(others[:_LISTED_ROWS]))
+read_other_formats(foreign_set, foreign_host)

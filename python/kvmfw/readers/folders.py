@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kvmfw import _native
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.cloud_hypervisor import STATE
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.rejects import Intake
+from kvmfw.readers.runs import Runs, runs_of_stream, runs_of_table
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
-from kvmfw.readers.tables import open_table, tidied, worded
+from kvmfw.readers.tables import open_table
 from kvmfw.readers.vcpus import sets_of
 from kvmfw.sets import Host, RegisterSet
 
@@ -29,11 +32,12 @@ __all__ = [
     "foreign_host",
     "foreign_set",
     "hosts",
+    "parts_of",
     "read_hosts_table",
     "register_sets",
-    "vms_of",
 ]
 
+_SETS = 1 << 12
 _SKIPPED = ("hosts.csv", "fleet.json", "README.md", "rejects.csv")
 
 
@@ -60,54 +64,52 @@ def files_of(path: Path, what: str) -> list[Path]:
     return found
 
 
-def vms_of(path: str | Path, *, from_: str | None = None, intake: Intake | None = None) -> Any:
-    """Open the VMs of a file or folder: a `pyarrow.RecordBatchReader` of a table, else an iterator of register sets.
+Part = tuple[str | None, Runs | list[RegisterSet]]
+"""VMs of one source: the file, where it is one, and what stands there: columns of a table, or register sets."""
+
+
+def parts_of(vms: Any, native: _native.Fleet, intake: Intake) -> Iterator[Part]:
+    """Give the VMs of any source, in order.
 
     Parameters
     ----------
-    path : path
-        A file of any format that kvmfw reads, or a folder of them.
-    from_ : str, optional
-        The format; found out by content if not given.
-    intake : Intake, optional
-        Where documents that cannot be used are set aside; without it they are raised.
+    vms
+        A path, a fleet on disk, an Arrow table or stream, or register sets: as `kvmfw.Fleet` takes them.
+    native
+        The fleet whose threads look for where VMs start.
+    intake : Intake
+        Where documents that cannot be used are set aside, or raised.
     """
-    files = files_of(Path(path), "register sets")
-    if from_ is not None:
-        check_format(from_)
-    kinds = [from_ or detect(file) for file in files]
-    if all(kind in TABLES for kind in kinds):
-        return _joined([open_table(file, kind) for file, kind in zip(files, kinds, strict=True)])
-    return _sets(list(zip(files, kinds, strict=True)), intake or Intake())
+    if isinstance(vms, str | Path):
+        yield from _parts_of_files(files_of(Path(vms), "register sets"), native, intake)
+    elif isinstance(vms, StoredVms) and not vms.has_wide:
+        yield from ((None, runs) for runs in runs_of_stream(vms.reader(), native))
+    elif isinstance(vms, pa.RecordBatchReader):
+        yield from ((None, runs) for runs in runs_of_stream(vms, native))
+    elif hasattr(vms, "__arrow_c_stream__"):
+        yield from ((None, runs) for runs in runs_of_table(vms, native))
+    else:
+        yield None, list(vms)
 
 
-def _sets(files: Sequence[tuple[Path, str]], intake: Intake) -> Iterator[RegisterSet]:
+def _parts_of_files(files: Sequence[Path], native: _native.Fleet, intake: Intake) -> Iterator[Part]:
+    for is_table, found in groupby(((file, detect(file)) for file in files), lambda one: one[1] in TABLES):
+        if is_table:
+            for file, kind in found:
+                yield from ((str(file), runs) for runs in runs_of_stream(open_table(file, kind), native))
+        else:
+            sets = _sets(found, intake)
+            while some := list(islice(sets, _SETS)):
+                yield None, some
+
+
+def _sets(files: Iterable[tuple[Path, str]], intake: Intake) -> Iterator[RegisterSet]:
     for file, kind in files:
         if kind in TABLES:
             for block in blocks_of_table(open_table(file, kind), str(file), intake):
                 yield from sets_of(vcpus_of_block(block))
         else:
             yield from sets_of(vcpus for _, vcpus in vcpus_of(file, kind, intake))
-
-
-def _joined(readers: Sequence[pa.RecordBatchReader]) -> pa.RecordBatchReader:
-    def batches() -> Iterator[pa.RecordBatch]:
-        for reader in readers:
-            for batch in reader:
-                yield from _named(pa.Table.from_batches([batch])).to_batches()
-
-    first = _named(readers[0].schema.empty_table()).schema
-    return pa.RecordBatchReader.from_batches(first, (batch.cast(first) for batch in batches()))
-
-
-def _named(table: pa.Table) -> pa.Table:
-    """Tidy a table, and make one name of VM and vCPU where the table tells its vCPUs apart."""
-    tidy = worded(tidied(table))
-    if "index" not in tidy.column_names:
-        return tidy
-    pairs = zip(tidy.column("vm").to_pylist(), tidy.column("index").to_pylist(), strict=True)
-    names = pa.array([f"{vm}/vcpu{index}" for vm, index in pairs])
-    return tidy.drop_columns(["vm", "index"]).append_column("vm", names)
 
 
 def register_sets(path: str | Path, *, from_: str | None = None) -> Iterator[RegisterSet]:

@@ -10,10 +10,17 @@ from typing import Any, Literal, TextIO
 
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 
-__all__ = ["Intake", "OnError", "Reject"]
+__all__ = ["MISSING", "Intake", "OnError", "Reject", "twice"]
 
 OnError = Literal["raise", "collect"]
+MISSING = "the register id or the value is missing or not a 64-bit number"
 _KEPT = 1000
+
+
+def twice(vm: object, vcpu: int | None = None) -> str:
+    """Say that a VM, or a vCPU of it, is there already."""
+    which = "" if vcpu is None else f" (vCPU {vcpu})"
+    return f"the VM `{vm}`{which} occurs twice; its rows must be together"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,8 @@ class Intake:
         How many rows came in, and what became of them: ``rows == used + rejected``.
     rejects : list of Reject
         The first 1000 of the rejected rows; all of them are in the rejects file.
-    unusable : dict of str to str, optional
-        Filled, where given, with the VMs of tables that are rejected, and the first reason of each.
+    inferred : int
+        Of how many vCPUs no words say how they are made, so that their ID registers were asked.
 
     Examples
     --------
@@ -64,7 +71,7 @@ class Intake:
     used: int = 0
     rejected: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    unusable: dict[str, str] | None = None
+    inferred: int = 0
     _file: TextIO | None = None
     _writer: Any = None
 
@@ -102,11 +109,6 @@ class Intake:
             self.rejects.append(Reject(source, row, reason))
         if self._writer is not None:
             self._writer.writerow((source, row, reason))
-
-    def note_vm(self, name: str | None, reason: str) -> None:
-        """Remember why a VM cannot be used, where that is asked for."""
-        if self.unusable is not None:
-            self.unusable.setdefault(name or "", reason)
 
     def reject_rows(self, source: str, rows: Iterable[int], reason: str) -> None:
         """Set many rows aside for one reason."""

@@ -16,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
+from kvmfw import _native
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError, InputError
+from kvmfw.readers.classes import Classes
 from kvmfw.readers.generations import snapshot
+from kvmfw.readers.runs import runs_of_table
 from kvmfw.readers.saved import set_of_words
-from kvmfw.readers.vcpu import DEFAULT_WORDS
-from kvmfw.registers import registers
+from kvmfw.readers.vcpu import derived_features, words_of
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
@@ -158,25 +160,44 @@ class StoredVms(Sequence[RegisterSet]):
         return pc.if_else(pa.array(several), suffix, names), kept
 
     def _kinds(self) -> npt.NDArray[np.int64]:
-        """Give each set a number; those that no host can tell apart have the same."""
-        judged = np.array(sorted(register.id for register in registers()), dtype=np.uint64)
-        numbers: dict[bytes, int] = {}
-        kinds = np.empty(self._sets.num_rows, dtype=np.int64)
-        for row in range(self._sets.num_rows):
-            ids, values = self._words(row)
-            looked_at = np.where(np.isin(ids, judged), values, 0).astype(np.uint64)
-            key = self._text(row, "vcpu").encode() + ids.tobytes() + looked_at.tobytes()
-            kinds[row] = numbers.setdefault(key, len(numbers))
-        return kinds
+        """Give each set the number of its class; those that no host can tell apart have the same."""
+        if self.has_wide:
+            return Classes([self._set(row, "", None) for row in range(self._sets.num_rows)]).of.astype(
+                np.int64
+            )
+        numbered = self._sets.select(self._columns()).append_column(
+            "vm", pa.array(np.arange(self._sets.num_rows))
+        )
+        (runs,) = runs_of_table(numbered, _native.Fleet("kvm", "kvm", 1))
+        return Classes(runs).of.astype(np.int64)
+
+    @property
+    def has_wide(self) -> bool:
+        """Whether a register of more than 8 bytes that KVM looks at holds more than columns of words can."""
+        if "wide" not in self._sets.column_names:
+            return False
+        wide = self._sets.column("wide").combine_chunks().flatten()
+        return any(_native.looked_at(pc.unique(pc.struct_field(wide, "register")).to_pylist()))
+
+    def _columns(self) -> list[str]:
+        return [name for name in ("vcpu", "register", "value") if name in self._sets.column_names]
 
     def _words(self, row: int) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
         found = (self._sets.column(name)[row].values for name in ("register", "value"))
         ids, values = (words.to_numpy(zero_copy_only=False).astype(np.uint64) for words in found)
         return ids, values
 
-    def _text(self, row: int, name: str) -> str:
-        text = self._sets.column(name)[row].as_py() if name in self._sets.column_names else None
-        return str(text or DEFAULT_WORDS)
+    def _set(self, row: int, name: str, home: str | None) -> RegisterSet:
+        ids, values = self._words(row)
+        mapping = dict(zip(ids.tolist(), values.tolist(), strict=True))
+        if "wide" in self._sets.column_names:
+            wide = self._sets.column("wide")[row].as_py() or ()
+            mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
+        text = self._sets.column("vcpu")[row].as_py() if "vcpu" in self._sets.column_names else None
+        if not text:
+            features, enabled = derived_features(mapping)
+            text = words_of(features, vgic=True, enabled=enabled)
+        return set_of_words(mapping, str(text), name, home)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -188,20 +209,12 @@ class StoredVms(Sequence[RegisterSet]):
     def __getitem__(self, row: int | slice) -> RegisterSet | list[RegisterSet]:
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
-        at = int(self._rows[row])
-        ids, values = self._words(at)
-        mapping = dict(zip(ids.tolist(), values.tolist(), strict=True))
-        if "wide" in self._sets.column_names:
-            wide = self._sets.column("wide")[at].as_py() or ()
-            mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
         home = None if self._hosts is None else self._hosts[row].as_py()
-        return set_of_words(mapping, self._text(at, "vcpu"), self._names[row].as_py(), home)
+        return self._set(int(self._rows[row]), self._names[row].as_py(), home)
 
     def reader(self) -> pa.RecordBatchReader:
         """Give the VMs as a stream in nested form, with the columns vm, vcpu (words), host, register, value."""
-        sets = self._sets.select(
-            [name for name in ("vcpu", "register", "value") if name in self._sets.column_names]
-        )
+        sets = self._sets.select(self._columns())
 
         def batch(start: int) -> pa.RecordBatch:
             rows = self._rows[start : start + _BATCH]

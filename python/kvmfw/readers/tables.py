@@ -1,17 +1,18 @@
 """Tables of VMs: Parquet, Arrow IPC and CSV files, and anything with ``__arrow_c_stream__``.
 
-Whatever the columns are called and however the registers stand in them, batches come out in one of two
-forms: long (``vm``, ``register``, ``value``) or nested (``register`` and ``value`` are lists), with the
-columns ``vcpu`` (words), ``index`` (number of the vCPU) and ``host`` where the table has them.
+Whatever the columns are called, tables come out in one of two forms: long (``vm``, ``register``, ``value``) or nested
+(``register`` and ``value`` are lists, or ``registers`` holds both), with the columns ``vcpu`` (words), ``index`` (number
+of the vCPU) and ``host`` where the table has them. What is in the rows is looked at in `kvmfw.readers.runs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
@@ -28,11 +29,11 @@ __all__ = [
     "compacted",
     "declared_rows",
     "is_nested",
+    "left_out",
+    "lists_of",
     "numbers",
     "open_table",
-    "row_problems",
     "tidied",
-    "worded",
 ]
 
 _NAMES = {
@@ -42,8 +43,8 @@ _NAMES = {
     "host": ("host", "host_id"),
     "index": ("vcpu_index", "index"),
     "vcpu": ("vcpu", "features"),
+    "registers": ("registers", "regs"),
 }
-_PAIRS = ("registers", "regs")
 _LONG_BATCH, _NESTED_BATCH = 1 << 19, 1 << 13
 _CSV_BLOCK = 8 << 20
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
@@ -169,69 +170,135 @@ def _csv(path: Path, limits: Limits) -> Iterator[Any]:
 
 
 def is_nested(table: pa.Table) -> bool:
-    """Tell whether each row is a VM with lists of registers and values."""
-    kind = table.schema.field("register").type if "register" in table.column_names else pa.null()
+    """Tell whether each row is a vCPU with lists of registers and values."""
+    return "registers" in table.column_names or _is_list(table.schema.field("register").type)
+
+
+def _is_list(kind: pa.DataType) -> bool:
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind))
 
 
-def tidied(table: pa.Table) -> pa.Table:
-    """Give a table the columns that kvmfw works with; unknown columns are left out.
+def tidied(table: pa.Table, columns: Mapping[str, str] | None = None) -> pa.Table:
+    """Give a table the columns that kvmfw works with; other columns are left out.
+
+    Parameters
+    ----------
+    table : pyarrow.Table
+        The table as it came.
+    columns : mapping of str to str, optional
+        What columns are called that have names of their own: ``{"host": "hypervisor"}``.
 
     Raises
     ------
     ArgumentError
-        When a column is missing or has a type that cannot be used; it names the columns that there are.
+        When a column is missing; it names the columns that there are.
 
     Examples
     --------
     >>> tidied(pa.table({"id": ["a"], "reg": ["0x6030000000140003"], "value": [1]})).column_names
     ['vm', 'register', 'value']
     """
-    columns: dict[str, Any] = {}
-    given = {name.lower(): name for name in table.column_names}
-    for name, words in _NAMES.items():
-        found = next((given[word] for word in words if word in given), None)
-        if found is not None:
-            columns[name] = table.column(found)
-    pairs = next((given[word] for word in _PAIRS if word in given), None)
-    if pairs is not None and "register" not in columns:
-        columns |= _unzipped(table.column(pairs), pairs)
-    for name in ("vm", "register", "value"):
-        if name not in columns:
+    found = _found(table.column_names, columns or {})
+    nested = "registers" in found and "register" not in found
+    for name in ("vm", "registers") if nested else ("vm", "register", "value"):
+        if name not in found:
             known = ", ".join(table.column_names)
             raise ArgumentError(f"the table has no column `{name}`; it has {known}")
-    if "vcpu" in columns and pa.types.is_integer(columns["vcpu"].type):
-        columns["index"] = columns.pop("vcpu")
-        if "features" in given:
-            columns["vcpu"] = table.column(given["features"])
-    return pa.table(columns)
+    left_out = ("register", "value") if nested else ("registers",)
+    tidy = {name: table.column(given) for name, given in found.items() if name not in left_out}
+    if "vcpu" in tidy and _holds_numbers(tidy["vcpu"]):
+        tidy["index"] = tidy.pop("vcpu")
+        words = next((name for name in table.column_names if name.lower() == "features"), None)
+        if words is not None:
+            tidy["vcpu"] = table.column(words)
+    return pa.table(tidy)
 
 
-def _unzipped(column: pa.ChunkedArray, name: str) -> dict[str, Any]:
-    """Make two columns of lists of one column of lists of pairs."""
-    kind = column.type
-    if pa.types.is_map(kind):
-        keys = [chunk.keys for chunk in column.chunks]
-        items = [chunk.items for chunk in column.chunks]
-    elif pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
-        fields = {field.name.lower(): field.name for field in kind.value_type}
+def left_out(names: Sequence[str], columns: Mapping[str, str] | None = None) -> list[str]:
+    """Name the columns of a table that are not looked at.
+
+    >>> left_out(["vm", "hypervisor", "reg", "val"])
+    ['hypervisor']
+    """
+    found = set(_found(names, columns or {}).values())
+    # Beside an integer column vcpu, which is a number, the words stand here.
+    return [name for name in names if name not in found and name.lower() != "features"]
+
+
+def _found(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+    for name in columns:
+        if name not in _NAMES:
+            raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(_NAMES)}")
+    given = {name.lower(): name for name in names}
+    found = {}
+    for name, words in _NAMES.items():
+        if name in columns and columns[name] in names:
+            found[name] = columns[name]
+        elif (word := next((word for word in words if word in given), None)) is not None:
+            found[name] = given[word]
+    return found
+
+
+def _holds_numbers(column: pa.ChunkedArray) -> bool:
+    """Tell whether a column ``vcpu`` numbers vCPUs; in CSV numbers are text."""
+    if pa.types.is_integer(column.type):
+        return True
+    first = next((chunk[0].as_py() for chunk in column.chunks if len(chunk)), None)
+    return isinstance(first, str) and first.strip().isdigit()
+
+
+def lists_of(table: pa.Table) -> tuple[list[npt.NDArray[np.int64]], pa.Array, pa.Array]:
+    """Give the lengths of the lists of registers and of values of a table in nested form, and all their entries.
+
+    Raises
+    ------
+    ArgumentError
+        When a column has a type that cannot be used.
+    """
+    if "registers" in table.column_names:
+        column = _one(table.column("registers"))
+        lengths, entries = _flattened(column, "registers")
+        keys, items = _unzipped(column, entries)
+        return [lengths, lengths], keys, items
+    parts = [_flattened(_one(table.column(name)), name) for name in ("register", "value")]
+    return [lengths for lengths, _ in parts], parts[0][1], parts[1][1]
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    if column.num_chunks == 1:
+        return column.chunk(0)
+    whole = column.combine_chunks()
+    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+
+
+def _flattened(column: pa.Array, name: str) -> tuple[npt.NDArray[np.int64], pa.Array]:
+    if pa.types.is_map(column.type):
+        fields = [("key", column.type.key_type), ("value", column.type.item_type)]
+        column = column.cast(pa.list_(pa.struct(fields)))
+    if not _is_list(column.type):
+        raise ArgumentError(f"column `{name}` is {column.type}; expected lists, in every row as many of each")
+    lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    return lengths, column.flatten()
+
+
+def _unzipped(column: pa.Array, entries: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Take pairs of register and value apart."""
+    if not pa.types.is_struct(entries.type):
+        raise ArgumentError(
+            f"column `registers` is {column.type}; expected a map, or a list of register and value"
+        )
+    fields = {field.name.lower(): field.name for field in entries.type}
+    if pa.types.is_map(column.type):
+        words = ["key", "value"]
+    else:
         words = [
-            next((fields[word] for word in _NAMES[part] if word in fields), None)
+            next((fields[word] for word in _NAMES[part] if word in fields), "")
             for part in ("register", "value")
         ]
-        if None in words:
-            raise ArgumentError(f"column `{name}` holds {kind.value_type}; expected register and value")
-        keys = [pc.struct_field(chunk.values, words[0]) for chunk in column.chunks]
-        items = [pc.struct_field(chunk.values, words[1]) for chunk in column.chunks]
-    else:
-        raise ArgumentError(f"column `{name}` is {kind}; expected a map, or a list of register and value")
-    lists: dict[str, list[pa.Array]] = {"register": [], "value": []}
-    for chunk, key, item in zip(column.chunks, keys, items, strict=True):
-        offsets = chunk.offsets
-        for part, words64 in (("register", key), ("value", item)):
-            lists[part].append(pa.ListArray.from_arrays(offsets, numbers(words64, part)))
-    kind64 = pa.list_(pa.uint64())
-    return {part: pa.chunked_array(chunks, type=kind64) for part, chunks in lists.items()}
+    if "" in words:
+        raise ArgumentError(f"column `registers` holds {entries.type}; expected register and value")
+    keys, items = (pc.struct_field(entries, word) for word in words)
+    return keys, items
 
 
 def compacted(table: pa.Table) -> pa.Table:
@@ -248,24 +315,6 @@ def compacted(table: pa.Table) -> pa.Table:
     return table
 
 
-def worded(table: pa.Table) -> pa.Table:
-    """Make the columns register and value uint64, or lists of it, whatever they are."""
-    for name in ("register", "value"):
-        column = table.column(name)
-        if is_nested(table):
-            lists = [
-                pa.ListArray.from_arrays(chunk.offsets, numbers(chunk.values, name), mask=chunk.is_null())
-                if chunk.null_count
-                else pa.ListArray.from_arrays(chunk.offsets, numbers(chunk.values, name))
-                for chunk in (part.cast(pa.list_(part.type.value_type)) for part in column.chunks)
-            ]
-            made = pa.chunked_array(lists, pa.list_(pa.uint64()))
-        else:
-            made = pa.chunked_array([numbers(chunk, name) for chunk in column.chunks], pa.uint64())
-        table = table.set_column(table.column_names.index(name), name, made)
-    return table
-
-
 def numbers(column: pa.Array, name: str) -> pa.Array:
     """Give a column as uint64; text is read as numbers, what is not a number becomes null."""
     kind = column.type
@@ -276,10 +325,14 @@ def numbers(column: pa.Array, name: str) -> pa.Array:
         return column.cast(pa.int64()).view(pa.uint64()) if pa.types.is_int64(kind) else _unsigned(column)
     if pa.types.is_dictionary(kind):
         column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type):
+        column = column.cast(pa.large_string())
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         encoded = column.dictionary_encode()
         parsed = pa.array([_number(text) for text in encoded.dictionary.to_pylist()], pa.uint64())
         return parsed.take(encoded.indices)
+    if pa.types.is_null(column.type):
+        return column.cast(pa.uint64())
     raise ArgumentError(f"column `{name}` is {kind}; expected uint64, or text such as 0x6030000000140000")
 
 
@@ -294,16 +347,6 @@ def _number(text: str | None) -> int | None:
     except ValueError:
         return None
     return number if 0 <= number < 1 << 64 else None
-
-
-def row_problems(register: Any, value: Any) -> tuple[Any, Any]:
-    """Find rows that no register can have: give their numbers, and a code for the reason."""
-    size = register >> np.uint64(52) & np.uint64(15)
-    bits = np.minimum(np.uint64(8) << size, np.uint64(64))
-    top = np.where(bits < 64, value >> np.minimum(bits, np.uint64(63)), np.uint64(0))
-    reason = np.where(size > 8, 1, np.where(top != 0, 2, np.where(register >> np.uint64(60) == 0, 3, 0)))
-    rows = np.flatnonzero(reason)
-    return rows, reason[rows]
 
 
 def _is_csv(head: Head) -> bool:

@@ -8,26 +8,20 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 
 __all__ = [
-    "DEFAULT_WORDS",
     "ENABLED",
     "FEATURES",
     "VcpuConfig",
     "config_of_words",
     "derived_features",
     "words_of",
+    "words_of_config",
 ]
 
 VcpuConfig = tuple[int, bool, int]
 """Feature bits, whether there is a GICv3, bits of enabled capabilities: as the native module takes it."""
 
 FEATURES, ENABLED = (tuple(words) for words in _native.vcpu_words())
-DEFAULT_WORDS = "psci_0_2,vgic"
-
-_PFR0, _PFR1 = 0x603000000013C020, 0x603000000013C021
-_DFR0 = 0x603000000013C028
-_ISAR1, _ISAR2 = 0x603000000013C031, 0x603000000013C032
-_SVE_VLS = 0x606000000015FFFF
-_HCR_EL2 = 0x603000000013E088
+_WORD = (1 << 64) - 1
 
 
 def config_of_words(words: str) -> VcpuConfig:
@@ -68,6 +62,17 @@ def words_of(features: Iterable[str], vgic: bool, enabled: Iterable[str] = ()) -
     return ",".join([*listed, "vgic"] if vgic else listed)
 
 
+def words_of_config(config: VcpuConfig) -> str:
+    """Give the words of a vCPU of which the native module holds bits.
+
+    >>> words_of_config((20, True, 1))
+    'psci_0_2,sve,mte,vgic'
+    """
+    features, vgic, enabled = config
+    given = [name for bit, name in enumerate(FEATURES) if features >> bit & 1]
+    return words_of(given, vgic, [name for bit, name in enumerate(ENABLED) if enabled >> bit & 1])
+
+
 def derived_features(registers: Mapping[int, int]) -> tuple[list[str], list[str]]:
     """Tell with which features and enabled capabilities a vCPU was made, from its saved ID registers.
 
@@ -78,17 +83,4 @@ def derived_features(registers: Mapping[int, int]) -> tuple[list[str], list[str]
     >>> derived_features({0x603000000013C028: 0x600})
     (['psci_0_2', 'pmu_v3'], [])
     """
-
-    def field(register: int, shift: int) -> int:
-        return registers.get(register, 0) >> shift & 0xF
-
-    has = {
-        "psci_0_2": True,
-        "pmu_v3": field(_DFR0, 8) not in (0, 0xF),
-        "sve": field(_PFR0, 32) != 0 or _SVE_VLS in registers,
-        "ptrauth_address": any((field(_ISAR1, 4), field(_ISAR1, 8), field(_ISAR2, 12))),
-        "ptrauth_generic": any((field(_ISAR1, 24), field(_ISAR1, 28), field(_ISAR2, 8))),
-        "has_el2": _HCR_EL2 in registers,
-    }
-    enabled = ["mte"] if field(_PFR1, 8) not in (0, 1, 0xF) else []
-    return [name for name in FEATURES if has.get(name)], enabled
+    return _native.inferred_vcpu(list(registers), [value & _WORD for value in registers.values()])

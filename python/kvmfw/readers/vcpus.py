@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from kvmfw.readers.classes import Classes
 from kvmfw.readers.saved import SavedVcpu
-from kvmfw.registers import registers
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Verdict, validate
 
@@ -16,8 +16,7 @@ __all__ = ["distinct_vcpus", "judge_vm"]
 def distinct_vcpus(vcpus: Sequence[SavedVcpu]) -> list[RegisterSet]:
     """Give one set for each kind of vCPU in a VM: those that no host can tell apart are judged once.
 
-    vCPUs are alike when they are made alike, hold the same registers, and hold the same values in those that
-    KVM looks at. Where all are alike, the set bears the VM's name.
+    Which are alike the core tells (`Classes`). Where all are alike, the set bears the VM's name.
 
     Examples
     --------
@@ -28,14 +27,9 @@ def distinct_vcpus(vcpus: Sequence[SavedVcpu]) -> list[RegisterSet]:
     """
     if len(vcpus) == 1:
         return [vcpus[0].registers]
-    judged = [register.id for register in registers()]
-    kinds: dict[object, SavedVcpu] = {}
-    for vcpu in vcpus:
-        made = vcpu.registers
-        values = made.to_mapping()
-        looked_at = tuple(values.get(register) for register in judged)
-        key = (tuple(made.features), made.vgic, tuple(made.enabled), tuple(values), looked_at)
-        kinds.setdefault(key, vcpu)
+    kinds: dict[int, SavedVcpu] = {}
+    for class_, vcpu in zip(Classes([one.registers for one in vcpus]).of.tolist(), vcpus, strict=True):
+        kinds.setdefault(class_, vcpu)
     found = list(kinds.values())
     return (
         [_renamed(found[0].registers, found[0].vm)] if len(found) == 1 else [one.registers for one in found]

@@ -36,9 +36,9 @@ pub use fleet::{
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome};
-pub use policy::Policy;
+pub use policy::{Policy, is_looked_at};
 pub use set::RegisterSet;
 pub use value::Value;
-pub use vcpu::{ENABLED, FEATURES, VcpuConfig};
+pub use vcpu::{ENABLED, FEATURES, Inference, VcpuConfig};
 pub use verdict::{Finding, Question, Verdict, validate};
 pub use vmms::VmmRow;

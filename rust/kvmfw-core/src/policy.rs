@@ -211,6 +211,11 @@ pub(crate) fn is_mostly_kept(register: RegisterId) -> bool {
     matches!(catalog::kind_of(register), Kind::General | Kind::SveState)
 }
 
+/// Whether KVM looks at values of `register`: at every one, or at those that not every host keeps.
+pub fn is_looked_at(register: RegisterId) -> bool {
+    is_judged_by_value(register) || is_mostly_kept(register)
+}
+
 /// Whether every host keeps this value of a register that [`is_mostly_kept`].
 pub(crate) fn is_kept_anywhere(register: RegisterId, value: &Value, context: Context) -> bool {
     if register.group() == Group::Sve {

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use crate::catalog;
+use crate::id::RegisterId;
+
 /// Names of the `KVM_ARM_VCPU_INIT` feature bits, by bit.
 pub const FEATURES: &[&str] = &[
     "power_off",
@@ -71,6 +74,56 @@ impl VcpuConfig {
     }
 }
 
+/// The registers that tell how their vCPU was made, in the order in which [`inferred`] takes them.
+const TELLING: [RegisterId; 7] = [
+    catalog::ID_AA64DFR0,
+    catalog::ID_AA64PFR0,
+    RegisterId::SVE_VLS,
+    RegisterId::system(3, 0, 0, 6, 1),
+    RegisterId::system(3, 0, 0, 6, 2),
+    RegisterId::system(3, 4, 1, 1, 0),
+    catalog::ID_AA64PFR1,
+];
+
+/// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
+/// (5.10 shows `PMUVer` without a PMU too). `psci_0_2` and a `GICv3` leave no trace there and are assumed.
+fn inferred(saved: [Option<u64>; 7]) -> VcpuConfig {
+    let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1] = saved;
+    let field = |word: Option<u64>, shift: u32| word.unwrap_or(0) >> shift & 0xf;
+    let has = [
+        ("psci_0_2", true),
+        ("pmu_v3", !matches!(field(dfr0, 8), 0 | 0xf)),
+        ("sve", field(pfr0, 32) != 0 || vls.is_some()),
+        ("ptrauth_address", field(isar1, 4) | field(isar1, 8) | field(isar2, 12) != 0),
+        ("ptrauth_generic", field(isar1, 24) | field(isar1, 28) | field(isar2, 8) != 0),
+        ("has_el2", hcr_el2.is_some()),
+    ];
+    let bits = |known: &[&str], has: &[(&str, bool)]| {
+        let bit = |name: &str| known.iter().position(|known| *known == name).map_or(0, |bit| 1 << bit);
+        has.iter().filter(|(_, has)| *has).fold(0, |bits: u32, (name, _)| bits | bit(name))
+    };
+    let enabled = bits(ENABLED, &[("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf))]);
+    VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic: true }
+}
+
+/// Tells how vCPUs were made from their saved ID registers; places are kept while vCPUs hold the same registers.
+#[derive(Clone, Debug, Default)]
+pub struct Inference {
+    ids: Vec<u64>,
+    places: [Option<usize>; 7],
+}
+
+impl Inference {
+    /// How the vCPU with these registers was made.
+    pub fn of(&mut self, ids: &[u64], values: &[u64]) -> VcpuConfig {
+        if self.ids != ids {
+            ids.clone_into(&mut self.ids);
+            self.places = TELLING.map(|register| ids.iter().position(|id| *id == register.raw()));
+        }
+        inferred(self.places.map(|place| values.get(place?).copied()))
+    }
+}
+
 fn parse_bits<'a>(names: impl IntoIterator<Item = &'a str>, known: &[&str], what: &str) -> Result<u32, String> {
     let mut bits = 0;
     for name in names {
@@ -93,5 +146,29 @@ impl fmt::Display for VcpuConfig {
         words.extend(self.enabled_names());
         words.push(if self.vgic { "vgic" } else { "no vgic" });
         f.write_str(&words.join(", "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn id_registers_tell_how_a_vcpu_was_made() {
+        let mut inference = Inference::default();
+        let dfr0 = catalog::ID_AA64DFR0.raw();
+        for (registers, words) in [
+            (vec![(dfr0, 0x600)], "psci_0_2, pmu_v3, vgic"),
+            (vec![(dfr0, 0xf00)], "psci_0_2, vgic"),
+            (vec![(RegisterId::SVE_VLS.raw(), 1)], "psci_0_2, sve, vgic"),
+            (vec![(catalog::ID_AA64PFR0.raw(), 1 << 32), (dfr0, 0)], "psci_0_2, sve, vgic"),
+            (vec![(catalog::ID_AA64PFR1.raw(), 2 << 8)], "psci_0_2, mte, vgic"),
+            (vec![(0x6030_0000_0013_c031, 0x10 << 20 | 0x1 << 8)], "psci_0_2, ptrauth_address, ptrauth_generic, vgic"),
+            (vec![(0x6030_0000_0013_e088, 0)], "psci_0_2, has_el2, vgic"),
+        ] {
+            let (ids, values): (Vec<u64>, Vec<u64>) = registers.into_iter().unzip();
+            assert_eq!(inference.of(&ids, &values).to_string(), words);
+            assert_eq!(Inference::default().of(&ids, &values).to_string(), words);
+        }
     }
 }

@@ -270,6 +270,29 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn keys_of_classes_are_equal_where_classes_are_and_do_not_depend_on_other_vms(
+        vms in proptest::collection::vec(saved(), 2..20),
+    ) {
+        let keys = |vms: &[Saved]| -> Vec<(u32, Option<Vec<u8>>)> {
+            let mut fleet = Fleet::new(Question::default(), 1);
+            add(&mut fleet, vms);
+            fleet.vm_classes().iter().map(|class| (*class, fleet.class_key(*class))).collect()
+        };
+        let found = keys(&vms);
+        let mut others = keys(&vms.iter().rev().cloned().collect::<Vec<_>>());
+        others.reverse();
+        for ((class, key), (_, other)) in found.iter().zip(&others) {
+            prop_assert!(key.is_some());
+            prop_assert_eq!(key, other);
+            prop_assert!(found.iter().all(|(known, its)| (known == class) == (its == key)));
+        }
+    }
+}
+
 /// A host that takes only its own value of one register, as kernels before 6.5 do.
 fn strict(own: u64) -> Host {
     let text = format!(

@@ -6,6 +6,7 @@ use kvmfw_core as core;
 use kvmfw_core::{Limits, NO_UNIT, RowIndex, Runs, Taken, VcpuConfig};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::door::enter;
 use crate::errors::{argument_error, row_error};
@@ -129,6 +130,11 @@ impl Fleet {
 
     fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
         Ok(enter(py, || self.read().vm_classes())?.into_pyarray(py))
+    }
+
+    /// All that tells a VM class from others, as bytes that are the same in every fleet.
+    fn class_key<'py>(&self, py: Python<'py>, vm_class: u32) -> Option<Bound<'py, PyBytes>> {
+        Some(PyBytes::new(py, &self.read().class_key(vm_class)?))
     }
 
     fn host_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
@@ -294,6 +300,10 @@ impl Fleet {
 
     #[classattr]
     const NO_UNIT: u16 = NO_UNIT;
+    #[classattr]
+    const INFERRED: u32 = Runs::INFERRED;
+    #[classattr]
+    const UNUSABLE: u32 = Runs::UNUSABLE;
 }
 
 impl Fleet {

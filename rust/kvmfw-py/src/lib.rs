@@ -44,6 +44,19 @@ fn find_register(text: &str) -> Option<u64> {
     kvmfw_core::catalog::find(text).map(kvmfw_core::RegisterId::raw)
 }
 
+/// Which of these registers KVM looks at the value of.
+#[pyfunction]
+fn looked_at(registers: Vec<u64>) -> Vec<bool> {
+    registers.into_iter().map(|register| kvmfw_core::is_looked_at(kvmfw_core::RegisterId::new(register))).collect()
+}
+
+/// How a vCPU with these registers was made: names of features and of enabled capabilities.
+#[pyfunction]
+fn inferred_vcpu(registers: Vec<u64>, words: Vec<u64>) -> (Vec<&'static str>, Vec<&'static str>) {
+    let made = kvmfw_core::Inference::default().of(&registers, &words);
+    (made.feature_names(), made.enabled_names())
+}
+
 /// How this module was built.
 #[pyfunction]
 fn build_info() -> (&'static str, bool) {
@@ -61,7 +74,11 @@ mod _native {
     #[pymodule_export]
     use super::fleet::Fleet;
     #[pymodule_export]
+    use super::inferred_vcpu;
+    #[pymodule_export]
     use super::judge::{ask, check_features, validate, vmm_problem, vmms};
+    #[pymodule_export]
+    use super::looked_at;
     #[pymodule_export]
     use super::register_name;
     #[pymodule_export]

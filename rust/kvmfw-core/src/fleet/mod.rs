@@ -154,6 +154,12 @@ impl Fleet {
         self.vms.class_of.get(vm)
     }
 
+    /// All that tells a VM class from others, as bytes that are the same in every fleet; none for VMs whose rows could not
+    /// be used.
+    pub fn class_key(&self, vm_class: u32) -> Option<Vec<u8>> {
+        self.vms.class_key(vm_class)
+    }
+
     /// The class of each VM.
     pub fn vm_classes(&self) -> Vec<u32> {
         let mut classes = vec![0; self.vm_count()];

@@ -18,7 +18,7 @@ use crate::fleet::pool::Pool;
 use crate::fleet::strip::pack;
 use crate::id::RegisterId;
 use crate::value::Value;
-use crate::vcpu::VcpuConfig;
+use crate::vcpu::{Inference, VcpuConfig};
 
 /// Registers of many VMs: the rows of each are together.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +31,7 @@ pub struct Runs<'a> {
     pub value: &'a [u64],
     /// How vCPUs are made.
     pub configs: &'a [VcpuConfig],
-    /// For each VM, which of `configs`; empty where all are the first.
+    /// For each VM, which of `configs`, [`Runs::INFERRED`] or [`Runs::UNUSABLE`]; empty where all are the first.
     pub config_of: &'a [u32],
 }
 
@@ -59,10 +59,23 @@ struct Intake<'a> {
     compares: bool,
     state: FixedState,
     words: Vec<u64>,
+    inference: Inference,
     errors: Vec<RowError>,
 }
 
+/// How the vCPU of one VM is made.
+enum Made {
+    Told(VcpuConfig),
+    Inferred,
+    Unusable,
+}
+
 impl<'a> Runs<'a> {
+    /// In place of a configuration: the VM's own ID registers tell how its vCPU was made.
+    pub const INFERRED: u32 = u32::MAX - 1;
+    /// In place of a configuration: the rows of this VM cannot be used.
+    pub const UNUSABLE: u32 = u32::MAX;
+
     /// How many VMs there are.
     pub fn len(&self) -> usize {
         self.starts.len().saturating_sub(1)
@@ -92,9 +105,10 @@ impl<'a> Runs<'a> {
             return problem(row.unwrap_or(0), "the start of a VM's rows is out of order or out of range");
         }
         if self.config_of.is_empty() {
-            return if self.configs.is_empty() { problem(0, "there is no vCPU configuration") } else { Ok(()) };
+            let none = self.configs.is_empty() && !self.is_empty();
+            return if none { problem(0, "there is no vCPU configuration") } else { Ok(()) };
         }
-        let known = |config: &u32| (*config as usize) < self.configs.len();
+        let known = |config: &u32| *config >= Self::INFERRED || (*config as usize) < self.configs.len();
         match self.config_of.iter().position(|config| !known(config)) {
             _ if self.config_of.len() != self.len() => problem(0, "`config_of` needs one entry for each VM"),
             Some(row) => problem(row, "a VM names a vCPU configuration that there is not"),
@@ -108,9 +122,12 @@ impl<'a> Runs<'a> {
         Some((start, self.register.get(start..end)?, self.value.get(start..end)?))
     }
 
-    fn config(&self, run: usize) -> Option<VcpuConfig> {
-        let at = self.config_of.get(run).map_or(0, |at| *at as usize);
-        self.configs.get(at).copied()
+    fn made(&self, run: usize) -> Made {
+        match self.config_of.get(run).copied().unwrap_or(0) {
+            Self::INFERRED => Made::Inferred,
+            Self::UNUSABLE => Made::Unusable,
+            at => self.configs.get(at as usize).copied().map_or(Made::Unusable, Made::Told),
+        }
     }
 }
 
@@ -143,8 +160,15 @@ pub(in crate::fleet) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<R
 
 impl<'a> Intake<'a> {
     fn new(rows: Runs<'a>) -> Self {
-        let (words, errors) = (Vec::new(), Vec::new());
-        Self { rows, seen: HashTable::new(), compares: true, state: FixedState::default(), words, errors }
+        Self {
+            rows,
+            seen: HashTable::new(),
+            compares: true,
+            state: FixedState::default(),
+            words: Vec::new(),
+            inference: Inference::default(),
+            errors: Vec::new(),
+        }
     }
 
     fn add(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Vec<RowError> {
@@ -157,8 +181,14 @@ impl<'a> Intake<'a> {
                 self.compares = WINDOW.saturating_sub(new) * WORTH_COMPARING >= WINDOW;
                 known += new;
             }
-            let (Some((start, ids, values)), Some(config)) = (self.rows.rows_of(run), self.rows.config(run)) else {
-                continue;
+            let Some((start, ids, values)) = self.rows.rows_of(run) else { continue };
+            let config = match self.rows.made(run) {
+                Made::Told(config) => config,
+                Made::Inferred => self.inference.of(ids, values),
+                Made::Unusable => {
+                    classes.push(vms.unusable_class());
+                    continue;
+                }
             };
             let number = match last {
                 Some((known, number)) if known == config => number,

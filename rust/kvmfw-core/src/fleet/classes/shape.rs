@@ -118,7 +118,7 @@ impl Shape {
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
         order.sort_by_key(|at| (id(at), *at));
         let mut problems: Vec<(usize, String)> =
-            order.iter().filter_map(|at| Some((*at, check_size(id(at)).err()?))).collect();
+            order.iter().filter_map(|at| Some((*at, check_id(id(at)).err()?))).collect();
         for pair in order.windows(2) {
             if let [first, second] = pair
                 && id(first) == id(second)
@@ -127,9 +127,6 @@ impl Shape {
             }
         }
         problems.sort_by_key(|(at, _)| *at);
-        if !problems.is_empty() {
-            return Self { config, ids, problems, ..Self::default() };
-        }
         let place = |register: RegisterId| order.binary_search_by_key(&register, id).ok();
         let place = |register| place(register).and_then(|found| order.get(found).copied());
         let columns = order.iter().filter(|at| is_judged_by_value(id(at))).map(|at| {
@@ -155,7 +152,8 @@ impl Shape {
         let ascending: Vec<RegisterId> = order.iter().map(id).collect();
         let aftermath = aftermath::looked_at(&ascending).into_iter();
         let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
-        let shape = Self { aftermath, config, ids, columns, looked_at, narrow, gates, bitmap_2, ..Self::default() };
+        let shape =
+            Self { aftermath, config, ids, columns, looked_at, narrow, problems, gates, bitmap_2, ..Self::default() };
         Self { general, sve, lengths, mode, ..shape }
     }
 
@@ -195,4 +193,14 @@ impl Shape {
         self.lists.insert(key, number);
         number
     }
+}
+
+/// Whether rows of a table can bear this id. One without an architecture is a number that is something else
+/// (`uapi/linux/kvm.h`: `KVM_REG_GENERIC` has no registers), mostly one that was written without its `0x`.
+fn check_id(id: RegisterId) -> Result<(), String> {
+    check_size(id)?;
+    if id.raw() >> 60 == 0 {
+        return Err(format!("{id} is not the id of a register: its architecture is 0"));
+    }
+    Ok(())
 }

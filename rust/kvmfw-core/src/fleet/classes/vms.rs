@@ -293,6 +293,27 @@ impl Vms {
         u32::try_from(class).ok().and_then(|class| self.classes.get(class)).unwrap_or(&[])
     }
 
+    /// All that tells a class from others, in an order that does not depend on the other VMs: what is interned is written
+    /// down by its own `Hash`, so that nothing which tells classes apart can be forgotten here. None for VMs whose rows
+    /// could not be used.
+    pub(crate) fn class_key(&self, class: u32) -> Option<Vec<u8>> {
+        let class = self.classes.get(class)?;
+        let list = self.lists.get(*class.first()?)?;
+        let mut key = Bytes::default();
+        self.configs.get(list.config)?.hash(&mut key);
+        list.list.hash(&mut key);
+        let values = self.units.iter().zip(class.get(1..)?);
+        let values = values.filter_map(|(unit, number)| Some((unit.register, unit.values.get(*number)?)));
+        let mut values: Vec<(RegisterId, &SavedValue)> = values.collect();
+        values.sort_unstable_by_key(|(register, _)| *register);
+        for (register, value) in values {
+            // The number of the configuration is one of this fleet; the configuration itself was written first.
+            let (_, judged, context) = value.looked_at();
+            (register, judged, context).hash(&mut key);
+        }
+        Some(key.0)
+    }
+
     /// The saved registers of a class; registers whose value nobody looks at have value 0.
     pub(crate) fn registers_of(&self, class: u32) -> Option<Result<RegisterSet, FormatError>> {
         let class = self.classes.get(class)?;
@@ -316,6 +337,20 @@ impl Vms {
             })
             .collect();
         Some(RegisterSet::new("", None, *config, registers))
+    }
+}
+
+/// Collects what is hashed, in place of a hash.
+#[derive(Default)]
+struct Bytes(Vec<u8>);
+
+impl Hasher for Bytes {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.extend_from_slice(bytes);
+    }
+
+    fn finish(&self) -> u64 {
+        0
     }
 }
 
