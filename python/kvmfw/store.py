@@ -146,13 +146,13 @@ class Draft:
         names: list[str] = []
         kept: list[int] = []
         before = ""
-        self._rejected |= block.unusable
         numbered = block.index.tolist()
         for at, (digest, vm) in enumerate(zip(_digests(block), block.names, strict=True)):
             rows = int(block.rows[at])
             is_next = vm == before and numbered[at] > numbered[at - 1]
-            if vm in self._rejected or (vm in self._seen and not is_next):
-                first = int(block.first[at])
+            first = int(block.first[at])
+            is_half = vm in self._rejected or block.unusable.get(vm, first) < first
+            if is_half or (vm in self._seen and not is_next):
                 intake.reject_rows(source, range(first, first + rows), twice(vm))
                 continue
             before = vm
@@ -169,6 +169,7 @@ class Draft:
                 self.repeated_sets += 1
             names.append(known)
             kept.append(at)
+        self._rejected |= block.unusable.keys()
         columns = {
             "vm": pa.array([block.names[at] for at in kept], pa.string()),
             "vcpu": pa.array(block.index[kept]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 import numpy as np
@@ -49,8 +49,8 @@ class Block:
         How many rows of the source each took.
     first : array of int64
         The number of the first of them.
-    unusable : frozenset of str
-        VMs of which rows were rejected: what comes of them later is half a VM.
+    unusable : dict of str to int
+        VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
     """
 
     names: list[str]
@@ -63,7 +63,7 @@ class Block:
     wide: list[list[tuple[int, bytes]]]
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
-    unusable: frozenset[str] = frozenset()
+    unusable: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -139,8 +139,8 @@ def blocks_of_table(
         good = _usable(runs, classes, source, intake)
         used = runs if len(good) == len(runs) else runs.chosen(good)
         intake.inferred += used.inferred
-        names = set(runs.names.take(pa.array(list(classes.bad), pa.int64())).to_pylist()) - {""}
-        yield replace(_block(used, classes.of[good]), unusable=frozenset(map(str, names)))
+        bad = {str(runs.names[run].as_py()): int(runs.firsts[run]) for run in reversed(classes.bad)}
+        yield replace(_block(used, classes.of[good]), unusable=bad)
 
 
 def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.NDArray[np.intp]:
