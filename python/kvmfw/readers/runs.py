@@ -285,7 +285,9 @@ def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
     """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        starts, _, _ = _heads(column.indices.fill_null(-1), native)
+        # Millions of rows: a copy is made only where it must be.
+        codes = column.indices.fill_null(-1) if column.null_count else column.indices
+        starts, _, _ = _heads(codes, native)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind) and not column.null_count:
