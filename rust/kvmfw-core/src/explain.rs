@@ -30,14 +30,19 @@ pub(crate) fn impossible_finding(why: &'static str, register: Option<RegisterId>
 }
 
 /// A finding about a unit that the releases of a VMM judge differently; `said` tells what each of them does.
-pub(crate) fn releases_finding(register: Option<RegisterId>, set: &RegisterSet, said: &str) -> Finding {
+pub(crate) fn releases_finding(
+    register: Option<RegisterId>,
+    rule: &'static str,
+    set: &RegisterSet,
+    said: &str,
+) -> Finding {
     let judgement = Judgement { effect: Effect::Unknown("name the release of the VMM"), evidence: Evidence::None };
     Finding {
         register,
         saved: register.and_then(|register| set.get(register).cloned()),
         own: None,
         judgement,
-        rule: "KVMFW-VMM-RELEASE",
+        rule,
         offers: String::new(),
         sentence: format!("this depends on the release of the VMM, which was not named: {said}"),
     }

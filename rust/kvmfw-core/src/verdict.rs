@@ -131,11 +131,12 @@ fn merged(said: &[(Vec<&'static str>, Vec<Spoken>)], set: &RegisterSet) -> Vec<F
                     .map(|((names, _), is)| format!("{} {}", names.join(", "), is.name()))
                     .collect();
                 let sentence = format!("{}; {}", each.join("; "), one.finding.sentence);
-                let register = match one.unit {
-                    SpeakingUnit::Register(register) => Some(register),
-                    SpeakingUnit::Vcpu | SpeakingUnit::List => None,
+                let (register, rule) = match one.unit {
+                    SpeakingUnit::Vcpu => (None, "KVMFW-VCPU"),
+                    SpeakingUnit::List => (None, "KVMFW-VMM-RELEASE"),
+                    SpeakingUnit::Register(register) => (Some(register), "KVMFW-VMM-RELEASE"),
                 };
-                findings.push(explain::releases_finding(register, set, &sentence));
+                findings.push(explain::releases_finding(register, rule, set, &sentence));
             }
         }
     }
