@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .facts import HAS_EL2, Facts
-from .fields import ID, SYSREG, field
+from .fields import ID, SYSREG, Field, field
 from .other_registers import GATES
 from .state import State
 
@@ -116,7 +116,8 @@ def dependent(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
     if value is None:
         return
     does = facts.between((7, 0, 13), (7, 3, 4))
-    now, taken = value, []
+    now = value
+    taken: list[Field] = []
     for f, needed in ((S1PIE, (TCRX, ATS1A)), (S1POE, (TCRX, ATS1A, HPDS))):
         lacking = [
             holder for holder, g in needed if holder in state.values and not g.of(state.values[holder])

@@ -153,7 +153,7 @@ impl Shape {
         let aftermath = aftermath::looked_at(&ascending).into_iter();
         let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
         let shape =
-            Self { aftermath, config, ids, columns, looked_at, narrow, problems, gates, bitmap_2, ..Self::default() };
+            Self { config, ids, columns, looked_at, narrow, problems, gates, bitmap_2, aftermath, ..Self::default() };
         Self { general, sve, lengths, mode, ..shape }
     }
 
