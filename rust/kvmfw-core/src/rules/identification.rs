@@ -104,7 +104,8 @@ pub(super) fn identification(register: RegisterId, fresh: u64, facts: &Facts<'_>
     match ignores_writes(register, facts) {
         Some(true) => Rule::Ignored(fresh),
         Some(false) => decided(),
-        None => Rule::AnyOf([Rule::Ignored(fresh), decided()].into(), facts.untold()),
+        // Kernels that do not ignore them are those before 6.1, which want their own value.
+        None => Rule::AnyOf([Rule::Ignored(fresh), Rule::Equal(Value::Word(fresh))].into(), facts.untold()),
     }
 }
 
