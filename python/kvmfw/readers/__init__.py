@@ -37,6 +37,10 @@ __all__ = [
     "read_facts",
     "register_sets",
     "vcpu_config",
+    "vms_of",
 ]
+
+vms_of = register_sets
+"""The name that `register_sets` had for folders of any format in 0.1.0."""
 
 read_other_formats(foreign_set, foreign_host)
