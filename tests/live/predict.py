@@ -16,6 +16,10 @@ Json = dict[str, Any]
 WORDS = {"ACCEPT": "kept", "CHANGE": "changed", "UNKNOWN": "unknown", "REFUSE": "refused"}
 
 
+# What becomes of a register that was taken, when the VM runs: no answer to a write.
+AFTERWARDS = ("KVMFW-FIRST-RUN", "KVMFW-COUNTER-OFFSET")
+
+
 class EngineError(Exception):
     """kvmfw cannot be imported, or cannot judge what is asked of it."""
 
@@ -110,6 +114,8 @@ class Engine:
             if finding.register is None:
                 prediction.vcpu = outcome
                 prediction.by_vmm |= finding.rule == "KVMFW-VMM"
+                continue
+            if finding.rule in AFTERWARDS:
                 continue
             reads = None if finding.reads is None else hex(finding.reads)
             prediction.registers[hex(finding.register)] = Expected(outcome, finding.errno, reads)
