@@ -154,7 +154,7 @@ def assert_freed(vms: list[kvmfw.RegisterSet], hosts: list[kvmfw.Host]) -> int:
     fleet = kvmfw.Fleet(vms, hosts)
     frame = make_frame(fleet)
     before = frame.group_targets[frame.group_of] == 0
-    ids = {number: register for number, (_, register) in enumerate(fleet._native.units())}
+    ids = {number: register for number, (_, register, _) in enumerate(fleet._native.units())}
     judged = set(ids.values())
     checked = 0
     for row in blockers(frame, unit_outcomes(frame)):
@@ -186,7 +186,8 @@ def test_numbers_agree_with_the_fleets_own_audit() -> None:
     fleet, report = report_of(made)
     audit = fleet.audit()
     assert {row["outcome"]: row["pairs"] for row in report.tables["totals"]} == audit.to_dict()["totals"]
-    assert [row["vm"] for row in report.tables["stranded"]] == audit.stranded["vm"].to_pylist()
+    assert report.tables["stranded"] == audit.stranded.to_pylist()
+    assert report.tables["traps"] == audit.traps.to_pylist()
 
 
 def test_filters_keep_hosts_and_their_vms() -> None:

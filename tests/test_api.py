@@ -204,7 +204,7 @@ def test_fleet_and_single_verdicts_agree_on_the_examples() -> None:
     hosts = [captures[line.split(",")[1]] for line in lines]
     for vmm in ("kvm", "qemu-10.2", "qemu-11.1", "firecracker", "cloud-hypervisor", "crosvm"):
         fleet = kvmfw.Fleet(vms, hosts, vmm=vmm)
-        table = fleet.table()[fleet.vm_classes][:, fleet.host_classes]
+        table = fleet.class_table()[fleet.vm_classes][:, fleet.host_classes]
         for row in range(0, len(vms), 7):
             for column, host in enumerate(hosts):
                 expected = kvmfw.validate(vms[row], host, vmm=vmm).outcome

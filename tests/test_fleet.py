@@ -151,7 +151,7 @@ def check(fleet: kvmfw.Fleet, outcomes: np.ndarray) -> None:
     host_classes = fleet.host_classes
     for vm in range(vms):
         np.testing.assert_array_equal(fleet.class_row(vm)[host_classes], outcomes[vm])
-    np.testing.assert_array_equal(fleet.table()[fleet.vm_classes][:, host_classes], outcomes)
+    np.testing.assert_array_equal(fleet.class_table()[fleet.vm_classes][:, host_classes], outcomes)
     for change in ("accept", "refuse"):
         for unknown in ("accept", "refuse"):
             takes = (outcomes == 0) | ((outcomes == 1) & (change == "accept"))

@@ -21,7 +21,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvmfw
-from kvmfw.analysis.fields import fields_of
 from kvmfw.cli import main
 
 pytest.importorskip("scipy")
@@ -85,7 +84,7 @@ def qemu_options(text: str) -> Change:
         register, field = re.fullmatch(r"(\w+_EL[01])_(.*)", name).groups()  # type: ignore[union-attr]
         number = kvmfw.find_register(register)
         assert number is not None
-        (place,) = [one for one in fields_of(register) if one.name == field]
+        (place,) = [one for one in kvmfw.fields_of(kvmfw.find_register(register) or 0) if one.name == field]
         mask = ((1 << place.width) - 1) << place.shift
         known = bits.get(number, (0, 0))
         bits[number] = known[0] | mask, known[1] | int(value, 16) << place.shift
@@ -290,7 +289,7 @@ def test_what_upgrades_and_plan_promise_is_what_a_re_judged_fleet_shows(paths: l
             assert row["stranded"] == len(now)
             left = now
         made = kvmfw.Fleet(vms, list(hosts.values()))
-        units = dict(zip(made.units, (register for _, register in made._native.units()), strict=True))
+        units = dict(zip(made.units, (register for _, register, _ in made._native.units()), strict=True))
         cured: set[str] = set()
         for row in document["plan"]:
             cured |= set(row["cured"])

@@ -19,13 +19,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import kvmfw
-from kvmfw.analysis import Report, examine, make_frame
-from kvmfw.analysis.report import COLUMNS
+from kvmfw.analysis import TABLES, Report, examine, make_frame
 from kvmfw.cli import main
 from kvmfw.errors import FormatError
 from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
-from kvmfw.report.issues import RULES, expired
+from kvmfw.report.issues import expired
 from kvmfw.testing import capture_document
 
 from .slow_audit import random_fleet
@@ -223,13 +222,14 @@ def test_every_form_says_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_tables_have_their_columns_also_when_empty(seed: int, tmp_path: Path) -> None:
     report = report_of(seed)
+    keys = {table.name: table.keys for table in TABLES}
     for name, rows in report.tables.items():
         for row in rows:
-            assert name == "host_classes" or tuple(row) == COLUMNS[name]
+            assert name == "host_classes" or tuple(row) == keys[name]
     written = write_tables(report.tables, tmp_path, "csv")
     for path in written:
         (header,) = csv.reader(path.read_text().splitlines()[:1])
-        assert path.stem == "host_classes" or tuple(header) == COLUMNS[path.stem]
+        assert path.stem == "host_classes" or tuple(header) == keys[path.stem]
 
 
 @needs_examples
@@ -276,7 +276,6 @@ def test_files_appear_whole(tmp_path: Path) -> None:
 def test_waivers_cover_by_rule_and_pattern(tmp_path: Path) -> None:
     report = report_of(1)
     found = issues(report)
-    assert {issue.rule for issue in found} <= set(RULES)
     rule = found[0].rule
     path = tmp_path / "waivers.toml"
     path.write_text(

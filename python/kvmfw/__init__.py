@@ -17,9 +17,10 @@ from kvmfw.errors import (
     TruthError,
 )
 from kvmfw.fleet import Fleet
-from kvmfw.registers import Register, find_register, register_name, registers
+from kvmfw.registers import Field, Register, fields_of, find_register, register_name, registers
+from kvmfw.rules import Rule, find_rule, rules
 from kvmfw.sets import Host, RegisterSet
-from kvmfw.verdict import Finding, Outcome, Verdict, validate
+from kvmfw.verdict import FieldDifference, Finding, Outcome, Verdict, validate
 from kvmfw.vmms import Vmm, vmms
 
 __version__, _DEBUG_BUILD = _native.build_info()
@@ -31,6 +32,8 @@ __all__ = [
     "ArgumentError",
     "Audit",
     "CopyError",
+    "Field",
+    "FieldDifference",
     "Finding",
     "Fleet",
     "FormatError",
@@ -42,13 +45,17 @@ __all__ = [
     "Register",
     "RegisterSet",
     "RowError",
+    "Rule",
     "TruthError",
     "Verdict",
     "Vmm",
     "__version__",
+    "fields_of",
     "find_register",
+    "find_rule",
     "register_name",
     "registers",
+    "rules",
     "validate",
     "vmms",
 ]

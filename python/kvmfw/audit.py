@@ -1,4 +1,4 @@
-"""Audits: which VMs are stranded, which hosts are one-way traps, which registers block most."""
+"""Audits: which VMs are stranded, which hosts are one-way traps, which registers block most (docs/glossary.md)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ class Audit:
     homeless : int
         VMs whose home is not known. Their own host counts as a target, and they are part of no trap.
     totals : pyarrow.Table
-        ``outcome``, ``pairs``.
+        ``outcome``, ``pairs``, ``share``.
     stranded : pyarrow.Table
-        VMs that no other host takes: ``vm``, ``host`` (null where not known).
+        VMs that no other host takes: ``vm``, ``host`` (null where not known), ``vm_class``, ``targets`` (0).
     traps : pyarrow.Table
-        Hosts that take VMs of other hosts, while no other host takes any VM that runs on them:
-        ``host``, ``entrants`` (VMs that could come), ``residents`` (VMs that could not leave).
+        Circles of host classes that can be entered but not left: ``classes``, ``names`` (of all their hosts),
+        ``hosts``, ``entrants`` (VMs that could come), ``residents`` (VMs that could not leave).
     blockers : pyarrow.Table
-        What refuses most: ``unit``, ``pairs`` (that it refuses), ``sole`` (that nothing else refuses).
+        Units in the way: ``unit``, ``pairs`` (on which it stands in the way), ``sole_pairs`` (on which nothing
+        else does).
     """
 
     shape: tuple[int, int]
@@ -56,51 +57,58 @@ class Audit:
         homes: npt.NDArray[np.int64],
         outcomes: list[int],
         targets: npt.NDArray[np.uint64],
-        entrants: npt.NDArray[np.uint64],
+        traps: list[tuple[list[int], int, int, int]],
         blocked: list[tuple[int, int]],
     ) -> Audit:
         """Make the tables from counts by row."""
         names = ("ACCEPT", "CHANGE", "UNKNOWN", "REFUSE")
-        totals = pa.table({"outcome": names, "pairs": pa.array(outcomes, pa.uint64())})
-        stranded_rows = np.flatnonzero(targets == 0).tolist()
-        hosts = fleet.host_names
-        stranded = pa.table(
+        every = sum(outcomes) or 1
+        totals = pa.table(
             {
-                "vm": pa.array([fleet.vm_names[row] for row in stranded_rows], pa.string()),
-                "host": pa.array(
-                    [hosts[int(homes[row])] if homes[row] >= 0 else None for row in stranded_rows],
-                    pa.string(),
-                ),
+                "outcome": names,
+                "pairs": pa.array(outcomes, pa.uint64()),
+                "share": pa.array([round(pairs / every, 6) for pairs in outcomes], pa.float64()),
             }
         )
-        known = homes >= 0
-        residents = np.bincount(homes[known], minlength=len(hosts))
-        stuck = np.bincount(homes[known & (targets == 0)], minlength=len(hosts))
-        trap_rows = np.flatnonzero((entrants > 0) & (residents > 0) & (residents == stuck))
-        traps = pa.table(
+        stranded_rows = np.flatnonzero(targets == 0)
+        hosts = fleet.host_names
+        homes_of = [hosts[home] if home >= 0 else None for home in homes[stranded_rows].tolist()]
+        stranded = pa.table(
             {
-                "host": pa.array([hosts[row] for row in trap_rows.tolist()], pa.string()),
-                "entrants": pa.array(entrants[trap_rows], pa.uint64()),
-                "residents": pa.array(residents[trap_rows].astype(np.uint64), pa.uint64()),
+                "vm": pa.array([fleet.vm_names[row] for row in stranded_rows.tolist()], pa.string()),
+                "host": pa.array(homes_of, pa.string()),
+                "vm_class": pa.array(fleet.vm_classes[stranded_rows], pa.uint32()),
+                "targets": pa.array(targets[stranded_rows], pa.uint64()),
             }
-        ).sort_by([("entrants", "descending"), ("host", "ascending")])
-        refusing = [(unit, *counts) for unit, counts in zip(fleet.units, blocked, strict=True) if counts[0]]
+        )
+        classes = fleet.host_classes
+        members = [np.flatnonzero(np.isin(classes, trap[0])).tolist() for trap in traps]
+        trapped = pa.table(
+            {
+                "classes": pa.array([trap[0] for trap in traps], pa.list_(pa.uint32())),
+                "names": pa.array([[hosts[row] for row in rows] for rows in members], pa.list_(pa.string())),
+                "hosts": pa.array([trap[1] for trap in traps], pa.uint64()),
+                "entrants": pa.array([trap[2] for trap in traps], pa.uint64()),
+                "residents": pa.array([trap[3] for trap in traps], pa.uint64()),
+            }
+        )
+        blocking = [(unit, *counts) for unit, counts in zip(fleet.units, blocked, strict=True) if counts[0]]
         blockers = pa.table(
             {
-                "unit": pa.array([row[0] for row in refusing], pa.string()),
-                "pairs": pa.array([row[1] for row in refusing], pa.uint64()),
-                "sole": pa.array([row[2] for row in refusing], pa.uint64()),
+                "unit": pa.array([row[0] for row in blocking], pa.string()),
+                "pairs": pa.array([row[1] for row in blocking], pa.uint64()),
+                "sole_pairs": pa.array([row[2] for row in blocking], pa.uint64()),
             }
-        ).sort_by([("pairs", "descending"), ("sole", "descending"), ("unit", "ascending")])
+        ).sort_by([("pairs", "descending"), ("sole_pairs", "descending"), ("unit", "ascending")])
         return cls(
             fleet.shape,
             fleet.class_shape,
             fleet.vmm,
             fleet.scheme,
-            int((~known).sum()),
+            int((homes < 0).sum()),
             totals,
             stranded,
-            traps,
+            trapped,
             blockers,
         )
 

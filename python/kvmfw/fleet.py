@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain, groupby
-from operator import itemgetter
+from operator import index, itemgetter
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -31,8 +31,6 @@ Treat = Literal["accept", "refuse"]
 
 
 _MOST_CELLS = 1 << 31
-_MOST_VIEWED = 1 << 26
-_ROWS_WORTH_A_TABLE = 64
 _LISTED_ROWS = 1000
 
 
@@ -41,6 +39,36 @@ def _taken(change: str, unknown: str) -> tuple[bool, bool]:
         if word not in ("accept", "refuse"):
             raise ArgumentError(f"`{name}` is `{word}`; expected `accept` or `refuse`")
     return change == "accept", unknown == "accept"
+
+
+def _whole(number: Any, what: str) -> int:
+    """Give a number from outside as an int.
+
+    Raises
+    ------
+    ArgumentError
+        When it is not a whole number.
+    """
+    try:
+        return index(number)
+    except TypeError:
+        raise ArgumentError(f"{what} is {number!r}; expected a whole number") from None
+
+
+def _row(number: Any, count: int, what: str) -> int:
+    """Give a row from outside, checked.
+
+    Raises
+    ------
+    ArgumentError
+        When it is not a whole number.
+    RowError
+        When there is no such row.
+    """
+    row = _whole(number, f"{what} row")
+    if not 0 <= row < count:
+        raise RowError(f"{what} row {row} is out of range; there are {count} {what}s", row)
+    return row
 
 
 class Fleet:
@@ -123,8 +151,6 @@ class Fleet:
         self._home_names = Names()
         self._host_names: list[str] = []
         self._changing = threading.Lock()
-        self._rows: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint32]] | None = None
-        self._rows_asked = 0
         with self._changing:
             self._add_vms(vms, on_error)
         kinds, kind_of, self._host_names = readers.hosts(hosts)
@@ -150,7 +176,6 @@ class Fleet:
         return cls(vms, hosts, **options)
 
     def _add_vms(self, vms: Any, on_error: Literal["raise", "collect"]) -> None:
-        self._forget_rows()
         intake = readers.Intake(on_error)
         # Register sets that a program made may share a name while the fleet is built: it knows them by their rows.
         unique = self.shape[0] > 0 or isinstance(vms, str | Path | readers.StoredVms)
@@ -260,15 +285,11 @@ class Fleet:
         with self._changing:
             self._remove(np.asarray(rows, dtype=np.intp).reshape(-1))
 
-    def _forget_rows(self) -> None:
-        self._rows, self._rows_asked = None, 0
-
     def _remove(self, rows: npt.NDArray[np.intp]) -> None:
         bad = np.flatnonzero((rows < 0) | (rows >= self.shape[0]))
         if bad.size:
             row = int(rows[bad[0]])
             raise RowError(f"VM row {row} is out of range; there are {self.shape[0]} VMs", row)
-        self._forget_rows()
         self._native.remove_vms(rows.tolist())
         self._vm_names.remove(rows)
         self._home_names.remove(rows)
@@ -302,7 +323,6 @@ class Fleet:
                     raise ArgumentError(f"host {row} is a {type(host).__name__}; expected a kvmfw.Host")
                 if not 0 <= row < self.shape[1]:
                     raise RowError(f"host row {row} is out of range; there are {self.shape[1]} hosts", row)
-            self._forget_rows()
             self._native.update_hosts(list(hosts), [host._native for host in hosts.values()])
 
     @property
@@ -366,13 +386,12 @@ class Fleet:
     @property
     def units(self) -> list[str]:
         """What the units judge, by number: the vCPU, the register list, then registers by name."""
-        words = {"vcpu": "vCPU", "list": "register list"}
-        return [
-            words.get(kind) or _native.register_name(register or 0) for kind, register in self._native.units()
-        ]
+        return [name for _, _, name in self._native.units()]
 
-    def table(self) -> npt.NDArray[np.uint8]:
-        """Give the outcome of every pair of classes. Shape (VM classes, host classes).
+    def class_table(self) -> npt.NDArray[np.uint8]:
+        """Give the outcome of every pair of classes, as they are now. Shape (VM classes, host classes).
+
+        Who needs the rows of many VMs asks once for the table, and takes ``table[fleet.vm_classes[vm]]``.
 
         Raises
         ------
@@ -387,10 +406,7 @@ class Fleet:
         return table
 
     def class_row(self, vm: int) -> npt.NDArray[np.uint8]:
-        """Give the outcomes of a VM on every host class. Shape (host classes,).
-
-        The row is the caller's to read only. When rows are asked for often between two changes, they are views of one
-        table, which is then made once if it takes at most 64 MiB; views stay as they are when the fleet changes.
+        """Give the outcomes of a VM on every host class, as an array of the caller's own. Shape (host classes,).
 
         Raises
         ------
@@ -403,27 +419,10 @@ class Fleet:
         >>> Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)]).class_row(0)
         array([3], dtype=uint8)
         """
-        rows = self._rows
-        if rows is not None:
-            table, classes = rows
-            if 0 <= vm < len(classes):
-                row_of: npt.NDArray[np.uint8] = table[classes[vm]]
-                return row_of
-        row = self._native.class_row(vm) if vm >= 0 else None
+        row = self._native.class_row(_row(vm, self.shape[0], "VM"))
         if row is None:
-            raise RowError(f"VM row {vm} is out of range; there are {self.shape[0]} VMs", vm)
-        self._rows_asked += 1
-        if rows is None and self._rows_asked == _ROWS_WORTH_A_TABLE:
-            self._make_rows()
+            raise RowError(f"VM row {vm} is gone; there are {self.shape[0]} VMs", vm)
         return row
-
-    def _make_rows(self) -> None:
-        with self._changing:
-            cells = self.class_shape[0] * self.class_shape[1]
-            if cells and cells + 4 * self.shape[0] <= _MOST_VIEWED:
-                table = self.table()
-                table.flags.writeable = False
-                self._rows = table, self.vm_classes
 
     def validate_pairs(
         self,
@@ -546,13 +545,24 @@ class Fleet:
         RowError
             When there is no such VM.
         """
-        return self._native.candidates(vm, *_taken(change, unknown))
+        taken = _taken(change, unknown)
+        return self._native.candidates(_row(vm, self.shape[0], "VM"), *taken)
 
     def class_candidates(
         self, vm_class: int, *, unknown: Treat, change: Treat = "accept"
     ) -> npt.NDArray[np.bool_]:
-        """Tell which host classes take a VM class. Shape (host classes,)."""
-        return self._native.takers(vm_class, *_taken(change, unknown)).view(np.bool_)
+        """Tell which host classes take a VM class. Shape (host classes,).
+
+        Raises
+        ------
+        ArgumentError
+            When there is no such class.
+        """
+        taken, classes = _taken(change, unknown), self.class_shape[0]
+        number = _whole(vm_class, "`vm_class`")
+        if not 0 <= number < classes:
+            raise ArgumentError(f"VM class {number} is out of range; there are {classes} VM classes")
+        return self._native.takers(number, *taken).view(np.bool_)
 
     def counts(
         self, axis: Literal["vm", "host"] = "vm", *, out: npt.NDArray[np.uint64] | None = None
@@ -589,19 +599,26 @@ class Fleet:
         unknown, change : {"accept", "refuse"}
             What these outcomes count as where a host either takes a VM or does not.
         """
-        accept_change, accept_unknown = _taken(change, unknown)
         homes = self.vm_homes
-        outcomes, targets, entrants, blocked = self._native.audit(homes, accept_change, accept_unknown)
-        return Audit.of(
-            self, homes=homes, outcomes=outcomes, targets=targets, entrants=entrants, blocked=blocked
-        )
+        outcomes, targets, traps, blocked = self._native.audit(homes, *_taken(change, unknown))
+        return Audit.of(self, homes=homes, outcomes=outcomes, targets=targets, traps=traps, blocked=blocked)
 
     def explain(self, vm: int, host: int) -> Verdict:
         """Give the verdict of one pair of rows, with every finding.
 
         Values of registers that KVM does not look at are not kept in a fleet: their findings have no ``saved``.
         """
-        return Verdict._from_native(self._native.explain(vm, host), self.vmm, self.scheme)
+        rows = _row(vm, self.shape[0], "VM"), _row(host, self.shape[1], "host")
+        return Verdict._from_native(self._native.explain(*rows), self.vmm, self.scheme)
+
+    def explain_units(self, vm: int, host: int) -> Verdict:
+        """Give what each unit says of one pair by itself, as if the host took all others.
+
+        A saved ID register that the host refuses leaves the host's own fields in place, so that `explain` judges what it
+        shows and hides by those. What stands in the way, and what a cure must deal with, is told here.
+        """
+        rows = _row(vm, self.shape[0], "VM"), _row(host, self.shape[1], "host")
+        return Verdict._from_native(self._native.explain_units(*rows), self.vmm, self.scheme)
 
     def __repr__(self) -> str:
         (vms, hosts), (vm_classes, host_classes) = self.shape, self.class_shape

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from kvmfw import _native
 
-__all__ = ["Register", "find_register", "register_name", "registers"]
+__all__ = ["Field", "Register", "fields_of", "find_register", "register_name", "registers"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,36 @@ class Register:
     name: str
     meaning: str
     kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a register.
+
+    Attributes
+    ----------
+    name : str
+        Its name, as the architecture and QEMU's properties call it.
+    shift, width : int
+        Its lowest bit, and how many bits it has.
+    """
+
+    name: str
+    shift: int
+    width: int
+
+    def of(self, value: int) -> int:
+        """Give the field of a register value."""
+        return value >> self.shift & ((1 << self.width) - 1)
+
+
+def fields_of(register: int) -> list[Field]:
+    """List the fields of a register that have a name, from the highest bit down.
+
+    >>> fields_of(find_register("ID_AA64PFR0_EL1"))[0]
+    Field(name='CSV3', shift=60, width=4)
+    """
+    return [Field(*row) for row in _native.fields(register)]
 
 
 def registers() -> list[Register]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any, NoReturn
 
@@ -10,7 +10,7 @@ from kvmfw import _native
 from kvmfw.errors import TruthError
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["Finding", "Outcome", "Verdict", "validate"]
+__all__ = ["FieldDifference", "Finding", "Outcome", "Verdict", "validate"]
 
 _NO_TRUTH = (
     "{what} is neither true nor false; compare it, as in `{outcome} < kvmfw.Outcome.UNKNOWN` (taken) or"
@@ -46,6 +46,27 @@ class Outcome(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class FieldDifference:
+    """A field of a register in which what was saved and what the host has differ.
+
+    Attributes
+    ----------
+    name : str
+        The name of the field; empty for bits without one.
+    high, low : int
+        Its highest and lowest bit.
+    saved, own : int
+        Its number in what was saved, and in what the host has, or stores.
+    """
+
+    name: str
+    high: int
+    low: int
+    saved: int
+    own: int
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One unit's part in a verdict.
 
@@ -54,7 +75,9 @@ class Finding:
     register : int or None
         The register id; ``None`` where the vCPU as a whole is judged.
     name : str
-        The register's name.
+        The register's name, or what the unit is called.
+    unit : str
+        The kind of unit that it belongs to: ``vcpu``, ``list`` or ``register``.
     saved : int or None
         What was saved; ``None`` where the set does not hold the register.
     own : int or None
@@ -67,10 +90,14 @@ class Finding:
         The error with which KVM refuses, such as ``EINVAL``.
     reads : int or None
         What the register reads after the restore, where that is known and not what was saved.
+    needs : str or None
+        What would tell, where it is not known what happens.
     rule : str
         The stable id of the rule that speaks.
     evidence : str
         ``measured``, ``derived`` or ``none``.
+    fields : tuple of FieldDifference
+        The fields that it is about; none where it is about the value as a whole.
     offers : str
         What the host offers for this register.
     sentence : str
@@ -79,14 +106,17 @@ class Finding:
 
     register: int | None
     name: str
+    unit: str
     saved: int | None
     own: int | None
     outcome: Outcome
     effect: str
     errno: str | None
     reads: int | None
+    needs: str | None
     rule: str
     evidence: str
+    fields: tuple[FieldDifference, ...]
     offers: str
     sentence: str
 
@@ -98,14 +128,17 @@ class Finding:
         return {
             "register": None if self.register is None else f"{self.register:#x}",
             "name": self.name,
+            "unit": self.unit,
             "saved": None if self.saved is None else f"{self.saved:#x}",
             "own": None if self.own is None else f"{self.own:#x}",
             "outcome": self.outcome.name,
             "effect": self.effect,
             "errno": self.errno,
             "reads": None if self.reads is None else f"{self.reads:#x}",
+            "needs": self.needs,
             "rule": self.rule,
             "evidence": self.evidence,
+            "fields": [asdict(field) for field in self.fields],
             "offers": self.offers,
             "sentence": self.sentence,
         }
@@ -142,8 +175,7 @@ class Verdict:
     @classmethod
     def _from_native(cls, native: tuple[int, list[tuple[Any, ...]]], vmm: str, scheme: str) -> Verdict:
         outcome, rows = native
-        findings = tuple(replace(Finding(*row), outcome=Outcome(row[4])) for row in rows)
-        return cls(Outcome(outcome), findings, vmm, scheme)
+        return cls(Outcome(outcome), tuple(_finding(*row) for row in rows), vmm, scheme)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the verdict as JSON-ready data."""
@@ -153,6 +185,29 @@ class Verdict:
             "scheme": self.scheme,
             "findings": [finding.to_dict() for finding in self.findings],
         }
+
+
+def _finding(who: tuple[Any, ...], what: tuple[Any, ...], why: tuple[Any, ...]) -> Finding:
+    register, name, unit = who
+    saved, own, outcome, effect, errno, reads, needs = what
+    rule, evidence, fields, offers, sentence = why
+    return Finding(
+        register,
+        name,
+        unit,
+        saved,
+        own,
+        Outcome(outcome),
+        effect,
+        errno,
+        reads,
+        needs,
+        rule,
+        evidence,
+        tuple(FieldDifference(*field) for field in fields),
+        offers,
+        sentence,
+    )
 
 
 def validate(

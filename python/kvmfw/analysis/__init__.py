@@ -7,13 +7,17 @@ from kvmfw.analysis.not_judged import NotJudged, homeless
 from kvmfw.analysis.opened import OpenedFleet, open_fleet
 from kvmfw.analysis.policy import policy_refusals
 from kvmfw.analysis.report import Report, examine
+from kvmfw.analysis.tables import SHOWN, TABLES, Column, Table
 from kvmfw.analysis.traps import Passage, Trap, circles, passages, traps
 from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
 from kvmfw.analysis.unknowns import Missing, missing_inputs
 from kvmfw.analysis.upgrades import Upgrade, best_upgrades
 
 __all__ = [
+    "SHOWN",
+    "TABLES",
     "Blocker",
+    "Column",
     "Cure",
     "Drain",
     "Frame",
@@ -24,6 +28,7 @@ __all__ = [
     "Report",
     "Samples",
     "Step",
+    "Table",
     "Trap",
     "UnitOutcomes",
     "Upgrade",

@@ -7,7 +7,7 @@ from typing import Any
 
 from kvmfw.errors import KvmfwError
 
-__all__ = ["MissingExtraError", "csgraph", "need"]
+__all__ = ["MissingExtraError", "need"]
 
 
 class MissingExtraError(KvmfwError, ImportError):
@@ -29,8 +29,3 @@ def need(name: str) -> Any:
         raise MissingExtraError(
             f"{library} is not installed; `pip install 'kvmfw[report]'` brings it"
         ) from error
-
-
-def csgraph() -> Any:
-    """Give SciPy's graph algorithms."""
-    return need("scipy.sparse.csgraph")

@@ -48,7 +48,7 @@ class Frame:
     @cached_property
     def outcomes(self) -> npt.NDArray[np.uint8]:
         """The outcome of every pair of classes. Shape (VM classes, host classes)."""
-        return self.fleet.table()
+        return self.fleet.class_table()
 
     @cached_property
     def taken(self) -> npt.NDArray[np.bool_]:

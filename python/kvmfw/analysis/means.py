@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from kvmfw.analysis.fields import fields_of
-from kvmfw.registers import register_name
+from kvmfw.registers import fields_of
 
 __all__ = ["MEANS", "PSCI", "Means", "any_means"]
 
@@ -53,7 +52,7 @@ def _properties(register: int, fresh: int, wanted: int) -> int:
     if register == PSCI:
         return wanted
     value = fresh
-    for one in fields_of(register_name(register)) if _group(register) == SYSTEM else ():
+    for one in fields_of(register) if _group(register) == SYSTEM else ():
         mask = ((1 << one.width) - 1) << one.shift
         value = value & ~mask | wanted & mask
     return value

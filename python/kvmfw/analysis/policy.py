@@ -43,7 +43,7 @@ def policy_refusals(frame: Frame, plain: Fleet) -> dict[str, int]:
     np.subtract.at(weight, (here.number[known][at_home >= 0], at_home[at_home >= 0]), 1)
     places = np.ix_(here.left, there.left)
     deciding = frame.deciding[places]
-    by_kvm = plain.table()[np.ix_(here.right, there.right)]
+    by_kvm = plain.class_table()[np.ix_(here.right, there.right)]
     only = (frame.outcomes[places] == Outcome.REFUSE) & (by_kvm < Outcome.UNKNOWN)
     names = frame.fleet.units
     pairs = np.bincount(deciding[only], weight[only], minlength=len(names))

@@ -15,33 +15,14 @@ from kvmfw.analysis.not_judged import not_judged
 from kvmfw.analysis.opened import CAPACITY, chosen_column
 from kvmfw.analysis.security import Protection
 from kvmfw.analysis.traps import passages, traps
-from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
+from kvmfw.analysis.units import Samples, UnitOutcomes, in_the_way, unit_outcomes
 from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
-from kvmfw.verdict import Outcome
+from kvmfw.verdict import Finding, Outcome
 
-__all__ = ["COLUMNS", "Report", "examine"]
+__all__ = ["Report", "examine"]
 
 Row = dict[str, Any]
-
-COLUMNS = {
-    "not_judged": ("word", "count", "of", "what", "why", "tables", "sentence"),
-    "totals": ("outcome", "pairs", "share"),
-    "stranded": ("vm", "host", "vm_class", "targets"),
-    "few_targets": ("vm", "host", "vm_class", "targets"),
-    "traps": ("classes", "names", "hosts", "entrants", "residents"),
-    "passages": ("from", "from_hosts", "to", "to_hosts", "vms", "residents"),
-    "blockers": ("unit", "rules", "freed", "shared", "pairs", "sole_pairs"),
-    "cures": ("units", "freed"),
-    "plan": ("step", "cured", "freed"),
-    "upgrades": ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded", "security", "reasons"),
-    "drain": ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
-    "policy": ("unit", "pairs"),
-    "unknowns": ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
-    "groups": ("group", "hosts", "vms", "stranded", "confined"),
-    "drain_groups": ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
-}
-"""The columns of every table whose columns are always the same; those of host_classes depend on the fleet."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Report:
     frame : Frame
         The fleet, by classes.
     units : UnitOutcomes
-        Units in the way, by pair of classes.
+        Units that do not simply take VMs, by pair of classes.
     samples : Samples
         A finding for each unit and host class.
     facts : dict
@@ -126,6 +107,7 @@ def examine(
     grouped = None if group_by is None else chosen_column(columns, group_by)
     units = unit_outcomes(frame)
     samples = Samples(frame, units)
+    blocking = in_the_way(frame, units)
     capacity = [int(text) for text in columns[CAPACITY]] if CAPACITY in columns else None
     report = Report(frame, units, samples, _facts(frame, few))
     tables = report.tables
@@ -154,15 +136,21 @@ def examine(
             "shared": one.shared,
             "pairs": one.pairs,
             "sole_pairs": one.sole_pairs,
+            "fields": _fields(report, one.unit),
         }
-        for one in blockers(frame, units)
+        for one in blockers(frame, blocking)
     ]
     tables["cures"] = [
-        {"units": [names[unit] for unit in cure.units], "freed": cure.freed} for cure in cures(frame, units)
+        {
+            "units": [names[unit] for unit in cure.units],
+            "freed": cure.freed,
+            "fields": [f"{names[unit]}.{field}" for unit in cure.units for field in _fields(report, unit)],
+        }
+        for cure in cures(frame, blocking)
     ]
     tables["plan"] = [
         {"step": number, "cured": [names[unit] for unit in step.units], "freed": step.freed}
-        for number, step in enumerate(cure_plan(frame, units), start=1)
+        for number, step in enumerate(cure_plan(frame, blocking), start=1)
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
         tables["upgrades"] = [
@@ -258,15 +246,29 @@ def _passages(frame: Frame, labels: Mapping[int, str]) -> list[Row]:
     ]
 
 
-def _rules(report: Report, unit: int) -> list[str]:
+def _findings(report: Report, unit: int) -> list[Finding]:
+    """Give the samples of a unit on all host classes."""
     rows = report.units.unit == unit
     keys = np.stack([report.units.host_class[rows], report.units.outcome[rows]], axis=1)
-    found = {
-        finding.rule
+    return [
+        report.samples.finding(unit, host_class, Outcome(outcome))
         for host_class, outcome in np.unique(keys, axis=0).tolist()
-        if (finding := report.samples.finding(unit, host_class, Outcome(outcome)))
+    ]
+
+
+def _rules(report: Report, unit: int) -> list[str]:
+    return sorted({finding.rule for finding in _findings(report, unit)})
+
+
+def _fields(report: Report, unit: int) -> list[str]:
+    """Name the fields that samples of a unit are about, from the highest bit down."""
+    found = {
+        (-field.low, field.name)
+        for finding in _findings(report, unit)
+        for field in finding.fields
+        if field.name
     }
-    return sorted(found)
+    return [name for _, name in sorted(found)]
 
 
 def _drain(one: Drain) -> Row:

@@ -103,7 +103,7 @@ class _Judged:
         """Judge every VM on every host, its own as well."""
         fleet = Fleet(vms, hosts, vmm=vmm)
         vm_classes, host_classes = fleet.vm_classes, fleet.host_classes
-        table = np.asarray(fleet.table() >= Outcome.UNKNOWN, dtype=np.bool_)
+        table = np.asarray(fleet.class_table() >= Outcome.UNKNOWN, dtype=np.bool_)
         _, vm_rows = np.unique(vm_classes, return_index=True)
         _, host_rows = np.unique(host_classes, return_index=True)
         told = {}

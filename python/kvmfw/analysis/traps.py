@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from kvmfw.analysis.extras import csgraph
 from kvmfw.analysis.frame import Frame, Ints
 
 __all__ = ["Passage", "Trap", "circles", "passages", "traps"]
@@ -55,44 +53,34 @@ class Passage:
     residents: int
 
 
-def circles(frame: Frame) -> tuple[int, npt.NDArray[np.int32]]:
+def _circles(frame: Frame) -> tuple[Ints, list[Trap]]:
+    circle_of, found = frame.fleet._native.circles(
+        frame.group_vm_class.astype(np.uint32),
+        np.ascontiguousarray(frame.group_home_class, dtype=np.int64),
+        frame.group_weight.astype(np.uint64),
+        frame.host_weight.astype(np.uint64),
+        frame.change,
+        frame.unknown,
+    )
+    traps = [Trap(tuple(classes), *counts) for classes, *counts in found]
+    return circle_of.astype(np.int64), traps
+
+
+def circles(frame: Frame) -> tuple[int, Ints]:
     """Find the circles of the class graph: classes between which VMs can go round (strongly connected).
 
     Returns
     -------
-    tuple of int and array of int32, shape (host classes,)
+    tuple of int and array of int64, shape (host classes,)
         How many there are, and the circle of each class.
     """
-    graph = frame.flows > 0
-    count, labels = csgraph().connected_components(graph, directed=True, connection="strong")
-    return int(count), labels
+    labels = _circles(frame)[0]
+    return int(labels.max(initial=-1)) + 1, labels
 
 
 def traps(frame: Frame) -> list[Trap]:
     """Find the one-way traps, most residents and entrants first."""
-    count, labels = circles(frame)
-    found: list[Trap] = []
-    for number in range(count):
-        inside = np.asarray(labels == number, dtype=np.bool_)
-        if not frame.host_weight[inside].any() or not frame.residents[inside].any():
-            continue
-        if frame.flows[np.ix_(inside, ~inside)].any():
-            continue
-        entrants = _entrants(frame, inside)
-        if entrants:
-            hosts = int(frame.host_weight[inside].sum())
-            classes = tuple(np.flatnonzero(inside & (frame.host_weight > 0)).tolist())
-            found.append(Trap(classes, hosts, entrants, int(frame.residents[inside].sum())))
-    return sorted(found, key=lambda trap: (-trap.residents, -trap.entrants, trap.classes))
-
-
-def _entrants(frame: Frame, inside: npt.NDArray[np.bool_]) -> int:
-    home = frame.group_home_class
-    outside = (home < 0) | ~inside[np.maximum(home, 0)]
-    present = inside & (frame.host_weight > 0)
-    enters = np.asarray(frame.taken[:, present].any(axis=1))[frame.group_vm_class]
-    weight: Ints = frame.group_weight
-    return int(weight[outside & enters].sum())
+    return _circles(frame)[1]
 
 
 def passages(frame: Frame) -> list[Passage]:

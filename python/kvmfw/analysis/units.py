@@ -8,27 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw.analysis.frame import Frame, Ints
+from kvmfw.errors import InternalError
 from kvmfw.fleet import Fleet
 from kvmfw.verdict import Finding, Outcome
 
-__all__ = ["LIST_UNIT", "VCPU_UNIT", "Samples", "UnitOutcomes", "unit_of", "unit_outcomes"]
+__all__ = ["VCPU_UNIT", "Samples", "UnitOutcomes", "in_the_way", "unit_of", "unit_outcomes"]
 
 VCPU_UNIT = 0
-LIST_UNIT = 1
-WHOLE_RULES = ("KVMFW-VCPU", "KVMFW-VMM")
-LIST_RULES = ("KVMFW-LIST-EXTRA", "KVMFW-QEMU-COUNT", "KVMFW-QEMU-DROP", "KVMFW-QEMU-LIST")
 
 
 @dataclass(frozen=True, slots=True)
 class UnitOutcomes:
-    """Units that stand in the way, one row for each pair of classes and unit, ordered by all three.
+    """Units that do not simply take VMs, one row for each pair of classes and unit, ordered by all three.
 
     Attributes
     ----------
     vm_class, host_class, unit : array of int64
         The pair of classes, and the unit's number (see `Fleet.units`).
     outcome : array of uint8
-        What the unit says: never one that counts as taken.
+        What the unit says: UNKNOWN, REFUSE, or CHANGE where that does not count as taken.
     """
 
     vm_class: Ints
@@ -37,61 +35,97 @@ class UnitOutcomes:
     outcome: npt.NDArray[np.uint8]
 
 
+def _numbers(fleet: Fleet) -> dict[tuple[str, int | None], int]:
+    return {(kind, register): number for number, (kind, register, _) in enumerate(fleet._native.units())}
+
+
+def _number(numbers: dict[tuple[str, int | None], int], finding: Finding) -> int:
+    number = numbers.get((finding.unit, finding.register if finding.unit == "register" else None))
+    if number is None:
+        raise InternalError(f"the fleet has no unit for the finding `{finding.sentence}` of {finding.rule}")
+    return number
+
+
 def unit_of(fleet: Fleet, finding: Finding) -> int:
     """Give the number of the unit that a finding belongs to."""
-    if finding.rule in WHOLE_RULES:
-        return VCPU_UNIT
-    if finding.rule in LIST_RULES or finding.register is None:
-        return LIST_UNIT
-    return _register_units(fleet).get(finding.register, LIST_UNIT)
-
-
-def _register_units(fleet: Fleet) -> dict[int, int]:
-    units = fleet._native.units()
-    return {register: number for number, (_, register) in enumerate(units) if register is not None}
+    return _number(_numbers(fleet), finding)
 
 
 def unit_outcomes(frame: Frame) -> UnitOutcomes:
-    """Find, for every pair of classes of which the host does not take the VM, all units in the way."""
+    """Find, for every pair of classes, all units that say UNKNOWN or REFUSE, or CHANGE where it is not taken.
+
+    UNKNOWN is told also where it counts as taken: that nothing is known must not look like nothing was found.
+    """
     living = np.unique(frame.group_vm_class).astype(np.uint32)
-    vm_class, host_class, unit, outcome = frame.fleet._native.unit_outcomes(
-        living, frame.change, frame.unknown
+    vm_class, host_class, unit, outcome = frame.fleet._native.unit_outcomes(living, frame.change, False)
+    return _kept(
+        UnitOutcomes(vm_class.astype(np.int64), host_class.astype(np.int64), unit.astype(np.int64), outcome),
+        frame.host_weight[host_class] > 0,
     )
-    kept = frame.host_weight[host_class] > 0
+
+
+def in_the_way(frame: Frame, outcomes: UnitOutcomes) -> UnitOutcomes:
+    """Keep the units that stand in the way: whose outcome does not count as taken."""
+    return _kept(outcomes, outcomes.outcome != Outcome.UNKNOWN) if frame.unknown else outcomes
+
+
+def _kept(outcomes: UnitOutcomes, rows: npt.NDArray[np.bool_]) -> UnitOutcomes:
     return UnitOutcomes(
-        vm_class[kept].astype(np.int64),
-        host_class[kept].astype(np.int64),
-        unit[kept].astype(np.int64),
-        outcome[kept],
+        outcomes.vm_class[rows], outcomes.host_class[rows], outcomes.unit[rows], outcomes.outcome[rows]
     )
 
 
 class Samples:
-    """Findings that speak for many pairs: for a unit and a host class, one finding of a pair of theirs.
+    """Findings that speak for many pairs: for a unit, a host class and an outcome, that of their first VM.
 
     Parameters
     ----------
     frame : Frame
         The fleet.
     outcomes : UnitOutcomes
-        Units in the way.
+        What units say.
+
+    Raises
+    ------
+    InternalError
+        When a unit says something of a pair that no finding of it explains.
     """
 
     def __init__(self, frame: Frame, outcomes: UnitOutcomes) -> None:
         self._findings: dict[tuple[int, int, Outcome], Finding] = {}
+        numbers, names = _numbers(frame.fleet), frame.fleet.units
         vm_rows, host_rows = frame.first_rows()
         wanted = np.stack([outcomes.unit, outcomes.host_class, outcomes.outcome], axis=1)
         keys, first = np.unique(wanted, axis=0, return_index=True)
-        for (unit, host_class, outcome), row in zip(keys.tolist(), first.tolist(), strict=True):
-            if (unit, host_class, Outcome(outcome)) in self._findings:
-                continue
-            verdict = frame.fleet.explain(
-                int(vm_rows[outcomes.vm_class[row]]), int(host_rows[outcomes.host_class[row]])
-            )
-            for finding in verdict.findings:
-                key = unit_of(frame.fleet, finding), host_class, finding.outcome
-                self._findings.setdefault(key, finding)
+        pair, said = -1, dict[tuple[int, Outcome], Finding]()
+        # Pair by pair: each is explained once, for all units of which it is the first.
+        starts = outcomes.vm_class[first] << 32 | outcomes.host_class[first]
+        for at in np.argsort(starts, kind="stable").tolist():
+            if starts[at] != pair:
+                pair = int(starts[at])
+                verdict = frame.fleet.explain_units(
+                    int(vm_rows[pair >> 32]), int(host_rows[pair & 0xFFFFFFFF])
+                )
+                said = {}
+                for finding in verdict.findings:
+                    said.setdefault((_number(numbers, finding), finding.outcome), finding)
+            unit, host_class, outcome = keys[at].tolist()
+            found = said.get((unit, Outcome(outcome)))
+            if found is None:
+                raise InternalError(f"nothing explains what {names[unit]} says on host class {host_class}")
+            self._findings[unit, host_class, Outcome(outcome)] = found
 
-    def finding(self, unit: int, host_class: int, outcome: Outcome) -> Finding | None:
-        """Give a finding of this unit and outcome on this host class; `None` where there is none."""
-        return self._findings.get((unit, host_class, outcome))
+    def finding(self, unit: int, host_class: int, outcome: Outcome) -> Finding:
+        """Give a finding of this unit and outcome on this host class.
+
+        Raises
+        ------
+        InternalError
+            When there is none: the unit does not say so.
+        """
+        found = self._findings.get((unit, host_class, outcome))
+        if found is None:
+            raise InternalError(
+                f"there is no sample of unit {unit} with {outcome} on host class {host_class}"
+            )
+        return found

@@ -54,7 +54,7 @@ def missing_inputs(frame: Frame, outcomes: UnitOutcomes, samples: Samples) -> li
         needs = needs_of.get((unit, host))
         if needs is None:
             finding = samples.finding(unit, host, Outcome.UNKNOWN)
-            needs = finding.sentence.rpartition(": ")[2] if finding else "probe this host"
+            needs = finding.needs or finding.sentence
             needs_of[unit, host] = needs
         groups[unit, needs].append(row)
     found = []

@@ -14,6 +14,7 @@ from kvmfw.cli.explain import explain
 from kvmfw.cli.ingest import ingest
 from kvmfw.cli.probe import probe
 from kvmfw.cli.registers import registers
+from kvmfw.cli.rule import rule
 from kvmfw.cli.schema import schema
 from kvmfw.cli.schemes import schemes
 from kvmfw.cli.validate import validate
@@ -46,6 +47,7 @@ for verb in (
     schemes,
     ingest,
     registers,
+    rule,
     vmms,
     schema,
     probe,

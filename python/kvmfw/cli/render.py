@@ -10,11 +10,11 @@ from typing import Any
 
 from rich.console import Console
 
-from kvmfw.analysis import OpenedFleet, Report
+from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
 from kvmfw.cli.screen import ALARM, as_json, heading, outcome_text, print_not_judged, table
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report
-from kvmfw.report.words import PARTS, Part, headline, not_done
+from kvmfw.report.words import headline, not_done
 from kvmfw.verdict import Outcome
 
 __all__ = ["Shown", "print_report"]
@@ -65,9 +65,9 @@ def print_report(out: Console, report: Report, top: int) -> None:
     out.print(f"{headline(report)}\n")
     print_not_judged(out, [(row["word"], row["sentence"]) for row in report.tables["not_judged"]])
     nothing = []
-    for part in PARTS:
-        rows = report.tables.get(part.table)
-        if rows is None or part.table == "not_judged":
+    for part in SHOWN:
+        rows = report.tables.get(part.name)
+        if rows is None or part.name == "not_judged":
             continue
         if rows:
             _print_part(out, part, rows, top)
@@ -79,13 +79,13 @@ def print_report(out: Console, report: Report, top: int) -> None:
         out.print(f"Not done: {', '.join(titles)} ({why}).", style=ALARM)
 
 
-def _print_part(out: Console, part: Part, rows: Sequence[dict[str, object]], top: int) -> None:
+def _print_part(out: Console, part: Table, rows: Sequence[dict[str, object]], top: int) -> None:
     title = heading(part.title)
-    title.append(f"  {len(rows):,}" if part.table != "totals" else "", style="default not bold")
+    title.append(f"  {len(rows):,}" if part.name != "totals" else "", style="default not bold")
     out.print(title)
     out.print(part.meaning, style="dim")
     numbers = [column.title for column in part.columns if column.number]
-    shown = len(rows) if part.table == "totals" else top
+    shown = len(rows) if part.name == "totals" else top
     cells = [
         [
             outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)

@@ -15,9 +15,9 @@ from typing import Any
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
-from kvmfw.readers.id_fields import ID_FIELDS
 from kvmfw.readers.source import whole
-from kvmfw.registers import find_register, register_name
+from kvmfw.registers import fields_of, find_register, register_name
+from kvmfw.rules import find_rule
 from kvmfw.sets import RegisterSet
 from kvmfw.verdict import Finding, Outcome, Verdict
 
@@ -77,15 +77,16 @@ class HostFacts:
         for register, saved in vm.to_mapping().items():
             if self.listed is not None and register not in self.listed:
                 findings.append(
-                    _finding(register, saved, "FACTS-LIST", "this host does not list it", "ENOENT")
+                    _finding(register, saved, "FACTS-LIST", ": this host does not list it", "ENOENT")
                 )
             for name, (shift, width, lowest, highest) in self.ranges.get(register, {}).items():
                 has = saved >> shift & (1 << width) - 1
                 if not lowest <= has <= highest:
-                    says = f"field {name} was saved as {has}, this host offers {lowest} to {highest}"
+                    offers = str(lowest) if lowest == highest else f"{lowest} to {highest}"
+                    says = f".{name}: saved {has}, this host offers {offers}"
                     findings.append(_finding(register, saved, "FACTS-FIELD", says, "EINVAL"))
         if not findings:
-            says = "nothing that is known of this host rules the VM out; ask its KVM (kvmfw probe)"
+            says = ": nothing that is known of this host rules the VM out; ask its KVM (kvmfw probe)"
             findings.append(_finding(None, None, "FACTS-OPEN", says, None))
         return Verdict(max(finding.outcome for finding in findings), tuple(findings), "kvm", "kvm")
 
@@ -93,18 +94,21 @@ class HostFacts:
 def _finding(register: int | None, saved: int | None, rule: str, says: str, errno: str | None) -> Finding:
     name = "vCPU" if register is None else register_name(register)
     refused = errno is not None
-    sentence = f"{name}: {says}" + (f"; KVM refuses it ({errno})" if refused else "")
+    sentence = f"{name}{says}" + (f"; KVM refuses it ({errno})" if refused else "")
     return Finding(
         register=register,
         name=name,
+        unit="vcpu" if register is None else "register",
         saved=saved,
         own=None,
         outcome=Outcome.REFUSE if refused else Outcome.UNKNOWN,
         effect="refused" if refused else "unknown",
         errno=errno,
         reads=None,
-        rule=f"KVMFW-{rule}",
+        needs=None if refused else "ask its KVM (kvmfw probe)",
+        rule=find_rule(f"KVMFW-{rule}").id,
         evidence="derived" if refused else "none",
+        fields=(),
         offers="",
         sentence=sentence,
     )
@@ -178,12 +182,12 @@ def _properties(document: Any) -> dict[int, dict[str, tuple[int, int, int, int]]
         if match is None:
             continue
         register = find_register(match[1])
-        where = ID_FIELDS.get(match[1], {}).get(match[2])
-        if register is None or where is None:
+        known = {} if register is None else {one.name: one for one in fields_of(register)}
+        found = known.get(match[2])
+        if register is None or found is None:
             raise FormatError(f"`{name}` names no field of an ID register that kvmfw knows", place)
-        shift, width = where
-        lowest, highest = _range(told, width, place)
-        ranges.setdefault(register, {})[match[2]] = shift, width, lowest, highest
+        lowest, highest = _range(told, found.width, place)
+        ranges.setdefault(register, {})[found.name] = found.shift, found.width, lowest, highest
     if not ranges:
         raise FormatError("there is no property of an ID register (SYSREG_...) in it")
     return ranges

@@ -12,10 +12,9 @@ import numpy as np
 
 from kvmfw.analysis import Frame
 from kvmfw.analysis.baseline import BaselineRegister
-from kvmfw.analysis.fields import fields_of
 from kvmfw.analysis.means import PSCI
 from kvmfw.analysis.settings import Settings
-from kvmfw.registers import register_name
+from kvmfw.registers import fields_of, register_name
 from kvmfw.sets import RegisterSet
 
 __all__ = ["firecracker", "kubernetes", "openstack", "qemu", "unplaced"]
@@ -41,7 +40,7 @@ def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
     properties = [
         f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
         for register, value in made.values.items()
-        for field in fields_of(register_name(register))
+        for field in fields_of(register)
         if field.of(made.changed[register])
     ]
     if PSCI in made.values:

@@ -12,32 +12,18 @@ from typing import Any
 import numpy as np
 
 import kvmfw
-from kvmfw.analysis import Report
+from kvmfw.analysis import SHOWN, Report, Table
 from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
 from kvmfw.report.charts import COLOURS, blocker_bars, class_order, heat_map, trap_graph
 from kvmfw.report.issues import Issue
-from kvmfw.report.words import PARTS, Part, headline
+from kvmfw.report.words import headline
 from kvmfw.verdict import Outcome
 
 __all__ = ["html_report"]
 
 ROWS_SHOWN = 20
 ROWS_KEPT = 20_000
-ORDER = (
-    "stranded",
-    "few_targets",
-    "traps",
-    "passages",
-    "blockers",
-    "plan",
-    "upgrades",
-    "drain",
-    "groups",
-    "drain_groups",
-    "policy",
-    "unknowns",
-)
 
 
 def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
@@ -64,9 +50,12 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     vms, hosts = class_order(report)
     heat, place = heat_map(report, vms, hosts) if len(vms) and len(hosts) else ("", {})
     graph, left_out = trap_graph(report)
-    parts = {part.table: part for part in PARTS}
     present = report.tables.keys() | report.not_done.keys()
-    sections = [_section(parts[name], report) for name in ORDER if name in parts and name in present]
+    sections = [
+        _section(part, report)
+        for part in SHOWN
+        if part.name in present and part.name not in ("not_judged", "totals")
+    ]
     text: str = template.render(
         title=title,
         version=kvmfw.__version__,
@@ -124,13 +113,13 @@ def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str
     return {"link": link, "number": number, "what": what, "more": more, "kind": "alarm" if alarm else "calm"}
 
 
-def _section(part: Part, report: Report) -> dict[str, Any]:
-    rows = report.tables.get(part.table, [])
-    why = report.not_done.get(part.table)
+def _section(part: Table, report: Report) -> dict[str, Any]:
+    rows = report.tables.get(part.name, [])
+    why = report.not_done.get(part.name)
     shown = [[column.show(row) for column in part.columns] for row in rows[:ROWS_KEPT]]
     markup = need("markupsafe").Markup
     return {
-        "table": part.table,
+        "table": part.name,
         "title": part.title,
         "meaning": part.meaning,
         "empty": part.empty if why is None else f"Not done: {why}.",
@@ -158,11 +147,10 @@ def _classes(report: Report, vms: Ints, hosts: Ints, place: dict[str, float]) ->
     labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
     names = frame.fleet.units
     used = np.unique(np.stack([units.unit, units.host_class, units.outcome], axis=1), axis=0)
-    examples = {
-        f"{unit} {host}": f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
-        for unit, host, outcome in used.tolist()
-        if (finding := report.samples.finding(unit, host, Outcome(outcome)))
-    }
+    examples = {}
+    for unit, host, outcome in used.tolist():
+        finding = report.samples.finding(unit, host, Outcome(outcome))
+        examples[f"{unit} {host}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
     places = np.ix_(vms, hosts)
     return {
         "place": place,

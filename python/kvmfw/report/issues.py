@@ -16,40 +16,10 @@ import numpy as np
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.errors import FormatError, InputError
+from kvmfw.rules import find_rule
 from kvmfw.verdict import Outcome
 
-__all__ = ["RULES", "Issue", "Waiver", "expired", "issues", "read_waivers", "waive"]
-
-RULES = {
-    "KVMFW-HOMELESS": "It is not known where these VMs run.",
-    "KVMFW-STRANDED": "No other host takes this VM.",
-    "KVMFW-FEW-TARGETS": "Few other hosts take this VM.",
-    "KVMFW-TRAP": "These hosts can be entered but not left.",
-    "KVMFW-DRAIN": "This host cannot be emptied.",
-    "KVMFW-VCPU": "The host cannot make such a vCPU, or was not asked.",
-    "KVMFW-LIST-MISSING": "A saved register does not exist on the host.",
-    "KVMFW-LIST-EXTRA": "The host has a register that was not saved.",
-    "KVMFW-PSCI-VERSION": "The host does not take this PSCI version.",
-    "KVMFW-WA1-LEVEL": "The host does not take this level of WORKAROUND_1.",
-    "KVMFW-WA2-LEVEL": "The host does not take this level of WORKAROUND_2.",
-    "KVMFW-WA3-LEVEL": "The host does not take this level of WORKAROUND_3.",
-    "KVMFW-BITMAP": "The host does not take this bitmap of hypercall services.",
-    "KVMFW-ID-REGISTER": "The host does not take this value of an ID register.",
-    "KVMFW-IMPLEMENTATION": "The host's CPU is another one.",
-    "KVMFW-CACHE": "The host does not take this description of caches.",
-    "KVMFW-OS-LOCK": "The host does not take this state of the OS lock.",
-    "KVMFW-SVE-VLS": "The host does not take this set of SVE vector lengths.",
-    "KVMFW-PMU": "The host does not take this PMU.",
-    "KVMFW-HIDDEN": "An ID register of the VM hides this register on the host.",
-    "KVMFW-REGISTER": "The host does not take this value.",
-    "KVMFW-QEMU-COUNT": "QEMU refuses the number of registers.",
-    "KVMFW-QEMU-LIST": "QEMU refuses the list of registers.",
-    "KVMFW-QEMU-DROP": "QEMU drops this register without a word.",
-    "KVMFW-VMM": "The VMM refuses by itself.",
-    "KVMFW-VMM-RELEASE": "It depends on the release of the VMM, which was not named.",
-    "KVMFW-VMM-UNWRITTEN": "The VMM does not write this register.",
-}
-"""What every rule id means; findings may bring further ids, which speak for themselves."""
+__all__ = ["Issue", "Waiver", "expired", "issues", "read_waivers", "waive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +54,9 @@ class Issue:
     message: str
     count: int
     waiver: Waiver | None = None
+
+    def __post_init__(self) -> None:
+        find_rule(self.rule)
 
     @property
     def fingerprint(self) -> str:
@@ -251,7 +224,7 @@ def _s(count: int) -> str:
 
 
 def _unit_issues(report: Report) -> list[Issue]:
-    """One issue for each unit and host class that refuses VMs or is unknown to them."""
+    """One issue for each unit, host class and outcome REFUSE or UNKNOWN; its first VM speaks for the others."""
     frame, units = report.frame, report.units
     vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
     keys = np.stack([units.unit, units.host_class, units.outcome], axis=1)
@@ -261,9 +234,9 @@ def _unit_issues(report: Report) -> list[Issue]:
     names = frame.fleet.units
     found = []
     for (unit, host_class, outcome), count in zip(distinct.tolist(), vms.tolist(), strict=True):
-        finding = report.samples.finding(unit, host_class, Outcome(outcome))
-        if finding is None or outcome == Outcome.CHANGE:
+        if outcome == Outcome.CHANGE:
             continue
+        finding = report.samples.finding(unit, host_class, Outcome(outcome))
         word = "refuse" if outcome == Outcome.REFUSE else "unknown"
         message = (
             f"host class {host_class} ({first[host_class]}), {int(count)} VM{_s(int(count))}: for example, "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from kvmfw.analysis import Report
+from kvmfw.analysis import SHOWN, Report
 from kvmfw.report.issues import Issue
-from kvmfw.report.words import PARTS, headline, not_done
+from kvmfw.report.words import headline, not_done
 
 __all__ = ["markdown"]
 
@@ -15,15 +15,15 @@ __all__ = ["markdown"]
 def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
     """Give an audit as Markdown, `top` rows of each table."""
     lines = ["# Fleet audit", "", f"{headline(report)}.", ""]
-    for part in PARTS:
-        rows = report.tables.get(part.table)
+    for part in SHOWN:
+        rows = report.tables.get(part.name)
         if rows is None:
             continue
         lines += [f"## {part.title} ({len(rows):,})", "", part.meaning, ""]
         if not rows:
             lines += [f"{part.empty}", ""]
             continue
-        shown = len(rows) if part.table in ("totals", "not_judged") else top
+        shown = len(rows) if part.name in ("totals", "not_judged") else top
         lines.append("| " + " | ".join(column.title for column in part.columns) + " |")
         lines.append("|" + "|".join("---:" if column.number else "---" for column in part.columns) + "|")
         lines += [

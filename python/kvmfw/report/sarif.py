@@ -7,7 +7,8 @@ from typing import Any
 
 import kvmfw
 from kvmfw.analysis.not_judged import HOMELESS
-from kvmfw.report.issues import RULES, Issue
+from kvmfw.report.issues import Issue
+from kvmfw.rules import rules as all_rules
 
 __all__ = ["sarif"]
 
@@ -36,8 +37,8 @@ def sarif(
     not_judged : sequence of mapping
         The report's table of what was not judged; it becomes notifications of the run.
     """
-    rules = sorted({issue.rule for issue in found} | set(RULES))
-    number = {rule: at for at, rule in enumerate(rules)}
+    rules = all_rules()
+    number = {rule.id: at for at, rule in enumerate(rules)}
     return {
         "$schema": SCHEMA,
         "version": "2.1.0",
@@ -48,7 +49,11 @@ def sarif(
                         "name": "kvmfw",
                         "semanticVersion": kvmfw.__version__,
                         "rules": [
-                            {"id": rule, "shortDescription": {"text": RULES.get(rule, rule)}}
+                            {
+                                "id": rule.id,
+                                "shortDescription": {"text": rule.meaning},
+                                "help": {"text": rule.source},
+                            }
                             for rule in rules
                         ],
                     }

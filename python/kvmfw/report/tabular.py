@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from kvmfw.analysis.report import COLUMNS
+from kvmfw.analysis import TABLES
 from kvmfw.files import whole_file
 
 __all__ = ["write_tables"]
@@ -29,10 +29,11 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
         In CSV, lists are written with semicolons between.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    keys = {table.name: table.keys for table in TABLES}
     written = []
     for name, rows in tables.items():
         path = folder / f"{name}.{form}"
-        table = _table(rows, COLUMNS.get(name, ()), flat=form == "csv")
+        table = _table(rows, keys.get(name, ()), flat=form == "csv")
         with whole_file(path) as draft:
             if form == "csv":
                 pa.csv.write_csv(table, draft)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use crate::answers::{Answer, Answers};
 use crate::catalog::Kind;
-use crate::errno::Errno;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::rules::{self, Context, Rule};
 use crate::value::Value;
@@ -166,19 +165,12 @@ impl Target {
     pub fn is_absent(&self) -> bool {
         self.fresh.is_none()
     }
-
-    /// The error of a register that the host does not list.
-    pub fn absent_errno(&self) -> Option<Errno> {
-        match (&self.same, &self.rule) {
-            (Some(Answer::Refused(errno)), _) | (None, Rule::Refused(errno)) => Some(*errno),
-            _ => None,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errno::Errno;
 
     fn measured(kind: Kind, fresh: u64, kept: &[u64], changed: &[(u64, u64)]) -> Acceptor {
         let answers = Answers::ByValue(crate::answers::ByValue {

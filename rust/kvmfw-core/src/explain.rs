@@ -1,51 +1,49 @@
 //! Sentences: what a judgement means, in words for people.
 
 use crate::acceptor::{Acceptor, Scheme, Target};
-use crate::answers::{Answers, ByNibble, ByValue, Code};
+use crate::answers::{Answers, ByValue};
 use crate::catalog::{self, Kind, name_of};
 use crate::errno::Errno;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
-use crate::judgement::{Effect, Evidence, Judgement};
+use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::ListFinding;
-use crate::rules::Rule;
+use crate::policy::is_judged_by_value;
+use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
+use crate::rules::{FieldDifference, Rule, field_differences};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 use crate::verdict::{Finding, is_absent};
 
+/// A finding that is not about one register.
+fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {
+    let (register, saved, own, fields, offers) = (None, None, None, Vec::new(), String::new());
+    Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
+}
+
 /// A finding about a vCPU that the VMM cannot restore at all.
 pub(crate) fn impossible_finding(why: &'static str, register: Option<RegisterId>) -> Finding {
     let judgement = Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived };
-    Finding {
-        register,
-        saved: None,
-        own: None,
-        judgement,
-        rule: "KVMFW-VMM",
-        offers: String::new(),
-        sentence: why.to_owned(),
-    }
+    Finding { register, ..whole_finding(Unit::Vcpu, RuleId::Vmm, judgement, why.to_owned()) }
+}
+
+/// A finding about a VM whose rows could not be used.
+pub(crate) fn unusable_finding() -> Finding {
+    let needs = "rows that can be used";
+    let judgement = Judgement { effect: Effect::Unknown(needs), evidence: Evidence::None };
+    let sentence = format!("the rows of this VM could not be used, so nothing is known of it: {needs}");
+    whole_finding(Unit::List, RuleId::Unusable, judgement, sentence)
 }
 
 /// A finding about a unit that the releases of a VMM judge differently; `said` tells what each of them does.
-pub(crate) fn releases_finding(
-    register: Option<RegisterId>,
-    rule: &'static str,
-    set: &RegisterSet,
-    said: &str,
-) -> Finding {
+pub(crate) fn releases_finding(unit: Unit, set: &RegisterSet, said: &str) -> Finding {
     let judgement = Judgement { effect: Effect::Unknown("name the release of the VMM"), evidence: Evidence::None };
-    Finding {
-        register,
-        saved: register.and_then(|register| set.get(register).cloned()),
-        own: None,
-        judgement,
-        rule,
-        offers: String::new(),
-        sentence: format!("this depends on the release of the VMM, which was not named: {said}"),
-    }
+    let sentence = format!("this depends on the release of the VMM, which was not named: {said}");
+    let register = unit.register();
+    let saved = register.and_then(|register| set.get(register).cloned());
+    Finding { register, saved, ..whole_finding(unit, RuleId::VmmRelease, judgement, sentence) }
 }
 
 /// A finding about the vCPU as a whole.
@@ -56,8 +54,12 @@ pub(crate) fn vcpu_finding(config: VcpuConfig, judgement: Judgement) -> Finding 
         }
         effect => format!("this host cannot make a vCPU with {}{}", config, error_in_brackets(effect)),
     };
-    let rule = "KVMFW-VCPU";
-    Finding { register: None, saved: None, own: None, judgement, rule, offers: String::new(), sentence }
+    whole_finding(Unit::Vcpu, RuleId::Vcpu, judgement, sentence)
+}
+
+/// The unit of the findings about a saved register: registers that nobody looks at are judged with the list.
+fn unit_of(register: RegisterId) -> Unit {
+    if is_judged_by_value(register) { Unit::Register(register) } else { Unit::List }
 }
 
 /// A finding about a saved register.
@@ -67,29 +69,79 @@ pub(crate) fn register_finding(
     acceptor: &Acceptor,
     judgement: Judgement,
 ) -> Finding {
-    let name = name_of(register);
-    let offers = offers(acceptor, saved);
     let absent = is_absent(acceptor);
-    let refusal = match acceptor {
-        Acceptor::Kvm(_) | Acceptor::Unwritten(_) | Acceptor::Elsewhere => "KVM refuses it",
-        Acceptor::Signed4(_) => "the generic comparison refuses it",
-        Acceptor::Equal(_) => "the two differ",
-    };
     let unwritten = matches!(acceptor, Acceptor::Unwritten(_));
-    let sentence = match &judgement.effect {
-        Effect::Dropped(own) if unwritten => {
+    let own = match acceptor {
+        Acceptor::Kvm(target) => target.fresh.clone(),
+        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.clone(),
+        Acceptor::Signed4(_) | Acceptor::Elsewhere => None,
+    };
+    let fields = if absent || unwritten {
+        Vec::new()
+    } else {
+        spoken_fields(register, saved, own.as_ref(), acceptor, &judgement)
+    };
+    let sentence = if fields.is_empty() {
+        value_sentence(register, saved, acceptor, &judgement.effect)
+    } else {
+        field_sentence(register, &fields, acceptor, &judgement.effect)
+    };
+    let offers = match (acceptor, own.as_ref().and_then(Value::word)) {
+        (Acceptor::Kvm(_), Some(own)) if !fields.is_empty() => offers_of_fields(&fields, acceptor, own),
+        _ => offers(acceptor),
+    };
+    let rule = if unwritten { RuleId::VmmUnwritten } else { rule_id(register, absent) };
+    let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register));
+    Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
+}
+
+/// The fields of an identification register that a judgement is about: those that get it alone, beside the host's own
+/// other fields, since KVM checks fields one by one; all that differ where none does.
+fn spoken_fields(
+    register: RegisterId,
+    saved: &Value,
+    own: Option<&Value>,
+    acceptor: &Acceptor,
+    judgement: &Judgement,
+) -> Vec<FieldDifference> {
+    let has_fields = matches!(catalog::kind_of(register), Kind::Identification | Kind::CacheType);
+    let (Some(saved), Some(own)) = (saved.word(), own.and_then(Value::word)) else { return Vec::new() };
+    if !has_fields && register != catalog::MIDR {
+        return Vec::new();
+    }
+    match &judgement.effect {
+        Effect::Kept | Effect::Raised(_) | Effect::Defaulted(_) => Vec::new(),
+        Effect::Dropped(read) | Effect::Rewritten(read) => {
+            let read = read.as_ref().and_then(Value::word);
+            read.map_or_else(Vec::new, |read| field_differences(register, saved, read))
+        }
+        Effect::Refused(_) | Effect::Unknown(_) => {
+            let all = field_differences(register, saved, own);
+            let speaks = |field: &&FieldDifference| {
+                let word = Value::Word(own & !field.mask() | saved & field.mask());
+                acceptor.judge(&word, None).outcome() == judgement.outcome()
+            };
+            let alone: Vec<FieldDifference> = all.iter().filter(speaks).cloned().collect();
+            if alone.is_empty() { all } else { alone }
+        }
+    }
+}
+
+/// What happens to a value as a whole.
+fn value_sentence(register: RegisterId, saved: &Value, acceptor: &Acceptor, effect: &Effect) -> String {
+    let name = name_of(register);
+    match effect {
+        Effect::Dropped(own) if matches!(acceptor, Acceptor::Unwritten(_)) => {
             let own = own.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
             format!("{name} was saved as {saved}, but this VMM does not restore it; the guest will see {own}")
         }
         Effect::Kept => format!("{name} = {saved} is kept"),
-        Effect::Refused(_) if absent => {
-            format!("{name} does not exist on this host; {refusal}{}", error_in_brackets(&judgement.effect))
+        Effect::Refused(_) if is_absent(acceptor) => {
+            format!("{name} does not exist on this host; {}{}", refusal(acceptor), error_in_brackets(effect))
         }
         Effect::Refused(_) => {
-            format!(
-                "{name} was saved as {saved}, this host takes {offers}; {refusal}{}",
-                error_in_brackets(&judgement.effect)
-            )
+            let (offers, error) = (offers(acceptor), error_in_brackets(effect));
+            format!("{name} was saved as {saved}, this host takes {offers}; {}{error}", refusal(acceptor))
         }
         Effect::Raised(level) => {
             format!("{name} was saved as {saved}; this host takes it, but the guest will see its own level {level}")
@@ -105,14 +157,43 @@ pub(crate) fn register_finding(
         }
         Effect::Defaulted(_) => format!("{name} appears with this host's default"),
         Effect::Unknown(needs) => format!("it is not known whether this host takes {name} = {saved}: {needs}"),
+    }
+}
+
+/// The same of a register whose fields have names, as people call them: `ID_AA64ISAR0_EL1.RNDR`.
+fn field_sentence(register: RegisterId, fields: &[FieldDifference], acceptor: &Acceptor, effect: &Effect) -> String {
+    let each = |words: &dyn Fn(String, String, String) -> String, between: &str| {
+        let words = |field: &FieldDifference| words(field.place(register), number(field.saved), number(field.own));
+        fields.iter().map(words).collect::<Vec<String>>().join(between)
     };
-    let own = match acceptor {
-        Acceptor::Kvm(target) => target.fresh.clone(),
-        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.clone(),
-        Acceptor::Signed4(_) | Acceptor::Elsewhere => None,
-    };
-    let rule = if unwritten { "KVMFW-VMM-UNWRITTEN" } else { rule_id(register, absent) };
-    Finding { register: Some(register), saved: Some(saved.clone()), own, judgement, rule, offers, sentence }
+    match effect {
+        Effect::Unknown(needs) => {
+            let fields = each(&|place, saved, own| format!("{place} = {saved} where it offers {own}"), ", ");
+            format!("it is not known whether this host takes {fields}: {needs}")
+        }
+        Effect::Refused(_) => {
+            let fields = each(&|place, saved, own| format!("{place}: saved {saved}, this host offers {own}"), "; ");
+            format!("{fields}; {}{}", refusal(acceptor), error_in_brackets(effect))
+        }
+        _ => {
+            let fields =
+                each(&|place, saved, reads| format!("{place}: saved {saved}, the guest will see {reads}"), "; ");
+            format!("{fields}; this host takes it but does not keep it")
+        }
+    }
+}
+
+/// A number of a field, as people write it.
+fn number(number: u64) -> String {
+    if number < 10 { number.to_string() } else { format!("{number:#x}") }
+}
+
+fn refusal(acceptor: &Acceptor) -> &'static str {
+    match acceptor {
+        Acceptor::Kvm(_) | Acceptor::Unwritten(_) | Acceptor::Elsewhere => "KVM refuses it",
+        Acceptor::Signed4(_) => "the generic comparison refuses it",
+        Acceptor::Equal(_) => "the two differ",
+    }
 }
 
 /// A finding about a register that the host has and the set does not; `seen` is what the guest sees, where known.
@@ -126,7 +207,9 @@ pub(crate) fn defaulted_finding(register: RegisterId, seen: Option<Value>, schem
         offers: seen.as_ref().map_or_else(|| "its default".to_owned(), ToString::to_string),
         own: seen,
         judgement: Judgement { effect, evidence: Evidence::Derived },
-        rule: "KVMFW-LIST-EXTRA",
+        unit: Unit::List,
+        rule: RuleId::ListExtra,
+        fields: Vec::new(),
         sentence,
     }
 }
@@ -138,30 +221,30 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
     let (register, effect, rule, sentence) = match finding {
         ListFinding::Unsaveable { saved, longest } => {
             let sentence = format!("{saved} registers were saved; this VMM saves at most {longest}");
-            (None, refused, "KVMFW-VMM", sentence)
+            (None, refused, RuleId::Vmm, sentence)
         }
         ListFinding::TooMany { saved, own } => {
             let sentence = format!("{saved} registers were saved, this host lists {own}; QEMU refuses a longer list");
-            (None, refused, "KVMFW-QEMU-COUNT", sentence)
+            (None, refused, RuleId::QemuCount, sentence)
         }
         ListFinding::Unexpected(register) => {
             let sentence = format!("{} does not exist on this host; QEMU refuses the list", name_of(register));
-            (Some(register), refused, "KVMFW-QEMU-LIST", sentence)
+            (Some(register), refused, RuleId::QemuList, sentence)
         }
         ListFinding::Lost(register) => {
             let sentence = format!("{} does not exist on this host; QEMU drops it silently", name_of(register));
-            (Some(register), Effect::Dropped(None), "KVMFW-QEMU-DROP", sentence)
+            (Some(register), Effect::Dropped(None), RuleId::QemuDrop, sentence)
         }
         ListFinding::Missing(register) => {
             let sentence = format!("{} does not exist on this host", name_of(register));
-            (Some(register), Effect::Refused(Some(Errno::ENOENT)), "KVMFW-LIST-MISSING", sentence)
+            (Some(register), Effect::Refused(Some(Errno::ENOENT)), RuleId::ListMissing, sentence)
         }
         ListFinding::HiddenOwn(register, errno) => {
             let name = name_of(register);
             let sentence = format!(
                 "{name} was not saved and the saved ID registers hide it; QEMU writes it, KVM refuses it ({errno})"
             );
-            (Some(register), Effect::Refused(Some(errno)), "KVMFW-HIDDEN", sentence)
+            (Some(register), Effect::Refused(Some(errno)), RuleId::Hidden, sentence)
         }
         ListFinding::HostOnly(register) => return defaulted_finding(register, own(register), scheme),
         ListFinding::Aftermath(change) => return aftermath_finding(change, set, config, None),
@@ -171,7 +254,9 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
         saved: register.and_then(|register| set.get(register).cloned()),
         own: register.and_then(own),
         judgement: Judgement { effect, evidence: Evidence::Derived },
+        unit: Unit::List,
         rule,
+        fields: Vec::new(),
         offers: register.and_then(own).map_or_else(|| "nothing".to_owned(), |own| own.to_string()),
         sentence,
     }
@@ -204,7 +289,9 @@ pub(crate) fn aftermath_finding(
         offers: own.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string),
         own,
         judgement: Judgement { effect, evidence: change.evidence },
-        rule: if change.fate == Fate::Moved { "KVMFW-COUNTER-OFFSET" } else { "KVMFW-FIRST-RUN" },
+        unit: Unit::List,
+        rule: if change.fate == Fate::Moved { RuleId::CounterOffset } else { RuleId::FirstRun },
+        fields: Vec::new(),
         sentence,
     }
 }
@@ -224,34 +311,34 @@ fn error_in_brackets(effect: &Effect) -> String {
     effect.errno().map_or_else(String::new, |errno| format!(" ({errno})"))
 }
 
-/// The stable id of the rule that speaks about a register.
-fn rule_id(register: RegisterId, absent: bool) -> &'static str {
+/// The rule that speaks about a register.
+fn rule_id(register: RegisterId, absent: bool) -> RuleId {
     if absent {
-        return "KVMFW-LIST-MISSING";
+        return RuleId::ListMissing;
     }
     match catalog::kind_of(register) {
-        Kind::PsciVersion => "KVMFW-PSCI-VERSION",
-        Kind::Level if register == catalog::WORKAROUND_1 => "KVMFW-WA1-LEVEL",
-        Kind::Level => "KVMFW-WA3-LEVEL",
-        Kind::Workaround2 => "KVMFW-WA2-LEVEL",
-        Kind::Bitmap(_) => "KVMFW-BITMAP",
-        Kind::Identification => "KVMFW-ID-REGISTER",
-        Kind::Implementation(_) => "KVMFW-IMPLEMENTATION",
-        Kind::CacheType | Kind::CacheLevels | Kind::CacheSize => "KVMFW-CACHE",
-        Kind::OsLockStatus => "KVMFW-OS-LOCK",
-        Kind::VectorLengths => "KVMFW-SVE-VLS",
-        Kind::PmuControl | Kind::PmuMachine | Kind::PmuIncrement | Kind::PmuCounter | Kind::PmuBits => "KVMFW-PMU",
-        Kind::Gated(_) => "KVMFW-HIDDEN",
-        Kind::ProcessorState => "KVMFW-MODE",
-        Kind::General => "KVMFW-AARCH32",
-        Kind::SveState => "KVMFW-SVE-STATE",
-        Kind::TimerControl => "KVMFW-TIMER",
-        Kind::Plain | Kind::Masked | Kind::Unlisted => "KVMFW-REGISTER",
+        Kind::PsciVersion => RuleId::PsciVersion,
+        Kind::Level if register == catalog::WORKAROUND_1 => RuleId::Wa1Level,
+        Kind::Level => RuleId::Wa3Level,
+        Kind::Workaround2 => RuleId::Wa2Level,
+        Kind::Bitmap(_) => RuleId::Bitmap,
+        Kind::Identification => RuleId::IdRegister,
+        Kind::Implementation(_) => RuleId::Implementation,
+        Kind::CacheType | Kind::CacheLevels | Kind::CacheSize => RuleId::Cache,
+        Kind::OsLockStatus => RuleId::OsLock,
+        Kind::VectorLengths => RuleId::SveVls,
+        Kind::PmuControl | Kind::PmuMachine | Kind::PmuIncrement | Kind::PmuCounter | Kind::PmuBits => RuleId::Pmu,
+        Kind::Gated(_) => RuleId::Hidden,
+        Kind::ProcessorState => RuleId::Mode,
+        Kind::General => RuleId::Aarch32,
+        Kind::SveState => RuleId::SveState,
+        Kind::TimerControl => RuleId::Timer,
+        Kind::Plain | Kind::Masked | Kind::Unlisted => RuleId::Register,
     }
 }
 
-/// What a host offers for a register, seen from a saved value.
-fn offers(acceptor: &Acceptor, saved: &Value) -> String {
+/// What a host offers for a register.
+fn offers(acceptor: &Acceptor) -> String {
     match acceptor {
         Acceptor::Signed4(Some(own)) => format!("{own} or less in its low 4 bits, signed"),
         Acceptor::Equal(Some(own)) => format!("only {own}"),
@@ -260,22 +347,23 @@ fn offers(acceptor: &Acceptor, saved: &Value) -> String {
             "nothing".to_owned()
         }
         Acceptor::Kvm(target) if target.is_absent() => "nothing".to_owned(),
-        Acceptor::Kvm(target) => offers_of_target(target, saved),
+        Acceptor::Kvm(target) => offers_of_target(target),
     }
 }
 
-fn offers_of_target(target: &Target, saved: &Value) -> String {
+fn offers_of_target(target: &Target) -> String {
     match &target.rule {
         Rule::Level(0) => "only level 0".to_owned(),
         Rule::Level(level) => format!("levels 0 to {level}"),
         Rule::ProcessorState(modes) => format!("the modes {}", modes.names().join(", ")),
-        Rule::OneOf(values) => listed(values.iter().map(|value| Value::Word(*value))),
+        Rule::OneOf(values) => listed(values.iter().map(|value| Value::Word(*value).to_string())),
         Rule::Bits { mask, current: None } => format!("the bits {mask:#x}"),
         Rule::VectorLengths(own) => format!("the vector lengths {own}, or these up to a smaller greatest one"),
         _ => match target.answers.as_deref() {
             Some(Answers::ByValue(answers)) => values(answers),
-            Some(Answers::ByNibble(answers)) => nibbles(answers, saved),
-            None => target.fresh.as_ref().map_or_else(|| "nothing".to_owned(), |own| format!("{own} of its own")),
+            Some(Answers::ByNibble(_)) | None => {
+                target.fresh.as_ref().map_or_else(|| "nothing".to_owned(), |own| format!("{own} of its own"))
+            }
         },
     }
 }
@@ -286,13 +374,13 @@ fn values(answers: &ByValue) -> String {
     taken.sort_unstable();
     match taken.len() {
         0 => "none of the values asked".to_owned(),
-        1..=8 => listed(taken.into_iter()),
+        1..=8 => listed(taken.iter().map(ToString::to_string)),
         more => format!("{more} of the values asked"),
     }
 }
 
-fn listed(values: impl Iterator<Item = Value>) -> String {
-    let words: Vec<String> = values.map(|value| value.to_string()).collect();
+fn listed(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
     match words.split_last() {
         Some((last, [])) => format!("only {last}"),
         Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
@@ -300,24 +388,19 @@ fn listed(values: impl Iterator<Item = Value>) -> String {
     }
 }
 
-/// The nibbles of `saved` that the host refuses, with what it takes there.
-fn nibbles(answers: &ByNibble, saved: &Value) -> String {
-    let Some(saved) = saved.word() else { return "nothing".to_owned() };
-    let mut parts = Vec::new();
-    for at in 0..16 {
-        let digit = saved >> (4 * at) & 0xf;
-        let own = answers.value >> (4 * at) & 0xf;
-        if digit == own {
-            continue;
-        }
-        if !matches!(answers.code(at, digit), Code::Refused(_)) {
-            continue;
-        }
-        let taken: Vec<String> = (0..16_u64)
-            .filter(|digit| *digit == own || !matches!(answers.code(at, *digit), Code::Refused(_)))
-            .map(|digit| format!("{digit:#x}"))
-            .collect();
-        parts.push(format!("{} in bits {}:{} (saved {digit:#x})", taken.join(", "), 4 * at + 3, 4 * at));
-    }
-    if parts.is_empty() { format!("{:#x} of its own", answers.value) } else { parts.join(" and ") }
+/// What the host takes in each of these fields, beside its own other fields; of wide fields its own number.
+fn offers_of_fields(fields: &[FieldDifference], acceptor: &Acceptor, own: u64) -> String {
+    let taken = |field: &FieldDifference| {
+        let numbers = 0..=field.mask() >> field.low;
+        let is_taken = |number: &u64| {
+            let word = Value::Word(own & !field.mask() | number << field.low);
+            acceptor.judge(&word, None).outcome() < Outcome::Unknown
+        };
+        let words = match field.high - field.low {
+            0..4 => listed(numbers.filter(is_taken).map(number)),
+            _ => listed(std::iter::once(number(own >> field.low & field.mask() >> field.low))),
+        };
+        format!("{words} in {}", field.words())
+    };
+    fields.iter().map(taken).collect::<Vec<String>>().join(" and ")
 }

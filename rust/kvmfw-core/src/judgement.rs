@@ -1,6 +1,7 @@
-//! Words of a verdict: outcome, effect, evidence.
+//! Words of a verdict: unit, outcome, effect, evidence.
 
 use crate::errno::Errno;
+use crate::id::RegisterId;
 use crate::value::Value;
 
 /// The outcome of a unit or of a pair; a pair's is the greatest of its units'.
@@ -28,6 +29,58 @@ impl Outcome {
             Self::Change => "CHANGE",
             Self::Unknown => "UNKNOWN",
             Self::Refuse => "REFUSE",
+        }
+    }
+}
+
+/// What is judged together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Unit {
+    /// The vCPU as a whole.
+    Vcpu,
+    /// The list of registers, with the registers whose values nobody looks at.
+    List,
+    /// One register.
+    Register(RegisterId),
+}
+
+impl Unit {
+    /// One word for the kind of unit.
+    pub const fn kind(self) -> UnitKind {
+        match self {
+            Self::Vcpu => UnitKind::Vcpu,
+            Self::List => UnitKind::List,
+            Self::Register(_) => UnitKind::Register,
+        }
+    }
+
+    /// The register, where the unit is one.
+    pub const fn register(self) -> Option<RegisterId> {
+        match self {
+            Self::Register(register) => Some(register),
+            Self::Vcpu | Self::List => None,
+        }
+    }
+}
+
+/// The kinds of units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum UnitKind {
+    /// See [`Unit::Vcpu`].
+    Vcpu,
+    /// See [`Unit::List`].
+    List,
+    /// See [`Unit::Register`].
+    Register,
+}
+
+impl UnitKind {
+    /// The word used everywhere.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Vcpu => "vcpu",
+            Self::List => "list",
+            Self::Register => "register",
         }
     }
 }
@@ -103,6 +156,14 @@ impl Effect {
             Self::Raised(value) => Some(value),
             Self::Dropped(value) | Self::Rewritten(value) | Self::Defaulted(value) => value.as_ref(),
             Self::Kept | Self::Refused(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    /// What would tell, where the effect is not known.
+    pub const fn needs(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown(needs) => Some(needs),
+            _ => None,
         }
     }
 

@@ -19,6 +19,7 @@ mod json;
 mod judgement;
 mod list;
 mod policy;
+mod rule_ids;
 pub mod rules;
 mod set;
 mod value;
@@ -31,12 +32,14 @@ pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
 pub use error::{FormatError, RowError};
 pub use fleet::{
-    AuditCounts, Blocked, Fleet, Heads, Limits, NO_UNIT, Number, RowIndex, Runs, Taken, Unit, UnitOutcomes,
+    AuditCounts, Blocked, Circles, Fleet, Heads, Limits, NO_UNIT, Number, Residents, RowIndex, Runs, Taken, Trap,
+    UnitOutcomes,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
-pub use judgement::{Effect, Evidence, Judgement, Outcome};
+pub use judgement::{Effect, Evidence, Judgement, Outcome, Unit, UnitKind};
 pub use policy::{Policy, is_looked_at};
+pub use rule_ids::RuleId;
 pub use set::RegisterSet;
 pub use value::Value;
 pub use vcpu::{ENABLED, FEATURES, Inference, VcpuConfig};

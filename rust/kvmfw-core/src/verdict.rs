@@ -8,9 +8,11 @@ use crate::catalog;
 use crate::explain;
 use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
-use crate::judgement::{Effect, Evidence, Judgement, Outcome};
+use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
-use crate::policy::{Policy, context_of, gate_of, is_judged_by_value};
+use crate::policy::{Policy, context_of, gate_of};
+use crate::rule_ids::RuleId;
+use crate::rules::FieldDifference;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
 use crate::value::Value;
@@ -46,8 +48,12 @@ pub struct Finding {
     pub own: Option<Value>,
     /// What happens, and where that is known from.
     pub judgement: Judgement,
-    /// The stable id of the rule that speaks.
-    pub rule: &'static str,
+    /// The unit that it belongs to.
+    pub unit: Unit,
+    /// The rule that speaks.
+    pub rule: RuleId,
+    /// The fields that it speaks about, from the highest bit down; none where it speaks about the value as a whole.
+    pub fields: Vec<FieldDifference>,
     /// What the host offers for this register.
     pub offers: String,
     /// One plain sentence.
@@ -64,7 +70,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    fn new(findings: Vec<Finding>) -> Self {
+    pub(crate) fn new(findings: Vec<Finding>) -> Self {
         let outcome = findings.iter().map(|finding| finding.judgement.outcome()).max().unwrap_or(Outcome::Accept);
         Self { outcome, findings }
     }
@@ -72,15 +78,25 @@ impl Verdict {
 
 /// Judges one pair: whether `host` takes the registers of `set`, with every finding.
 pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
-    let mut said: Vec<(Vec<&'static str>, Vec<Spoken>)> = question
+    judge(set, host, question, false)
+}
+
+/// What each unit says by itself, as if the host took all others: what stands in the way, and what a cure must deal with.
+/// In [`validate()`], a refused ID register leaves the host's own fields in place, and what is refused has no aftermath.
+pub(crate) fn by_unit(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
+    judge(set, host, question, true)
+}
+
+fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Verdict {
+    let mut said: Vec<(Vec<&'static str>, Vec<Finding>)> = question
         .policy
         .rules(set.vcpu)
         .into_iter()
-        .map(|(names, rule)| (names, validate_as(set, host, question, rule)))
+        .map(|(names, rule)| (names, judge_as(set, host, question, rule, alone)))
         .collect();
     let row = question.policy.row();
     let mut findings: Vec<Finding> = match said.len() {
-        0 | 1 => said.pop().map_or_else(Vec::new, |(_, spoken)| spoken.into_iter().map(|one| one.finding).collect()),
+        0 | 1 => said.pop().map_or_else(Vec::new, |(_, findings)| findings),
         _ => merged(&said, set),
     };
     if row.releases.is_empty() && !row.measured {
@@ -91,27 +107,13 @@ pub fn validate(set: &RegisterSet, host: &Host, question: Question) -> Verdict {
     Verdict::new(findings)
 }
 
-/// What a unit says. Plain registers belong to the list unit: only whether they are there is judged.
-#[derive(Debug)]
-struct Spoken {
-    unit: SpeakingUnit,
-    finding: Finding,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SpeakingUnit {
-    Vcpu,
-    List,
-    Register(RegisterId),
-}
-
 /// What all releases say; unknown in the units in which they differ.
-fn merged(said: &[(Vec<&'static str>, Vec<Spoken>)], set: &RegisterSet) -> Vec<Finding> {
-    let outcome = |spoken: &[Spoken], unit: SpeakingUnit| {
-        let own = spoken.iter().filter(|one| one.unit == unit).map(|one| one.finding.judgement.outcome());
+fn merged(said: &[(Vec<&'static str>, Vec<Finding>)], set: &RegisterSet) -> Vec<Finding> {
+    let outcome = |spoken: &[Finding], unit: Unit| {
+        let own = spoken.iter().filter(|one| one.unit == unit).map(|one| one.judgement.outcome());
         own.max().unwrap_or(Outcome::Accept)
     };
-    let mut units: Vec<SpeakingUnit> = Vec::new();
+    let mut units: Vec<Unit> = Vec::new();
     let mut findings = Vec::new();
     for (at, (_, spoken)) in said.iter().enumerate() {
         for one in spoken {
@@ -121,7 +123,7 @@ fn merged(said: &[(Vec<&'static str>, Vec<Spoken>)], set: &RegisterSet) -> Vec<F
             if outcomes.clone().all(|other| other == worst) {
                 if at == 0 {
                     units.push(one.unit);
-                    findings.push(one.finding.clone());
+                    findings.push(one.clone());
                 }
             } else if !seen {
                 units.push(one.unit);
@@ -130,13 +132,8 @@ fn merged(said: &[(Vec<&'static str>, Vec<Spoken>)], set: &RegisterSet) -> Vec<F
                     .zip(outcomes)
                     .map(|((names, _), is)| format!("{} {}", names.join(", "), is.name()))
                     .collect();
-                let sentence = format!("{}; {}", each.join("; "), one.finding.sentence);
-                let (register, rule) = match one.unit {
-                    SpeakingUnit::Vcpu => (None, "KVMFW-VCPU"),
-                    SpeakingUnit::List => (None, "KVMFW-VMM-RELEASE"),
-                    SpeakingUnit::Register(register) => (Some(register), "KVMFW-VMM-RELEASE"),
-                };
-                findings.push(explain::releases_finding(register, rule, set, &sentence));
+                let sentence = format!("{}; {}", each.join("; "), one.sentence);
+                findings.push(explain::releases_finding(one.unit, set, &sentence));
             }
         }
     }
@@ -149,27 +146,25 @@ pub(crate) fn agreed(mut outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     if outcomes.all(|other| other == first) { first } else { Outcome::Unknown }
 }
 
-fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule) -> Vec<Spoken> {
-    let vcpu = |finding| vec![Spoken { unit: SpeakingUnit::Vcpu, finding }];
+fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule, alone: bool) -> Vec<Finding> {
     let target = rule.target_config(set.vcpu, |capability| host.has_capability(capability));
     if let Some((why, register)) = rule.impossible(set.vcpu, target) {
-        return vcpu(explain::impossible_finding(why, register));
+        return vec![explain::impossible_finding(why, register)];
     }
     let config = match host.choose(target) {
         Choice::Made(config) => config,
         Choice::Refused(errno, evidence) => {
             let judgement = Judgement { effect: Effect::Refused(errno), evidence };
-            return vcpu(explain::vcpu_finding(target, judgement));
+            return vec![explain::vcpu_finding(target, judgement)];
         }
         Choice::NotAsked => {
             let effect = Effect::Unknown("probe this host with this vCPU configuration");
-            return vcpu(explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None }));
+            return vec![explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None })];
         }
     };
-    let list = |finding| Spoken { unit: SpeakingUnit::List, finding };
-    let refused = refused_gates(set, config, question, rule);
+    let refused = if alone { Vec::new() } else { refused_gates(set, config, question, rule) };
     let host_list = HostList::new(config, set.vcpu.vgic, rule, question);
-    let (mut spoken, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut findings, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
     let mut changes: Vec<Change> = Vec::new();
     for finding in host_list.findings(&SavedList::new(set.registers(), &refused)) {
         match finding {
@@ -177,17 +172,17 @@ fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'stati
             ListFinding::Missing(_) => {}
             ListFinding::HiddenOwn(register, _) => {
                 let hidden = explain::list_finding(finding, set, config, question.scheme);
-                writes.push((rule.write_order(register, set), list(hidden)));
+                writes.push((rule.write_order(register, set), hidden));
             }
             ListFinding::HostOnly(register) => {
                 let own = seen_default(register, set, config, question, &refused);
-                host_only.push(list(explain::defaulted_finding(register, own, question.scheme)));
+                host_only.push(explain::defaulted_finding(register, own, question.scheme));
             }
             ListFinding::Aftermath(change) => changes.push(change),
             ListFinding::Unsaveable { .. }
             | ListFinding::TooMany { .. }
             | ListFinding::Unexpected(_)
-            | ListFinding::Lost(_) => spoken.push(list(explain::list_finding(finding, set, config, question.scheme))),
+            | ListFinding::Lost(_) => findings.push(explain::list_finding(finding, set, config, question.scheme)),
         }
     }
     for (register, value) in set.registers() {
@@ -195,23 +190,21 @@ fn validate_as(set: &RegisterSet, host: &Host, question: Question, rule: &'stati
         let judgement = acceptor.judge(value, context_of(*register, set, &refused));
         if judgement.outcome() != Outcome::Accept {
             let finding = explain::register_finding(*register, value, &acceptor, judgement);
-            let own_unit = is_judged_by_value(*register);
-            let unit = if own_unit { SpeakingUnit::Register(*register) } else { SpeakingUnit::List };
-            writes.push((rule.write_order(*register, set), Spoken { unit, finding }));
+            writes.push((rule.write_order(*register, set), finding));
         }
     }
     writes.sort_by_key(|(order, _)| *order);
-    spoken.extend(writes.into_iter().map(|(_, one)| one));
+    findings.extend(writes.into_iter().map(|(_, one)| one));
     for change in changes {
-        let own = spoken.iter().map(|one| &one.finding).find(|finding| finding.register == Some(change.register));
+        let own = findings.iter().find(|finding: &&Finding| finding.register == Some(change.register));
         // What was not taken, or not for sure, has no aftermath.
-        if own.is_none_or(|finding| finding.judgement.outcome() < Outcome::Unknown) {
+        if alone || own.is_none_or(|finding| finding.judgement.outcome() < Outcome::Unknown) {
             let finding = explain::aftermath_finding(change, set, config, own);
-            spoken.push(list(finding));
+            findings.push(finding);
         }
     }
-    spoken.extend(host_only);
-    spoken
+    findings.extend(host_only);
+    findings
 }
 
 /// What the guest sees of a register that the set does not hold: the host's default, as the set's ID registers leave it.

@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 
 use crate::door::enter;
 use crate::errors::{argument_error, row_error};
-use crate::judge::{question, rows};
+use crate::judge::{question, rows, unit_name};
 use crate::sets::{Host, RegisterSet};
 
 /// VMs and hosts, interned. Readers never see half a change: writers hold the lock for the whole of it.
@@ -20,7 +20,13 @@ pub(crate) struct Fleet(RwLock<core::Fleet>);
 type Verdict<'py> = Bound<'py, PyAny>;
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
-type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Py<PyArray1<u64>>, Vec<(u64, u64)>);
+type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
+/// Host classes, hosts, entrants, residents.
+type TrapRow = (Vec<u32>, u64, u64, u64);
+
+fn trap_rows(traps: Vec<core::Trap>) -> Vec<TrapRow> {
+    traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
+}
 
 impl Fleet {
     fn read(&self) -> RwLockReadGuard<'_, core::Fleet> {
@@ -119,12 +125,10 @@ impl Fleet {
         (fleet.vm_count(), fleet.host_count(), vm_classes, host_classes)
     }
 
-    fn units(&self) -> Vec<(&'static str, Option<u64>)> {
-        let words = |unit: &core::Unit| match unit {
-            core::Unit::Vcpu => ("vcpu", None),
-            core::Unit::List => ("list", None),
-            core::Unit::Register(register) => ("register", Some(register.raw())),
-        };
+    /// The kind, register and name of each unit, by number.
+    fn units(&self) -> Vec<(&'static str, Option<u64>, String)> {
+        let words =
+            |unit: &core::Unit| (unit.kind().name(), unit.register().map(core::RegisterId::raw), unit_name(*unit));
         self.read().units().iter().map(words).collect()
     }
 
@@ -151,10 +155,6 @@ impl Fleet {
                 fleet.class_row_into(class, row);
             }
         })
-    }
-
-    fn blocking_table<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u16>>> {
-        Ok(enter(py, || self.read().blocking_table())?.into_pyarray(py))
     }
 
     /// The outcomes of the VM in row `vm` on all host classes.
@@ -230,7 +230,8 @@ impl Fleet {
         change: bool,
         unknown: bool,
     ) -> PyResult<Bound<'py, PyArray1<u8>>> {
-        Ok(enter(py, || self.read().takers(vm_class, Taken { change, unknown }))?.into_pyarray(py))
+        let takers = enter(py, || self.read().takers(vm_class, Taken { change, unknown }))?;
+        Ok(takers.map_err(|error| argument_error(py, &error.problem))?.into_pyarray(py))
     }
 
     fn candidates<'py>(
@@ -262,7 +263,7 @@ impl Fleet {
         .map_err(|problem| argument_error(py, &problem))
     }
 
-    /// Outcomes of all pairs, targets per VM, entrants per host, and (pairs, sole) per unit.
+    /// Outcomes of all pairs, targets per VM, traps, and (pairs, sole) per unit.
     fn audit(
         &self,
         py: Python<'_>,
@@ -274,8 +275,27 @@ impl Fleet {
         let counts = enter(py, || self.read().audit(home, Taken { change, unknown }))?;
         let counts = counts.map_err(|error| row_error(py, &error))?;
         let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
-        let targets = counts.targets.into_pyarray(py).unbind();
-        Ok((counts.outcomes, targets, counts.entrants.into_pyarray(py).unbind(), blocked))
+        Ok((counts.outcomes, counts.targets.into_pyarray(py).unbind(), trap_rows(counts.traps), blocked))
+    }
+
+    /// The circle of each host class, and the traps, for groups of VMs and hosts by class.
+    #[expect(clippy::too_many_arguments, reason = "four columns and two flags, as Python has them")]
+    fn circles<'py>(
+        &self,
+        py: Python<'py>,
+        vm_class: PyReadonlyArray1<'_, u32>,
+        home_class: PyReadonlyArray1<'_, i64>,
+        vms: PyReadonlyArray1<'_, u64>,
+        hosts: PyReadonlyArray1<'_, u64>,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Vec<TrapRow>)> {
+        let (vm_class, home_class) = (slice(py, &vm_class, "vm_class")?, slice(py, &home_class, "home_class")?);
+        let (vms, hosts) = (slice(py, &vms, "vms")?, slice(py, &hosts, "hosts")?);
+        let residents = core::Residents { vm_class, home_class, vms, hosts };
+        let circles = enter(py, || self.read().circles(residents, Taken { change, unknown }))?;
+        let circles = circles.map_err(|error| row_error(py, &error))?;
+        Ok((circles.circle_of.into_pyarray(py), trap_rows(circles.traps)))
     }
 
     /// Units in the way of these VM classes: VM class, host class, unit, outcome.
@@ -295,6 +315,11 @@ impl Fleet {
 
     fn explain<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {
         let verdict = enter(py, || self.read().explain(vm, host))?.map_err(|error| row_error(py, &error))?;
+        Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
+    }
+
+    fn explain_units<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {
+        let verdict = enter(py, || self.read().explain_units(vm, host))?.map_err(|error| row_error(py, &error))?;
         Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
     }
 

@@ -25,21 +25,21 @@ pub(crate) fn vmm_problem(name: &str) -> Option<String> {
     core::Policy::named(name).err()
 }
 
-/// One finding as a tuple; `kvmfw.verdict.Finding` gives the fields their names.
-type Row = (
-    Option<u64>,
-    String,
+/// One finding: whom it is about, what happens, why; `kvmfw.verdict.Finding` gives the fields their names.
+type Row = (Who, What, Why);
+type Who = (Option<u64>, String, &'static str);
+type What = (
     Option<Py<PyAny>>,
     Option<Py<PyAny>>,
     u8,
     &'static str,
     Option<&'static str>,
     Option<Py<PyAny>>,
-    &'static str,
-    &'static str,
-    String,
-    String,
+    Option<&'static str>,
 );
+type Why = (&'static str, &'static str, Vec<Field>, String, String);
+/// Name (empty for bits without one), highest bit, lowest bit, saved number, own number.
+type Field = (&'static str, u32, u32, u64, u64);
 
 /// How to judge, from the words of the Python surface.
 pub(crate) fn question(
@@ -59,24 +59,40 @@ pub(crate) fn question(
     Ok(core::Question { policy, scheme, state, derive_only })
 }
 
+/// What people call a unit.
+pub(crate) fn unit_name(unit: core::Unit) -> String {
+    match unit {
+        core::Unit::Vcpu => "vCPU".to_owned(),
+        core::Unit::List => "register list".to_owned(),
+        core::Unit::Register(register) => core::catalog::name_of(register),
+    }
+}
+
 /// A verdict as its outcome and rows.
 pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<(u8, Vec<Row>)> {
     let value = |value: Option<&core::Value>| value.map(|value| to_python(py, value)).transpose();
     let rows = verdict.findings.iter().map(|finding| {
         let effect = &finding.judgement.effect;
+        let name = finding.register.map_or_else(|| unit_name(finding.unit), core::catalog::name_of);
+        let fields = finding.fields.iter().map(|field| (field.name, field.high, field.low, field.saved, field.own));
         Ok((
-            finding.register.map(core::RegisterId::raw),
-            finding.register.map_or_else(|| "vCPU".to_owned(), core::catalog::name_of),
-            value(finding.saved.as_ref())?,
-            value(finding.own.as_ref())?,
-            finding.judgement.outcome() as u8,
-            effect.name(),
-            effect.errno().map(core::Errno::name),
-            value(effect.reads())?,
-            finding.rule,
-            finding.judgement.evidence.name(),
-            finding.offers.clone(),
-            finding.sentence.clone(),
+            (finding.register.map(core::RegisterId::raw), name, finding.unit.kind().name()),
+            (
+                value(finding.saved.as_ref())?,
+                value(finding.own.as_ref())?,
+                finding.judgement.outcome() as u8,
+                effect.name(),
+                effect.errno().map(core::Errno::name),
+                value(effect.reads())?,
+                effect.needs(),
+            ),
+            (
+                finding.rule.name(),
+                finding.judgement.evidence.name(),
+                fields.collect(),
+                finding.offers.clone(),
+                finding.sentence.clone(),
+            ),
         ))
     });
     Ok((verdict.outcome as u8, rows.collect::<PyResult<_>>()?))

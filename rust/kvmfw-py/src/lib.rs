@@ -57,6 +57,22 @@ fn inferred_vcpu(registers: Vec<u64>, words: Vec<u64>) -> (Vec<&'static str>, Ve
     (made.feature_names(), made.enabled_names())
 }
 
+/// The rule ids: name, kinds of units that speak it (none: an audit), meaning, source.
+#[pyfunction]
+fn rules() -> Vec<(&'static str, Vec<&'static str>, &'static str, &'static str)> {
+    let row = |rule: &kvmfw_core::RuleId| {
+        let units = rule.units().iter().map(|unit| unit.name()).collect();
+        (rule.name(), units, rule.meaning(), rule.source())
+    };
+    kvmfw_core::RuleId::ALL.iter().map(row).collect()
+}
+
+/// The fields of a register that have a name: name, lowest bit, width; from the highest bit down.
+#[pyfunction]
+fn fields(register: u64) -> Vec<(&'static str, u32, u32)> {
+    kvmfw_core::rules::named_fields(kvmfw_core::RegisterId::new(register))
+}
+
 /// How this module was built.
 #[pyfunction]
 fn build_info() -> (&'static str, bool) {
@@ -70,6 +86,8 @@ mod _native {
     #[pymodule_export]
     use super::catalog;
     #[pymodule_export]
+    use super::fields;
+    #[pymodule_export]
     use super::find_register;
     #[pymodule_export]
     use super::fleet::Fleet;
@@ -81,6 +99,8 @@ mod _native {
     use super::looked_at;
     #[pymodule_export]
     use super::register_name;
+    #[pymodule_export]
+    use super::rules;
     #[pymodule_export]
     use super::schemes;
     #[pymodule_export]

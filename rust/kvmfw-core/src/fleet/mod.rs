@@ -15,12 +15,11 @@ mod unit;
 
 use std::sync::OnceLock;
 
-use rayon::prelude::*;
-
 pub use self::ask::audit::{AuditCounts, Blocked};
 pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
 use self::ask::pairs::Blocking;
+pub use self::ask::traps::{Circles, Residents, Trap};
 use self::classes::hosts::Hosts;
 pub use self::classes::intake::{Heads, Number, Runs};
 use self::classes::vms::Vms;
@@ -32,10 +31,12 @@ use self::tables::groups::Groups;
 use self::tables::judged::Judged;
 pub use self::unit::NO_UNIT;
 use crate::error::RowError;
-use crate::explain::forget_value;
-use crate::id::RegisterId;
+use crate::explain::{forget_value, unusable_finding};
+use crate::host::Host;
+use crate::judgement::{Outcome, Unit};
 use crate::policy::{is_judged_by_value, is_reduced};
-use crate::verdict::{Question, Verdict, validate};
+use crate::set::RegisterSet;
+use crate::verdict::{Question, Verdict, by_unit, validate};
 
 /// VMs and hosts, ready to be asked about any pair.
 #[derive(Debug)]
@@ -61,15 +62,14 @@ pub struct Fleet {
     generation: u64,
 }
 
-/// What a unit judges.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// The vCPU as a whole.
-    Vcpu,
-    /// The list of registers.
-    List,
-    /// One register.
-    Register(RegisterId),
+/// What a look-up outside of its table says; classes and rows never reach one.
+const UNKNOWN: u8 = Outcome::Unknown as u8;
+
+/// The outcome that a look-up found. None is a bug of kvmfw, which must not read as ACCEPT.
+#[inline]
+fn found(outcome: Option<u8>) -> u8 {
+    debug_assert!(outcome.is_some(), "a look-up outside of its table");
+    outcome.unwrap_or(UNKNOWN)
 }
 
 /// Which outcomes count as taken where an answer has only two values.
@@ -185,15 +185,7 @@ impl Fleet {
         [Unit::Vcpu, Unit::List].into_iter().chain(registers).collect()
     }
 
-    /// For every pair of classes the number of the first unit with the pair's outcome; [`NO_UNIT`] where all accept.
-    pub fn blocking_table(&self) -> Vec<u16> {
-        let (vms, hosts) = (0..count(self.vms.classes.len()), 0..count(self.hosts.classes.len()));
-        let unit = |vm: u32, host: u32| self.judged.pair(&self.vms, &self.hosts, vm, host).1;
-        self.pool
-            .run(|| vms.into_par_iter().flat_map_iter(|vm| hosts.clone().map(move |host| unit(vm, host))).collect())
-    }
-
-    /// The outcome of a VM class on every host class.
+    /// The outcome of a VM class on every host class; UNKNOWN where there is no such class.
     pub fn class_row(&self, vm_class: u32) -> Vec<u8> {
         let mut row = vec![0; self.hosts.classes.len()];
         self.class_row_into(vm_class, &mut row);
@@ -203,6 +195,7 @@ impl Fleet {
     /// [`Fleet::class_row`] into `row`, which has one byte for each host class.
     pub fn class_row_into(&self, vm_class: u32, row: &mut [u8]) {
         match self.dense.get() {
+            _ if vm_class as usize >= self.vms.classes.len() => row.fill(UNKNOWN),
             Some(dense) => dense.row(vm_class, row),
             None => self.judged.row(&self.vms, &self.hosts, vm_class, row),
         }
@@ -233,15 +226,32 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// When there is no such row, or the rows of the VM could not be used.
+    /// When there is no such row.
     pub fn explain(&self, vm: usize, host: usize) -> Result<Verdict, RowError> {
+        self.told(vm, host, validate)
+    }
+
+    /// What each unit says of one pair by itself, as if the host took all others: the findings behind
+    /// [`Fleet::unit_outcomes`]. A saved ID register that the host refuses hides and shows here as if it were taken.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row.
+    pub fn explain_units(&self, vm: usize, host: usize) -> Result<Verdict, RowError> {
+        self.told(vm, host, by_unit)
+    }
+
+    fn told(
+        &self,
+        vm: usize,
+        host: usize,
+        judge: impl Fn(&RegisterSet, &Host, Question) -> Verdict,
+    ) -> Result<Verdict, RowError> {
         let class = self.vms.class_of.get(vm).ok_or_else(|| self.no_vm(vm))?;
         let kind = self.hosts.kind_of.get(host).and_then(|kind| self.hosts.kinds.get(*kind as usize));
         let kind = kind.ok_or_else(|| self.no_host(host))?;
-        let set = self.vms.registers_of(class).and_then(Result::ok);
-        let set =
-            set.ok_or_else(|| RowError { row: vm, problem: "the rows of this VM could not be used".to_owned() })?;
-        let mut verdict = validate(&set, kind, self.question);
+        let Some(Ok(set)) = self.vms.registers_of(class) else { return Ok(Verdict::new(vec![unusable_finding()])) };
+        let mut verdict = judge(&set, kind, self.question);
         for finding in &mut verdict.findings {
             if finding.register.is_some_and(is_reduced) {
                 forget_value(finding);
@@ -265,4 +275,25 @@ impl Fleet {
 /// A number of classes, or of a class: each of them takes more than 4 bytes.
 fn count(classes: usize) -> u32 {
     u32::try_from(classes).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg_attr(debug_assertions, should_panic(expected = "a look-up outside of its table"))]
+    fn a_look_up_outside_of_its_table_is_never_accept() {
+        assert_eq!(found(Some(0)), 0);
+        assert_eq!(found(None), UNKNOWN);
+    }
+
+    #[test]
+    fn a_class_that_there_is_not_is_unknown_to_every_host() {
+        let fleet = Fleet::new(Question::default(), 1);
+        let mut row = [0; 3];
+        fleet.class_row_into(9, &mut row);
+        assert_eq!(row, [UNKNOWN; 3]);
+        assert!(fleet.takers(9, Taken { change: true, unknown: true }).is_err());
+    }
 }

@@ -118,18 +118,41 @@ pub struct FieldDifference {
     pub own: u64,
 }
 
+impl FieldDifference {
+    /// The bits of the field.
+    pub const fn mask(&self) -> u64 {
+        u64::MAX >> (63 - (self.high - self.low)) << self.low
+    }
+
+    /// The field as people call it: its name, or its bits where it has none.
+    pub fn words(&self) -> String {
+        match (self.name, self.high == self.low) {
+            ("", true) => format!("bit {}", self.low),
+            ("", false) => format!("bits {}:{}", self.high, self.low),
+            (name, _) => name.to_owned(),
+        }
+    }
+
+    /// The field with its register: `ID_AA64ISAR0_EL1.RNDR`, or `ID_AA64ISAR0_EL1 bits 3:0`.
+    pub fn place(&self, register: RegisterId) -> String {
+        let between = if self.name.is_empty() { ' ' } else { '.' };
+        format!("{}{between}{}", catalog::name_of(register), self.words())
+    }
+}
+
+/// The fields of a register that have a name, as name, lowest bit and width, from the highest bit down.
+pub fn named_fields(register: RegisterId) -> Vec<(&'static str, u32, u32)> {
+    let whole = if register == catalog::MIDR { MIDR_FIELDS } else { &[] };
+    let checked = fields_of(register).iter().map(|field| (field.name, field.shift, field.width));
+    checked.chain(whole.iter().copied()).map(|(name, low, width)| (name, u32::from(low), u32::from(width))).collect()
+}
+
 /// Names for explanations only: KVM compares `MIDR_EL1` as a whole.
 const MIDR_FIELDS: &[(&str, u8, u8)] =
     &[("Implementer", 24, 8), ("Variant", 20, 4), ("Architecture", 16, 4), ("PartNum", 4, 12), ("Revision", 0, 4)];
 
 /// The fields in which `saved` and `own` differ, from the highest bit down; bits without a field by their nibble.
 pub fn field_differences(register: RegisterId, saved: u64, own: u64) -> Vec<FieldDifference> {
-    let whole = if register == catalog::MIDR { MIDR_FIELDS } else { &[] };
-    let named = fields_of(register)
-        .iter()
-        .map(|field| (field.name, field.shift, field.width))
-        .chain(whole.iter().copied())
-        .map(|(name, shift, width)| (name, u32::from(shift), u32::from(width)));
     let mut left = saved ^ own;
     let mut differences = Vec::new();
     let mut add = |left: &mut u64, name, shift: u32, width: u32| {
@@ -140,7 +163,7 @@ pub fn field_differences(register: RegisterId, saved: u64, own: u64) -> Vec<Fiel
             *left &= !(mask << shift);
         }
     };
-    for (name, shift, width) in named {
+    for (name, shift, width) in named_fields(register) {
         add(&mut left, name, shift, width);
     }
     for nibble in 0..16 {

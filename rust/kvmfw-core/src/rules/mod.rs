@@ -31,7 +31,7 @@ use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
 pub use aftermath::Mask;
-pub use fields::{FieldDifference, check_features, field_differences};
+pub use fields::{FieldDifference, check_features, field_differences, named_fields};
 pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
 pub(crate) use pmu::judged_bits as judged_pmu_bits;

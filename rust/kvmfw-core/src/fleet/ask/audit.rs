@@ -3,20 +3,19 @@
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
+use super::traps::{Residents, Trap};
 use crate::error::RowError;
-use crate::fleet::tables::groups::Groups;
-use crate::fleet::{Fleet, Taken};
-use crate::judgement::Outcome;
+use crate::fleet::{Fleet, Taken, count};
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 64;
 
-/// What one unit refuses, in pairs of rows.
+/// Where one unit stands in the way, in pairs of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Blocked {
-    /// Pairs that this unit refuses.
+    /// Pairs on which this unit says an outcome that does not count as taken.
     pub pairs: u64,
-    /// Pairs that only this unit refuses.
+    /// Pairs on which only this unit does.
     pub sole: u64,
 }
 
@@ -27,9 +26,9 @@ pub struct AuditCounts {
     pub outcomes: [u64; 4],
     /// For each VM, how many other hosts take it.
     pub targets: Vec<u64>,
-    /// For each host, how many VMs of other hosts it takes.
-    pub entrants: Vec<u64>,
-    /// For each unit, what it refuses.
+    /// The one-way traps.
+    pub traps: Vec<Trap>,
+    /// For each unit, where it stands in the way.
     pub blocked: Vec<Blocked>,
 }
 
@@ -50,28 +49,24 @@ impl Fleet {
         }
         let mut at_home = AtHome::default();
         let mut taken_at_home = vec![false; home.len()];
-        let mut own_entrants = vec![0_u64; self.host_count()];
         for (row, ((place, class), at_home_taken)) in
             home.iter().zip(self.vms.class_of.iter()).zip(&mut taken_at_home).enumerate()
         {
             if *place < 0 {
                 continue;
             }
-            let host = usize::try_from(*place).ok().and_then(|host| Some((host, self.hosts.class_of.get(host)?)));
-            let (host, host_class) = host.ok_or_else(|| RowError {
+            let host_class = usize::try_from(*place).ok().and_then(|host| self.hosts.class_of.get(host));
+            let host_class = host_class.ok_or_else(|| RowError {
                 row,
                 problem: format!("home {place} is out of range; there are {} hosts", self.host_count()),
             })?;
             *at_home.entry((class, host_class)).or_default() += 1;
             *at_home_taken = taken.takes(self.outcome(class, host_class));
-            if let Some(own) = own_entrants.get_mut(host) {
-                *own += u64::from(*at_home_taken);
-            }
         }
-        let (mut by_vm, mut by_host) = (vec![0; 4 * self.vm_count()], vec![0; 4 * self.host_count()]);
+        let mut by_vm = vec![0; 4 * self.vm_count()];
         self.counts_by_vm(&mut by_vm);
-        self.counts_by_host(&mut by_host);
-        let mut counts = AuditCounts { blocked: self.blocked(&at_home), ..AuditCounts::default() };
+        let (blocked, traps) = (self.blocked(&at_home, taken), self.traps(&at_home, taken)?);
+        let mut counts = AuditCounts { traps, blocked, ..AuditCounts::default() };
         for row in by_vm.chunks(4) {
             for (count, more) in counts.outcomes.iter_mut().zip(row) {
                 *count += more;
@@ -89,12 +84,27 @@ impl Fleet {
         };
         let targets = by_vm.chunks(4).zip(&taken_at_home).map(|(counts, own)| sum(counts) - u64::from(*own));
         counts.targets = targets.collect();
-        counts.entrants = by_host.chunks(4).zip(&own_entrants).map(|(counts, own)| sum(counts) - own).collect();
         Ok(counts)
     }
 
-    /// For each unit, in how many pairs it refuses, and in how many it alone.
-    fn blocked(&self, at_home: &AtHome) -> Vec<Blocked> {
+    fn traps(&self, at_home: &AtHome, taken: Taken) -> Result<Vec<Trap>, RowError> {
+        let mut homeless = self.vms.class_of.histogram(self.vms.classes.len());
+        let mut groups: Vec<(u32, i64, u64)> = Vec::with_capacity(at_home.len());
+        for ((class, host_class), vms) in at_home {
+            groups.push((*class, i64::from(*host_class), *vms));
+            homeless.get_mut(*class as usize).into_iter().for_each(|homeless| *homeless -= vms);
+        }
+        groups.extend((0..).zip(homeless).filter(|(_, vms)| *vms > 0).map(|(class, vms)| (class, -1, vms)));
+        groups.sort_unstable();
+        let (classes, homes): (Vec<u32>, Vec<i64>) = groups.iter().map(|(class, home, _)| (*class, *home)).unzip();
+        let vms: Vec<u64> = groups.iter().map(|(.., vms)| *vms).collect();
+        let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
+        let residents = Residents { vm_class: &classes, home_class: &homes, vms: &vms, hosts: &hosts };
+        Ok(self.circles(residents, taken)?.traps)
+    }
+
+    /// For each unit, on how many pairs it stands in the way, and on how many it alone.
+    fn blocked(&self, at_home: &AtHome, taken: Taken) -> Vec<Blocked> {
         let vms = self.vms.class_of.histogram(self.vms.classes.len());
         let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
         let starts: Vec<usize> = (0..vms.len()).step_by(CHUNK).collect();
@@ -102,22 +112,16 @@ impl Fleet {
         let groups = self.groups();
         let chunk = |start: &usize| {
             let mut blocked = vec![Blocked::default(); units];
-            let mut refusals: Vec<Vec<u32>> = vec![Vec::new(); units];
             for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
-                let class = u32::try_from(class).unwrap_or(u32::MAX);
-                self.refusals(groups, class, &mut refusals);
-                let mut count_of = vec![0_u32; hosts.len()];
-                for host in refusals.iter().flatten() {
-                    if let Some(count) = count_of.get_mut(*host as usize) {
-                        *count += 1;
-                    }
-                }
-                for (blocked, refusals) in blocked.iter_mut().zip(&refusals) {
-                    for host in refusals {
+                let class = count(class);
+                for units in self.in_the_way(groups, class, taken).chunk_by(|(one, ..), (other, ..)| one == other) {
+                    for (host, unit, _) in units {
                         let all = vms * hosts.get(*host as usize).copied().unwrap_or(0);
                         let pairs = all - at_home.get(&(class, *host)).copied().unwrap_or(0);
-                        blocked.pairs += pairs;
-                        blocked.sole += if count_of.get(*host as usize) == Some(&1) { pairs } else { 0 };
+                        if let Some(blocked) = blocked.get_mut(*unit) {
+                            blocked.pairs += pairs;
+                            blocked.sole += if units.len() == 1 { pairs } else { 0 };
+                        }
                     }
                 }
             }
@@ -132,21 +136,6 @@ impl Fleet {
         };
         let none = || vec![Blocked::default(); units];
         self.pool.run(|| starts.par_iter().map(chunk).reduce(none, add))
-    }
-
-    /// For each unit the host classes on which it refuses a VM class.
-    fn refusals(&self, groups: &Groups, vm: u32, refusals: &mut [Vec<u32>]) {
-        refusals.iter_mut().for_each(Vec::clear);
-        self.each_saying(groups, vm, Outcome::Refuse as u8, |unit, host, _| {
-            if let Some(own) = refusals.get_mut(unit) {
-                own.push(host);
-            }
-        });
-        // Several parts of one unit may refuse the same host.
-        for own in refusals {
-            own.sort_unstable();
-            own.dedup();
-        }
     }
 }
 

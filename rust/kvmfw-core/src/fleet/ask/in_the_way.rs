@@ -45,16 +45,7 @@ impl Fleet {
     }
 
     fn units_in_the_way(&self, groups: &Groups, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
-        let mut entries: Vec<(u32, usize, u8)> = Vec::new();
-        self.each_saying(groups, vm, Outcome::Change as u8, |unit, host, outcome| {
-            if !taken.takes(outcome) {
-                entries.push((host, unit, outcome));
-            }
-        });
-        // Several parts of one unit may speak: the greatest outcome counts.
-        entries.sort_unstable_by_key(|(host, unit, outcome)| (*host, *unit, u8::MAX - outcome));
-        entries.dedup_by_key(|(host, unit, _)| (*host, *unit));
-        for (host, unit, outcome) in entries {
+        for (host, unit, outcome) in self.in_the_way(groups, vm, taken) {
             found.vm_class.push(vm);
             found.host_class.push(host);
             found.unit.push(u32::try_from(unit).unwrap_or(u32::MAX));
@@ -62,15 +53,24 @@ impl Fleet {
         }
     }
 
+    /// What stands in the way of a VM class: host class, unit, outcome, in this order.
+    pub(super) fn in_the_way(&self, groups: &Groups, vm: u32, taken: Taken) -> Vec<(u32, usize, u8)> {
+        let least = taken.least().first().copied().unwrap_or(Outcome::Refuse as u8);
+        let mut entries: Vec<(u32, usize, u8)> = Vec::new();
+        self.each_saying(groups, vm, least, |unit, host, outcome| {
+            if !taken.takes(outcome) {
+                entries.push((host, unit, outcome));
+            }
+        });
+        // Several parts of one unit may speak: the greatest outcome counts.
+        entries.sort_unstable_by_key(|(host, unit, outcome)| (*host, *unit, u8::MAX - outcome));
+        entries.dedup_by_key(|(host, unit, _)| (*host, *unit));
+        entries
+    }
+
     /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
     /// outcome. Several parts of one unit may speak about the same host class.
-    pub(in crate::fleet) fn each_saying(
-        &self,
-        groups: &Groups,
-        vm: u32,
-        least: u8,
-        mut tell: impl FnMut(usize, u32, u8),
-    ) {
+    fn each_saying(&self, groups: &Groups, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
         let Some(class) = self.vms.classes.get(vm) else { return };
         for (group, row) in groups.rows_of(vm) {
             if group.row(row).iter().all(|cell| *cell < least) {

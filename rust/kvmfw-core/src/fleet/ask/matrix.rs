@@ -111,7 +111,7 @@ impl Fleet {
     /// When there is no such VM.
     pub fn candidates(&self, vm: usize, taken: Taken) -> Result<Vec<u32>, RowError> {
         let class = self.vms.class_of.get(vm).ok_or_else(|| self.no_vm(vm))?;
-        let takers = self.takers(class, taken);
+        let takers = self.takers(class, taken)?;
         let mut rows = Vec::with_capacity(self.host_count());
         let mut start = 0_u32;
         let mut collect = |classes: &mut dyn Iterator<Item = usize>| {
@@ -132,12 +132,20 @@ impl Fleet {
     }
 
     /// Which host classes take a VM class: one byte each, 1 for taken.
-    pub fn takers(&self, vm_class: u32, taken: Taken) -> Vec<u8> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no such class.
+    pub fn takers(&self, vm_class: u32, taken: Taken) -> Result<Vec<u8>, RowError> {
+        if vm_class as usize >= self.vms.classes.len() {
+            let problem = format!("VM class {vm_class} is out of range; there are {}", self.vms.classes.len());
+            return Err(RowError { row: vm_class as usize, problem });
+        }
         let mut row = self.class_row(vm_class);
         for outcome in &mut row {
             *outcome = u8::from(taken.takes(*outcome));
         }
-        row
+        Ok(row)
     }
 }
 

@@ -6,3 +6,4 @@ pub(in crate::fleet) mod gather;
 pub(in crate::fleet) mod in_the_way;
 pub(in crate::fleet) mod matrix;
 pub(in crate::fleet) mod pairs;
+pub(in crate::fleet) mod traps;

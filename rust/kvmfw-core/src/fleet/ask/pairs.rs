@@ -9,15 +9,12 @@ use crate::error::RowError;
 use crate::fleet::classes::class_map::{Class, with_classes};
 use crate::fleet::tables::class_table::Dense;
 use crate::fleet::unit::NO_UNIT;
-use crate::fleet::{Fleet, count};
-use crate::judgement::Outcome;
+use crate::fleet::{Fleet, UNKNOWN, count};
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
 const CHUNK: usize = 1 << 16;
 /// Fewer pairs than this take less time than waking a thread.
 const WORTH_SHARING: usize = CHUNK;
-/// What a cell outside of a table would say; classes never reach one.
-const UNKNOWN: u8 = Outcome::Unknown as u8;
 
 /// For every pair of classes its outcome and the first unit that has it, as one number.
 #[derive(Clone, Debug)]

@@ -194,7 +194,8 @@ impl UnitAcceptor {
         match self {
             Self::Vcpu(outcome) => *outcome,
             Self::Either(all) => agreed(all.iter().map(Self::judge_vcpu)),
-            Self::Silent | Self::List(_) | Self::Register(_) => Outcome::Accept,
+            Self::Silent => Outcome::Accept,
+            Self::List(_) | Self::Register(_) => Self::of_another_unit(),
         }
     }
 
@@ -203,7 +204,8 @@ impl UnitAcceptor {
         match self {
             Self::Register(acceptor) => acceptor.judge(&saved.value, saved.context).outcome(),
             Self::Either(all) => agreed(all.iter().map(|one| one.judge_value(saved))),
-            Self::Silent | Self::Vcpu(_) | Self::List(_) => Outcome::Accept,
+            Self::Silent => Outcome::Accept,
+            Self::Vcpu(_) | Self::List(_) => Self::of_another_unit(),
         }
     }
 
@@ -212,7 +214,13 @@ impl UnitAcceptor {
         match self {
             Self::List(list) => list.judge(&saved.list),
             Self::Either(all) => agreed(all.iter().map(|one| one.judge_list(saved))),
-            Self::Silent | Self::Vcpu(_) | Self::Register(_) => Outcome::Accept,
+            Self::Silent => Outcome::Accept,
+            Self::Vcpu(_) | Self::Register(_) => Self::of_another_unit(),
         }
+    }
+
+    fn of_another_unit() -> Outcome {
+        debug_assert!(false, "an acceptor of another unit");
+        Outcome::Unknown
     }
 }

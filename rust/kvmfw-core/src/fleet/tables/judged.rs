@@ -9,9 +9,11 @@ use super::parts::{Part, value};
 use super::split::{Rest, learn, split};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
+use crate::fleet::found;
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};
+use crate::judgement::Outcome;
 
 /// Judged units.
 #[derive(Clone, Debug, Default)]
@@ -159,10 +161,11 @@ impl Judged {
         if !self.is_unmasked() {
             return;
         }
-        let class = vms.classes.get(vm).unwrap_or(&[]);
+        let class = vms.classes.get(vm);
         for part in self.masks.left.iter().filter_map(|part| self.parts.get(*part)) {
-            let column = part.column_of.get(host as usize).copied().unwrap_or(0);
-            tell(u16::try_from(part.unit).unwrap_or(NO_UNIT), part.cell(part.row(vms, class), column));
+            let column = part.column_of.get(host as usize);
+            let cell = class.zip(column).map(|(class, column)| part.cell(part.row(vms, class), *column));
+            tell(u16::try_from(part.unit).unwrap_or(NO_UNIT), found(cell));
         }
         for rest in &self.rests {
             tell(u16::try_from(rest.unit).unwrap_or(NO_UNIT), rest_of(rest, vms, hosts, vm, host));
@@ -172,8 +175,8 @@ impl Judged {
 
 /// What is left of a split unit says about a pair of classes.
 pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
-    let saved = vms.classes.get(vm).and_then(|class| value(vms, rest.unit, class));
-    let Some(saved) = saved else { return 0 };
+    let Some(class) = vms.classes.get(vm) else { return found(None) };
+    let Some(saved) = value(vms, rest.unit, class) else { return Outcome::Accept as u8 };
     let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
-    acceptor.map_or(0, |acceptor| rest.judge(hosts, saved, acceptor))
+    found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor)))
 }

@@ -187,6 +187,8 @@ impl Masks {
             let mut rows = vec![0; parts.len()];
             for (class, lines) in (first + chunk * CHUNK..).zip(lines.chunks_mut(self.width)) {
                 rows_of(parts, vms, vms.numbers(class), &mut rows);
+                let is_row = |(row, part): (&u32, &Part)| (*row as usize) < part.row_count();
+                debug_assert!(rows.iter().zip(parts).all(is_row), "a row that its part has not");
                 for (held, row) in self.held.iter().zip(&rows) {
                     let start = *row as usize * self.width;
                     let held = held.get(start..start + self.width).unwrap_or(&[]);

@@ -14,12 +14,15 @@ use crate::fleet::classes::vms::{ABSENT, Vms};
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
+use crate::fleet::{UNKNOWN, found};
 use crate::judgement::Outcome;
 
 /// The row of VMs that a part has nothing to say about.
 pub(in crate::fleet) const SILENT_ROW: u32 = 0;
 /// The row of the list unit for VMs whose rows could not be used.
 const UNUSABLE_ROW: u32 = 1;
+/// A row that no part has: its cells are UNKNOWN.
+pub(in crate::fleet) const NO_ROW: u32 = u32::MAX;
 
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
@@ -89,7 +92,7 @@ impl Part {
 
     /// The outcome in a row and a column.
     pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
-        self.cells.get(row as usize * self.room + column as usize).copied().unwrap_or(0)
+        found(self.cells.get(row as usize * self.room + column as usize).copied())
     }
 
     /// How many rows there are.
@@ -106,14 +109,10 @@ impl Part {
     pub(in crate::fleet) fn row(&self, vms: &Vms, class: &[u32]) -> u32 {
         let list = class.first().copied().unwrap_or(ABSENT);
         match (self.unit, &self.source) {
-            (VCPU_UNIT, _) => vms.lists.get(list).map_or(SILENT_ROW, |list| list.config + 1),
-            (LIST_UNIT, _) => {
-                if list == ABSENT {
-                    UNUSABLE_ROW
-                } else {
-                    list + 2
-                }
-            }
+            (VCPU_UNIT, _) if list == ABSENT => SILENT_ROW,
+            (LIST_UNIT, _) if list == ABSENT => UNUSABLE_ROW,
+            (VCPU_UNIT, _) => vms.lists.get(list).map_or(NO_ROW, |list| list.config + 1),
+            (LIST_UNIT, _) => list + 2,
             (unit, Source::Values) => row_of_value(unit, class),
             (unit, Source::Special(split, _)) => {
                 value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
@@ -149,17 +148,11 @@ impl Part {
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
-                None => 0,
+                None => found(None),
             };
-            let config = config_of_row(vms, self.unit, row);
-            let cells = self.columns.rows().map(|key| {
-                let acceptor = config.and_then(|config| key.get(config as usize));
-                acceptor.map_or(0, |acceptor| outcome(*acceptor, &mut known))
-            });
-            let mut cells: Vec<u8> = cells.collect();
-            if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize {
-                cells.fill(Outcome::Unknown as u8);
-            }
+            let row = RowOf::new(vms, self.unit, row);
+            let cells: Vec<u8> =
+                self.columns.rows().map(|key| row.cell(key, |acceptor| outcome(acceptor, &mut known))).collect();
             self.push_row(&cells);
         }
         true
@@ -190,20 +183,16 @@ impl Part {
         match &self.source {
             Source::Values => {
                 for (row, cell) in cells.iter_mut().enumerate() {
-                    let acceptor = config_of_row(vms, self.unit, row).and_then(|config| key.get(config as usize));
-                    *cell = match acceptor {
-                        _ if self.unit == LIST_UNIT && row == UNUSABLE_ROW as usize => Outcome::Unknown as u8,
-                        Some(acceptor) => outcome(vms, hosts, self.unit, row, *acceptor),
-                        None => 0,
-                    };
+                    let judge = |acceptor| outcome(vms, hosts, self.unit, row, acceptor);
+                    *cell = RowOf::new(vms, self.unit, row).cell(&key, judge);
                 }
             }
             Source::Special(split, _) => {
                 for (value, row) in split.rows() {
                     let number = key.get(value.config as usize);
                     let acceptor = number.and_then(|number| hosts.acceptors.get(self.unit)?.get(*number));
-                    if let (Some(cell), Some(acceptor)) = (cells.get_mut(row as usize), acceptor) {
-                        *cell = acceptor.judge_value(value) as u8;
+                    if let Some(cell) = cells.get_mut(row as usize) {
+                        *cell = found(acceptor.map(|acceptor| acceptor.judge_value(value) as u8));
                     }
                 }
             }
@@ -301,12 +290,41 @@ pub(in crate::fleet) fn value<'a>(
     vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(*number)
 }
 
-fn config_of_row(vms: &Vms, unit: usize, row: usize) -> Option<u32> {
-    let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
-    match unit {
-        VCPU_UNIT => at(1),
-        LIST_UNIT => Some(vms.lists.get(at(2)?)?.config),
-        unit => Some(vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(at(1)?)?.config),
+/// What a row of values stands for.
+#[derive(Clone, Copy)]
+enum RowOf {
+    /// VMs that the unit has nothing to say about.
+    Silent,
+    /// VMs whose rows could not be used.
+    Unusable,
+    /// VMs made with this configuration; `None` is no row of the unit.
+    Config(Option<u32>),
+}
+
+impl RowOf {
+    fn new(vms: &Vms, unit: usize, row: usize) -> Self {
+        let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
+        match (unit, row) {
+            (_, 0) => Self::Silent,
+            (VCPU_UNIT, _) => Self::Config(at(1)),
+            (LIST_UNIT, 1) => Self::Unusable,
+            (LIST_UNIT, _) => Self::Config(at(2).and_then(|list| vms.lists.get(list)).map(|list| list.config)),
+            (unit, _) => {
+                let values = vms.units.get(unit - FIRST_REGISTER_UNIT);
+                Self::Config(values.and_then(|unit| unit.values.get(at(1)?)).map(|value| value.config))
+            }
+        }
+    }
+
+    /// The cell of a column with these acceptors.
+    fn cell(self, key: &[u32], mut judge: impl FnMut(u32) -> u8) -> u8 {
+        match self {
+            Self::Silent => Outcome::Accept as u8,
+            Self::Unusable => UNKNOWN,
+            Self::Config(config) => {
+                found(config.and_then(|config| key.get(config as usize)).map(|acceptor| judge(*acceptor)))
+            }
+        }
     }
 }
 
@@ -326,5 +344,5 @@ fn outcome(vms: &Vms, hosts: &Hosts, unit: usize, row: usize, acceptor: u32) -> 
             saved.map(|saved| acceptor.judge_value(saved))
         }
     };
-    outcome.unwrap_or(Outcome::Accept) as u8
+    found(outcome.map(|outcome| outcome as u8))
 }

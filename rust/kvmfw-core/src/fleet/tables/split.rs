@@ -10,13 +10,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::parts::{Part, SILENT_ROW, Source, key};
+use super::parts::{NO_ROW, Part, SILENT_ROW, Source, key};
 use crate::acceptor::{Acceptor, Target};
 use crate::answers::Answers;
 use crate::catalog::Kind;
 use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{SavedValue, Vms};
+use crate::fleet::found;
 use crate::fleet::unit::FIRST_REGISTER_UNIT;
 use crate::judgement::Outcome;
 use crate::rules::Rule;
@@ -29,7 +30,8 @@ pub(in crate::fleet) struct Split(Arc<HashMap<SavedValue, u32, foldhash::fast::F
 impl Split {
     /// The row of a value in the part of special values.
     pub(in crate::fleet) fn special_row(&self, value: &SavedValue) -> u32 {
-        self.0.get(value).copied().unwrap_or(SILENT_ROW)
+        let other = || if self.is_special(value) { NO_ROW } else { SILENT_ROW };
+        self.0.get(value).copied().unwrap_or_else(other)
     }
 
     /// The digits of a value; `None` where it is judged on its own.
@@ -101,9 +103,10 @@ impl Rest {
             (Some(Compare::With { other, .. }), _) => *other,
             (Some(Compare::Judge), _) => {
                 let acceptor = hosts.acceptors.get(self.unit).and_then(|interner| interner.get(acceptor));
-                acceptor.map_or(0, |acceptor| acceptor.judge_value(saved) as u8)
+                found(acceptor.map(|acceptor| acceptor.judge_value(saved) as u8))
             }
-            (Some(Compare::Nothing) | None, _) => 0,
+            (Some(Compare::Nothing), _) => Outcome::Accept as u8,
+            (None, _) => found(None),
         }
     }
 }
@@ -120,6 +123,9 @@ fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
     }
 }
 
+/// A kind that no acceptor is of: its cells are UNKNOWN.
+const NO_KIND: u32 = u32::MAX;
+
 /// How acceptors judge one digit: those that do it alike are of one kind.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Kinds {
@@ -130,21 +136,21 @@ pub(in crate::fleet) struct Kinds {
 
 impl Kinds {
     fn add(&mut self, form: Option<&Form>, digit: u32) {
+        // Without a form all digits are silent: the rest asks the judge.
         let cells = form.and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default();
         self.kind_of.push(self.cells.intern(&cells.map(u32::from)));
     }
 
     /// What tells the column of a host class from others: the kinds of its acceptors.
     pub(in crate::fleet) fn key(&self, acceptors: &[u32]) -> Vec<u32> {
-        acceptors.iter().map(|acceptor| self.kind_of.get(*acceptor as usize).copied().unwrap_or(0)).collect()
+        acceptors.iter().map(|acceptor| self.kind_of.get(*acceptor as usize).copied().unwrap_or(NO_KIND)).collect()
     }
 
     /// The outcome in a row of a column with this key.
     pub(in crate::fleet) fn cell(&self, key: &[u32], row: usize) -> u8 {
         let Some(row) = row.checked_sub(1) else { return 0 };
         let cells = key.get(row / 16).and_then(|kind| self.cells.get(*kind));
-        let cell = cells.and_then(|cells| cells.get(row % 16)).copied().unwrap_or(0);
-        u8::try_from(cell).unwrap_or(0)
+        found(cells.and_then(|cells| u8::try_from(*cells.get(row % 16)?).ok()))
     }
 }
 
@@ -218,7 +224,7 @@ pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Par
     for value in &special {
         let cells = one.columns.rows().map(|key| {
             let acceptor = key.get(value.config as usize).and_then(|number| acceptors.get(*number));
-            acceptor.map_or(0, |acceptor| acceptor.judge_value(value) as u8)
+            found(acceptor.map(|acceptor| acceptor.judge_value(value) as u8))
         });
         let cells: Vec<u8> = cells.collect();
         one.push_row(&cells);
@@ -271,10 +277,8 @@ fn compare(form: Option<&Form>) -> Compare {
 fn form(acceptor: &UnitAcceptor, is_gated: bool) -> Option<Form> {
     let acceptor = match acceptor {
         UnitAcceptor::Register(acceptor) => acceptor,
-        UnitAcceptor::Either(_) => return None,
-        UnitAcceptor::Silent | UnitAcceptor::Vcpu(_) | UnitAcceptor::List(_) => {
-            return Some(constant(Outcome::Accept));
-        }
+        UnitAcceptor::Silent => return Some(constant(Outcome::Accept)),
+        UnitAcceptor::Either(_) | UnitAcceptor::Vcpu(_) | UnitAcceptor::List(_) => return None,
     };
     let form = match acceptor {
         Acceptor::Elsewhere => constant(Outcome::Accept),

@@ -1,0 +1,241 @@
+"""The tables of an audit in their order: their columns for machines, their words for people (docs/glossary.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SHOWN", "TABLES", "Column", "Table"]
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column for people: its title, how to show a row, and whether it is a number."""
+
+    title: str
+    show: Callable[[Row], str]
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of a report.
+
+    Attributes
+    ----------
+    name : str
+        Its name in documents for machines.
+    keys : tuple of str
+        Its columns there; none where they depend on the fleet.
+    title, meaning, empty : str
+        Its words for people; `empty` where it has no rows.
+    columns : tuple of Column
+        Its columns for people; none where it is not shown as a table.
+    """
+
+    name: str
+    keys: tuple[str, ...]
+    title: str
+    meaning: str
+    empty: str
+    columns: tuple[Column, ...] = ()
+
+
+def _text(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: "-" if row[key] is None else str(row[key]))
+
+
+def _count(key: str, title: str = "") -> Column:
+    return Column(title or key, lambda row: f"{row[key]:,}", number=True)
+
+
+def _names(key: str, title: str, *, shown: int = 4) -> Column:
+    def show(row: Row) -> str:
+        names = row[key]
+        rest = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+        return ", ".join(map(str, names[:shown])) + rest
+
+    return Column(title, show)
+
+
+TABLES = (
+    Table(
+        "not_judged",
+        ("word", "count", "of", "what", "why", "tables", "sentence"),
+        "Not judged",
+        "What the results below leave open.",
+        "Everything was judged.",
+        (
+            _count("count", "how many"),
+            _count("of"),
+            _text("what"),
+            _text("why", "what it means"),
+        ),
+    ),
+    Table(
+        "totals",
+        ("outcome", "pairs", "share"),
+        "Pairs by outcome",
+        "Every pair of a VM and a host that is not its own.",
+        "There are no pairs.",
+        (_text("outcome"), _count("pairs"), Column("share", lambda row: f"{row['share']:.1%}", number=True)),
+    ),
+    Table(
+        "stranded",
+        ("vm", "host", "vm_class", "targets"),
+        "Stranded VMs",
+        "VMs that no other host takes.",
+        "None.",
+        (_text("vm", "VM"), _text("host", "runs on"), _text("vm_class", "VM class")),
+    ),
+    Table(
+        "few_targets",
+        ("vm", "host", "vm_class", "targets"),
+        "VMs with few targets",
+        "VMs that some other hosts take, but fewer than asked for.",
+        "None.",
+        (_text("vm", "VM"), _text("host", "runs on"), _count("targets")),
+    ),
+    Table(
+        "traps",
+        ("classes", "names", "hosts", "entrants", "residents"),
+        "One-way traps",
+        "Hosts that VMs of other hosts can enter, and that no VM running there can leave.",
+        "None.",
+        (_names("names", "hosts"), _count("hosts", "number"), _count("entrants"), _count("residents")),
+    ),
+    Table(
+        "passages",
+        ("from", "from_hosts", "to", "to_hosts", "vms", "residents"),
+        "Moves that cannot be undone",
+        "VMs of one host class can go to another; VMs that run there cannot come back.",
+        "None.",
+        (
+            Column("from class", lambda row: f"{row['from']}: {row['from_hosts']}"),
+            Column("to class", lambda row: f"{row['to']}: {row['to_hosts']}"),
+            _count("vms", "VMs that can go"),
+            _count("residents", "VMs that cannot come back"),
+        ),
+    ),
+    Table(
+        "blockers",
+        ("unit", "rules", "freed", "shared", "pairs", "sole_pairs", "fields"),
+        "Blockers",
+        "What stands in the way: stranded VMs that its cure alone would free, stranded VMs for which it"
+        " belongs to a smallest cure with others, and pairs that it blocks.",
+        "Nothing stands in the way.",
+        (
+            _text("unit", "register"),
+            _names("fields", "fields", shown=6),
+            _count("freed", "VMs freed alone"),
+            _count("shared", "with others"),
+            _count("pairs"),
+            _count("sole_pairs", "sole pairs"),
+        ),
+    ),
+    Table(
+        "plan",
+        ("step", "cured", "freed"),
+        "What to cure first",
+        "Each step adds the registers that free most stranded VMs for each register.",
+        "Nothing to free, or no cure of registers frees a VM.",
+        (_count("step"), _names("cured", "registers", shown=12), _count("freed", "VMs freed so far")),
+    ),
+    Table(
+        "cures",
+        ("units", "freed", "fields"),
+        "Cures",
+        "Units that free stranded VMs when cured together, none with a part that frees as many.",
+        "No cure of registers frees a VM.",
+    ),
+    Table(
+        "upgrades",
+        ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded", "security", "reasons"),
+        "Best next upgrades",
+        "Hosts become what others with the same CPU, no older kernel and no weaker security are; VMs keep what they"
+        " have saved.",
+        "No upgrade to another capture of this fleet frees more VMs than it strands.",
+        (
+            _text("capture", "hosts of"),
+            _text("becomes", "become"),
+            _count("hosts", "how many"),
+            _count("freed", "VMs freed"),
+            _count("newly_stranded", "newly stranded"),
+            _count("stranded", "stranded after"),
+            Column("security", lambda row: ": ".join([row["security"], *row["reasons"][:1]])),
+        ),
+    ),
+    Table(
+        "drain",
+        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
+        "Drain check",
+        "Whether all VMs of a host can go elsewhere at once.",
+        "No host is known to run VMs.",
+        (
+            _text("name", "host"),
+            _count("residents", "VMs"),
+            _count("stranded"),
+            _count("unplaced", "without a free place"),
+            Column("can be emptied", lambda row: "yes" if row["drains"] else "no"),
+        ),
+    ),
+    Table(
+        "groups",
+        ("group", "hosts", "vms", "stranded", "confined"),
+        "Groups",
+        "Hosts and VMs by group; confined VMs find targets only outside of their group.",
+        "There are no groups.",
+        (_text("group"), _count("hosts"), _count("vms", "VMs"), _count("stranded"), _count("confined")),
+    ),
+    Table(
+        "drain_groups",
+        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
+        "Drain check by group",
+        "Whether all VMs of all hosts of a group can go to other groups at once.",
+        "There are no groups.",
+        (
+            _text("name", "group"),
+            _count("hosts"),
+            _count("residents", "VMs"),
+            _count("stranded"),
+            _count("unplaced", "without a free place"),
+            Column("can be emptied", lambda row: "yes" if row["drains"] else "no"),
+        ),
+    ),
+    Table(
+        "policy",
+        ("unit", "pairs"),
+        "Refused by the VMM alone",
+        "Pairs that KVM would take, but not this VMM's restore policy.",
+        "None.",
+        (_text("unit", "register"), _count("pairs")),
+    ),
+    Table(
+        "unknowns",
+        ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
+        "Unknowns by missing input",
+        "What would tell; decisive pairs are those that nothing refuses.",
+        "None.",
+        (
+            _text("unit", "register"),
+            _text("needs", "what would tell"),
+            _count("decisive", "decisive pairs"),
+            _count("pairs"),
+            _count("hosts"),
+        ),
+    ),
+    Table(
+        "host_classes",
+        (),
+        "Host classes",
+        "Hosts that no saved register can tell apart.",
+        "There are no hosts.",
+    ),
+)
+"""Every table of a report; those of groups, upgrades and policies are left out where they were not asked for."""
+
+SHOWN = tuple(table for table in TABLES if table.columns)
+"""The tables that people are shown as such."""
