@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain, groupby
-from operator import index, itemgetter
+from operator import index
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -18,12 +17,9 @@ import pyarrow.compute as pc
 from kvmfw import _native, readers
 from kvmfw.audit import Audit
 from kvmfw.errors import ArgumentError, CopyError, RowError
-from kvmfw.names import Names
-from kvmfw.readers.classes import one_of_each_kind
-from kvmfw.readers.rejects import twice
-from kvmfw.readers.runs import Runs
-from kvmfw.sets import Host, RegisterSet
+from kvmfw.sets import Host
 from kvmfw.verdict import Verdict
+from kvmfw.vms import Vms
 
 __all__ = ["Fleet", "Treat"]
 
@@ -31,7 +27,6 @@ Treat = Literal["accept", "refuse"]
 
 
 _MOST_CELLS = 1 << 31
-_LISTED_ROWS = 1000
 
 
 def _taken(change: str, unknown: str) -> tuple[bool, bool]:
@@ -103,13 +98,6 @@ class Fleet:
     InputError
         When input cannot be used.
 
-    Attributes
-    ----------
-    rejected : list of (int, str)
-        The rows that could not be used.
-    inferred : int
-        Of how many vCPUs of tables nothing says how they are made, so that their ID registers were asked.
-
     Notes
     -----
     Arrays handed in must not be written to by other threads during a call. The GIL is released for all work.
@@ -144,15 +132,12 @@ class Fleet:
             raise ArgumentError(f"`on_error` is `{on_error}`; expected `raise` or `collect`")
         self.vmm = vmm
         self.scheme = scheme
-        self.rejected: list[tuple[int, str]] = []
-        self.inferred = 0
         self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
-        self._vm_names = Names()
-        self._home_names = Names()
+        self._vms = Vms(self._native)
         self._host_names: list[str] = []
         self._changing = threading.Lock()
         with self._changing:
-            self._add_vms(vms, on_error)
+            self._vms.add(vms, on_error)
         kinds, kind_of, self._host_names = readers.hosts(hosts)
         self._native.add_hosts([kind._native for kind in kinds], kind_of)
 
@@ -174,55 +159,6 @@ class Fleet:
         """
         vms, hosts = readers.fleet_folder(Path(folder))
         return cls(vms, hosts, **options)
-
-    def _add_vms(self, vms: Any, on_error: Literal["raise", "collect"]) -> None:
-        intake = readers.Intake(on_error)
-        # Register sets that a program made may share a name while the fleet is built: it knows them by their rows.
-        unique = self.shape[0] > 0 or isinstance(vms, str | Path | readers.StoredVms)
-        parts = readers.parts_of(vms, self._native, intake)
-        # What is added later is read to its end first, so that a source which breaks leaves the fleet as it was.
-        for file, group in groupby(list(parts) if self.shape[0] else parts, key=itemgetter(0)):
-            bad: list[tuple[int, str]] = []
-            for _, part in group:
-                bad += self._add_runs(part) if isinstance(part, Runs) else self._add_sets(part, unique)
-            if bad and on_error == "raise":
-                (row, problem), *others = sorted(bad)
-                raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
-            self.rejected += [
-                (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
-            ]
-        self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
-
-    def _add_runs(self, runs: Runs) -> list[tuple[int, str]]:
-        """Add VMs of a table; give their rows that cannot be used."""
-        bad: list[tuple[int, str]] = []
-        if runs.index is not None:
-            runs, found = one_of_each_kind(runs)
-            bad += chain.from_iterable(found.values())
-        if again := self._vm_names.repeated(runs.names):
-            bad += chain.from_iterable(runs.bad(()).values())
-            bad += [(int(runs.firsts[run]), twice(runs.names[run].as_py())) for run in again]
-            runs = runs.chosen(np.delete(np.arange(len(runs)), again))
-        rejected = runs.added_to(self._native)
-        if rejected or runs.problems:
-            bad += chain.from_iterable(runs.bad(rejected).values())
-        self.inferred += runs.inferred
-        self._vm_names.append(runs.names)
-        self._home_names.append(pa.nulls(len(runs)) if runs.homes is None else runs.homes)
-        return bad
-
-    def _add_sets(self, sets: list[RegisterSet], unique: bool) -> list[tuple[int, str]]:
-        """Add register sets; give the places of those that are there already."""
-        for row, one in enumerate(sets):
-            if not isinstance(one, RegisterSet):
-                raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")
-        names = pa.array([one.name for one in sets], pa.string())
-        again = self._vm_names.repeated(names) if unique else []
-        new = [one for row, one in enumerate(sets) if row not in set(again)] if again else sets
-        self._native.add_sets([one._native for one in new])
-        self._vm_names.append(pa.array([one.name for one in new], pa.string()))
-        self._home_names.append(pa.array([one.host for one in new], pa.string()))
-        return [(row, f"the VM `{sets[row].name}` occurs twice") for row in again]
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # copy.copy, copy.deepcopy and pickle all come here. The tables are native memory that a shallow copy
@@ -258,16 +194,13 @@ class Fleet:
         ((2, 1), array([], dtype=uint32))
         """
         with self._changing:
-            before, rejected, inferred = self.shape[0], self.rejected, self.inferred
-            self.rejected = []
+            before, inferred = self.shape[0], self.inferred
             try:
-                self._add_vms(vms, "raise")
+                self._vms.add(vms, "raise")
             except BaseException:
                 self._remove(np.arange(before, self.shape[0]))
-                self.inferred = inferred
+                self._vms.inferred = inferred
                 raise
-            finally:
-                self.rejected = rejected
 
     def remove_vms(self, rows: npt.ArrayLike) -> None:
         """Take VMs away; the rows after them move up.
@@ -290,9 +223,7 @@ class Fleet:
         if bad.size:
             row = int(rows[bad[0]])
             raise RowError(f"VM row {row} is out of range; there are {self.shape[0]} VMs", row)
-        self._native.remove_vms(rows.tolist())
-        self._vm_names.remove(rows)
-        self._home_names.remove(rows)
+        self._vms.remove(rows)
 
     def update_hosts(self, hosts: Mapping[int, Host]) -> None:
         """Give hosts other captures, as after a kernel update; nothing is built anew.
@@ -326,9 +257,19 @@ class Fleet:
             self._native.update_hosts(list(hosts), [host._native for host in hosts.values()])
 
     @property
+    def rejected(self) -> list[tuple[int, str]]:
+        """The rows that could not be used: row and reason, which names the file."""
+        return self._vms.rejected
+
+    @property
+    def inferred(self) -> int:
+        """Of how many vCPUs of tables nothing says how they are made, so that their ID registers were asked."""
+        return self._vms.inferred
+
+    @property
     def vm_names(self) -> Sequence[str]:
         """The names of the VMs, by row."""
-        return self._vm_names
+        return self._vms.names
 
     @property
     def host_names(self) -> Sequence[str]:
@@ -343,7 +284,7 @@ class Fleet:
         """
         hosts = pa.array(self._host_names, pa.string())
         homes = [np.empty(0, dtype=np.int64)]
-        for chunk in self._home_names.chunks:
+        for chunk in self._vms.homes.chunks:
             if pa.types.is_null(chunk.type):
                 homes.append(np.full(len(chunk), -1, dtype=np.int64))
             else:
@@ -356,7 +297,7 @@ class Fleet:
         """Names of hosts that VMs are said to run on and that no host has, with how many VMs; most VMs first."""
         hosts = pa.array(self._host_names, pa.string())
         found: Counter[str] = Counter()
-        for chunk in self._home_names.chunks:
+        for chunk in self._vms.homes.chunks:
             if not pa.types.is_null(chunk.type):
                 lost = chunk.filter(pc.invert(pc.is_in(chunk, value_set=hosts))).drop_null()
                 counts = pc.value_counts(lost)
