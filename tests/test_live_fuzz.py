@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import kvmfw
 from tests import golden
 from tests.live import fuzz, guest_fuzz, store, vector
 from tests.live.batch import Answer, Answers, Batch
@@ -243,6 +244,23 @@ def test_a_set_of_another_kind_of_vcpu_is_judged_as_a_whole() -> None:
     one = judge()
     assert [said.result for said in one.case(case, [errno.EINVAL], MEASURED)] == [AGREED]
     assert [said.result for said in one.case(case, [[Answer(0, 2)]], MEASURED)] == [WRONG]
+
+
+def test_a_refused_vcpu_stays_refused_whatever_else_is_said_of_the_whole() -> None:
+    class Finding:
+        register, errno, reads, rule = None, None, None, "KVMFW-LIST"
+
+        def __init__(self, outcome: kvmfw.Outcome) -> None:
+            self.outcome = outcome
+
+    class Verdict:
+        def __init__(self, *outcomes: kvmfw.Outcome) -> None:
+            self.findings = [Finding(one) for one in outcomes]
+
+    refuse, change = kvmfw.Outcome.REFUSE, kvmfw.Outcome.CHANGE
+    for verdict in (Verdict(refuse, change), Verdict(change, refuse)):
+        assert Engine()._translate(verdict).vcpu == "refused"
+    assert Engine()._translate(Verdict(change)).vcpu == "changed"
 
 
 def test_registers_that_are_alike_are_one_family() -> None:

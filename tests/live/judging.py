@@ -155,6 +155,9 @@ class Judge:
             return
         vcpu, writes = expected
         for number, answers in enumerate(said):
+            if isinstance(answers, int) and case.policy != "kvm" and case.vcpu.enabled:
+                # A VMM enables by itself what the host offers; here it was enabled because the set said so.
+                continue
             if isinstance(answers, int) and case.state != "fresh":
                 # This vCPU does not come into this state (its PMU is not initialised): nothing was asked.
                 continue

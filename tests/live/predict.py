@@ -112,7 +112,8 @@ class Engine:
         for finding in verdict.findings:
             outcome = WORDS[finding.outcome.name]
             if finding.register is None:
-                prediction.vcpu = outcome
+                # Several findings may be about the whole: the worst one counts.
+                prediction.vcpu = max(prediction.vcpu, outcome, key=list(WORDS.values()).index)
                 prediction.by_vmm |= finding.rule == "KVMFW-VMM"
                 continue
             if finding.rule in AFTERWARDS:
