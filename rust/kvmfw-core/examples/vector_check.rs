@@ -107,6 +107,7 @@ fn hand_made_host(kernel: &str, row: &Json) -> impl Fn(u64) -> Effect {
         spec_store_bypass_mitigated: None,
         pmu_initialised: None,
         state: if state == "ran=1" { State::Ran } else { State::Fresh },
+        ..Facts::default()
     };
     let rule = rules::derive(register, &facts);
     move |value| rule.judge(&Value::Word(value), None)

@@ -3,93 +3,10 @@
 //! This is the one place to add a register. Registers that KVM stores without looking at the value
 //! are told by their encoding; the ones that it checks are listed by name.
 
+mod kind;
+
+pub use self::kind::{Gate, Kind, Register};
 use crate::id::{Group, RegisterId};
-
-/// How KVM treats writes of a register; chooses the rule that judges it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    /// The PSCI version of the VM.
-    PsciVersion,
-    /// A workaround level: WORKAROUND_1 and WORKAROUND_3.
-    Level,
-    /// WORKAROUND_2, whose level depends on the VM's own SSBS field.
-    Workaround2,
-    /// A bitmap of hypercall services; the mask of bits that are defined.
-    Bitmap(u64),
-    /// An ID register, AArch64 or AArch32.
-    Identification,
-    /// `MIDR_EL1`, `REVIDR_EL1` or `AIDR_EL1`; the bits that exist.
-    Implementation(u64),
-    /// `CTR_EL0`.
-    CacheType,
-    /// `CLIDR_EL1`.
-    CacheLevels,
-    /// CCSIDR, one for each cache.
-    CacheSize,
-    /// `OSLSR_EL1`.
-    OsLockStatus,
-    /// PSTATE, whose mode must be one that the vCPU has.
-    ProcessorState,
-    /// X0 to X30 and the PC, of which a vCPU in an AArch32 mode keeps the low halves.
-    General,
-    /// A part of SVE state: Z, P or FFR, as long as the vCPU's longest vector.
-    SveState,
-    /// The set of SVE vector lengths.
-    VectorLengths,
-    /// `CNTV_CTL_EL0` and `CNTP_CTL_EL0`, whose ISTATUS is not stored.
-    TimerControl,
-    /// `PMCR_EL0`, whose number of counters may be ignored.
-    PmuControl,
-    /// `PMMIR_EL1`.
-    PmuMachine,
-    /// `PMSWINC_EL0`, which reads 0 on later kernels.
-    PmuIncrement,
-    /// An event counter of the PMU, of 32 or 64 bits.
-    PmuCounter,
-    /// One of the two names, set and clear, of a register with a bit for each counter of the PMU.
-    PmuBits,
-    /// Stored without a look at the value, but there only while a field of an ID register is great enough.
-    Gated(Gate),
-    /// A register of a nested VM that is stored as written, but loses its reserved bits when the VM first runs.
-    Masked,
-    /// Stored without a look at the value.
-    Plain,
-    /// Not in the catalogue.
-    Unlisted,
-}
-
-/// A field of an ID register that shows or hides other registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Gate {
-    /// The ID register.
-    pub register: RegisterId,
-    /// The lowest bit of the 4-bit field.
-    pub shift: u32,
-    /// The name of the field.
-    pub field: &'static str,
-    /// The least value of the field that shows the registers behind it.
-    pub least: u8,
-}
-
-impl Gate {
-    /// The field in a value of its register.
-    pub fn of(self, word: u64) -> Option<u8> {
-        u8::try_from(word >> self.shift & 0xf).ok()
-    }
-}
-
-/// One entry of the catalogue.
-#[derive(Clone, Copy, Debug)]
-pub struct Register {
-    /// Its id.
-    pub id: RegisterId,
-    /// Its name, as KVM's headers or the architecture call it.
-    pub name: &'static str,
-    /// How KVM treats writes.
-    pub kind: Kind,
-    /// One line for people: what it is.
-    pub meaning: &'static str,
-}
 
 const fn system(op1: u64, crn: u64, crm: u64, op2: u64) -> RegisterId {
     RegisterId::system(3, op1, crn, crm, op2)
@@ -461,44 +378,8 @@ pub fn name_of(id: RegisterId) -> String {
 pub fn find(text: &str) -> Option<RegisterId> {
     let named = CATALOG.iter().find(|register| register.name.eq_ignore_ascii_case(text)).map(|register| register.id);
     let plain = || PLAIN_NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(id, _)| *id);
-    named.or_else(plain).or_else(|| crate::set::parse_id(text).ok())
+    named.or_else(plain).or_else(|| crate::id::parse_id(text).ok())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_catalogue_names_every_id_and_name_once() {
-        assert!(CATALOG.len() > 60);
-        for (at, register) in CATALOG.iter().enumerate() {
-            for other in &CATALOG[..at] {
-                assert_ne!(register.id, other.id, "{}", register.name);
-                assert_ne!(register.name, other.name);
-            }
-            assert!(!register.meaning.is_empty());
-            assert_eq!(find(register.name), Some(register.id));
-            assert_eq!(name_of(register.id), register.name);
-        }
-    }
-
-    #[test]
-    fn kinds_follow_the_encoding() {
-        assert_eq!(kind_of(system(0, 1, 0, 0)), Kind::Plain);
-        assert_eq!(kind_of(system(0, 0, 0, 5)), Kind::Plain);
-        assert_eq!(kind_of(system(0, 0, 4, 3)), Kind::Identification);
-        assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Masked);
-        assert_eq!(kind_of(system(4, 12, 0, 0)), Kind::Plain);
-        assert_eq!(kind_of(ICH_HCR_EL2), Kind::Unlisted);
-        assert_eq!([0, 30].map(|n| kind_of(system(3, 14, 8 + n / 8, n % 8))), [Kind::PmuCounter; 2]);
-        assert_eq!(kind_of(system(3, 14, 11, 7)), Kind::Plain);
-        assert_eq!(name_of(system(3, 14, 11, 6)), "PMEVCNTR30_EL0");
-        assert_eq!(kind_of(RegisterId::ccsidr(13)), Kind::CacheSize);
-        assert_eq!(kind_of(RegisterId::ccsidr(14)), Kind::Unlisted);
-        assert_eq!(kind_of(RegisterId::PC), Kind::General);
-        assert_eq!(kind_of(RegisterId::PSTATE), Kind::ProcessorState);
-        assert_eq!(kind_of(RegisterId::new(0x6030_0000_0010_0044)), Kind::Plain, "SP_EL1");
-        assert_eq!(kind_of(RegisterId::new(0x6080_0000_0015_0000)), Kind::SveState);
-        assert_eq!(kind_of(RegisterId::firmware(4)), Kind::Unlisted);
-    }
-}
+mod tests;

@@ -48,7 +48,7 @@ impl RegisterId {
 
     /// The id of X register number `index`.
     pub const fn general(index: u64) -> Self {
-        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0010_0000 | 2 * index)
+        Self(ARCHITECTURE_ARM64 | SIZE_U64 | 0x0010_0000 | (2 * index))
     }
 
     /// The number of a general register: 0 to 30.
@@ -160,6 +160,29 @@ impl fmt::Debug for RegisterId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
+}
+
+/// Reads the id of a register that can exist.
+pub(crate) fn parse_id(text: &str) -> Result<RegisterId, String> {
+    let id = parse_any_id(text)?;
+    check_size(id)?;
+    Ok(id)
+}
+
+/// Reads any 64-bit number as an id, as a probe may write ids that cannot exist.
+pub(crate) fn parse_any_id(text: &str) -> Result<RegisterId, String> {
+    let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    number
+        .map(RegisterId::new)
+        .ok_or_else(|| format!("`{text}` is not a register id: expected 0x and up to 16 hexadecimal digits"))
+}
+
+/// KVM knows registers of 1 to 256 bytes.
+pub(crate) fn check_size(id: RegisterId) -> Result<(), String> {
+    if id.size() > 256 {
+        return Err(format!("the size field of register id {id} says {} bytes, expected at most 256", id.size()));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

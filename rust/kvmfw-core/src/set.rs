@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::error::FormatError;
-use crate::id::RegisterId;
+use crate::id::{RegisterId, parse_id};
 use crate::json::{self, Members};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -127,29 +127,6 @@ impl RegisterSet {
     fn at(&self, register: RegisterId) -> Option<usize> {
         self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()
     }
-}
-
-/// Reads the id of a register that can exist.
-pub(crate) fn parse_id(text: &str) -> Result<RegisterId, String> {
-    let id = parse_any_id(text)?;
-    check_size(id)?;
-    Ok(id)
-}
-
-/// Reads any 64-bit number as an id, as a probe may write ids that cannot exist.
-pub(crate) fn parse_any_id(text: &str) -> Result<RegisterId, String> {
-    let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    number
-        .map(RegisterId::new)
-        .ok_or_else(|| format!("`{text}` is not a register id: expected 0x and up to 16 hexadecimal digits"))
-}
-
-/// KVM knows registers of 1 to 256 bytes.
-pub(crate) fn check_size(id: RegisterId) -> Result<(), String> {
-    if id.size() > 256 {
-        return Err(format!("the size field of register id {id} says {} bytes, expected at most 256", id.size()));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -96,7 +96,7 @@ pub(super) fn identification(register: RegisterId, fresh: u64, facts: &Facts<'_>
             let variants: Vec<_> = trees.into_iter().map(|tree| (tree, None)).collect();
             let fields = by_fields(register, fresh, facts, &variants);
             // From 6.5 on it is fields, whichever.
-            let equal = (facts.at_least(6, 5) != Some(true)).then(|| Rule::Equal(Value::Word(fresh)));
+            let equal = (facts.at_least(6, 5) != Some(true)).then_some(Rule::Equal(Value::Word(fresh)));
             Rule::AnyOf(std::iter::once(fields).chain(equal).collect(), facts.untold())
         }
         Era::Unknown(needs) => only_fresh(Value::Word(fresh), needs, facts),

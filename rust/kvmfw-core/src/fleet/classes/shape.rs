@@ -9,10 +9,10 @@ use hashbrown::{HashMap, HashTable};
 
 use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
+use crate::id::check_size;
 use crate::list::{self, SavedList};
 use crate::policy::is_judged_by_value;
 use crate::rules::{self, Context, aftermath, is_aarch32, other_name};
-use crate::set::check_size;
 use crate::value::Value;
 
 /// One list of registers of one vCPU configuration.

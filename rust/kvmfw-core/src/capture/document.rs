@@ -1,0 +1,124 @@
+//! The JSON document of a capture, field by field.
+
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::json::Members;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    #[serde(rename = "format")]
+    pub(super) _format: String,
+    #[serde(rename = "version")]
+    pub(super) _version: u64,
+    pub(super) host: HostDocument,
+    pub(super) registers: Vec<String>,
+    pub(super) vcpus: Vec<VcpuDocument>,
+    #[serde(default)]
+    pub(super) sweeps: Members<Vec<String>>,
+    #[serde(default)]
+    pub(super) answers: Vec<AnswerDocument>,
+    #[serde(default)]
+    pub(super) absent: Vec<AbsentDocument>,
+    #[serde(default)]
+    pub(super) writable_masks: Vec<MasksDocument>,
+    #[serde(default)]
+    pub(super) first_run: Vec<FirstRunDocument>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HostDocument {
+    pub(super) name: String,
+    pub(super) kernel: String,
+    pub(super) midr: String,
+    #[serde(default)]
+    pub(super) capabilities: Option<Members<i64>>,
+    #[serde(default, rename = "kernel_build")]
+    pub(super) _kernel_build: Json,
+    #[serde(default, rename = "machine")]
+    pub(super) _machine: Json,
+    #[serde(default, rename = "revidr")]
+    pub(super) _revidr: Json,
+    #[serde(default, rename = "boot_options")]
+    pub(super) _boot_options: Json,
+    #[serde(default)]
+    pub(super) vulnerabilities: Option<Members<Json>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VcpuDocument {
+    pub(super) name: String,
+    pub(super) features: Vec<String>,
+    #[serde(default)]
+    pub(super) enabled: Vec<String>,
+    #[serde(default)]
+    pub(super) refused: Option<String>,
+    #[serde(default)]
+    pub(super) vgic: Option<bool>,
+    #[serde(default)]
+    pub(super) pmu_initialised: Option<bool>,
+    #[serde(default)]
+    pub(super) values: Option<Vec<Option<String>>>,
+    #[serde(default)]
+    pub(super) same_value_refused: Option<Members<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedOn {
+    pub(super) vcpus: Vec<String>,
+    pub(super) states: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AnswerDocument {
+    pub(super) register: String,
+    pub(super) asked_on: Vec<AskedOn>,
+    pub(super) value: String,
+    #[serde(default)]
+    pub(super) sweep: Option<String>,
+    #[serde(default)]
+    pub(super) kept: Vec<String>,
+    #[serde(default)]
+    pub(super) changed: Members<String>,
+    #[serde(default)]
+    pub(super) refused: Members<Vec<String>>,
+    #[serde(default)]
+    pub(super) otherwise: Option<String>,
+    #[serde(default)]
+    pub(super) nibbles: Option<Members<String>>,
+    #[serde(default)]
+    pub(super) same: Option<String>,
+    #[serde(default)]
+    pub(super) other: Option<String>,
+    #[serde(default)]
+    pub(super) zero: Option<String>,
+    #[serde(default)]
+    pub(super) ones: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AbsentDocument {
+    pub(super) vcpus: Vec<String>,
+    pub(super) refused: Members<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MasksDocument {
+    pub(super) vcpus: Vec<String>,
+    pub(super) masks: Members<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FirstRunDocument {
+    pub(super) vcpus: Vec<String>,
+    pub(super) written: Members<String>,
+    pub(super) changed: Members<Option<String>>,
+}

@@ -1,0 +1,103 @@
+//! Facts: what was observed on a host, the input of every rule.
+
+use std::sync::Arc;
+
+use super::release::Release;
+use crate::answers::{Answers, State};
+use crate::capture::Trial;
+use crate::catalog;
+use crate::id::RegisterId;
+use crate::value::Value;
+use crate::vcpu::VcpuConfig;
+
+/// What was observed of one vCPU configuration of a host; the input of every rule.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts<'a> {
+    /// The kernel's release; `None` when its text could not be read.
+    pub release: Option<Release>,
+    /// Whether the release names a vendor's kernel, see [`is_upstream`].
+    pub is_vendors: bool,
+    /// How the vCPU is made.
+    pub config: VcpuConfig,
+    /// The listed registers with their fresh values, ascending by id.
+    pub registers: &'a [(RegisterId, Value)],
+    /// The writable masks that the kernel reports, ascending by id; `None` where they were not recorded.
+    pub masks: Option<&'a [(RegisterId, u64)]>,
+    /// Whether the kernel can report writable masks (capability 230); `None` where that was not recorded.
+    pub reports_masks: Option<bool>,
+    /// What the host says of Spectre v4 in sysfs: whether it is mitigated; `None` where that was not recorded.
+    pub spec_store_bypass_mitigated: Option<bool>,
+    /// Whether the PMU's device attributes were set; `None` where that was not recorded.
+    pub pmu_initialised: Option<bool>,
+    /// Answers to single writes; `None` where they do not count.
+    pub answers: Option<&'a [(RegisterId, State, Arc<Answers>)]>,
+    /// What registers read after the first run; `None` where that was not recorded.
+    pub trials: Option<&'a [Trial]>,
+    /// Whether the VM has run.
+    pub state: State,
+}
+
+impl Facts<'_> {
+    /// The fresh value of a listed register.
+    pub fn value(&self, register: RegisterId) -> Option<&Value> {
+        let at = self.registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+        self.registers.get(at).map(|(_, value)| value)
+    }
+
+    /// The fresh value of a listed register of at most 8 bytes.
+    pub fn word(&self, register: RegisterId) -> Option<u64> {
+        self.value(register)?.word()
+    }
+
+    /// The writable mask that the kernel reports for a register; registers that it leaves out have 0.
+    pub fn mask(&self, register: RegisterId) -> Option<u64> {
+        let masks = self.masks?;
+        let at = masks.binary_search_by_key(&register, |(id, _)| *id).ok();
+        Some(at.and_then(|at| masks.get(at)).map_or(0, |(_, mask)| *mask))
+    }
+
+    /// Whether all 14 CCSIDR are listed, as kernels from 6.3 on do.
+    pub fn lists_all_caches(&self) -> bool {
+        (0..14).all(|index| self.value(RegisterId::ccsidr(index)).is_some())
+    }
+
+    /// Whether the VM counts as having run. A `KVM_RUN` that is refused for a PMU that was not initialised does not
+    /// count (12.11).
+    pub fn has_run(&self) -> bool {
+        let refused = self.config.has("pmu_v3") && self.pmu_initialised == Some(false);
+        self.state != State::Fresh && !refused
+    }
+
+    /// Whether a guest can run AArch32 at EL0. The AArch32 ID registers read 0 where none can, but for `ID_DFR0_EL1`, which
+    /// shows the PMU; a nested VM shows EL0 = 1 on other hosts too, but then `ID_PFR0_EL1.State0` is not 0 (3.8).
+    pub fn has_aarch32(&self) -> Option<bool> {
+        const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
+        match (self.word(catalog::ID_AA64PFR0).map(|word| word & 0xf), self.word(ID_PFR0)) {
+            (_, Some(1..)) | (Some(2), _) => Some(true),
+            (Some(1), Some(0)) => Some(false),
+            (Some(1), None) if !self.config.has("has_el2") => Some(false),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel has what came with this line; `None` where that is not known: a vendor ports changes back, but
+    /// leaves out none.
+    pub fn at_least(&self, major: u32, minor: u32) -> Option<bool> {
+        let reached = self.release?.at_least(major, minor);
+        (reached || !self.is_vendors).then_some(reached)
+    }
+
+    /// Why [`Facts::at_least`] does not tell.
+    pub const fn untold(&self) -> &'static str {
+        if self.is_vendors { VENDORS } else { UNKNOWN_RELEASE }
+    }
+}
+
+/// A field of the VM's own ID registers that a rule depends on, as it is when the register is written.
+///
+/// `None`: the set does not hold the ID register, or the restore writes it later; the host's own value counts.
+pub type Context = Option<u8>;
+
+const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
+const VENDORS: &str =
+    "this is a vendor's kernel, which may carry changes of younger ones, and it was not asked; probe this host";

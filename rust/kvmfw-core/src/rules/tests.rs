@@ -1,0 +1,94 @@
+use super::*;
+use crate::vcpu::VcpuConfig;
+
+fn judge(register: u64, facts: &Facts<'_>) -> Effect {
+    derive(RegisterId::new(register), facts).judge(&Value::Word(0), None)
+}
+
+fn of(release: &str) -> Facts<'static> {
+    Facts { release: Release::parse(release), ..Facts::default() }
+}
+
+fn refused(errno: Errno) -> Effect {
+    Effect::Refused(Some(errno))
+}
+
+#[test]
+fn ids_that_are_not_listed_are_refused_as_the_kernel_finds_them() {
+    for (register, errno) in [
+        (0x4030_0000_0014_0000, Errno::EINVAL),
+        (0x7030_0000_0014_0000, Errno::EINVAL),
+        (0x6020_0000_0010_0000, Errno::EINVAL),
+        (0x6030_0000_0010_ffff, Errno::ENOENT),
+        (0x6030_0000_0010_0054, Errno::EINVAL),
+        (0x6030_0000_0011_0000, Errno::ENOENT),
+        (0x6030_0000_0013_c103, Errno::ENOENT),
+        (0x6030_0000_0014_0004, Errno::ENOENT),
+        (0x6080_0000_0015_0000, Errno::ENOENT),
+        (0x6030_0000_0015_0000, Errno::EINVAL),
+        (0x6060_0000_0015_ffff, Errno::ENOENT),
+        (0x6030_0000_0016_0003, Errno::ENOENT),
+        (0x6030_0000_0017_0000, Errno::ENOENT),
+    ] {
+        assert_eq!(judge(register, &of("6.12.8")), refused(errno), "{register:#x}");
+    }
+}
+
+#[test]
+fn vector_lengths_are_fixed_once_the_vcpu_is_finalised() {
+    let own = Value::parse("0x3", RegisterId::SVE_VLS).unwrap();
+    let registers = [(RegisterId::SVE_VLS, own.clone())];
+    let said =
+        |state| derive(RegisterId::SVE_VLS, &Facts { registers: &registers, state, ..of("6.12.8") }).judge(&own, None);
+    assert_eq!(said(State::Fresh), Effect::Kept);
+    assert_eq!(said(State::Exited), refused(Errno::EPERM));
+    assert_eq!(said(State::Ran), refused(Errno::EPERM));
+}
+
+#[test]
+fn core_registers_are_there_without_being_listed_but_v_registers_not_with_sve() {
+    const V0: u64 = 0x6040_0000_0010_0054;
+    let sve = VcpuConfig { features: VcpuConfig::parse_features(["sve"]).unwrap(), ..VcpuConfig::default() };
+    assert_eq!(judge(0x6030_0000_0010_0040, &of("6.12.8")), Effect::Kept);
+    assert_eq!(judge(V0, &of("6.12.8")), Effect::Kept);
+    assert_eq!(judge(V0, &Facts { config: sve, ..of("6.12.8") }), refused(Errno::EINVAL));
+}
+
+#[test]
+fn firmware_registers_that_are_not_listed_were_einval_before_5_3() {
+    assert_eq!(judge(0x6030_0000_0014_0004, &of("5.2.0")), refused(Errno::EINVAL));
+    assert_eq!(judge(0x6030_0000_0016_0000, &of("5.2.0")), refused(Errno::EINVAL));
+    assert_eq!(judge(0x6030_0000_0014_0004, &of("5.3.0")), refused(Errno::ENOENT));
+    assert_eq!(judge(0x6030_0000_0014_0004, &of("custom")), refused(Errno::ENOENT));
+    assert_eq!(judge(0x6030_0000_0013_c103, &of("5.2.0")), refused(Errno::ENOENT));
+}
+
+#[test]
+fn a_register_without_a_rule_takes_its_fresh_value_on_a_fresh_vm() {
+    let registers = [(catalog::ICH_HCR_EL2, Value::Word(8))];
+    let facts = Facts { registers: &registers, ..of("6.16.12") };
+    let judge = |facts: &Facts<'_>, word| derive(catalog::ICH_HCR_EL2, facts).judge(&Value::Word(word), None);
+    assert_eq!(judge(&facts, 8), Effect::Kept);
+    assert_eq!(judge(&facts, 9), Effect::Unknown(PROBE));
+    assert_eq!(judge(&Facts { state: State::Ran, ..facts }, 8), Effect::Unknown(PROBE));
+}
+
+#[test]
+fn a_run_that_was_refused_does_not_count() {
+    let config = VcpuConfig { features: 1 << 3, ..VcpuConfig::default() };
+    let facts = Facts { config, state: State::Exited, pmu_initialised: Some(false), ..Facts::default() };
+    assert!(!facts.has_run());
+    assert!(Facts { pmu_initialised: Some(true), ..facts }.has_run());
+    assert!(Facts { pmu_initialised: None, ..facts }.has_run());
+    assert!(Facts { config: VcpuConfig::default(), ..facts }.has_run());
+    assert!(!Facts { state: State::Fresh, pmu_initialised: None, ..facts }.has_run());
+}
+
+#[test]
+fn rules_that_disagree_are_unknown() {
+    let rules = Rule::AnyOf(vec![Rule::OneOf(&[1, 2]), Rule::OneOf(&[2, 3])].into(), "ask");
+    let judge = |word| rules.judge(&Value::Word(word), None);
+    assert_eq!([judge(2), judge(4)], [Effect::Kept, refused(Errno::EINVAL)]);
+    assert_eq!([judge(1), judge(3)], [Effect::Unknown("ask"), Effect::Unknown("ask")]);
+    assert_eq!(Rule::AnyOf(vec![].into(), "ask").judge(&Value::Word(0), None), Effect::Unknown("ask"));
+}
