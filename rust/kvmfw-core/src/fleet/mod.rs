@@ -7,6 +7,7 @@
 mod ask;
 mod changes;
 mod classes;
+mod grid;
 mod limits;
 mod pool;
 mod strip;
@@ -18,7 +19,6 @@ use std::sync::OnceLock;
 pub use self::ask::audit::{AuditCounts, Blocked};
 pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
-use self::ask::pairs::Blocking;
 pub use self::ask::traps::{Circles, Residents, Trap};
 use self::classes::hosts::Hosts;
 pub use self::classes::intake::{Heads, Number, Runs};
@@ -26,6 +26,7 @@ use self::classes::vms::Vms;
 pub use self::limits::Limits;
 use self::pool::Pool;
 use self::tables::bit_rows::HostBits;
+use self::tables::blocking::Blocking;
 use self::tables::class_table::Dense;
 use self::tables::groups::Groups;
 use self::tables::judged::Judged;
@@ -33,7 +34,7 @@ pub use self::unit::NO_UNIT;
 use crate::error::RowError;
 use crate::explain::{forget_value, unusable_finding};
 use crate::host::Host;
-use crate::judgement::{Outcome, Unit};
+use crate::judgement::Unit;
 use crate::policy::{is_judged_by_value, is_reduced};
 use crate::set::RegisterSet;
 use crate::verdict::{Question, Verdict, by_unit, validate};
@@ -60,16 +61,6 @@ pub struct Fleet {
     pool: Pool,
     limits: Limits,
     generation: u64,
-}
-
-/// What a look-up outside of its table says; classes and rows never reach one.
-const UNKNOWN: u8 = Outcome::Unknown as u8;
-
-/// The outcome that a look-up found. None is a bug of kvmfw, which must not read as ACCEPT.
-#[inline]
-fn found(outcome: Option<u8>) -> u8 {
-    debug_assert!(outcome.is_some(), "a look-up outside of its table");
-    outcome.unwrap_or(UNKNOWN)
 }
 
 /// Which outcomes count as taken where an answer has only two values.
@@ -185,22 +176,6 @@ impl Fleet {
         [Unit::Vcpu, Unit::List].into_iter().chain(registers).collect()
     }
 
-    /// The outcome of a VM class on every host class; UNKNOWN where there is no such class.
-    pub fn class_row(&self, vm_class: u32) -> Vec<u8> {
-        let mut row = vec![0; self.hosts.classes.len()];
-        self.class_row_into(vm_class, &mut row);
-        row
-    }
-
-    /// [`Fleet::class_row`] into `row`, which has one byte for each host class.
-    pub fn class_row_into(&self, vm_class: u32, row: &mut [u8]) {
-        match self.dense.get() {
-            _ if vm_class as usize >= self.vms.classes.len() => row.fill(UNKNOWN),
-            Some(dense) => dense.row(vm_class, row),
-            None => self.judged.row(&self.vms, &self.hosts, vm_class, row),
-        }
-    }
-
     fn has_class_table(&self) -> bool {
         Dense::fits(&self.vms, &self.hosts, self.limits)
     }
@@ -271,12 +246,6 @@ impl Fleet {
         RowError { row: host, problem }
     }
 }
-
-/// A number of classes, or of a class: each of them takes more than 4 bytes.
-fn count(classes: usize) -> u32 {
-    u32::try_from(classes).unwrap_or(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

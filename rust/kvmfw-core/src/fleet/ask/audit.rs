@@ -5,7 +5,8 @@ use rayon::prelude::*;
 
 use super::traps::{Residents, Trap};
 use crate::error::RowError;
-use crate::fleet::{Fleet, Taken, count};
+use crate::fleet::classes::class_map::count;
+use crate::fleet::{Fleet, Taken};
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 64;

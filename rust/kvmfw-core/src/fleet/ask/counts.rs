@@ -68,7 +68,7 @@ impl Fleet {
             self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
             return by_class;
         }
-        let planes = self.planes();
+        let (planes, sides) = (self.planes(), self.sides());
         let hosts = self.host_count() as u64;
         let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
             let (mut row, mut pieces) = (planes[0].empty_row(), Vec::new());
@@ -76,7 +76,7 @@ impl Fleet {
                 let class = u32::try_from(class).unwrap_or(u32::MAX);
                 let [mut change, mut unknown, mut refuse] = [0; 3];
                 for (plane, count) in planes.iter().zip([&mut change, &mut unknown, &mut refuse]) {
-                    plane.join(self, class, 0, &mut pieces, &mut row);
+                    plane.join(sides, class, 0, &mut pieces, &mut row);
                     *count = row.iter().flat_map(|strip| strip.0).map(|word| u64::from(word.count_ones())).sum();
                 }
                 *counts = [hosts - change, change - unknown, unknown - refuse, refuse];
@@ -89,7 +89,7 @@ impl Fleet {
     /// Without a class table: every VM class's bits are added up in counters that are bit rows themselves.
     fn counts_by_host_from_bits(&self, out: &mut [u64]) {
         let weights = self.vms.class_of.histogram(self.vms.classes.len());
-        let planes = self.planes();
+        let (planes, sides) = (self.planes(), self.sides());
         let chunk = weights.len().div_ceil(self.pool.threads()).max(CHUNK);
         let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
         let part = |start: &usize| {
@@ -97,7 +97,7 @@ impl Fleet {
             let (mut row, mut carry, mut pieces) = (planes[0].empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
                 for (plane, counter) in planes.iter().zip(&mut counters) {
-                    plane.join(self, u32::try_from(class).unwrap_or(u32::MAX), 0, &mut pieces, &mut row);
+                    plane.join(sides, u32::try_from(class).unwrap_or(u32::MAX), 0, &mut pieces, &mut row);
                     counter.add(&row, *weight, &mut carry);
                 }
             }

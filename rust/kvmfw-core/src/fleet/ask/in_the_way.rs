@@ -2,9 +2,10 @@
 
 use rayon::prelude::*;
 
+use crate::fleet::classes::class_map::count;
 use crate::fleet::tables::groups::Groups;
 use crate::fleet::tables::judged::rest_of;
-use crate::fleet::{Fleet, Taken, count};
+use crate::fleet::{Fleet, Taken};
 use crate::judgement::Outcome;
 
 /// VM classes that one thread takes at a time.

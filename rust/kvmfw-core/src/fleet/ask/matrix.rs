@@ -3,9 +3,8 @@
 use rayon::prelude::*;
 
 use crate::error::RowError;
-use crate::fleet::classes::class_map::{Class, with_classes};
 use crate::fleet::strip::{STRIP, Strip};
-use crate::fleet::tables::bit_rows::Plane;
+use crate::fleet::tables::bit_rows::{Plane, Sides};
 use crate::fleet::{Fleet, Taken};
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
@@ -20,6 +19,16 @@ const SHARES: usize = 8;
 const KEPT_BYTES: usize = 1 << 26;
 
 impl Fleet {
+    /// The bit rows for "at least this outcome": 1, 2 or 3.
+    pub(in crate::fleet) fn plane(&self, least: u8) -> &Plane {
+        self.bits.plane(|| self.sides(), &self.pool, least)
+    }
+
+    /// What rows over hosts are made of.
+    pub(in crate::fleet) fn sides(&self) -> Sides<'_> {
+        Sides { judged: &self.judged, groups: self.groups(), vms: &self.vms, hosts: &self.hosts }
+    }
+
     /// Which hosts take which VMs: for each VM of `vms`, a row of bits over hosts, lowest bit first, padded to bytes.
     ///
     /// # Errors
@@ -80,19 +89,19 @@ impl Fleet {
 
     /// With three planes what is not taken has a gap: everything counts but CHANGE.
     fn expand_chunk(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
-        let Some(first) = planes.first() else { return };
+        let (Some(first), sides) = (planes.first(), self.sides()) else { return };
         let most = (BLOCK_BYTES / first.bytes_of_strip().max(1)).clamp(1, first.strips.max(1));
         let (mut row, mut other, mut pieces) = (vec![Strip::default(); most], vec![Strip::default(); most], Vec::new());
         for start in (0..first.strips).step_by(most) {
             let row = row.get_mut(..most.min(first.strips - start)).unwrap_or_default();
             for (class, out) in classes.iter().zip(out.chunks_mut(width)) {
-                first.join(self, *class, start, &mut pieces, row);
+                first.join(sides, *class, start, &mut pieces, row);
                 if let [_, unknown, refuse] = planes {
                     // Not (at least CHANGE), or UNKNOWN.
                     let other = other.get_mut(..row.len()).unwrap_or_default();
-                    unknown.join(self, *class, start, &mut pieces, other);
+                    unknown.join(sides, *class, start, &mut pieces, other);
                     combine(row, other, |row, other| row & !other);
-                    refuse.join(self, *class, start, &mut pieces, other);
+                    refuse.join(sides, *class, start, &mut pieces, other);
                     combine(row, other, |row, other| row | other);
                 }
                 write(
@@ -102,50 +111,6 @@ impl Fleet {
                 );
             }
         }
-    }
-
-    /// The rows of the hosts that take the VM in row `vm`, ascending.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such VM.
-    pub fn candidates(&self, vm: usize, taken: Taken) -> Result<Vec<u32>, RowError> {
-        let class = self.vms.class_of.get(vm).ok_or_else(|| self.no_vm(vm))?;
-        let takers = self.takers(class, taken)?;
-        let mut rows = Vec::with_capacity(self.host_count());
-        let mut start = 0_u32;
-        let mut collect = |classes: &mut dyn Iterator<Item = usize>| {
-            let mut bits = 0_u64;
-            for (bit, class) in classes.enumerate() {
-                bits |= u64::from(takers.get(class).copied().unwrap_or(0)) << bit;
-            }
-            while bits != 0 {
-                rows.push(start + bits.trailing_zeros());
-                bits &= bits - 1;
-            }
-            start += 64;
-        };
-        with_classes!(&self.hosts.class_of, classes => {
-            classes.chunks(64).for_each(|chunk| collect(&mut chunk.iter().map(|class| class.class() as usize)));
-        });
-        Ok(rows)
-    }
-
-    /// Which host classes take a VM class: one byte each, 1 for taken.
-    ///
-    /// # Errors
-    ///
-    /// When there is no such class.
-    pub fn takers(&self, vm_class: u32, taken: Taken) -> Result<Vec<u8>, RowError> {
-        if vm_class as usize >= self.vms.classes.len() {
-            let problem = format!("VM class {vm_class} is out of range; there are {}", self.vms.classes.len());
-            return Err(RowError { row: vm_class as usize, problem });
-        }
-        let mut row = self.class_row(vm_class);
-        for outcome in &mut row {
-            *outcome = u8::from(taken.takes(*outcome));
-        }
-        Ok(row)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Questions: pairs, candidates, matrices, counts, the audit and what is in the way.
 
 pub(in crate::fleet) mod audit;
+pub(in crate::fleet) mod candidates;
 pub(in crate::fleet) mod counts;
 pub(in crate::fleet) mod gather;
 pub(in crate::fleet) mod in_the_way;

@@ -2,36 +2,19 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use rayon::prelude::*;
-
 use super::gather::{BLOCK, Gather, RowIndex};
 use crate::error::RowError;
+use crate::fleet::Fleet;
+use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::class_map::{Class, with_classes};
+use crate::fleet::grid::UNKNOWN;
+use crate::fleet::tables::blocking::{Blocking, code, decode};
 use crate::fleet::tables::class_table::Dense;
-use crate::fleet::unit::NO_UNIT;
-use crate::fleet::{Fleet, UNKNOWN, count};
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
 const CHUNK: usize = 1 << 16;
 /// Fewer pairs than this take less time than waking a thread.
 const WORTH_SHARING: usize = CHUNK;
-
-/// For every pair of classes its outcome and the first unit that has it, as one number.
-#[derive(Clone, Debug)]
-pub(in crate::fleet) enum Blocking {
-    /// Few units: a byte is enough.
-    Bytes(Vec<u8>),
-    Words(Vec<u16>),
-}
-
-const fn code(outcome: u8, unit: u16) -> u16 {
-    if outcome == 0 { 0 } else { unit << 2 | outcome as u16 }
-}
-
-fn decode(code: u16) -> (u8, u16) {
-    let [low, _] = code.to_le_bytes();
-    (low & 3, if code == 0 { NO_UNIT } else { code >> 2 })
-}
 
 impl Fleet {
     /// The outcome of each pair of rows, into `out`; with `units`, also the number of the unit that decides.
@@ -161,24 +144,7 @@ impl Fleet {
         if !self.has_class_table() {
             return None;
         }
-        Some(self.blocking.get_or_init(|| {
-            let (vms, hosts) = (count(self.vms.classes.len()), count(self.hosts.classes.len()));
-            let units = self.units().len();
-            let code = |vm: u32, host: u32| {
-                let (outcome, unit) = self.judged.pair(&self.vms, &self.hosts, vm, host);
-                code(outcome, unit)
-            };
-            self.pool.run(|| {
-                let columns = (0..hosts).into_par_iter();
-                if units <= 64 {
-                    let byte = |code: u16| code.to_le_bytes()[0];
-                    Blocking::Bytes(
-                        columns.flat_map_iter(|host| (0..vms).map(move |vm| byte(code(vm, host)))).collect(),
-                    )
-                } else {
-                    Blocking::Words(columns.flat_map_iter(|host| (0..vms).map(move |vm| code(vm, host))).collect())
-                }
-            })
-        }))
+        let new = || Blocking::new(&self.judged, &self.vms, &self.hosts, &self.pool);
+        Some(self.blocking.get_or_init(new))
     }
 }

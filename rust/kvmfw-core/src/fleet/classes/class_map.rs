@@ -19,6 +19,11 @@ pub(crate) trait Class: Copy + Send + Sync + TryFrom<u32> {
     fn class(self) -> u32;
 }
 
+/// A number of classes, or of a class: each of them takes more than 4 bytes.
+pub(in crate::fleet) fn count(classes: usize) -> u32 {
+    u32::try_from(classes).unwrap_or(u32::MAX)
+}
+
 macro_rules! class {
     ($($number:ty)*) => {
         $(impl Class for $number {

@@ -7,10 +7,13 @@ use std::sync::OnceLock;
 
 use rayon::prelude::*;
 
-use super::groups::Group;
+use super::groups::{Group, Groups};
+use super::judged::Judged;
 use super::parts::value;
-use crate::fleet::Fleet;
 use crate::fleet::classes::class_map::Class;
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::pool::Pool;
 use crate::fleet::strip::{STRIP, Strip, pack};
 
 /// Rows over hosts, made when they are first needed.
@@ -20,6 +23,15 @@ pub(in crate::fleet) struct HostBits {
     planes: [OnceLock<Plane>; 3],
     /// The matrix rows of all classes, for each way to count CHANGE and UNKNOWN.
     pub(in crate::fleet) rows: [OnceLock<Vec<u8>>; 4],
+}
+
+/// What rows over hosts are made of.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fleet) struct Sides<'a> {
+    pub(in crate::fleet) judged: &'a Judged,
+    pub(in crate::fleet) groups: &'a Groups,
+    pub(in crate::fleet) vms: &'a Vms,
+    pub(in crate::fleet) hosts: &'a Hosts,
 }
 
 /// For each group and row, which hosts have at least some outcome.
@@ -32,25 +44,25 @@ pub(in crate::fleet) struct Plane {
     tables: Vec<Vec<Strip>>,
 }
 
-impl Fleet {
+impl HostBits {
     /// The bit rows for "at least this outcome": 1, 2 or 3.
-    pub(in crate::fleet) fn plane(&self, least: u8) -> &Plane {
-        let [change, unknown, refuse] = &self.bits.planes;
+    pub(in crate::fleet) fn plane<'a>(&self, sides: impl FnOnce() -> Sides<'a>, pool: &Pool, least: u8) -> &Plane {
+        let [change, unknown, refuse] = &self.planes;
         let plane = match least {
             ..=1 => change,
             2 => unknown,
             3.. => refuse,
         };
-        plane.get_or_init(|| Plane::new(self, least))
+        plane.get_or_init(|| Plane::new(sides(), pool, least))
     }
 }
 
 impl Plane {
-    fn new(fleet: &Fleet, least: u8) -> Self {
-        let mut class_of = vec![0; fleet.host_count()];
-        fleet.hosts.class_of.write(0, &mut class_of);
+    fn new(sides: Sides<'_>, pool: &Pool, least: u8) -> Self {
+        let mut class_of = vec![0; sides.hosts.class_of.len()];
+        sides.hosts.class_of.write(0, &mut class_of);
         let strips = class_of.len().div_ceil(64 * STRIP);
-        let groups = fleet.groups();
+        let groups = sides.groups;
         let table = |group: &Group| {
             let columns = class_of.iter().map(|class| group.column_of.get(*class as usize).copied().unwrap_or(0));
             if group.column_count() <= 256 {
@@ -60,7 +72,7 @@ impl Plane {
                 fill(group, &columns.collect::<Vec<u32>>(), least, strips)
             }
         };
-        let tables = fleet.pool.run(|| groups.iter().map(table).collect());
+        let tables = pool.run(|| groups.iter().map(table).collect());
         Self { least, strips, tables }
     }
 
@@ -78,14 +90,14 @@ impl Plane {
     /// joined.
     pub(in crate::fleet) fn join<'a>(
         &'a self,
-        fleet: &Fleet,
+        sides: Sides<'_>,
         class: u32,
         start: usize,
         rows: &mut Vec<&'a [Strip]>,
         out: &mut [Strip],
     ) {
         rows.clear();
-        rows.extend(self.tables.iter().zip(fleet.groups().rows_of(class)).filter_map(|(table, (_, row))| {
+        rows.extend(self.tables.iter().zip(sides.groups.rows_of(class)).filter_map(|(table, (_, row))| {
             let from = row as usize * self.strips + start;
             table.get(from..from + out.len())
         }));
@@ -96,22 +108,22 @@ impl Plane {
             }
             *out = sum;
         }
-        if !fleet.judged.rests.is_empty() {
-            self.join_rests(fleet, class, start, out);
+        if !sides.judged.rests.is_empty() {
+            self.join_rests(sides, class, start, out);
         }
     }
 
-    fn join_rests(&self, fleet: &Fleet, class: u32, start: usize, out: &mut [Strip]) {
+    fn join_rests(&self, sides: Sides<'_>, class: u32, start: usize, out: &mut [Strip]) {
         let start = start * 64 * STRIP;
-        let mut hosts = vec![0; (fleet.host_count() - start).min(out.len() * 64 * STRIP)];
-        fleet.hosts.class_of.write(start, &mut hosts);
-        for rest in &fleet.judged.rests {
-            let saved = fleet.vms.classes.get(class).and_then(|class| value(&fleet.vms, rest.unit, class));
+        let mut hosts = vec![0; (sides.hosts.class_of.len() - start).min(out.len() * 64 * STRIP)];
+        sides.hosts.class_of.write(start, &mut hosts);
+        for rest in &sides.judged.rests {
+            let saved = sides.vms.classes.get(class).and_then(|class| value(sides.vms, rest.unit, class));
             let Some(saved) = saved else { continue };
             for (word, hosts) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(hosts.chunks(64)) {
                 for (bit, host) in hosts.iter().enumerate() {
-                    let acceptor = fleet.hosts.acceptor_number(*host, saved.config, rest.unit);
-                    let found = acceptor.map_or(0, |acceptor| rest.judge(&fleet.hosts, saved, acceptor));
+                    let acceptor = sides.hosts.acceptor_number(*host, saved.config, rest.unit);
+                    let found = acceptor.map_or(0, |acceptor| rest.judge(sides.hosts, saved, acceptor));
                     *word |= u64::from(found >= self.least) << bit;
                 }
             }

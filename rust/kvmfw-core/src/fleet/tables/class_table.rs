@@ -3,10 +3,10 @@
 use rayon::prelude::*;
 
 use super::judged::Judged;
-use super::parts::widened;
+use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::count;
+use crate::fleet::grid::widened;
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 

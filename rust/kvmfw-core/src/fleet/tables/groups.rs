@@ -7,10 +7,11 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::parts::{CHUNK, Part, rows_of_classes, widened};
+use super::parts::{CHUNK, Part, rows_of_classes};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::Vms;
+use crate::fleet::grid::Grid;
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 
@@ -33,8 +34,7 @@ pub(in crate::fleet) struct Group {
     places: Vec<u32>,
     /// Columns of the parts by column of the group.
     columns: RowInterner,
-    cells: Vec<u8>,
-    room: usize,
+    grid: Grid,
     /// The row of each VM class.
     pub(in crate::fleet) row_of: Vec<u32>,
     /// The column of each host class.
@@ -94,7 +94,7 @@ impl Group {
     fn new(parts: Range<usize>) -> Self {
         let (rows, columns) = (RowInterner::default(), RowInterner::default());
         let (row_of, column_of, places) = (Vec::new(), Vec::new(), Vec::new());
-        Self { parts, rows, places, columns, cells: Vec::new(), room: 0, row_of, column_of }
+        Self { parts, rows, places, columns, grid: Grid::default(), row_of, column_of }
     }
 
     /// Makes a place for every combination of rows that the parts have by now.
@@ -161,31 +161,17 @@ impl Group {
 
     /// One row of cells, a cell for each column.
     pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
-        let start = row as usize * self.room;
-        self.cells.get(start..start + self.columns.len()).unwrap_or(&[])
+        self.grid.row(row)
     }
 
     fn judge_row(&mut self, parts: &[Part], row: u32) {
-        let start = row as usize * self.room;
-        self.cells.resize(start + self.room, 0);
-        let cells = self.cells.get_mut(start..).unwrap_or_default();
         let rows = self.rows.get(row).unwrap_or(&[]);
-        for (cell, columns) in cells.iter_mut().zip(self.columns.rows()) {
-            *cell = join(parts, rows, columns);
-        }
+        self.grid.push_row(self.columns.rows().map(|columns| join(parts, rows, columns)));
     }
 
     fn judge_column(&mut self, parts: &[Part], column: u32) {
-        if self.columns.len() > self.room {
-            let room = self.columns.len().next_power_of_two();
-            self.cells = widened(&self.cells, self.rows.len(), self.room, room);
-            self.room = room;
-        }
         let columns = self.columns.get(column).unwrap_or(&[]);
-        let cells = self.cells.iter_mut().skip(column as usize).step_by(self.room);
-        for (cell, rows) in cells.zip(self.rows.rows()) {
-            *cell = join(parts, rows, columns);
-        }
+        self.grid.push_column(self.rows.rows().map(|rows| join(parts, rows, columns)));
     }
 }
 

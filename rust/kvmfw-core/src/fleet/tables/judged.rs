@@ -9,7 +9,7 @@ use super::parts::{Part, value};
 use super::split::{Rest, learn, split};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::found;
+use crate::fleet::grid::found;
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};

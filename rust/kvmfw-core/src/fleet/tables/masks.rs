@@ -15,9 +15,9 @@ use super::objectors::Objectors;
 use super::parts::{CHUNK, Part, rows_of};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
+use crate::fleet::grid::UNKNOWN;
 use crate::fleet::pool::Pool;
 use crate::fleet::unit::NO_UNIT;
-use crate::judgement::Outcome;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
@@ -32,8 +32,6 @@ impl Line {
 }
 
 const WORDS: usize = 4;
-/// The outcome of classes that have no bits: there are none, and if there were, nothing would be known of them.
-const UNKNOWN: u8 = Outcome::Unknown as u8;
 const BITS: usize = 64 * WORDS;
 /// When more parts than this were left since bits were chosen, they are chosen anew.
 const MOST_LATE: usize = 4;

@@ -1,8 +1,10 @@
 //! What is judged once: what units say about values, joined to tables over classes.
 
 pub(in crate::fleet) mod bit_rows;
+pub(in crate::fleet) mod blocking;
 pub(in crate::fleet) mod class_table;
 pub(in crate::fleet) mod cover;
+pub(in crate::fleet) mod digits;
 pub(in crate::fleet) mod groups;
 pub(in crate::fleet) mod judged;
 pub(in crate::fleet) mod masks;

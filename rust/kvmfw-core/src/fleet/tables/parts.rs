@@ -7,23 +7,18 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::split::{Kinds, Split};
+use super::digits::{Kinds, Split};
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::intern::RowInterner;
-use crate::fleet::classes::vms::{ABSENT, Vms};
+use crate::fleet::classes::intern::{Interner, RowInterner};
+use crate::fleet::classes::vms::{ABSENT, SavedValue, Vms};
+use crate::fleet::grid::{Grid, NO_ROW, SILENT_ROW, UNKNOWN, found};
 use crate::fleet::limits::Limits;
 use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
-use crate::fleet::{UNKNOWN, found};
 use crate::judgement::Outcome;
 
-/// The row of VMs that a part has nothing to say about.
-pub(in crate::fleet) const SILENT_ROW: u32 = 0;
 /// The row of the list unit for VMs whose rows could not be used.
 const UNUSABLE_ROW: u32 = 1;
-/// A row that no part has: its cells are UNKNOWN.
-pub(in crate::fleet) const NO_ROW: u32 = u32::MAX;
-
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) struct Part {
@@ -33,12 +28,9 @@ pub(in crate::fleet) struct Part {
     pub(in crate::fleet) column_of: Vec<u32>,
     /// For each column what tells it from the others: its acceptor for each vCPU configuration.
     pub(in crate::fleet) columns: RowInterner,
-    rows: usize,
     /// How many values of a split unit were looked at.
     pub(in crate::fleet) looked_at: usize,
-    /// Row by row; between rows there is room for more columns.
-    cells: Vec<u8>,
-    room: usize,
+    grid: Grid,
 }
 
 /// What the rows of a part stand for.
@@ -68,10 +60,8 @@ impl Part {
             source,
             column_of: Vec::new(),
             columns: RowInterner::default(),
-            rows: 0,
             looked_at: 0,
-            cells: Vec::new(),
-            room: 0,
+            grid: Grid::default(),
         }
     }
 
@@ -80,29 +70,29 @@ impl Part {
         for key in keys {
             self.column_of.push(self.columns.intern(&key));
         }
-        self.room = self.columns.len().next_power_of_two();
+        self.grid = Grid::with_columns(self.columns.len());
     }
 
     /// Whether a unit is better split.
     pub(in crate::fleet) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let values = unit.checked_sub(FIRST_REGISTER_UNIT).and_then(|at| vms.units.get(at));
-        let acceptors = hosts.acceptors.get(unit).map_or(0, crate::fleet::classes::intern::Interner::len);
+        let acceptors = hosts.acceptors.get(unit).map_or(0, Interner::len);
         values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
     }
 
     /// The outcome in a row and a column.
     pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
-        found(self.cells.get(row as usize * self.room + column as usize).copied())
+        self.grid.cell(row, column)
     }
 
     /// How many rows there are.
     pub(in crate::fleet) fn row_count(&self) -> usize {
-        self.rows
+        self.grid.row_count()
     }
 
     /// Whether no VM is anything but accepted.
     pub(in crate::fleet) fn is_silent(&self) -> bool {
-        self.cells.iter().all(|cell| *cell == 0)
+        self.grid.is_silent()
     }
 
     /// The row of a VM class.
@@ -142,9 +132,9 @@ impl Part {
             unit => 1 + vms.units.get(unit - FIRST_REGISTER_UNIT).map_or(0, |unit| unit.values.len()),
         };
         let mut known = Vec::new();
-        for row in self.rows..rows {
+        for row in self.grid.row_count()..rows {
             known.clear();
-            known.resize(hosts.acceptors.get(self.unit).map_or(0, crate::fleet::classes::intern::Interner::len), None);
+            known.resize(hosts.acceptors.get(self.unit).map_or(0, Interner::len), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
@@ -160,9 +150,7 @@ impl Part {
 
     /// Appends a row.
     pub(in crate::fleet) fn push_row(&mut self, cells: &[u8]) {
-        self.cells.extend_from_slice(cells);
-        self.rows += 1;
-        self.cells.resize(self.rows * self.room, 0);
+        self.grid.push_row(cells.iter().copied());
     }
 
     /// Adds a host class, with a new column if it judges like no other. A split unit has learnt its acceptors before.
@@ -178,8 +166,7 @@ impl Part {
         if self.columns.len() == known {
             return;
         }
-        self.make_room();
-        let mut cells = vec![0; self.rows];
+        let mut cells = vec![0; self.grid.row_count()];
         match &self.source {
             Source::Values => {
                 for (row, cell) in cells.iter_mut().enumerate() {
@@ -202,29 +189,8 @@ impl Part {
                 }
             }
         }
-        let slots = self.cells.iter_mut().skip(column as usize).step_by(self.room);
-        slots.zip(cells).for_each(|(slot, cell)| *slot = cell);
+        self.grid.push_column(cells);
     }
-
-    fn make_room(&mut self) {
-        if self.columns.len() <= self.room {
-            return;
-        }
-        let room = self.columns.len().next_power_of_two();
-        self.cells = widened(&self.cells, self.rows, self.room, room);
-        self.room = room;
-    }
-}
-
-/// A table of `rows` rows with more room in each of them.
-pub(in crate::fleet) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
-    let mut wide = vec![0; rows * wanted];
-    for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
-        if let Some(to) = to.get_mut(..from.len()) {
-            to.copy_from_slice(from);
-        }
-    }
-    wide
 }
 
 /// VM classes that one thread takes at a time.
@@ -281,11 +247,7 @@ pub(in crate::fleet) fn key(hosts: &Hosts, class: usize, unit: usize) -> Vec<u32
 }
 
 /// The value of a register unit in a VM class.
-pub(in crate::fleet) fn value<'a>(
-    vms: &'a Vms,
-    unit: usize,
-    class: &[u32],
-) -> Option<&'a crate::fleet::classes::vms::SavedValue> {
+pub(in crate::fleet) fn value<'a>(vms: &'a Vms, unit: usize, class: &[u32]) -> Option<&'a SavedValue> {
     let number = class.get(unit - LIST_UNIT)?;
     vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(*number)
 }

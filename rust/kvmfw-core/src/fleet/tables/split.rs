@@ -7,64 +7,20 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::parts::{NO_ROW, Part, SILENT_ROW, Source, key};
+use super::digits::{Kinds, Split};
+use super::parts::{Part, Source, key};
 use crate::acceptor::{Acceptor, Target};
 use crate::answers::Answers;
 use crate::catalog::Kind;
 use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
-use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{SavedValue, Vms};
-use crate::fleet::found;
+use crate::fleet::grid::found;
 use crate::fleet::unit::FIRST_REGISTER_UNIT;
 use crate::judgement::Outcome;
 use crate::rules::Rule;
 use crate::value::Value;
-
-/// The values of a split unit that are judged one by one.
-#[derive(Clone, Debug)]
-pub(in crate::fleet) struct Split(Arc<HashMap<SavedValue, u32, foldhash::fast::FixedState>>, Arc<[u64]>);
-
-impl Split {
-    /// The row of a value in the part of special values.
-    pub(in crate::fleet) fn special_row(&self, value: &SavedValue) -> u32 {
-        let other = || if self.is_special(value) { NO_ROW } else { SILENT_ROW };
-        self.0.get(value).copied().unwrap_or_else(other)
-    }
-
-    /// The digits of a value; `None` where it is judged on its own.
-    pub(in crate::fleet) fn digits(&self, value: &SavedValue) -> Option<Digits> {
-        let word = value.value.word().filter(|_| !self.is_special(value))?;
-        Some(Digits { word, config: value.config })
-    }
-
-    /// The values that are judged on their own, each with its row.
-    pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = (&SavedValue, u32)> {
-        self.0.iter().map(|(value, row)| (value, *row))
-    }
-
-    /// Whether a value is judged on its own.
-    pub(in crate::fleet) fn is_special(&self, value: &SavedValue) -> bool {
-        value.value.word().is_none_or(|word| self.1.binary_search(&word).is_ok())
-    }
-}
-
-/// A value that is judged digit by digit.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::fleet) struct Digits {
-    word: u64,
-    config: u32,
-}
-
-impl Digits {
-    /// The row in the part of one digit.
-    pub(in crate::fleet) fn row(self, digit: u32) -> u32 {
-        let digit = u32::try_from(self.word >> (4 * digit) & 15).unwrap_or(0);
-        1 + self.config * 16 + digit
-    }
-}
 
 /// How an acceptor judges values that are not special.
 #[derive(Clone, Debug)]
@@ -123,37 +79,6 @@ fn asked_words(acceptor: &UnitAcceptor) -> Vec<u64> {
     }
 }
 
-/// A kind that no acceptor is of: its cells are UNKNOWN.
-const NO_KIND: u32 = u32::MAX;
-
-/// How acceptors judge one digit: those that do it alike are of one kind.
-#[derive(Clone, Debug, Default)]
-pub(in crate::fleet) struct Kinds {
-    /// By acceptor number.
-    kind_of: Vec<u32>,
-    cells: RowInterner,
-}
-
-impl Kinds {
-    fn add(&mut self, form: Option<&Form>, digit: u32) {
-        // Without a form all digits are silent: the rest asks the judge.
-        let cells = form.and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default();
-        self.kind_of.push(self.cells.intern(&cells.map(u32::from)));
-    }
-
-    /// What tells the column of a host class from others: the kinds of its acceptors.
-    pub(in crate::fleet) fn key(&self, acceptors: &[u32]) -> Vec<u32> {
-        acceptors.iter().map(|acceptor| self.kind_of.get(*acceptor as usize).copied().unwrap_or(NO_KIND)).collect()
-    }
-
-    /// The outcome in a row of a column with this key.
-    pub(in crate::fleet) fn cell(&self, key: &[u32], row: usize) -> u8 {
-        let Some(row) = row.checked_sub(1) else { return 0 };
-        let cells = key.get(row / 16).and_then(|kind| self.cells.get(*kind));
-        found(cells.and_then(|cells| u8::try_from(*cells.get(row % 16)?).ok()))
-    }
-}
-
 /// Takes note of the acceptors that appeared since units were split. `false` where one of these must be split anew: a host
 /// was asked about other values, or has something to say where none had before.
 pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms, hosts: &Hosts) -> bool {
@@ -168,7 +93,7 @@ pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms,
         let rest = rests.iter_mut().find(|rest| rest.unit == unit);
         let (mut forms, mut compares) = (Vec::new(), Vec::new());
         for acceptor in acceptors.items().iter().skip(first) {
-            if asked_words(acceptor).iter().any(|word| split.1.binary_search(word).is_err()) {
+            if asked_words(acceptor).iter().any(|word| !split.has_word(*word)) {
                 return false;
             }
             let form = form(acceptor, values.gate.is_some());
@@ -185,7 +110,7 @@ pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms,
         for part in parts.iter_mut().filter(|part| part.unit == unit) {
             if let Source::Digit(_, digit, kinds) = &mut part.source {
                 for form in &forms {
-                    kinds.add(form.as_ref(), *digit);
+                    kinds.add(digit_of(form.as_ref(), *digit));
                 }
                 spoken.get_mut(*digit as usize).into_iter().for_each(|spoken| *spoken = true);
             }
@@ -208,11 +133,10 @@ pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Par
     words.sort_unstable();
     words.dedup();
     let words: Arc<[u64]> = words.into();
-    let none = Split(Arc::default(), Arc::clone(&words));
+    let none = Split::new(&[], Arc::clone(&words));
     let special: Vec<SavedValue> =
         values.values.items().iter().filter(|value| none.is_special(value)).cloned().collect();
-    let rows = (1..).zip(&special).map(|(row, value)| (value.clone(), row)).collect();
-    let split = Split(Arc::new(rows), words);
+    let split = Split::new(&special, words);
     let forms: Vec<Option<Form>> =
         acceptors.items().par_iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
 
@@ -249,7 +173,7 @@ fn digit_part(
 ) -> Part {
     let mut kinds = Kinds::default();
     for form in forms {
-        kinds.add(form.as_ref(), digit);
+        kinds.add(digit_of(form.as_ref(), digit));
     }
     let mut part = Part::empty(unit, Source::Digit(split.clone(), digit, Kinds::default()));
     part.set_columns(keys.map(|key| kinds.key(&key)));
@@ -259,6 +183,11 @@ fn digit_part(
     }
     part.source = Source::Digit(split.clone(), digit, kinds);
     part
+}
+
+/// What an acceptor says to one digit. Without a form all digits are silent: the rest asks the judge.
+fn digit_of(form: Option<&Form>, digit: u32) -> [u8; 16] {
+    form.and_then(|form| form.digits.get(digit as usize)).copied().unwrap_or_default()
 }
 
 /// What digits leave to compare.

@@ -1,0 +1,87 @@
+//! Tables of outcomes: how they grow, and what a look-up outside of them says.
+
+use crate::judgement::Outcome;
+
+/// What a look-up outside of its table says; classes and rows never reach one.
+pub(in crate::fleet) const UNKNOWN: u8 = Outcome::Unknown as u8;
+
+/// The outcome that a look-up found. None is a bug of kvmfw, which must not read as ACCEPT.
+#[inline]
+pub(in crate::fleet) fn found(outcome: Option<u8>) -> u8 {
+    debug_assert!(outcome.is_some(), "a look-up outside of its table");
+    outcome.unwrap_or(UNKNOWN)
+}
+
+/// The row of VMs that a part has nothing to say about.
+pub(in crate::fleet) const SILENT_ROW: u32 = 0;
+/// A row that no part has: its cells are UNKNOWN.
+pub(in crate::fleet) const NO_ROW: u32 = u32::MAX;
+
+/// A table of outcomes, row by row, which grows by rows and by columns: between rows there is room for more of these.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct Grid {
+    cells: Vec<u8>,
+    rows: usize,
+    columns: usize,
+    room: usize,
+}
+
+impl Grid {
+    /// A table without rows.
+    pub(in crate::fleet) fn with_columns(columns: usize) -> Self {
+        Self { cells: Vec::new(), rows: 0, columns, room: columns.next_power_of_two() }
+    }
+
+    /// How many rows there are.
+    pub(in crate::fleet) fn row_count(&self) -> usize {
+        self.rows
+    }
+
+    /// The outcome in a row and a column.
+    #[inline]
+    pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
+        found(self.cells.get(row as usize * self.room + column as usize).copied())
+    }
+
+    /// One row of cells, a cell for each column.
+    pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
+        let start = row as usize * self.room;
+        self.cells.get(start..start + self.columns).unwrap_or(&[])
+    }
+
+    /// Whether every cell is ACCEPT.
+    pub(in crate::fleet) fn is_silent(&self) -> bool {
+        self.cells.iter().all(|cell| *cell == 0)
+    }
+
+    /// Appends a row.
+    pub(in crate::fleet) fn push_row(&mut self, cells: impl IntoIterator<Item = u8>) {
+        self.cells.extend(cells);
+        self.rows += 1;
+        self.cells.resize(self.rows * self.room, 0);
+    }
+
+    /// Appends a column.
+    pub(in crate::fleet) fn push_column(&mut self, cells: impl IntoIterator<Item = u8>) {
+        let column = self.columns;
+        self.columns += 1;
+        if self.columns > self.room {
+            let room = self.columns.next_power_of_two();
+            self.cells = widened(&self.cells, self.rows, self.room, room);
+            self.room = room;
+        }
+        let slots = self.cells.iter_mut().skip(column).step_by(self.room);
+        slots.zip(cells).for_each(|(slot, cell)| *slot = cell);
+    }
+}
+
+/// A table of `rows` rows with more room in each of them.
+pub(in crate::fleet) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
+    let mut wide = vec![0; rows * wanted];
+    for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
+        if let Some(to) = to.get_mut(..from.len()) {
+            to.copy_from_slice(from);
+        }
+    }
+    wide
+}
