@@ -167,6 +167,16 @@ impl Target {
     }
 }
 
+/// Whether the host lists the register that this acceptor judges.
+pub(crate) fn is_absent(acceptor: &Acceptor) -> bool {
+    match acceptor {
+        Acceptor::Kvm(target) => target.is_absent(),
+        Acceptor::Signed4(own) => own.is_none(),
+        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.is_none(),
+        Acceptor::Elsewhere => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

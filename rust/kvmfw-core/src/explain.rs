@@ -1,9 +1,10 @@
 //! Sentences: what a judgement means, in words for people.
 
-use crate::acceptor::{Acceptor, Scheme, Target};
+use crate::acceptor::{Acceptor, Scheme, Target, is_absent};
 use crate::answers::{Answers, ByValue};
 use crate::catalog::{self, Kind, name_of};
 use crate::errno::Errno;
+use crate::finding::Finding;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
@@ -15,7 +16,6 @@ use crate::rules::{FieldDifference, Rule, field_differences};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-use crate::verdict::{Finding, is_absent};
 
 /// A finding that is not about one register.
 fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {

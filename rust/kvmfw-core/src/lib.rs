@@ -12,6 +12,7 @@ pub mod catalog;
 mod errno;
 mod error;
 mod explain;
+mod finding;
 mod fleet;
 mod host;
 mod id;
@@ -19,6 +20,7 @@ mod json;
 mod judgement;
 mod list;
 mod policy;
+mod question;
 mod rule_ids;
 pub mod rules;
 mod set;
@@ -31,6 +33,7 @@ mod vmms;
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
 pub use error::{FormatError, RowError};
+pub use finding::Finding;
 pub use fleet::{
     AuditCounts, Blocked, Circles, Fleet, Heads, Limits, NO_UNIT, Number, Residents, RowIndex, Runs, Taken, Trap,
     UnitOutcomes,
@@ -39,9 +42,10 @@ pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome, Unit, UnitKind};
 pub use policy::{Policy, is_looked_at};
+pub use question::Question;
 pub use rule_ids::RuleId;
 pub use set::RegisterSet;
 pub use value::Value;
 pub use vcpu::{ENABLED, FEATURES, Inference, VcpuConfig};
-pub use verdict::{Finding, Question, Verdict, validate};
+pub use verdict::{Verdict, validate};
 pub use vmms::VmmRow;

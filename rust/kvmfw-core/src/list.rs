@@ -10,19 +10,16 @@ use crate::errno::Errno;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::Outcome;
-use crate::policy::is_judged_by_value;
+use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
+use crate::question::Question;
 use crate::rules::aftermath::{self, Aftermath, Change, Words};
 use crate::rules::{Context, Rule};
 use crate::value::Value;
-use crate::verdict::Question;
 use crate::vmms::{ListTest, VmmRule};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
 const TOLERATED: [RegisterId; 3] =
     [RegisterId::system(3, 0, 2, 0, 3), RegisterId::system(3, 0, 10, 2, 2), RegisterId::system(3, 0, 10, 2, 3)];
-/// `VENDOR_HYP_BMAP_2`: QEMU 11.1 lets it be in the stream only, if its value is 0.
-pub(crate) const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
-
 /// What the list unit looks at in a register set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct SavedList {

@@ -2,17 +2,17 @@
 
 use std::fmt;
 
-use crate::acceptor::Acceptor;
 use crate::catalog::{self, Gate, Kind};
-use crate::host::{HostConfig, context_gate, context_in};
+use crate::host::{context_gate, context_in};
 use crate::id::{Group, RegisterId};
-use crate::list::TOLERATED_ZERO;
-use crate::rules::{self, Context, Rule};
+use crate::rules::{self, Context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-use crate::verdict::Question;
-use crate::vmms::{ListTest, Order, VMMS, VmmRow, VmmRule};
+use crate::vmms::{Order, VMMS, VmmRow, VmmRule};
+
+/// `VENDOR_HYP_BMAP_2`: QEMU 11.1 lets it be in the stream only, if its value is 0.
+pub(crate) const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
 
 /// How a VMM restores a register set: a handle to a row of the table of VMMs. The default is `kvm`, no VMM at all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -162,32 +162,6 @@ impl VmmRule {
                 Group::Firmware | Group::FirmwareBitmap => (4, register.raw()),
             },
         }
-    }
-
-    /// How a host judges `register` under this rule.
-    pub(crate) fn acceptor(&self, config: HostConfig<'_>, register: RegisterId, question: Question) -> Acceptor {
-        // QEMU writes core and SVE state by other means than its list.
-        let is_state = matches!(register.group(), Group::Core | Group::Sve) && register != RegisterId::SVE_VLS;
-        if !self.carries(register) {
-            match catalog::kind_of(register) {
-                _ if !is_state => return Acceptor::Unwritten(config.value(register).cloned()),
-                Kind::Plain => return Acceptor::Elsewhere,
-                _ => {}
-            }
-        }
-        if self.list_test != ListTest::None && self.carries(register) && config.value(register).is_none() {
-            return Acceptor::Elsewhere;
-        }
-        let mut acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
-        if let Acceptor::Kvm(target) = &mut acceptor {
-            target.before_id_registers = self.before_id_registers(register);
-            if let Rule::SveState(state) = &mut target.rule
-                && !self.carries(RegisterId::SVE_VLS)
-            {
-                state.ignore_saved_lengths();
-            }
-        }
-        acceptor
     }
 }
 

@@ -2,63 +2,20 @@
 
 use std::fmt;
 
-use crate::acceptor::{Acceptor, Scheme};
-use crate::answers::State;
+use crate::acceptor::Scheme;
 use crate::catalog;
 use crate::explain;
+use crate::finding::Finding;
 use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
-use crate::policy::{Policy, context_of, gate_of};
-use crate::rule_ids::RuleId;
-use crate::rules::FieldDifference;
+use crate::policy::{context_of, gate_of};
+use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vmms::VmmRule;
-
-/// How to judge.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Question {
-    /// How the VMM restores.
-    pub policy: Policy,
-    /// Who judges.
-    pub scheme: Scheme,
-    /// What the target vCPU has done before: `Fresh` for a restore.
-    pub state: State,
-    /// Leave recorded answers out and judge by rules alone: what a host without a probe would get.
-    pub derive_only: bool,
-}
-
-impl Default for Question {
-    fn default() -> Self {
-        Self { policy: Policy::default(), scheme: Scheme::default(), state: State::Fresh, derive_only: false }
-    }
-}
-
-/// One unit's part in a verdict.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Finding {
-    /// The register; `None` where the whole vCPU is judged.
-    pub register: Option<RegisterId>,
-    /// What was saved; `None` where the set does not hold the register.
-    pub saved: Option<Value>,
-    /// What a fresh vCPU of the host has; `None` where it has no such register.
-    pub own: Option<Value>,
-    /// What happens, and where that is known from.
-    pub judgement: Judgement,
-    /// The unit that it belongs to.
-    pub unit: Unit,
-    /// The rule that speaks.
-    pub rule: RuleId,
-    /// The fields that it speaks about, from the highest bit down; none where it speaks about the value as a whole.
-    pub fields: Vec<FieldDifference>,
-    /// What the host offers for this register.
-    pub offers: String,
-    /// One plain sentence.
-    pub sentence: String,
-}
 
 /// The outcome of one pair, and everything that led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -186,7 +143,7 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static V
         }
     }
     for (register, value) in set.registers() {
-        let acceptor = rule.acceptor(config, *register, question);
+        let acceptor = question.acceptor(rule, config, *register);
         let judgement = acceptor.judge(value, context_of(*register, set, &refused));
         if judgement.outcome() != Outcome::Accept {
             let finding = explain::register_finding(*register, value, &acceptor, judgement);
@@ -236,7 +193,7 @@ fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question, 
     registers.dedup();
     registers.retain(|register| {
         set.get(*register).is_some_and(|value| {
-            let acceptor = rule.acceptor(config, *register, question);
+            let acceptor = question.acceptor(rule, config, *register);
             acceptor.judge(value, None).outcome() == Outcome::Refuse
         })
     });
@@ -246,15 +203,5 @@ fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question, 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.judgement.outcome().name(), self.sentence)
-    }
-}
-
-/// Whether the host lists the register that this acceptor judges.
-pub(crate) fn is_absent(acceptor: &Acceptor) -> bool {
-    match acceptor {
-        Acceptor::Kvm(target) => target.is_absent(),
-        Acceptor::Signed4(own) => own.is_none(),
-        Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.is_none(),
-        Acceptor::Elsewhere => false,
     }
 }

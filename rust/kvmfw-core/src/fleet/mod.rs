@@ -36,8 +36,9 @@ use crate::explain::{forget_value, unusable_finding};
 use crate::host::Host;
 use crate::judgement::Unit;
 use crate::policy::{is_judged_by_value, is_reduced};
+use crate::question::Question;
 use crate::set::RegisterSet;
-use crate::verdict::{Question, Verdict, by_unit, validate};
+use crate::verdict::{Verdict, by_unit, validate};
 
 /// VMs and hosts, ready to be asked about any pair.
 #[derive(Debug)]
@@ -249,6 +250,7 @@ impl Fleet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fleet::grid::{UNKNOWN, found};
 
     #[test]
     #[cfg_attr(debug_assertions, should_panic(expected = "a look-up outside of its table"))]

@@ -90,7 +90,9 @@ impl Fleet {
         let mut living = vec![0; classes];
         for (home, vms) in residents.home_class.iter().zip(residents.vms) {
             let living = usize::try_from(*home).ok().and_then(|home| living.get_mut(home));
-            living.into_iter().for_each(|living| *living += vms);
+            if let Some(living) = living {
+                *living += vms;
+            }
         }
         let circle_of = graph.circles();
         let count = circle_of.iter().max().map_or(0, |last| *last as usize + 1);
@@ -130,7 +132,9 @@ impl Fleet {
         let entered: Vec<Vec<u64>> = self.pool.run(|| shares.par_iter().map(enter).collect());
         for entrants in &entered {
             for (trap, entrants) in traps.iter_mut().zip(entrants) {
-                trap.iter_mut().for_each(|trap| trap.entrants += entrants);
+                if let Some(trap) = trap {
+                    trap.entrants += entrants;
+                }
             }
         }
         let is_trap = |trap: &Trap| trap.hosts > 0 && trap.residents > 0 && trap.entrants > 0;

@@ -13,8 +13,9 @@ use crate::fleet::unit::FIRST_REGISTER_UNIT;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
+use crate::question::Question;
 use crate::vcpu::VcpuConfig;
-use crate::verdict::{Question, agreed};
+use crate::verdict::agreed;
 use crate::vmms::VmmRule;
 
 /// How one host class judges one unit.
@@ -170,7 +171,7 @@ fn acceptors_of(
     };
     acceptors.push(UnitAcceptor::List(HostList::new(made, config.vgic, rule, question)));
     let registers = vms.units.iter().map(|unit| unit.register);
-    acceptors.extend(registers.map(|register| UnitAcceptor::Register(rule.acceptor(made, register, question))));
+    acceptors.extend(registers.map(|register| UnitAcceptor::Register(question.acceptor(rule, made, register))));
     acceptors
 }
 

@@ -11,7 +11,7 @@ use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
 use crate::id::check_size;
 use crate::list::{self, SavedList};
-use crate::policy::is_judged_by_value;
+use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
 use crate::rules::{self, Context, aftermath, is_aarch32, other_name};
 use crate::value::Value;
 
@@ -147,7 +147,7 @@ impl Shape {
         let narrow = order.iter().filter(|at| id(at).size() < 8);
         let narrow = narrow.map(|at| (*at, u32::try_from(id(at).size() * 8).unwrap_or(64))).collect();
         let gates = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
-        let (bitmap_2, mode) = (place(list::TOLERATED_ZERO), place(RegisterId::PSTATE));
+        let (bitmap_2, mode) = (place(TOLERATED_ZERO), place(RegisterId::PSTATE));
         let lengths = place(RegisterId::SVE_VLS);
         let ascending: Vec<RegisterId> = order.iter().map(id).collect();
         let aftermath = aftermath::looked_at(&ascending).into_iter();

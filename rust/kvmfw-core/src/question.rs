@@ -1,0 +1,57 @@
+//! The question: under which policy and scheme a pair is judged, and what the target vCPU has done.
+
+use crate::acceptor::{Acceptor, Scheme};
+use crate::answers::State;
+use crate::catalog::{self, Kind};
+use crate::host::HostConfig;
+use crate::id::{Group, RegisterId};
+use crate::policy::Policy;
+use crate::rules::Rule;
+use crate::vmms::{ListTest, VmmRule};
+
+/// How to judge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// How the VMM restores.
+    pub policy: Policy,
+    /// Who judges.
+    pub scheme: Scheme,
+    /// What the target vCPU has done before: `Fresh` for a restore.
+    pub state: State,
+    /// Leave recorded answers out and judge by rules alone: what a host without a probe would get.
+    pub derive_only: bool,
+}
+
+impl Default for Question {
+    fn default() -> Self {
+        Self { policy: Policy::default(), scheme: Scheme::default(), state: State::Fresh, derive_only: false }
+    }
+}
+
+impl Question {
+    /// How a host judges `register` under a rule of the policy.
+    pub(crate) fn acceptor(self, rule: &VmmRule, config: HostConfig<'_>, register: RegisterId) -> Acceptor {
+        // QEMU writes core and SVE state by other means than its list.
+        let is_state = matches!(register.group(), Group::Core | Group::Sve) && register != RegisterId::SVE_VLS;
+        if !rule.carries(register) {
+            match catalog::kind_of(register) {
+                _ if !is_state => return Acceptor::Unwritten(config.value(register).cloned()),
+                Kind::Plain => return Acceptor::Elsewhere,
+                _ => {}
+            }
+        }
+        if rule.list_test != ListTest::None && rule.carries(register) && config.value(register).is_none() {
+            return Acceptor::Elsewhere;
+        }
+        let mut acceptor = config.acceptor(register, self.scheme, self.state, self.derive_only);
+        if let Acceptor::Kvm(target) = &mut acceptor {
+            target.before_id_registers = rule.before_id_registers(register);
+            if let Rule::SveState(state) = &mut target.rule
+                && !rule.carries(RegisterId::SVE_VLS)
+            {
+                state.ignore_saved_lengths();
+            }
+        }
+        acceptor
+    }
+}
