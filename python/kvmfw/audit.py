@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-if TYPE_CHECKING:
-    from kvmfw.fleet import Fleet
-
 __all__ = ["Audit"]
+
+
+class Audited(Protocol):
+    """What the tables of an audit need of a fleet."""
+
+    vmm: str
+    scheme: str
+
+    @property
+    def shape(self) -> tuple[int, int]: ...
+    @property
+    def class_shape(self) -> tuple[int, int]: ...
+    @property
+    def vm_names(self) -> Sequence[str]: ...
+    @property
+    def host_names(self) -> Sequence[str]: ...
+    @property
+    def vm_classes(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def host_classes(self) -> npt.NDArray[np.uint32]: ...
+    @property
+    def units(self) -> list[str]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +72,7 @@ class Audit:
     @classmethod
     def of(
         cls,
-        fleet: Fleet,
+        fleet: Audited,
         *,
         homes: npt.NDArray[np.int64],
         outcomes: list[int],

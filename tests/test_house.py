@@ -1,0 +1,156 @@
+"""The house: imports go one way, files are short, and what has one place has no second."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.imports import circles, python_graph, rust_graph
+
+ROOT = Path(__file__).parents[1]
+CORE = ROOT / "rust" / "kvmfw-core" / "src"
+PACKAGE = ROOT / "python" / "kvmfw"
+LONGEST_FILE = 400
+LONG_FILES = {
+    "python/kvmfw/probe.py": "one file that runs by itself on a host, without the package around it"
+}
+# Files that are to be split at the next change of their room; no other may join them.
+TO_SPLIT = {
+    "python/kvmfw/fleet.py",
+    "python/kvmfw/readers/runs.py",
+    "rust/kvmfw-core/src/explain.rs",
+    "tests/oracle/vmm.py",
+    "tests/test_fleet.py",
+    "tests/test_readers.py",
+    "tests/test_readers_damage.py",
+    "tests/test_report.py",
+}
+# The enum of all rules names what each kind of rule is made of, and each kind gives rules: one thing in several files.
+RULES = "crate::rules"
+
+
+def sources() -> Iterator[Path]:
+    for folder, pattern in (("rust", "*.rs"), ("python", "*.py"), ("tests", "*.py"), ("benches", "*.py")):
+        found = (path for path in (ROOT / folder).rglob(pattern) if "target" not in path.parts)
+        yield from sorted(found)
+
+
+# --- imports --------------------------------------------------------------------------------------
+
+
+def test_no_file_of_the_core_imports_one_that_imports_it() -> None:
+    graph = rust_graph(CORE)
+    assert len(graph) > 50
+    assert sum(map(len, graph.values())) > 200
+    assert "crate::fleet::classes::vms" in graph["crate::fleet::tables::parts"]
+    found = circles(graph)
+    assert [group for group in found if not all(name.startswith(RULES) for name in group)] == []
+    in_the_rules = {name for group in found for name in group}
+    data = {f"{RULES}::{name}" for name in ("facts", "release", "trees", "tables", "fields", "check")}
+    assert data <= graph.keys()
+    assert not in_the_rules & data
+
+
+def test_no_module_of_the_package_imports_one_that_imports_it() -> None:
+    graph = python_graph(PACKAGE)
+    assert len(graph) > 60
+    assert "kvmfw._native" in graph["kvmfw.sets"]
+    assert circles(graph) == []
+
+
+def test_the_core_knows_nothing_of_fleets_and_tables_nothing_of_questions() -> None:
+    graph = rust_graph(CORE)
+    for name, imported in graph.items():
+        if not name.startswith("crate::fleet") and name != "crate":
+            assert not {other for other in imported if other.startswith("crate::fleet")}, name
+        if name.startswith("crate::fleet::classes"):
+            assert not {
+                other for other in imported if "::fleet::tables" in other or "::fleet::ask" in other
+            }, name
+        if name.startswith("crate::fleet::tables"):
+            assert not {other for other in imported if "::fleet::ask" in other}, name
+
+
+def write(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "use crate::b::Two;",
+        "use super::b::{Two, three};",
+        "use crate::{b, c::Four};",
+        "use crate::{\n    c::Four,\n    b::Two as Other,\n};",
+        "use crate::Two;",
+        "fn f() { crate::b::two() }",
+        "use self::Inner;\nuse super::b;",
+    ],
+)
+def test_a_circle_of_the_core_would_be_found(line: str, tmp_path: Path) -> None:
+    source = write(
+        tmp_path,
+        {
+            "lib.rs": "mod a;\nmod b;\nmod c;\npub use b::Two;\n",
+            "a.rs": line + "\n\n#[cfg(test)]\nmod tests {\n    use crate::c::Four;\n}\n",
+            "b.rs": "// use crate::c;\nuse crate::c::Four;\n",
+            "c/mod.rs": "mod deep;\npub(in crate::a) use deep::Four;\n",
+            "c/deep.rs": "pub(in crate::a) fn five() {}\nuse crate::a::Six;\n",
+        },
+    )
+    graph = rust_graph(source)
+    assert graph["crate::b"] == {"crate::c::deep"}, "what a folder passes on is its maker's"
+    assert circles(graph) == [["crate::a", "crate::b", "crate::c::deep"]]
+    assert circles(graph | {"crate::c::deep": set()}) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from kvm.b import two",
+        "import kvm.b",
+        "from . import b",
+        "from .b import two",
+        "def f():\n    from kvm import b",
+        "if TYPE_CHECKING:\n    from kvm.b import Two",
+        "b = importlib.import_module('kvm.b')",
+    ],
+)
+def test_a_circle_of_the_package_would_be_found(line: str, tmp_path: Path) -> None:
+    package = write(
+        tmp_path / "kvm", {"__init__.py": "from kvm.a import one\n", "a.py": line, "b.py": "import kvm.a\n"}
+    )
+    graph = python_graph(package)
+    assert circles(graph) == [["kvm.a", "kvm.b"]]
+    assert graph["kvm"] == {"kvm.a"}
+
+
+# --- files and places -----------------------------------------------------------------------------
+
+
+def test_files_are_short() -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    assert len(lengths) > 150
+    long = {name for name, length in lengths.items() if length > LONGEST_FILE}
+    assert long - TO_SPLIT == set(LONG_FILES)
+
+
+def test_the_newest_kernel_is_known_in_one_place() -> None:
+    trees = (CORE / "rules" / "trees.rs").read_text()
+    newest = max(
+        re.findall(r"pub\(super\) const (T\d+(?:_\d+)+): Tree", trees),
+        key=lambda name: [*map(int, name[1:].split("_"))],
+    )
+    for path in sorted(path for path in CORE.rglob("*.rs") if path.name != "tests.rs"):
+        code = path.read_text().split("#[cfg(test)]")[0]
+        uses = len(re.findall(rf"\b{newest}\b", code))
+        assert uses == (2 if path.name == "trees.rs" else 0), (
+            f"{path}: {newest} is not to be named outside of the table"
+        )
