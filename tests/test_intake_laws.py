@@ -267,3 +267,22 @@ def test_what_ingest_sets_aside_is_what_a_fleet_sets_aside(table: pa.Table) -> N
         assert bool(rejected) == bool(wanted[3])
         if found.vms:
             assert {vm.name for vm in StoredVms(Path(folder) / "fleet")} <= set(wanted[0])
+
+
+def test_a_vm_of_two_kinds_of_vcpus_is_not_taken_twice() -> None:
+    lists = pa.list_(pa.uint64())
+    registers, values = [[WA1, WA3]] * 2, [[0, 0], [0, 1]]
+    one = {"vm": ["a", "a", "b"], "vcpu_index": pa.array([0, 1, 0], pa.int32())}
+    two = pa.table(
+        one | {"register": pa.array([*registers, [WA1]], lists), "value": pa.array([*values, [0]], lists)}
+    )
+    for again in (two.slice(0, 2), two.slice(0, 1)):
+        table = pa.concat_tables([two, again])
+        fleet = Fleet(stream(table, 9), [tiny_host()], on_error="collect")
+        assert list(fleet.vm_names) == ["a/vcpu0", "a/vcpu1", "b"]
+        assert {reason for _, reason in fleet.rejected} == {
+            "the VM `a` occurs twice; its rows must be together"
+        }
+    fleet.remove_vms([0, 1])
+    fleet.add_vms(two.slice(0, 2))
+    assert list(fleet.vm_names) == ["b", "a/vcpu0", "a/vcpu1"]

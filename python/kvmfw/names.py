@@ -66,6 +66,11 @@ class Names(Sequence[str]):
             new.add(name)
         return places
 
+    def __contains__(self, name: object) -> bool:
+        if self._all is None:
+            self._all = set(self)
+        return name in self._all
+
     def _ascend(self, names: pa.Array) -> bool:
         if len(names) == 0:
             return True

@@ -45,6 +45,8 @@ class Vms:
     def __init__(self, native: _native.Fleet) -> None:
         self._native = native
         self.names, self.homes = Names(), Names()
+        # VMs of which each kind of vCPU has a row of its own, so that none has their name.
+        self._split: set[str] = set()
         self.rejected: list[tuple[int, str]] = []
         self.inferred = 0
 
@@ -70,18 +72,21 @@ class Vms:
     def remove(self, rows: npt.NDArray[np.intp]) -> None:
         """Take VMs away; the ones after them move up."""
         self._native.remove_vms(rows.tolist())
+        if self._split:
+            self._split.difference_update(self.names[int(row)].rpartition("/vcpu")[0] for row in rows)
         self.names.remove(rows)
         self.homes.remove(rows)
 
     def _add_runs(self, runs: Runs) -> list[tuple[int, str]]:
         """Add VMs of a table; give their rows that cannot be used."""
         bad: list[tuple[int, str]] = []
+        split: dict[int, str] = {}
         if runs.index is not None:
-            runs, found = one_of_each_kind(runs)
+            runs, found, split = one_of_each_kind(runs)
             bad += chain.from_iterable(found.values())
-        if again := self.names.repeated(runs.names):
+        if again := sorted({*self._repeated(runs.names, split), *self.names.repeated(runs.names)}):
             bad += chain.from_iterable(runs.bad(()).values())
-            bad += [(int(runs.firsts[run]), twice(runs.names[run].as_py())) for run in again]
+            bad += [(int(runs.firsts[run]), twice(split.get(run, runs.names[run].as_py()))) for run in again]
             runs = runs.chosen(np.delete(np.arange(len(runs)), again))
         rejected = runs.added_to(self._native)
         if rejected or runs.problems:
@@ -90,6 +95,24 @@ class Vms:
         self.names.append(runs.names)
         self.homes.append(pa.nulls(len(runs)) if runs.homes is None else runs.homes)
         return bad
+
+    def _repeated(self, names: pa.Array, split: dict[int, str]) -> list[int]:
+        """Give the runs of VMs that are there already, where they or those have a row for each kind of vCPU."""
+        if not split and not self._split:
+            return []
+        again: list[int] = []
+        seen: set[str] = set()
+        before, is_again = "", False
+        for run, name in enumerate(str(name) for name in names.to_pylist()):
+            vm = split.get(run, name)
+            if run not in split or vm != before:
+                is_again = vm in seen or vm in self._split or (run in split and vm in self.names)
+            if is_again:
+                again.append(run)
+            seen.add(vm)
+            before = vm
+        self._split.update(vm for run, vm in split.items() if run not in again)
+        return again
 
     def _add_sets(self, sets: list[RegisterSet], unique: bool) -> list[tuple[int, str]]:
         """Add register sets; give the places of those that are there already."""

@@ -47,10 +47,11 @@ class Classes:
         return self._native.class_key(class_) or b""
 
 
-def one_of_each_kind(runs: Runs) -> tuple[Runs, Bad]:
+def one_of_each_kind(runs: Runs) -> tuple[Runs, Bad, dict[int, str]]:
     """Keep one vCPU of each kind in a VM, and of VMs that cannot be used the first.
 
-    A VM of one kind keeps its name; else kinds are named ``vm/vcpuN`` by their first vCPU.
+    A VM of one kind keeps its name; else kinds are named ``vm/vcpuN`` by their first vCPU. Gives these runs, what cannot
+    be used, and of which VM those are that stand for one kind of several.
     """
     classes = Classes(runs)
     vms, kinds = runs.vms(), classes.of.astype(np.int64)
@@ -62,8 +63,9 @@ def one_of_each_kind(runs: Runs) -> tuple[Runs, Bad]:
     names = made.names.cast(pa.string())
     numbered = pc.binary_join_element_wise(names, pa.array(made.index).cast(pa.string()), "/vcpu")
     config_of = np.where(kinds[kept] < 0, UNUSABLE, made.config_of).astype(np.uint32)
+    split = {int(run): names[run].as_py() for run in np.flatnonzero(several)}
     names = pc.if_else(pa.array(several), numbered, names)
-    return replace(made, names=names, index=None, config_of=config_of), classes.bad
+    return replace(made, names=names, index=None, config_of=config_of), classes.bad, split
 
 
 def words_of_run(runs: Runs, run: int) -> str:
