@@ -27,7 +27,7 @@ from tests.live.guest import Cpio
 from tests.live.hosts import Host
 from tests.live.machine import Boot, BootError, Output, parse_console
 from tests.live.predict import Expected, Prediction
-from tests.test_probe import probe
+from tests.support.probing import probe
 
 Json = dict[str, Any]
 ROOT = Path(__file__).resolve().parents[1]

@@ -315,8 +315,10 @@ def test_incidents_of_point_releases_are_found(
 ) -> None:
     (vm,) = readers.register_sets(FIRECRACKER / f"{before}.json")
     (host,) = readers.hosts(FIRECRACKER / f"{after}.json")[0]
-    found = [one for one in kvmfw.validate(vm, host).findings if one.outcome is Outcome.REFUSE]
-    assert (register, saved, own) in [(one.register, one.saved, one.own) for one in found]
+    found = {(one.register, one.saved, one.own): one.outcome for one in kvmfw.validate(vm, host).findings}
+    # Amazon's 6.1 took lower ID registers, and its dumps hold no masks (semantics 3.2, vendors' kernels).
+    right = Outcome.REFUSE if register == WA3 else Outcome.UNKNOWN
+    assert found.get((register, saved, own)) is right
 
 
 def test_load_reads_formats_of_others(tmp_path: Path) -> None:

@@ -155,6 +155,22 @@ def counters(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
             yield register, Fate()
 
 
+def kept_by_vendors(facts: Facts, state: State, vgic: bool) -> set[int]:
+    """What a vendor's kernel under a number of before the change leaves to VMs like its own."""
+
+    # semantics 5, vendors' kernels
+    def own(register: int, f: Field) -> bool:
+        return register not in state.values or f.of(state.values[register]) == f.of(facts.fresh(register))
+
+    kept: set[int] = set()
+    if facts.between((7, 0, 13), (7, 1, 8)) is False and vgic and facts.vgic:
+        kept |= {register for register, f in ((PFR0, GIC), (PFR1_32, GIC_32)) if own(register, f)}
+    looked_at = ((MMFR3, S1PIE), (MMFR3, S1POE), TCRX, ATS1A, HPDS)
+    if facts.between((7, 0, 13), (7, 3, 4)) is False and all(own(*one) for one in looked_at):
+        kept |= {MMFR3} | {register for register, (_, gate, _) in GATES.items() if gate in (S1PIE, S1POE)}
+    return kept
+
+
 def joined(said: list[dict[int, Fate]]) -> dict[int, Fate]:
     """What all say; where they differ it is not known."""
     registers = {register for fates in said for register in fates}

@@ -46,7 +46,9 @@ class Vm:
     def first_run(self, vgic: bool) -> dict[int, aftermath.Fate]:
         """What the first run would make of the registers as they are now, but for what is in doubt."""
         if self.alike:
-            return aftermath.joined([one.first_run(vgic) for one in self.alike])
+            said = aftermath.joined([one.first_run(vgic) for one in self.alike])
+            kept = aftermath.kept_by_vendors(self.facts, self.state, vgic)
+            return {register: fate for register, fate in said.items() if register not in kept}
         return aftermath.first_run(self.facts, self.state, vgic)
 
     def finalize(self) -> None:

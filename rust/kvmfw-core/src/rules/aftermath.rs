@@ -144,6 +144,9 @@ fn find<T: Copy>(rows: &[(RegisterId, T)], register: RegisterId) -> Option<T> {
 enum Does {
     Yes(Evidence),
     No,
+    /// A vendor's kernel under a number of before the change: a value of its own VMs stays (specification, 5); of others it
+    /// is not known.
+    NotToOwn(&'static str),
     Unknown(&'static str),
 }
 
@@ -164,7 +167,8 @@ impl Does {
             (line(release) < line(absent), line(release) > line(present))
         };
         match (before, after) {
-            (true, _) if !facts.is_vendors => Self::No,
+            (true, _) if facts.is_vendors => Self::NotToOwn(needs),
+            (true, _) => Self::No,
             (_, true) => Self::Yes(Evidence::Derived),
             _ => Self::Unknown(needs),
         }
@@ -258,10 +262,19 @@ impl Aftermath {
             match self.gic {
                 _ if word & bits(field) == ones => {}
                 Does::No => {}
+                Does::NotToOwn(_) if self.is_own(saved, field) => {}
                 Does::Yes(evidence) => changes.push(change(Fate::Bits(Mask { zeros: bits(field), ones }), evidence)),
-                Does::Unknown(needs) => changes.push(change(Fate::Unknown(needs), Evidence::None)),
+                Does::NotToOwn(needs) | Does::Unknown(needs) => {
+                    changes.push(change(Fate::Unknown(needs), Evidence::None))
+                }
             }
         }
+    }
+
+    /// Whether a set has in this field what a VM of this host has.
+    fn is_own(&self, saved: &[(RegisterId, u64)], field: Field) -> bool {
+        let of = |words| find(words, field.0).map(|word| word & bits(field));
+        of(saved).is_none_or(|word| of(&self.own) == Some(word))
     }
 
     fn dependent_changes(&self, ids: &[RegisterId], saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
@@ -282,8 +295,13 @@ impl Aftermath {
         let zeros = taken.iter().fold(0, |all, field| all | bits(*field));
         let (fate, gone, evidence) = match self.dependent {
             Does::No => return,
+            Does::NotToOwn(_) if [S1PIE, S1POE, TCRX, ATS1A, HPDS].iter().all(|field| self.is_own(saved, *field)) => {
+                return;
+            }
             Does::Yes(evidence) => (Fate::Bits(Mask { zeros, ones: 0 }), Fate::Gone, evidence),
-            Does::Unknown(needs) => (Fate::Unknown(needs), Fate::Unknown(needs), Evidence::None),
+            Does::NotToOwn(needs) | Does::Unknown(needs) => {
+                (Fate::Unknown(needs), Fate::Unknown(needs), Evidence::None)
+            }
         };
         changes.push(Change { register: ID_AA64MMFR3, fate, evidence, why });
         let behind = ids.iter().filter(|id| match catalog::kind_of(**id) {
@@ -343,7 +361,11 @@ fn gic(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Does {
         if own == 0 {
             return Does::No;
         }
-        return Does::between(facts, GIC_SET_UNKNOWN, LAST_WITHOUT, Release::new(7, 1, 8));
+        return match Does::between(facts, GIC_SET_UNKNOWN, LAST_WITHOUT, Release::new(7, 1, 8)) {
+            // The fields read otherwise before there is an interrupt controller.
+            Does::NotToOwn(needs) if !recorded_vgic => Does::Unknown(needs),
+            does => does,
+        };
     }
     let untouched = facts.trials.unwrap_or_default().iter().find(|trial| trial.written.is_empty());
     if let Some(trial) = untouched.filter(|_| own != 0 && !recorded_vgic) {
