@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tests import sections
-from tests.agreement import document, dumps, kvm, qemu, vectors, vmm
+from tests.agreement import document, dumps, field, kvm, qemu, vectors, vmm
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
 
@@ -89,6 +89,8 @@ def main() -> int:
         restores = vmm.check(options.vmm)
         text += document.vmm_section(restores)
         failed += len(restores.wrong)
+    for cases in field.folders(field.CASES):
+        failed += len(field.check(cases).wrong)
     if (folder / "host-dumps.json").exists():
         text += dumps.section(folder / "host-dumps.json")
     text += document.register_section(derived)

@@ -14,7 +14,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -150,51 +150,75 @@ def ask(host: kvmfw.Host, case: Case, *, derive_only: bool) -> Said | None:
     return said
 
 
-def check(folder: Path, hosts: Hosts) -> tuple[dict[str, Counter[str]], list[str]]:
-    """Judge the cases of one folder: counts by evidence, and every case that is not right."""
-    counts: dict[str, Counter[str]] = {"measured": Counter(), "derived": Counter()}
-    wrong: list[str] = []
+@dataclass
+class TruthTally:
+    """What became of the cases, by evidence, every case that is not right, and why others were not judged."""
+
+    counts: dict[str, Counter[str]] = field(
+        default_factory=lambda: {"measured": Counter(), "derived": Counter()}
+    )
+    skipped: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+
+
+def check(folder: Path, hosts: Hosts) -> TruthTally:
+    """Judge the cases of one folder."""
+    tally = TruthTally()
     for row in cases_in(json.loads((folder / "cases.json").read_text())):
         case = read_case(row)
         found = hosts.find(case, folder)
-        for evidence, tally in counts.items():
-            said = None
-            if found is not None and (found[1] or evidence == "derived"):
-                said = ask(found[0], case, derive_only=evidence == "derived")
+        for evidence, counts in tally.counts.items():
+            if found is None:
+                tally.skipped[f"{evidence}: no recording of the host, and none of its CPU"] += 1
+                continue
+            host, has_answers = found
+            if evidence == "measured" and not has_answers:
+                tally.skipped[
+                    "measured: another host of the same CPU stands in, its answers are not this one's"
+                ] += 1
+                continue
+            said = ask(host, case, derive_only=evidence == "derived")
             if said is None:
-                tally["not asked"] += 1
+                tally.skipped[f"{evidence}: the host was not recorded with such a vCPU"] += 1
                 continue
             result = case.judge(said)
-            tally[result] += 1
+            counts[result] += 1
             if result != "right":
                 name = kvmfw.register_name(case.register)
                 real = case.errno or f"reads {case.reads:#x}"
-                wrong.append(
+                tally.wrong.append(
                     f"{result}, {evidence}: {case.host} {case.vcpu} {case.state}: {name} <- {case.written:#x}:"
                     f" engine {said}, kernel {real}"
                 )
-    return counts, wrong
+    return tally
 
 
-def main() -> int:
-    """Judge and print; 1 when the engine was wrong, 2 when there is nothing to judge."""
+def main(arguments: list[str] | None = None) -> int:
+    """Judge and print, what was not judged first; 1 when the engine was wrong, 2 when nothing was judged."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path, help="a folder of cases, or a folder of such folders")
     parser.add_argument("--recordings", type=Path, default=BESIDE / "realkvm", metavar="FOLDER")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
+    hosts = Hosts(options.recordings)
     folders = sorted(path.parent for path in options.folder.rglob("cases.json"))
-    if not folders:
-        print(f"{options.folder}: there are no cases.json", file=sys.stderr)
+    judged = {folder.name: check(folder, hosts) for folder in folders}
+    skipped = sum((tally.skipped for tally in judged.values()), Counter[str]())
+    total = sum((counts for tally in judged.values() for counts in tally.counts.values()), Counter[str]())
+    print(f"not judged: {skipped.total()} of {skipped.total() + total.total()}")
+    print(
+        *(f"    {count} {why}" for why, count in sorted(skipped.items())),
+        sep="\n",
+        end="\n" if skipped else "",
+    )
+    if not total:
+        print(f"{options.folder}: nothing was judged", file=sys.stderr)
         return 2
-    hosts, total = Hosts(options.recordings), Counter[str]()
-    for folder in folders:
-        counts, wrong = check(folder, hosts)
-        for evidence, tally in counts.items():
-            total += tally
-            print(f"{folder.name:32} {evidence:9}", *(f"{n:5} {word}" for word, n in sorted(tally.items())))
-        print(*(f"    {line}" for line in wrong), sep="\n", end="\n" if wrong else "")
+    for name, tally in judged.items():
+        for evidence, counts in tally.counts.items():
+            print(f"{name:32} {evidence:9}", *(f"{n:5} {word}" for word, n in sorted(counts.items())))
+        print(*(f"    {line}" for line in tally.wrong), sep="\n", end="\n" if tally.wrong else "")
     print("all:", *(f"{n} {word}" for word, n in sorted(total.items())))
     return 1 if total["wrong"] else 0
 

@@ -172,21 +172,26 @@ def _print(lines: Iterable[tuple[str, ...]]) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compare, print, and exit with 1 when anything disagrees or is not decided."""
+    """Compare and print, what was not judged first; 1 when anything disagrees or is undecided, 2 when nothing was judged."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
     options = parser.parse_args(arguments)
     if not (options.folder / "outcomes.json.gz").exists():
-        print(f"{options.folder}: there are no loads (outcomes.json.gz)", file=sys.stderr)
-        return 1
+        print(f"{options.folder}: nothing was judged: no loads (outcomes.json.gz)", file=sys.stderr)
+        return 2
     tally = check(options.folder)
+    print(f"not judged: {tally.skipped.total()}")
+    print(
+        *(f"    {n} {why}" for why, n in tally.skipped.items()), sep="\n", end="\n" if tally.skipped else ""
+    )
+    if not tally.counts:
+        print(f"{options.folder}: nothing was judged", file=sys.stderr)
+        return 2
     _print([("vmm", "vm", *COLUMNS), *rows(tally)])
-    for what, count in tally.skipped.items():
-        print(f"not judged: {count} ({what})")
     print(*tally.wrong, sep="\n")
-    return 1 if tally.wrong or not tally.counts else 0
+    return 1 if tally.wrong else 0
 
 
 if __name__ == "__main__":
