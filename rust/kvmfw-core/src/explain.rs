@@ -9,7 +9,7 @@ use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::ListFinding;
-use crate::policy::is_judged_by_value;
+use crate::policy::{is_judged_by_value, is_mostly_kept};
 use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
 use crate::rules::{FieldDifference, Rule, field_differences};
@@ -58,8 +58,10 @@ pub(crate) fn vcpu_finding(config: VcpuConfig, judgement: Judgement) -> Finding 
 }
 
 /// The unit of the findings about a saved register: registers that nobody looks at are judged with the list.
-fn unit_of(register: RegisterId) -> Unit {
-    if is_judged_by_value(register) { Unit::Register(register) } else { Unit::List }
+fn unit_of(register: RegisterId, absent: bool) -> Unit {
+    // Of a register of which most values are kept everywhere, the list tells whether it is there; core registers always are.
+    let by_value = is_mostly_kept(register) && (!absent || register.is_core_field());
+    if is_judged_by_value(register) || by_value { Unit::Register(register) } else { Unit::List }
 }
 
 /// A finding about a saved register.
@@ -91,7 +93,7 @@ pub(crate) fn register_finding(
         _ => offers(acceptor),
     };
     let rule = if unwritten { RuleId::VmmUnwritten } else { rule_id(register, absent) };
-    let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register));
+    let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register, absent));
     Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
 }
 

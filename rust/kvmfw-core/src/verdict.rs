@@ -10,7 +10,7 @@ use crate::host::{Choice, Host, HostConfig};
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
-use crate::policy::{context_of, gate_of};
+use crate::policy::{context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
@@ -144,10 +144,17 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static V
     }
     for (register, value) in set.registers() {
         let acceptor = question.acceptor(rule, config, *register);
-        let judgement = acceptor.judge(value, context_of(*register, set, &refused));
+        let context = context_of(*register, set, &refused);
+        let judgement = acceptor.judge(value, context);
         if judgement.outcome() != Outcome::Accept {
             let finding = explain::register_finding(*register, value, &acceptor, judgement);
-            writes.push((rule.write_order(*register, set), finding));
+            let order = rule.write_order(*register, set);
+            // The list tells that the register is not there, and so does the unit of its value where there is one.
+            let by_value = is_mostly_kept(*register) && !is_kept_anywhere(*register, value, context);
+            if alone && by_value && finding.unit == Unit::List {
+                writes.push((order, Finding { unit: Unit::Register(*register), ..finding.clone() }));
+            }
+            writes.push((order, finding));
         }
     }
     writes.sort_by_key(|(order, _)| *order);
