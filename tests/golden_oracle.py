@@ -159,8 +159,10 @@ def word(finding: vmm.Finding, facts: Facts) -> Expected:
         return Expected(register, "refused", finding.errno)
     if finding.kind in AFTER_THE_RUN:
         return Expected(register, AFTER_THE_RUN[finding.kind], None, now)
-    if finding.kind != "changed" or register is None or finding.value is None or now is None:
+    if finding.kind != "changed" or register is None or finding.value is None:
         return Expected(register, finding.kind, None, now)
+    if now is None:
+        return Expected(register, "rewritten")
     level = register in LEVELS and now & 0xF > finding.value & 0xF
     if level:
         return Expected(register, "raised", None, now)

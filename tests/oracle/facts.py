@@ -21,12 +21,13 @@ class Answer:
     """One write's result: refused (errno), accepted (read_back), or unknown (needs).
 
     ``read_back`` of an accepted write is what KVM_GET_ONE_REG then returns; None where that
-    moves by itself (timers) or cannot be told.
+    moves by itself (timers) or cannot be told; ``altered``: it is another value than the one written.
     """
 
     errno: str | None = None
     read_back: int | None = None
     needs: str | None = None
+    altered: bool = False
 
     @property
     def unknown(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from . import pmu
 from .core import caches_are_virtual
 from .facts import EINVAL, ENOENT, HAS_EL2, Answer, Facts, accept, unknown
@@ -91,11 +93,14 @@ def timer_control(facts: Facts, state: State, register: int, value: int) -> Answ
     """CTL is never refused; ISTATUS is not stored (semantics 4).
 
     A fresh timer has expired at once (its CVAL is 0).  A kernel that reads ISTATUS from the clock shows that, one
-    that reads what is stored (6.18 and later) does not.
+    that reads what is stored (6.18 and later) does not.  The former store 32 bits.
     """
-    if facts.at_least(6, 18) and not facts.fresh(register) & TIMER_EXPIRED:
+    stored = facts.at_least(6, 18)
+    if stored and not facts.fresh(register) & TIMER_EXPIRED:
         return state.store(register, value & ~TIMER_EXPIRED)
-    return state.lose(register)
+    if stored and value >> 32:
+        return unknown("whether a kernel from 6.18 on that shows ISTATUS stores 32 bits")
+    return replace(state.lose(register), altered=value >> 32 != 0)
 
 
 def oslsr(state: State, value: int) -> Answer:

@@ -28,6 +28,9 @@ class Answer(Protocol):
     def read_back(self) -> int | None: ...
 
     @property
+    def altered(self) -> bool: ...
+
+    @property
     def unknown(self) -> bool: ...
 
 
@@ -144,7 +147,8 @@ class Restore:
             if register in self.answers:
                 now = self.vm.read(register)
                 now = self.answers[register].read_back if now is None else now
-                if now is not None and now != value:
+                altered = self.answers[register].altered if now is None else now != value
+                if altered:
                     self.find(Finding(register, "changed", value, now=now))
 
     def run(self, saved: Registers, fates: Mapping[int, Fate]) -> None:

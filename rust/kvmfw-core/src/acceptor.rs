@@ -110,6 +110,12 @@ pub(crate) fn low_nibble(word: u64) -> i8 {
 
 impl Target {
     fn judge(&self, value: &Value, context: Context) -> Judgement {
+        if self.kind == Kind::PmuBits
+            && !self.is_absent()
+            && let Some(effect) = rules::torn_pmu_pair(context)
+        {
+            return Judgement { effect, evidence: Evidence::None };
+        }
         // Answers were recorded with the host's own ID registers in place.
         let as_recorded = context.is_none() || context == self.fresh_context;
         if self.before_id_registers && !as_recorded {

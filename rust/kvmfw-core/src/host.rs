@@ -377,7 +377,7 @@ pub(crate) fn context_gate(kind: Kind) -> Option<Gate> {
 }
 
 /// What the judgement of a register depends on, in a set of registers: that field, the longest vector of the vCPU, its mode,
-/// or whether the other name is there.
+/// or which of its names are there.
 pub(crate) fn context_in<'a>(register: RegisterId, find: impl Fn(RegisterId) -> Option<&'a Value>) -> Context {
     let kind = catalog::kind_of(register);
     let field = || context_gate(kind).and_then(|gate| gate.of(find(gate.register)?.word()?));
@@ -385,8 +385,9 @@ pub(crate) fn context_in<'a>(register: RegisterId, find: impl Fn(RegisterId) -> 
         Kind::SveState => rules::longest_vector(find(RegisterId::SVE_VLS)?),
         Kind::General => rules::mode(find(RegisterId::PSTATE)?.word()?),
         Kind::PmuBits => {
-            let paired = rules::other_name(register).is_some_and(|other| find(other).is_some());
-            Some(rules::pmu_context(field(), paired))
+            let word = |name: RegisterId| find(name)?.word();
+            let names = rules::PmuNames::of(word(register), rules::other_name(register).and_then(word));
+            Some(rules::pmu_context(field(), names))
         }
         _ => field(),
     }

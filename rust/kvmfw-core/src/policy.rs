@@ -208,9 +208,9 @@ pub(crate) fn judged_value(register: RegisterId, value: &Value, context: Context
         .map_or_else(|| value.clone(), Value::Word)
 }
 
-/// Whether a fleet keeps only a part of the values of `register`, see [`judged_value`].
-pub(crate) fn is_reduced(register: RegisterId) -> bool {
-    rules::judged_state(register, &Value::Word(u64::MAX)).is_some()
-        || is_mostly_kept(register)
-        || rules::judged_pmu_bits(register, u64::MAX, Some(rules::pmu_context(None, true))) != u64::MAX
+/// Whether a fleet may know only a part of such a value of `register`, see [`judged_value`].
+pub(crate) fn is_reduced(register: RegisterId, value: Option<&Value>) -> bool {
+    let paired = Some(rules::pmu_context(None, rules::PmuNames::Alike));
+    value.is_some_and(|value| rules::judged_state(register, value).is_some())
+        || rules::judged_pmu_bits(register, u64::MAX, paired) != u64::MAX
 }

@@ -229,7 +229,7 @@ impl Fleet {
         let Some(Ok(set)) = self.vms.registers_of(class) else { return Ok(Verdict::new(vec![unusable_finding()])) };
         let mut verdict = judge(&set, kind, self.question);
         for finding in &mut verdict.findings {
-            if finding.register.is_some_and(is_reduced) {
+            if finding.register.is_some_and(|register| is_reduced(register, finding.saved.as_ref())) {
                 forget_value(finding);
             } else if finding.register.is_some_and(|register| !is_judged_by_value(register)) {
                 finding.saved = None;

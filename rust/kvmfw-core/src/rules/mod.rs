@@ -35,7 +35,7 @@ pub use fields::{FieldDifference, check_features, field_differences, named_field
 pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
 pub(crate) use pmu::judged_bits as judged_pmu_bits;
-pub(crate) use pmu_bits::{context as pmu_context, other_name};
+pub(crate) use pmu_bits::{Names as PmuNames, context as pmu_context, other_name, torn as torn_pmu_pair};
 pub use release::{Release, is_upstream};
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};
 

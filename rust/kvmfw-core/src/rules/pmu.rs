@@ -170,7 +170,7 @@ pub(super) mod tests {
     use super::*;
     use crate::answers::State;
     use crate::catalog::{ID_AA64PFR0, PMCR, PMOVSSET};
-    use crate::rules::Release;
+    use crate::rules::{PmuNames, Release};
     use crate::vcpu::VcpuConfig;
 
     const OWN: u64 = 0x3000;
@@ -243,7 +243,8 @@ pub(super) mod tests {
     #[test]
     fn running_counters_do_not_make_vms_differ() {
         let counter = RegisterId::new(0x6030_0000_0013_df40);
-        let judged = |register, word| judged_bits(register, word, Some(crate::rules::pmu_context(None, true)));
+        let judged =
+            |register, word| judged_bits(register, word, Some(crate::rules::pmu_context(None, PmuNames::Alike)));
         assert_eq!(judged(catalog::PMSWINC, 5), judged(catalog::PMSWINC, 7));
         assert_eq!(judged(counter, 0x1_0000_0005), judged(counter, 0x1_0000_0009));
         assert_eq!(judged(PMCNTENSET, 0x1e), judged(PMCNTENSET, 0x10));
@@ -334,8 +335,8 @@ pub(super) mod tests {
             for (own, counters) in [(0, 0), (0, 2), (0, 3), (3, 3), (CYCLES, 15)] {
                 let rule = derived(release, 1 << 3, register, own);
                 let is_bits = catalog::kind_of(register) == catalog::Kind::PmuBits;
-                let named = |paired| Some(crate::rules::pmu_context(Some(counters), paired));
-                let contexts = if is_bits { [named(true), named(false)] } else { [Some(counters); 2] };
+                let named = |names| Some(crate::rules::pmu_context(Some(counters), names));
+                let contexts = if is_bits { [PmuNames::Alike, PmuNames::One].map(named) } else { [Some(counters); 2] };
                 for (context, word) in contexts.into_iter().flat_map(|context| words.map(|word| (context, word))) {
                     let judge = |word| rule.judge(&Value::Word(word), context).outcome();
                     let judged = judged_bits(register, word, context);

@@ -21,17 +21,52 @@ pub(crate) fn other_name(register: RegisterId) -> Option<RegisterId> {
 }
 
 const PAIRED: u8 = 0x80;
+const TORN: u8 = 0x40;
 const NO_COUNTERS: u8 = 0x10;
 
-/// What decides about such a register: half the number of counters that the VM was saved with, and whether its set holds
-/// the other name as well.
-pub(crate) fn context(counters: Context, paired: bool) -> u8 {
-    counters.unwrap_or(NO_COUNTERS) | if paired { PAIRED } else { 0 }
+/// The names of one register that a set holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// This one alone.
+    One,
+    /// Both, with one value.
+    Alike,
+    /// Both, with a value each.
+    Torn,
 }
 
-/// Whether a set holds both names.
+impl Names {
+    /// What a set with this value, and this one of the other name, holds.
+    pub(crate) fn of(value: Option<u64>, other: Option<u64>) -> Self {
+        match (value, other) {
+            (_, None) => Self::One,
+            (Some(value), Some(other)) if value != other => Self::Torn,
+            _ => Self::Alike,
+        }
+    }
+}
+
+/// What decides about such a register: half the number of counters that the VM was saved with, and which names its set
+/// holds.
+pub(crate) fn context(counters: Context, names: Names) -> u8 {
+    let names = match names {
+        Names::One => 0,
+        Names::Alike => PAIRED,
+        Names::Torn => TORN,
+    };
+    counters.unwrap_or(NO_COUNTERS) | names
+}
+
+/// Whether a set holds both names, with one value.
 pub(super) fn is_paired(context: Context) -> bool {
     context.is_some_and(|context| context & PAIRED != 0)
+}
+
+/// What is said of two names with a value each: no VM reads that, and what stays depends on the kernel and on the order of the
+/// writes (up to 6.6 and from 6.16 on the last one replaces the first, 6.12 sets and clears; run on 5.10 to 7.3).
+pub(crate) fn torn(context: Context) -> Option<Effect> {
+    let is_torn = context.is_some_and(|context| context & TORN != 0);
+    is_torn.then_some(Effect::Unknown("a set in which both names of this register have one value"))
 }
 
 /// What writes do.
@@ -90,7 +125,7 @@ impl PmuBits {
     pub(super) fn judge(self, value: &Value, context: Context) -> Effect {
         let Some(word) = value.word() else { return Effect::Rewritten(None) };
         let way = if is_paired(context) { self.paired } else { self.alone };
-        let counters = context.map(|context| context & !PAIRED).filter(|counters| *counters != NO_COUNTERS);
+        let counters = context.map(|context| context & !(PAIRED | TORN)).filter(|counters| *counters != NO_COUNTERS);
         // The least and the greatest number that it can be; with each counter between them one more bit reads back.
         let (least, greatest) = match (self.control, counters.map(u64::from)) {
             (None, _) => (0, MOST),
@@ -136,7 +171,7 @@ mod tests {
 
     #[test]
     fn kernels_whose_names_set_and_clear_lose_what_is_written_to_both() {
-        let paired = Some(context(None, true));
+        let paired = Some(context(None, Names::Alike));
         let judge =
             |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), paired);
         for register in [PMCNTENSET, PMCNTENCLR, PMINTENSET, PMINTENCLR] {
@@ -155,7 +190,7 @@ mod tests {
     #[test]
     fn one_name_alone_sets_or_clears() {
         for (alone, counters) in
-            [(None, None), (Some(context(None, false)), None), (Some(context(Some(3), false)), Some(3))]
+            [(None, None), (Some(context(None, Names::One)), None), (Some(context(Some(3), Names::One)), Some(3))]
         {
             let judge =
                 |release, register, own, word| derived(release, 1 << 3, register, own).judge(&Value::Word(word), alone);
@@ -171,6 +206,20 @@ mod tests {
                 assert_eq!(judge("6.18.15", clear, 0, 3), Effect::Kept);
             }
         }
+    }
+
+    #[test]
+    fn nothing_is_said_of_two_names_with_a_value_each() {
+        assert_eq!(Names::of(Some(3), Some(3)), Names::Alike);
+        assert_eq!(Names::of(Some(3), Some(1)), Names::Torn);
+        assert_eq!(Names::of(None, Some(1)), Names::Alike);
+        assert_eq!(Names::of(Some(1), None), Names::One);
+        for counters in [None, Some(0), Some(15)] {
+            let said = |names| torn(Some(context(counters, names)));
+            assert!(said(Names::Torn).is_some_and(|effect| effect.needs().is_some()));
+            assert_eq!([said(Names::One), said(Names::Alike)], [None, None]);
+        }
+        assert_eq!(torn(None), None);
     }
 
     #[test]

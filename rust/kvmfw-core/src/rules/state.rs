@@ -233,8 +233,8 @@ impl SveState {
 pub struct TimerControl {
     /// The fresh value.
     own: u64,
-    /// Whether reads give what is stored.
-    stored: bool,
+    /// Whether reads give what is stored; `None` where that is not known.
+    stored: Option<bool>,
 }
 
 const EXPIRED: u64 = 1 << 2;
@@ -244,29 +244,29 @@ const EXPIRED: u64 = 1 << 2;
 /// stored, and a fresh vCPU shows 0 (6.18.15 to 7.3.4 run; restores of 6.16 on 6.18 read 0 for 4). What a guest reads comes
 /// from the hardware. Earlier kernels store 32 bits (`timer_set_ctl`, `arch/arm64/kvm/arch_timer.c`).
 pub(super) fn timer_control(own: u64, facts: &Facts<'_>) -> Rule {
-    let stored = own & EXPIRED == 0 && facts.at_least(6, 18) == Some(true);
+    let stored = facts.at_least(6, 18).filter(|stored| !stored || own & EXPIRED == 0);
     Rule::TimerControl(TimerControl { own, stored })
 }
 
 impl TimerControl {
     pub(super) fn judge(self, value: &Value) -> Effect {
         match value.word() {
-            Some(word) if self.stored => taken(word, word & !EXPIRED, self.own),
+            Some(word) if self.stored == Some(true) => taken(word, word & !EXPIRED, self.own),
             Some(word) if word >> 32 == 0 => Effect::Kept,
-            _ => Effect::Rewritten(None),
+            _ if self.stored == Some(false) => Effect::Rewritten(None),
+            _ => Effect::Unknown(PROBE),
         }
     }
 }
 
-/// What of a value of core, SVE or timer state decides: the mode of PSTATE, whether a general register has an upper half,
-/// how long a vector is needed, ISTATUS; `None` for registers of which all does.
+/// What of a value of core, SVE or timer state decides: the mode of PSTATE; nothing of general registers without an upper half,
+/// of vectors that end with the first quadword, of timers without ISTATUS. `None` for values of which all does.
 pub(crate) fn judged(register: RegisterId, value: &Value) -> Option<u64> {
-    let above = |word: u64| u64::from(word >> 32 != 0);
     match (catalog::kind_of(register), value.word()) {
         (Kind::ProcessorState, Some(word)) => Some(word & MODE),
-        (Kind::General, Some(word)) => Some(above(word)),
-        (Kind::TimerControl, Some(word)) => Some(word & EXPIRED | above(word)),
-        (Kind::SveState, _) => u64::try_from(quadwords(register, value)).ok(),
+        (Kind::General, Some(word)) => (word >> 32 == 0).then_some(0),
+        (Kind::TimerControl, Some(word)) => (word >> 32 == 0 && word & EXPIRED == 0).then_some(0),
+        (Kind::SveState, _) => (quadwords(register, value) <= 1).then_some(0),
         _ => None,
     }
 }

@@ -55,8 +55,9 @@ pub(in crate::fleet) struct Column {
     pub(in crate::fleet) is_wide: bool,
     /// The place and the lowest bit of the field that decides about it.
     pub(in crate::fleet) gate: Option<(Option<usize>, u32)>,
-    /// Of a register with two names: whether the other one is there.
-    pub(in crate::fleet) paired: Option<bool>,
+    /// Whether the register has two names, and the place of the other one.
+    pub(in crate::fleet) has_two_names: bool,
+    pub(in crate::fleet) other: Option<usize>,
 }
 
 /// All shapes of a fleet.
@@ -133,8 +134,9 @@ impl Shape {
             let (unit, gate) = unit(id(at));
             let is_wide = id(at).size() > 8;
             let gate = gate.map(|gate| (place(gate.register), gate.shift));
-            let paired = other_name(id(at)).map(|other| place(other).is_some());
-            Column { at: *at, unit, is_wide, gate, paired }
+            let other = other_name(id(at));
+            let (has_two_names, other) = (other.is_some(), other.and_then(place));
+            Column { at: *at, unit, is_wide, gate, has_two_names, other }
         });
         let columns: Vec<Column> = columns.collect();
         let kind = |kind: Kind| order.iter().copied().filter(move |at| catalog::kind_of(id(at)) == kind);

@@ -10,7 +10,7 @@ use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::list::SavedList;
 use crate::policy::{gate_of, is_kept_anywhere, judged_value};
-use crate::rules::{Context, longest_vector, pmu_context};
+use crate::rules::{Context, PmuNames, longest_vector, pmu_context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -169,7 +169,8 @@ impl Vms {
                 row.resize(column.unit + 2, ABSENT);
             }
             let found = column.gate.and_then(|(at, shift)| field(at, shift));
-            let context = column.paired.map_or(found, |paired| Some(pmu_context(found, paired)));
+            let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
+            let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
             if let Some(slot) = row.get_mut(column.unit + 1) {
                 let word = if column.is_wide { None } else { word(column.at) };
                 *slot = unit.number(word, || value(column.at), config, context);
