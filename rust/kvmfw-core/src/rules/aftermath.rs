@@ -265,7 +265,7 @@ impl Aftermath {
                 Does::NotToOwn(_) if self.is_own(saved, field) => {}
                 Does::Yes(evidence) => changes.push(change(Fate::Bits(Mask { zeros: bits(field), ones }), evidence)),
                 Does::NotToOwn(needs) | Does::Unknown(needs) => {
-                    changes.push(change(Fate::Unknown(needs), Evidence::None))
+                    changes.push(change(Fate::Unknown(needs), Evidence::None));
                 }
             }
         }
