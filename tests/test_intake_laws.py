@@ -286,3 +286,16 @@ def test_a_vm_of_two_kinds_of_vcpus_is_not_taken_twice() -> None:
     fleet.remove_vms([0, 1])
     fleet.add_vms(two.slice(0, 2))
     assert list(fleet.vm_names) == ["b", "a/vcpu0", "a/vcpu1"]
+
+
+def test_vms_without_a_name_are_not_each_other() -> None:
+    lists = pa.list_(pa.uint64())
+    columns = {
+        "vm": pa.array([None, "a", "a", None], pa.string()),
+        "vcpu_index": pa.array([0, 0, 1, 0], pa.int32()),
+        "register": pa.array([[WA1, WA3]] * 4, lists),
+        "value": pa.array([[0, 0], [0, 0], [0, 1], [0, 0]], lists),
+    }
+    fleet = Fleet(stream(pa.table(columns), 9), [tiny_host()], on_error="collect")
+    assert list(fleet.vm_names) == ["", "a/vcpu0", "a/vcpu1", ""]
+    assert fleet.rejected == [(0, "the VM has no name"), (3, "the VM has no name")]

@@ -107,7 +107,8 @@ class Vms:
             vm = split.get(run, name)
             if run not in split or vm != before:
                 is_again = vm in seen or vm in self._split or (run in split and vm in self.names)
-            if is_again:
+            # Those without a name are kept in their places, unknown to every host.
+            if is_again and vm:
                 again.append(run)
             seen.add(vm)
             before = vm
