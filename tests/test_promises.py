@@ -322,7 +322,12 @@ def test_what_whatif_promises_is_what_a_re_judged_fleet_shows(paths: list[Path],
         vms = [fresh(path) for path in paths]
         hosts = [host(path) for path in paths]
         before = stranded(vms, hosts)
-        document = json.loads(run("whatif", fleet, "--hide", name, "--format", "json").stdout)
+        supposed = run("whatif", fleet, "--hide", name, "--format", "json")
+        if not any(register in vm.to_mapping() for vm in vms):
+            assert supposed.exit_code == 1
+            assert "no VM and no host of the fleet has" in supposed.stderr
+            return
+        document = json.loads(supposed.stdout)
         hidden = frozenset([register])
         kept = [
             kvmfw.RegisterSet.from_mapping(
