@@ -158,7 +158,10 @@ def test_what_killed_intakes_leave_is_gone_after_the_next(tmp_path: Path) -> Non
     big = source(tmp_path, "big", 400_000)
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP):
         command = [sys.executable, "-m", "kvmfw", "ingest", str(big[0]), "-o", str(fleet)]
+        # Under nohup a program is born deaf to SIGHUP.
+        heard = signal.signal(signal.SIGHUP, signal.SIG_DFL)
         running = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        signal.signal(signal.SIGHUP, heard)
         before = set(fleet.glob("generations/.draft-*"))
         deadline = time.monotonic() + 30
         while set(fleet.glob("generations/.draft-*")) <= before and time.monotonic() < deadline:

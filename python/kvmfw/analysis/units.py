@@ -35,12 +35,18 @@ class UnitOutcomes:
     outcome: npt.NDArray[np.uint8]
 
 
-def _numbers(fleet: Fleet) -> dict[tuple[str, int | None], int]:
+_Numbers = dict[tuple[str, int | None], int]
+
+
+def _numbers(fleet: Fleet) -> _Numbers:
     return {(kind, register): number for number, (kind, register, _) in enumerate(fleet._native.units())}
 
 
-def _number(numbers: dict[tuple[str, int | None], int], finding: Finding) -> int:
+def _number(fleet: Fleet, numbers: _Numbers, finding: Finding) -> int:
     number = numbers.get((finding.unit, finding.register if finding.unit == "register" else None))
+    if number is None and fleet.scheme != "kvm":
+        # Other schemes compare state that every KVM keeps, of which a fleet makes no unit: the list speaks for it.
+        number = numbers.get(("list", None))
     if number is None:
         raise InternalError(f"the fleet has no unit for the finding `{finding.sentence}` of {finding.rule}")
     return number
@@ -48,7 +54,7 @@ def _number(numbers: dict[tuple[str, int | None], int], finding: Finding) -> int
 
 def unit_of(fleet: Fleet, finding: Finding) -> int:
     """Give the number of the unit that a finding belongs to."""
-    return _number(_numbers(fleet), finding)
+    return _number(fleet, _numbers(fleet), finding)
 
 
 def unit_outcomes(frame: Frame) -> UnitOutcomes:
@@ -108,7 +114,7 @@ class Samples:
                 )
                 said = {}
                 for finding in verdict.findings:
-                    said.setdefault((_number(numbers, finding), finding.outcome), finding)
+                    said.setdefault((_number(frame.fleet, numbers, finding), finding.outcome), finding)
             unit, host_class, outcome = keys[at].tolist()
             found = said.get((unit, Outcome(outcome)))
             if found is None:

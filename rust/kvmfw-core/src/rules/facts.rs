@@ -15,7 +15,7 @@ use crate::vcpu::VcpuConfig;
 pub struct Facts<'a> {
     /// The kernel's release; `None` when its text could not be read.
     pub release: Option<Release>,
-    /// Whether the release names a vendor's kernel, see [`is_upstream`].
+    /// Whether the release names a vendor's kernel, see `is_upstream`.
     pub is_vendors: bool,
     /// How the vCPU is made.
     pub config: VcpuConfig,
