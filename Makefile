@@ -22,9 +22,8 @@ test: $(VENV)/.tests  ## set everything up and pass all tests
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
 	$(BIN)/python -m pytest benches -q
 
-guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 %, and the ratios of small fleets (needs valgrind)
+guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline (needs valgrind)
 	$(BIN)/python benches/instructions.py
-	$(BIN)/python -m pytest benches -q
 
 agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS=folder QEMU=folder VMM=folder
 	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --out docs/agreement.md

@@ -27,6 +27,11 @@ SSBS_UNIT, SSBS_MASK, SSBS = REGISTERS.index(0x603000000013C021), np.uint64(0xF0
 Words = npt.NDArray[np.uint64]
 
 
+def _vcpu(rows: int) -> pa.DictionaryArray:
+    """How all vCPUs are made: random ID registers do not tell it."""
+    return pa.DictionaryArray.from_arrays(np.zeros(rows, dtype=np.int8), ["psci_0_2,vgic"])
+
+
 @dataclass(frozen=True)
 class Shape:
     """How large a fleet is; no classes: every VM and every host differs."""
@@ -122,6 +127,7 @@ class Synthetic:
                 "vm": np.repeat(np.arange(first, first + len(rows), dtype=np.uint32), len(REGISTERS)),
                 "register": np.tile(np.array(REGISTERS, dtype=np.uint64), len(rows)),
                 "value": self.vm_values[rows].ravel(),
+                "vcpu": _vcpu(len(rows) * len(REGISTERS)),
             }
         )
 
@@ -132,7 +138,8 @@ class Synthetic:
         lists = {
             name: pa.ListArray.from_arrays(offsets, long[name].chunk(0)) for name in ("register", "value")
         }
-        return pa.table({"vm": np.arange(len(self.vm_class), dtype=np.uint32), **lists})
+        names = np.arange(len(self.vm_class), dtype=np.uint32)
+        return pa.table({"vm": names, **lists, "vcpu": _vcpu(len(names))})
 
     @cached_property
     def hosts(self) -> tuple[list[kvmfw.Host], npt.NDArray[np.uint32]]:

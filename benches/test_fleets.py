@@ -199,13 +199,14 @@ def test_single_questions_and_changes(
     )
     rows = per_call(lambda: fleet.candidates(5, unknown="refuse"), calls)
     note(f"candidates: {name}", f"rows of {fleet.shape[1]} hosts", f"{rows:.1f} us", "< 15 us at 10 k hosts")
-    sets = [fleet_made.set_of(row) for row in range(min(len(fleet_made.vm_values), 100))]
-    known = per_call(lambda: fleet.add_vms(sets), 10) / len(sets)
+    rows_of = range(min(len(fleet_made.vm_values), 100))
+    batches = iter([[fleet_made.set_of(row, f"{at}-{row}") for row in rows_of] for at in range(70)])
+    known = per_call(lambda: fleet.add_vms(next(batches)), 10) / len(rows_of)
     mixed = dict(zip(REGISTERS, (int(word) for word in fleet_made.vm_values[0]), strict=True))
     others = []
     for row in range(1, 101):
         mixed[REGISTERS[8 + row % 30]] = int(fleet_made.vm_values[row, 8 + row % 30])
-        others.append(kvmfw.RegisterSet.from_mapping(mixed))
+        others.append(kvmfw.RegisterSet.from_mapping(mixed, name=f"other-{row}"))
     classes = fleet.class_shape[0]
     start = time.perf_counter()
     fleet.add_vms(others)
