@@ -256,7 +256,7 @@ def test_a_file_a_table_in_memory_and_a_stream_give_the_same_fleet_and_the_same_
 @given(tables())
 def test_what_ingest_sets_aside_is_what_a_fleet_sets_aside(table: pa.Table) -> None:
     # Open: of VMs without a name, which both set aside, a fleet lists rows that ingest lists under another reason.
-    assume(not table["vm"].null_count)
+    assume(not table.column(0).null_count)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "vms.parquet"
         pq.write_table(table, path)
