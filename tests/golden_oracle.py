@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from tests import golden
 from tests.golden import Case, Expected, TargetHost, Vcpu
-from tests.oracle import Facts, Vm, vmm
+from tests.oracle import Facts, Vm, restoring, vmm
 from tests.oracle.facts import CAP_MTE, CAP_WRITABLE_IMP_ID_REGS
 from tests.oracle.making import made
-from tests.oracle.vmm import SVE_VLS, Outcome, Restore
+from tests.oracle.restoring import SVE_VLS, Outcome, Restore
 
 FEATURES = (
     "power_off",
@@ -137,7 +137,7 @@ def in_words(restore: Restore, facts: Facts) -> tuple[Expected, ...]:
     written = {register: at for at, (register, _) in reversed(list(enumerate(restore.writes)))}
     last = len(restore.writes)
 
-    def order(finding: vmm.Finding) -> tuple[int, int]:
+    def order(finding: restoring.Finding) -> tuple[int, int]:
         register = finding.register or 0
         match finding.kind:
             case "list" | "unsaveable":
@@ -153,7 +153,7 @@ def in_words(restore: Restore, facts: Facts) -> tuple[Expected, ...]:
     return tuple(word(finding, facts) for finding in sorted(restore.findings, key=order))
 
 
-def word(finding: vmm.Finding, facts: Facts) -> Expected:
+def word(finding: restoring.Finding, facts: Facts) -> Expected:
     register, now = finding.register, finding.now
     if finding.kind in REFUSED_KINDS:
         return Expected(register, "refused", finding.errno)

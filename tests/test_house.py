@@ -21,8 +21,6 @@ LONG_FILES = {
 TO_SPLIT = {
     "python/kvmfw/fleet.py",
     "python/kvmfw/readers/runs.py",
-    "rust/kvmfw-core/src/explain.rs",
-    "tests/oracle/vmm.py",
     "tests/test_fleet.py",
     "tests/test_readers.py",
     "tests/test_readers_damage.py",

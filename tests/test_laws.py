@@ -13,7 +13,7 @@ import kvmfw
 from kvmfw import Outcome
 from tests import golden_oracle, pool
 from tests.golden import Expected, register_id
-from tests.oracle import Vm, vmm
+from tests.oracle import Vm, restoring, vmm
 from tests.oracle.other_registers import GATES
 from tests.oracle.pmu import PAIRS, PMCR
 from tests.pool import Target, any_target, mutated, pairs
@@ -177,8 +177,8 @@ def test_judging_ignores_register_order(pair: tuple[Target, Registers], shuffle:
 def test_a_host_is_judged_even_on_what_it_saved_itself(target: Target, data: st.DataObject) -> None:
     own = target.verdict(target.fresh)
     # a probe asks after KVM_ARM_VCPU_FINALIZE, when vector lengths are fixed; a restore writes them before
-    assert refused(own) == target.same_value_refused - {vmm.SVE_VLS}
-    listed = sorted(set(target.fresh) - {vmm.SVE_VLS})
+    assert refused(own) == target.same_value_refused - {restoring.SVE_VLS}
+    listed = sorted(set(target.fresh) - {restoring.SVE_VLS})
     assume(listed)
     picked = data.draw(st.lists(st.sampled_from(listed), min_size=1, max_size=3, unique=True))
     refusals = {f"{register:#x}": "EINVAL" for register in picked}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.oracle import check_qemu, vmm
+from tests.oracle import check_qemu, restoring, vmm
 from tests.oracle.facts import Answer, accept, refuse, unknown
 
 REALQEMU = Path(__file__).parents[2] / "shared" / "data" / "realqemu"
@@ -17,7 +17,7 @@ ID_AA64PFR1, ID_AA64MMFR3 = S | 0xC021, S | 0xC03B
 SCTLR, SCTLR2, PMMIR, OSLSR = S | 0xC080, S | 0xC083, S | 0xC4F6, S | 0x808C
 PSCI, WA1, WA2 = (0x6030_0000_0014_0000 + n for n in range(3))
 STD, STD_HYP, VENDOR, VENDOR_2 = (0x6030_0000_0016_0000 + n for n in range(4))
-TCR2, PIR = vmm.TCR2_EL1, vmm.PIR_EL1
+TCR2, PIR = restoring.TCR2_EL1, restoring.PIR_EL1
 Z0 = 0x6080_0000_0015_0000
 SSBS = 0x20
 
@@ -47,7 +47,7 @@ class Host:
 
     def write(self, register: int, value: int) -> Answer:
         self.written.append(register)
-        if register == vmm.SVE_VLS and self.finalized:
+        if register == restoring.SVE_VLS and self.finalized:
             return refuse("EPERM")
         if register in self.unknown:
             return unknown("a rule")
@@ -71,7 +71,7 @@ class Host:
         return self.values.get(register) if self.there(register) else None
 
 
-def run(policy: str, saved: dict[int, int], host: Host) -> vmm.Restore:
+def run(policy: str, saved: dict[int, int], host: Host) -> restoring.Restore:
     return vmm.restore(policy, saved, host.own, host)
 
 
@@ -85,9 +85,9 @@ OLD_QEMUS = QEMUS[:3]
 
 @pytest.mark.parametrize("policy", vmm.POLICIES)
 def test_the_same_set_on_the_same_host_is_accepted(policy: str) -> None:
-    saved = {vmm.X0: 7, PSCI: 0x10001, STD: 1, ID_AA64PFR1: SSBS, SCTLR: 5, CCSIDR0: 9}
+    saved = {restoring.X0: 7, PSCI: 0x10001, STD: 1, ID_AA64PFR1: SSBS, SCTLR: 5, CCSIDR0: 9}
     result = run(policy, saved, Host(dict(saved)))
-    assert (result.outcome, result.findings, result.exit) == (vmm.Outcome.ACCEPT, [], "completed")
+    assert (result.outcome, result.findings, result.exit) == (restoring.Outcome.ACCEPT, [], "completed")
 
 
 @pytest.mark.parametrize("policy", vmm.POLICIES)
@@ -95,17 +95,17 @@ def test_an_unknown_answer_is_unknown_and_a_refusal_outranks_it(policy: str) -> 
     saved = {ID_AA64PFR1: SSBS, SCTLR: 5, PSCI: 1}
     host = Host(dict(saved))
     host.unknown.add(SCTLR)
-    assert run(policy, saved, host).outcome is vmm.Outcome.UNKNOWN
+    assert run(policy, saved, host).outcome is restoring.Outcome.UNKNOWN
     host = Host(dict(saved), {(PSCI, 1): "EINVAL"})
     host.unknown.add(SCTLR)
-    assert run(policy, saved, host).outcome is vmm.Outcome.REFUSE
+    assert run(policy, saved, host).outcome is restoring.Outcome.REFUSE
 
 
 @pytest.mark.parametrize("policy", vmm.POLICIES)
 def test_a_level_that_reads_back_otherwise_is_a_change(policy: str) -> None:
     result = run(policy, {WA1: 1, SCTLR: 0}, Host({WA1: 2, SCTLR: 0}, fixed=(WA1,)))
-    assert result.findings == [vmm.Finding(WA1, "changed", 1, now=2)]
-    assert result.outcome is vmm.Outcome.CHANGE
+    assert result.findings == [restoring.Finding(WA1, "changed", 1, now=2)]
+    assert result.outcome is restoring.Outcome.CHANGE
 
 
 # --- QEMU -----------------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_a_level_that_reads_back_otherwise_is_a_change(policy: str) -> None:
 def test_more_registers_than_own_fail_before_any_is_written(policy: str) -> None:
     host = Host(regs(SCTLR))
     result = run(policy, regs(SCTLR, VENDOR_2), host)
-    assert (result.outcome, result.findings) == (vmm.Outcome.REFUSE, [vmm.Finding(None, "list")])
+    assert (result.outcome, result.findings) == (restoring.Outcome.REFUSE, [restoring.Finding(None, "list")])
 
 
 def test_7_2_writes_nothing_after_a_failed_merge_and_10_0_puts_the_own_list_once() -> None:
@@ -128,7 +128,7 @@ def test_7_2_writes_nothing_after_a_failed_merge_and_10_0_puts_the_own_list_once
 @pytest.mark.parametrize("policy", OLD_QEMUS)
 def test_a_stream_only_register_below_an_own_one_fails(policy: str) -> None:
     result = run(policy, regs(OSLSR, SCTLR), Host(regs(SCTLR, VENDOR)))
-    assert result.findings[0] == vmm.Finding(OSLSR, "list", 0)
+    assert result.findings[0] == restoring.Finding(OSLSR, "list", 0)
     assert result.exit == "failed"
 
 
@@ -145,19 +145,19 @@ def test_what_was_merged_before_the_walk_failed_is_all_that_10_puts(policy: str)
 @pytest.mark.parametrize("value", [0, 1])
 def test_a_stream_only_tail_is_dropped_silently_when_the_length_fits(policy: str, value: int) -> None:
     result = run(policy, {SCTLR: 0, VENDOR_2: value}, Host(regs(PIR, SCTLR)))
-    assert (result.exit, result.outcome) == ("completed", vmm.Outcome.CHANGE)
+    assert (result.exit, result.outcome) == ("completed", restoring.Outcome.CHANGE)
     assert result.findings == [
-        vmm.Finding(VENDOR_2, "dropped", value),
-        vmm.Finding(PIR, "defaulted", now=0),
+        restoring.Finding(VENDOR_2, "dropped", value),
+        restoring.Finding(PIR, "defaulted", now=0),
     ]
 
 
 def test_11_1_has_no_length_test_and_tolerates_four_registers() -> None:
-    saved = {SCTLR: 0, **regs(TCR2, vmm.PIRE0_EL1, PIR, value=7), VENDOR_2: 0}
+    saved = {SCTLR: 0, **regs(TCR2, restoring.PIRE0_EL1, PIR, value=7), VENDOR_2: 0}
     result = run("qemu-11.1", saved, Host(regs(SCTLR)))
     assert (result.exit, result.of("dropped")) == (
         "completed",
-        [TCR2, vmm.PIRE0_EL1, PIR, VENDOR_2],
+        [TCR2, restoring.PIRE0_EL1, PIR, VENDOR_2],
     )
 
 
@@ -182,14 +182,14 @@ def test_11_1_the_last_stream_only_register_decides() -> None:
 def test_an_own_only_register_appears_with_the_target_default(policy: str) -> None:
     host = Host({SCTLR: 0, VENDOR: 3})
     result = run(policy, regs(SCTLR), host)
-    assert result.findings == [vmm.Finding(VENDOR, "defaulted", now=3)]
+    assert result.findings == [restoring.Finding(VENDOR, "defaulted", now=3)]
     assert host.written == [SCTLR, VENDOR] * 2  # it is written, too
 
 
 @pytest.mark.parametrize("policy", QEMUS)
 def test_an_own_only_register_hidden_by_the_saved_id_values_fails_the_load(policy: str) -> None:
     result = run(policy, {ID_AA64MMFR3: 0, SCTLR: 0}, Host({ID_AA64MMFR3: 1, SCTLR: 0, SCTLR2: 0}))
-    assert result.findings == [vmm.Finding(SCTLR2, "refused", 0, errno="ENOENT")]
+    assert result.findings == [restoring.Finding(SCTLR2, "refused", 0, errno="ENOENT")]
     assert result.exit == "failed"
 
 
@@ -199,7 +199,7 @@ def test_others_do_not_write_own_only_registers_and_a_hidden_one_is_no_change(po
     result = run(policy, {ID_AA64MMFR3: 0, SCTLR: 0}, host)
     assert (result.findings, SCTLR2 in host.written) == ([], False)
     result = run(policy, {SCTLR: 0}, Host({SCTLR: 0, VENDOR: 3}))
-    assert result.findings == [vmm.Finding(VENDOR, "defaulted", now=3)]
+    assert result.findings == [restoring.Finding(VENDOR, "defaulted", now=3)]
 
 
 @pytest.mark.parametrize("policy", QEMUS)
@@ -212,18 +212,18 @@ def test_qemu_writes_on_after_an_error_and_twice(policy: str) -> None:
 
 
 def test_qemu_takes_vector_lengths_from_its_own_command_line() -> None:
-    host = Host({vmm.SVE_VLS: 3, Z0: 0, SCTLR: 0})
-    result = run("qemu-10.2", {vmm.SVE_VLS: 1, Z0: 0, SCTLR: 0}, host)
-    assert result.findings == [vmm.Finding(vmm.SVE_VLS, "dropped", 1, now=3)]
-    assert vmm.SVE_VLS not in host.written
+    host = Host({restoring.SVE_VLS: 3, Z0: 0, SCTLR: 0})
+    result = run("qemu-10.2", {restoring.SVE_VLS: 1, Z0: 0, SCTLR: 0}, host)
+    assert result.findings == [restoring.Finding(restoring.SVE_VLS, "dropped", 1, now=3)]
+    assert restoring.SVE_VLS not in host.written
 
 
 # --- orders ---------------------------------------------------------------------------------------
 
 # firmware, then system registers, then demux: KVM's list order
 IN_LIST_ORDER = {
-    vmm.PC: 1,
-    vmm.SVE_VLS: 1,
+    restoring.PC: 1,
+    restoring.SVE_VLS: 1,
     Z0: 0,
     PSCI: 0,
     WA2: 3,
@@ -232,21 +232,21 @@ IN_LIST_ORDER = {
     ID_AA64PFR1: 0,
     CCSIDR0: 0,
 }
-WITHOUT_SVE = {r: v for r, v in IN_LIST_ORDER.items() if vmm.group(r) != vmm.SVE}
+WITHOUT_SVE = {r: v for r, v in IN_LIST_ORDER.items() if restoring.group(r) != restoring.SVE}
 
 
 def test_kvm_writes_ascending_after_the_vector_lengths_and_never_stops() -> None:
     host = Host({})
     result = run("kvm", IN_LIST_ORDER, host)
-    assert host.written == [vmm.SVE_VLS, *sorted(set(IN_LIST_ORDER) - {vmm.SVE_VLS})]
+    assert host.written == [restoring.SVE_VLS, *sorted(set(IN_LIST_ORDER) - {restoring.SVE_VLS})]
     assert result.of("refused") == host.written
 
 
 @pytest.mark.parametrize("policy", ["kvm", "firecracker-1.16", "cloud-hypervisor-53"])
 def test_vector_lengths_are_written_before_finalization_which_comes_without_them_too(policy: str) -> None:
-    host = Host({SCTLR: 0, vmm.SVE_VLS: 3})
-    assert run(policy, {SCTLR: 0, vmm.SVE_VLS: 3}, host).outcome is vmm.Outcome.ACCEPT
-    assert (host.written, host.finalized) == ([vmm.SVE_VLS, SCTLR], True)
+    host = Host({SCTLR: 0, restoring.SVE_VLS: 3})
+    assert run(policy, {SCTLR: 0, restoring.SVE_VLS: 3}, host).outcome is restoring.Outcome.ACCEPT
+    assert (host.written, host.finalized) == ([restoring.SVE_VLS, SCTLR], True)
     host = Host({SCTLR: 0})
     run(policy, {SCTLR: 0}, host)
     assert host.finalized
@@ -255,10 +255,13 @@ def test_vector_lengths_are_written_before_finalization_which_comes_without_them
 @pytest.mark.parametrize(
     ("policy", "order"),
     [
-        ("firecracker-1.16", [vmm.SVE_VLS, vmm.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0]),
+        (
+            "firecracker-1.16",
+            [restoring.SVE_VLS, restoring.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0],
+        ),
         (
             "cloud-hypervisor-53",
-            [vmm.SVE_VLS, vmm.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0],
+            [restoring.SVE_VLS, restoring.PC, Z0, PSCI, WA2, VENDOR, SCTLR, ID_AA64PFR1, CCSIDR0],
         ),
     ],
 )
@@ -269,11 +272,11 @@ def test_vmms_that_write_in_saved_order(policy: str, order: list[int]) -> None:
 
 
 def test_crosvm_writes_system_registers_by_encoding_then_caches_then_firmware() -> None:
-    saved = WITHOUT_SVE | regs(vmm.TIMER_CVAL, vmm.TIMER_CNT, vmm.ELR_EL1, vmm.X0, CCSIDR3, WA1)
+    saved = WITHOUT_SVE | regs(vmm.TIMER_CVAL, vmm.TIMER_CNT, restoring.ELR_EL1, restoring.X0, CCSIDR3, WA1)
     host = Host(dict(saved))
     run("crosvm", saved, host)
-    system = [ID_AA64PFR1, SCTLR, vmm.ELR_EL1, vmm.TIMER_CNT, vmm.TIMER_CVAL]
-    assert host.written == [vmm.PC, vmm.X0, *system, CCSIDR0, CCSIDR3, PSCI, WA1, WA2]
+    system = [ID_AA64PFR1, SCTLR, restoring.ELR_EL1, vmm.TIMER_CNT, vmm.TIMER_CVAL]
+    assert host.written == [restoring.PC, restoring.X0, *system, CCSIDR0, CCSIDR3, PSCI, WA1, WA2]
 
 
 @pytest.mark.parametrize("policy", ["firecracker-1.16", "cloud-hypervisor-53", "crosvm"])
@@ -286,25 +289,25 @@ def test_the_first_error_ends_the_restore(policy: str) -> None:
 @pytest.mark.parametrize(
     ("policy", "outcome"),
     [
-        ("kvm", vmm.Outcome.ACCEPT),
-        ("qemu-10.2", vmm.Outcome.ACCEPT),
-        ("qemu-11.1", vmm.Outcome.ACCEPT),
-        ("crosvm", vmm.Outcome.ACCEPT),
-        ("firecracker-1.16", vmm.Outcome.REFUSE),
-        ("cloud-hypervisor-53", vmm.Outcome.REFUSE),
+        ("kvm", restoring.Outcome.ACCEPT),
+        ("qemu-10.2", restoring.Outcome.ACCEPT),
+        ("qemu-11.1", restoring.Outcome.ACCEPT),
+        ("crosvm", restoring.Outcome.ACCEPT),
+        ("firecracker-1.16", restoring.Outcome.REFUSE),
+        ("cloud-hypervisor-53", restoring.Outcome.REFUSE),
     ],
 )
 def test_workaround_2_of_a_vm_without_ssbs_depends_on_who_writes_the_id_register_first(
-    policy: str, outcome: vmm.Outcome
+    policy: str, outcome: restoring.Outcome
 ) -> None:
     result = run(policy, {WA2: 3, ID_AA64PFR1: 0}, Host({WA2: 0, ID_AA64PFR1: SSBS}))
     assert result.outcome is outcome
-    assert result.of("refused") == ([WA2] if outcome is vmm.Outcome.REFUSE else [])
+    assert result.of("refused") == ([WA2] if outcome is restoring.Outcome.REFUSE else [])
 
 
 def test_workaround_2_accepted_before_ssbs_goes_away_is_raised_afterwards() -> None:
     result = run("firecracker-1.16", {WA2: 0, ID_AA64PFR1: 0}, Host({WA2: 0, ID_AA64PFR1: SSBS}))
-    assert result.findings == [vmm.Finding(WA2, "changed", 0, now=3)]
+    assert result.findings == [restoring.Finding(WA2, "changed", 0, now=3)]
 
 
 # --- what a VMM cannot or does not save -----------------------------------------------------------
@@ -312,29 +315,32 @@ def test_workaround_2_accepted_before_ssbs_goes_away_is_raised_afterwards() -> N
 
 def test_crosvm_loses_the_hypercall_bitmaps() -> None:
     result = run("crosvm", {VENDOR: 1, STD: 1}, Host({VENDOR: 3, STD: 1}))
-    assert result.findings == [vmm.Finding(VENDOR, "dropped", 1, now=3)]
+    assert result.findings == [restoring.Finding(VENDOR, "dropped", 1, now=3)]
     assert result.writes == []
 
 
 def test_crosvm_cannot_save_a_vcpu_with_sve() -> None:
-    result = run("crosvm", {vmm.SVE_VLS: 1}, Host({vmm.SVE_VLS: 1}))
-    assert (result.findings, result.outcome) == ([vmm.Finding(None, "unsaveable")], vmm.Outcome.REFUSE)
+    result = run("crosvm", {restoring.SVE_VLS: 1}, Host({restoring.SVE_VLS: 1}))
+    assert (result.findings, result.outcome) == (
+        [restoring.Finding(None, "unsaveable")],
+        restoring.Outcome.REFUSE,
+    )
 
 
 def test_cloud_hypervisor_cannot_save_more_than_500_registers() -> None:
     many = regs(*(S + n for n in range(501)))
-    assert run("cloud-hypervisor-53", many, Host(many)).findings == [vmm.Finding(None, "unsaveable")]
-    assert run("firecracker-1.16", many, Host(many)).outcome is vmm.Outcome.ACCEPT
+    assert run("cloud-hypervisor-53", many, Host(many)).findings == [restoring.Finding(None, "unsaveable")]
+    assert run("firecracker-1.16", many, Host(many)).outcome is restoring.Outcome.ACCEPT
 
 
 def test_cloud_hypervisor_writes_vector_registers_only_without_sve() -> None:
-    v0 = vmm.VS[0]
-    host = Host({v0: 0, SCTLR: 0, vmm.FPSR: 0})
-    run("cloud-hypervisor-53", {SCTLR: 0, v0: 0, vmm.FPSR: 0}, host)
-    assert host.written == [v0, vmm.FPSR, SCTLR]
-    host = Host({vmm.SVE_VLS: 1, vmm.FPSR: 0})
-    run("cloud-hypervisor-53", {vmm.SVE_VLS: 1, vmm.FPSR: 0}, host)
-    assert host.written == [vmm.SVE_VLS]
+    v0 = restoring.VS[0]
+    host = Host({v0: 0, SCTLR: 0, restoring.FPSR: 0})
+    run("cloud-hypervisor-53", {SCTLR: 0, v0: 0, restoring.FPSR: 0}, host)
+    assert host.written == [v0, restoring.FPSR, SCTLR]
+    host = Host({restoring.SVE_VLS: 1, restoring.FPSR: 0})
+    run("cloud-hypervisor-53", {restoring.SVE_VLS: 1, restoring.FPSR: 0}, host)
+    assert host.written == [restoring.SVE_VLS]
 
 
 def test_only_cloud_hypervisor_writes_before_there_is_a_vgic() -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.oracle import Answer, Facts, Vm, vmm
+from tests.oracle import Answer, Facts, Vm, restoring, vmm
 from tests.oracle.facts import (
     PMU_V3,
     PSCI_0_2,
@@ -30,7 +30,7 @@ from tests.oracle.facts import (
 )
 
 Load = dict[str, Any]
-VmMaker = Callable[[Load, dict[int, int]], vmm.Vm]
+VmMaker = Callable[[Load, dict[int, int]], restoring.Vm]
 WORKAROUND_3 = 0x6030_0000_0014_0003
 
 
@@ -211,7 +211,7 @@ def check(folder: Folder, make: VmMaker) -> Tally:
         vm = make(load, own)
         run = vmm.restore(policy(load["target"]), saved, own, vm)
         seen = refusals(load)
-        if run.outcome is vmm.Outcome.UNKNOWN:
+        if run.outcome is restoring.Outcome.UNKNOWN:
             tally.counts["model says unknown"] += 1
             continue
         tally.counts["only the list of such a target known"] += not exact
@@ -246,7 +246,7 @@ def check(folder: Folder, make: VmMaker) -> Tally:
             tally.compare(
                 "length test",
                 "Invalid value" in load["stderr"],
-                vmm.Finding(None, "list") in run.findings,
+                restoring.Finding(None, "list") in run.findings,
                 load,
             )
         else:
@@ -269,7 +269,7 @@ def check(folder: Folder, make: VmMaker) -> Tally:
     return tally
 
 
-def replay(load: Load, own: dict[int, int]) -> vmm.Vm:
+def replay(load: Load, own: dict[int, int]) -> restoring.Vm:
     return Replay(refusals(load), own)
 
 
