@@ -7,12 +7,15 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import nullcontext
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from kvmfw.errors import FormatError
 from kvmfw.files import whole_file, write_whole
+from kvmfw.readers.tables import open_table
 from kvmfw.report.tabular import write_tables
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -87,3 +90,54 @@ def test_a_planted_link_beside_a_table_is_not_followed(tmp_path: Path) -> None:
     write_tables({"totals": [{"outcome": "ACCEPT", "pairs": 1}]}, tmp_path / "out", "csv")
     assert victim.read_text() == "mine"
     assert pa.csv.read_csv(tmp_path / "out" / "totals.csv").num_rows == 1
+
+
+SHORTENED = """
+import os, sys
+from pathlib import Path
+import pyarrow as pa
+from kvmfw.errors import FormatError
+from kvmfw.readers.tables import open_table
+
+path, make = Path(sys.argv[1]), {"file": pa.ipc.new_file, "stream": pa.ipc.new_stream}[sys.argv[2]]
+batch = pa.record_batch({"vm": ["vm"] * 100_000, "value": list(range(100_000))})
+with pa.OSFile(str(path), "wb") as file, make(file, batch.schema) as writer:
+    for _ in range(20):
+        writer.write_batch(batch)
+read = []
+try:
+    for part in open_table(path, "arrow"):
+        read.append(part)
+        if len(read) == 2:
+            os.truncate(path, 4096)
+except FormatError as error:
+    print(all(part == batch for part in read), len(read) < 20, error)
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "stream"])
+def test_an_arrow_file_that_is_shortened_while_it_is_read_is_an_error(kind: str, tmp_path: Path) -> None:
+    """Mapped into memory, what is gone would be a SIGBUS: the process dies, and the scheduler in it."""
+    path = tmp_path / "vms.arrow"
+    command = [sys.executable, "-W", "ignore", "-c", SHORTENED, str(path), kind]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith(f"True True {path}: the file is damaged or cut off"), found.stdout
+
+
+def test_an_arrow_stream_that_is_cut_between_batches_is_an_error(tmp_path: Path) -> None:
+    """Pyarrow takes it for a shorter stream: the VMs of the lost batches would be gone without a word."""
+    path = tmp_path / "vms.arrow"
+    batch = pa.record_batch({"vm": ["a"], "register": [1], "value": [2]})
+    sizes = []
+    with pa.OSFile(str(path), "wb") as file:
+        with pa.ipc.new_stream(file, batch.schema) as writer:
+            for _ in range(3):
+                writer.write_batch(batch)
+                sizes.append(file.tell())
+        sizes.append(file.tell())
+    for size in reversed(sizes):
+        os.truncate(path, size)
+        whole = size == sizes[-1]
+        with nullcontext() if whole else pytest.raises(FormatError, match="cut off"):
+            assert len(list(open_table(path, "arrow"))) == 3

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 from kvmfw.cli.output import leaving_reader
+from kvmfw.cli.screen import note
 from kvmfw.errors import KvmfwError
 
 __all__ = ["BAD_INPUT", "FINDINGS", "Door"]
@@ -66,5 +67,5 @@ def _sentence(error: click.ClickException) -> str:
 
 
 def _fail(sentence: str) -> NoReturn:
-    click.echo(f"kvmfw: {sentence}", err=True)
+    note(f"kvmfw: {sentence}")
     sys.exit(BAD_INPUT)

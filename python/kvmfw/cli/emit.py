@@ -13,7 +13,7 @@ from kvmfw.analysis.means import MEANS, any_means
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, vmm_option, where_option
 from kvmfw.cli.output import output_option, print_or_write
-from kvmfw.cli.screen import as_json, note
+from kvmfw.cli.screen import note
 from kvmfw.cli.settings import (
     gate,
     remains_option,
@@ -22,6 +22,7 @@ from kvmfw.cli.settings import (
     some_names,
     vcpu_options,
 )
+from kvmfw.quoting import json_text
 from kvmfw.report import emit as texts
 
 __all__ = ["emit"]
@@ -73,6 +74,6 @@ def emit(
     elif target == "firecracker":
         text = texts.firecracker(made)
     else:
-        text = as_json(settings_document(made))
+        text = json_text(settings_document(made))
     print_or_write(text, output)
     return gate(made, fail_on)

@@ -18,6 +18,7 @@ from kvmfw.cli.screen import note, print_json
 from kvmfw.ingest import Ingested
 from kvmfw.ingest import Progress as Tell
 from kvmfw.ingest import ingest as take_in
+from kvmfw.quoting import printable
 from kvmfw.readers import FORMATS
 from kvmfw.readers.homes import Homes
 
@@ -123,7 +124,7 @@ def ingest(
 
 def _say(found: Ingested, output: Path) -> None:
     click.echo(
-        f"{output}: {found.vms:,} vCPUs in {found.sets:,} sets, "
+        f"{printable(str(output))}: {found.vms:,} vCPUs in {found.sets:,} sets, "
         f"{found.hosts:,} hosts with {found.captures:,} captures (generation {found.generation})"
     )
     click.echo(f"{found.rows:,} rows = {found.used:,} used + {found.rejected:,} rejected")
@@ -177,7 +178,11 @@ def _progress() -> Iterator[Tell | None]:
             elapsed = shown.tasks[0].elapsed or 0.0
             rate = rows / elapsed if elapsed else 0.0
             shown.update(
-                task, completed=share * _STEPS, description=Path(source).name[:40], rows=rows, rate=rate
+                task,
+                completed=share * _STEPS,
+                description=printable(Path(source).name)[:40],
+                rows=rows,
+                rate=rate,
             )
 
         yield tell

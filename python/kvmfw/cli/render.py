@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
-from kvmfw.cli.screen import ALARM, as_json, heading, outcome_text, print_not_judged, table
+from kvmfw.cli.screen import ALARM, console, heading, outcome_text, print_not_judged, table
+from kvmfw.quoting import json_text
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report
 from kvmfw.report.words import headline, not_done
@@ -34,9 +35,9 @@ class Shown:
     def text(self, form: str) -> str:
         """Give the audit in a form of `--format` that is one text."""
         if form == "json":
-            return as_json(self.report.to_dict() | {"waived": self._waived()})
+            return json_text(self.report.to_dict() | {"waived": self._waived()})
         if form == "sarif":
-            return as_json(sarif(self.found, self.fleet.as_posix(), self.report.tables["not_judged"]))
+            return json_text(sarif(self.found, self.fleet, self.report.tables["not_judged"]))
         if form == "junit":
             return junit(self.report, self.found, self.fail_on)
         if form == "html":
@@ -44,7 +45,7 @@ class Shown:
         if form == "markdown":
             return markdown(self.report, self.found, top=self.top)
         text = io.StringIO()
-        print_report(Console(file=text, width=160, highlight=False, emoji=False), self.report, self.top)
+        print_report(console(text, width=160), self.report, self.top)
         return text.getvalue()
 
     def _waived(self) -> list[dict[str, Any]]:

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TextIO
 
 import click
 from rich import box
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
 from rich.padding import Padding
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from kvmfw.analysis.not_judged import HOMELESS
+from kvmfw.quoting import json_text, printable
 from kvmfw.verdict import Outcome
 
 __all__ = [
     "ALARM",
-    "as_json",
     "console",
     "heading",
     "note",
@@ -41,24 +42,38 @@ STYLES = {
 }
 
 
-def console() -> Console:
-    """Make a console for standard output as it is now."""
-    return Console(file=sys.stdout, highlight=False, emoji=False)
+@dataclass(frozen=True)
+class _Harmless:
+    """What is shown, without letters that steer a terminal: names may hold any."""
+
+    shown: Any
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for segment in console.render(self.shown, options):
+            lines = map(printable, segment.text.split("\n"))
+            yield Segment("\n".join(lines), segment.style, segment.control)
+
+
+class _HarmlessNames(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Harmless(one) for one in renderables]
+
+
+def console(file: TextIO | None = None, width: int | None = None) -> Console:
+    """Make a console, for standard output as it is now where nothing else is given."""
+    made = Console(file=file or sys.stdout, width=width, highlight=False, emoji=False)
+    made.push_render_hook(_HarmlessNames())
+    return made
 
 
 def note(text: str) -> None:
-    """Say something on stderr that is not a result."""
-    click.echo(text, err=True)
-
-
-def as_json(data: Any) -> str:
-    """Give JSON: one document, stable order, readable."""
-    return json.dumps(data, indent=1, ensure_ascii=False)
+    """Say something on stderr that is not a result, in one line."""
+    click.echo(printable(text), err=True)
 
 
 def print_json(data: Any) -> None:
     """Print JSON."""
-    click.echo(as_json(data))
+    click.echo(json_text(data))
 
 
 def outcome_text(outcome: Outcome) -> Text:

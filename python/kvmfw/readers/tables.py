@@ -47,6 +47,9 @@ _NAMES = {
 }
 _LONG_BATCH, _NESTED_BATCH = 1 << 19, 1 << 13
 _CSV_BLOCK = 8 << 20
+_CONTINUATION = b"\xff\xff\xff\xff"
+_END = _CONTINUATION + bytes(4)
+"""What begins each message of a stream since Arrow 0.15, and what ends the stream (Columnar.rst, IPC Streaming Format)."""
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for files that are not what they say."""
 
@@ -134,23 +137,40 @@ def _check_declared(metadata: Any, path: Path, limits: Limits) -> None:
 
 
 def _arrow(path: Path, limits: Limits) -> Iterator[Any]:
-    with pa.memory_map(str(path)) as file:
+    # Not mapped: a mapped file that someone shortens is a SIGBUS.
+    batches: Iterator[pa.RecordBatch]
+    with pa.OSFile(str(path)) as file:
         magic = file.read(6)
         file.seek(0)
         if magic == b"ARROW1":
             reader = pa.ipc.open_file(file)
             yield reader.schema
-            batches = (reader.get_batch(number) for number in range(reader.num_record_batches))
+            batches = map(reader.get_batch, range(reader.num_record_batches))
         else:
             stream = pa.ipc.open_stream(file)
             yield stream.schema
-            batches = iter(stream)
+            batches = _whole_stream(stream, file, marked=magic.startswith(_CONTINUATION))
         for number, batch in enumerate(batches):
             batch.validate(full=True)
             if batch.num_rows > limits.chunk_values:
                 problem = f"it declares {batch.num_rows:,} rows; at most {limits.chunk_values:,} are read"
                 raise FormatError(problem, f"batch {number}", file=str(path))
             yield batch
+
+
+def _whole_stream(
+    stream: pa.RecordBatchReader, file: pa.NativeFile, *, marked: bool
+) -> Iterator[pa.RecordBatch]:
+    """Give all batches, and fail where the end that all writers mark is missing: pyarrow takes any end for the end.
+
+    Streams from before Arrow 0.15 mark nothing so that it could be told from data.
+    """
+    yield from stream
+    if not marked:
+        return
+    file.seek(max(file.tell() - len(_END), 0))
+    if file.read(len(_END)) != _END:
+        raise pa.ArrowInvalid("the stream ends without its end mark")
 
 
 def _csv(path: Path, limits: Limits) -> Iterator[Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,6 +13,7 @@ from kvmfw.analysis import Frame
 from kvmfw.analysis.baseline import BaselineRegister
 from kvmfw.analysis.means import PSCI
 from kvmfw.analysis.settings import Settings
+from kvmfw.quoting import printable, shell_word
 from kvmfw.registers import fields_of, register_name
 from kvmfw.sets import RegisterSet
 
@@ -27,7 +27,7 @@ def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
     lines = [f"# QEMU settings so that VMs go to {covered} hosts"]
     if made.remains:
         lines = [f"# QEMU settings with which VMs do NOT go to all {made.hosts} hosts. What remains:"]
-        lines += [f"# {', '.join(one.names)}: {one.sentence}" for one in made.remains]
+        lines += [f"# {printable(', '.join(one.names))}: {printable(one.sentence)}" for one in made.remains]
     if absent:
         lines += [
             "",
@@ -154,7 +154,7 @@ def openstack(frame: Frame, captures: Sequence[str]) -> str:
     lines += ["", "# Hosts (resource provider, trait)"]
     hosts = frame.fleet.host_names
     lines += [
-        f"{_word(hosts[row])} CUSTOM_KVMFW_{names[int(frame.host_class[row])]}"
+        f"{shell_word(hosts[row])} CUSTOM_KVMFW_{names[int(frame.host_class[row])]}"
         for row in frame.host_rows.tolist()
     ]
     for takers, rows in _takers(frame, names).items():
@@ -172,7 +172,7 @@ def kubernetes(frame: Frame, captures: Sequence[str]) -> str:
     hosts = frame.fleet.host_names
     lines = ["# Labels of nodes"]
     lines += [
-        f"# kubectl label node {_word(hosts[row])} kvmfw/host-class={names[int(frame.host_class[row])].lower()}"
+        f"# kubectl label node {shell_word(hosts[row])} kvmfw/host-class={names[int(frame.host_class[row])].lower()}"
         for row in frame.host_rows.tolist()
     ]
     for takers, rows in _takers(frame, names).items():
@@ -193,15 +193,6 @@ def kubernetes(frame: Frame, captures: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str) -> str:
-    """Give a name as part of one line: what is emitted is copied to shells and terminals."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in name)
-
-
-def _word(name: str) -> str:
-    return shlex.quote(_line(name))
-
-
 def _some(frame: Frame, rows: Sequence[int]) -> str:
-    names = [_line(frame.fleet.vm_names[row]) for row in rows[:5]]
+    names = [printable(frame.fleet.vm_names[row]) for row in rows[:5]]
     return ", ".join(names) + (f" and {len(rows) - 5:,} more" if len(rows) > 5 else "")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from xml.etree import ElementTree
 
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
+from kvmfw.quoting import printable
 from kvmfw.report.issues import Issue
 
 __all__ = ["junit"]
@@ -21,7 +21,6 @@ SUITES = {
     "refuse": "registers that hosts refuse",
     "unknown": "registers that are not known",
 }
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
 def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> str:
@@ -57,7 +56,7 @@ def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> st
             _case(suite, issue, failing)
         for name, why in skipped:
             case = ElementTree.SubElement(suite, "testcase", name=name, classname=f"kvmfw.{word}")
-            ElementTree.SubElement(case, "skipped", message=_clean(why))
+            ElementTree.SubElement(case, "skipped", message=printable(why))
     root.set("tests", str(sum(int(suite.get("tests", "0")) for suite in root)))
     root.set("failures", str(sum(int(suite.get("failures", "0")) for suite in root)))
     facts = report.facts
@@ -78,16 +77,12 @@ def _not_judged(report: Report, word: str) -> list[tuple[str, str]]:
 
 def _case(suite: ElementTree.Element, issue: Issue, failing: frozenset[str]) -> None:
     name = " / ".join(filter(None, (issue.subject, issue.host, issue.register)))
-    case = ElementTree.SubElement(suite, "testcase", name=_clean(name), classname=f"kvmfw.{issue.rule}")
+    case = ElementTree.SubElement(suite, "testcase", name=printable(name), classname=f"kvmfw.{issue.rule}")
     if issue.waiver is not None:
         text = f"waived until {issue.waiver.expires}: {issue.waiver.reason}"
-        ElementTree.SubElement(case, "skipped", message=_clean(text))
+        ElementTree.SubElement(case, "skipped", message=printable(text))
     elif issue.word in failing:
-        failure = ElementTree.SubElement(case, "failure", message=_clean(issue.message), type=issue.rule)
-        failure.text = _clean(issue.message)
+        failure = ElementTree.SubElement(case, "failure", message=printable(issue.message), type=issue.rule)
+        failure.text = printable(issue.message)
     else:
-        ElementTree.SubElement(case, "skipped", message=_clean(issue.message))
-
-
-def _clean(text: str) -> str:
-    return _CONTROL.sub("\ufffd", text)
+        ElementTree.SubElement(case, "skipped", message=printable(issue.message))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from kvmfw.analysis import SHOWN, Report
+from kvmfw.quoting import markdown_cell
 from kvmfw.report.issues import Issue
 from kvmfw.report.words import headline, not_done
 
@@ -27,25 +27,23 @@ def markdown(report: Report, found: Sequence[Issue], *, top: int) -> str:
         lines.append("| " + " | ".join(column.title for column in part.columns) + " |")
         lines.append("|" + "|".join("---:" if column.number else "---" for column in part.columns) + "|")
         lines += [
-            "| " + " | ".join(_cell(column.show(row)) for column in part.columns) + " |"
+            "| " + " | ".join(markdown_cell(str(column.show(row))) for column in part.columns) + " |"
             for row in rows[:shown]
         ]
         if len(rows) > shown:
             lines += ["", f"and {len(rows) - shown:,} more"]
         lines.append("")
     for why, titles in not_done(report).items():
-        lines += [f"**Not done**: {', '.join(titles)} ({_cell(why)}).", ""]
+        lines += [f"**Not done**: {', '.join(titles)} ({markdown_cell(why)}).", ""]
     waived = [issue for issue in found if issue.waiver is not None]
     if waived:
         lines += [f"## Waived ({len(waived):,})", ""]
-        lines += [f"- {_cell(i.message)} ({i.rule}): {_cell(_reason(i))}" for i in waived[:top]]
+        lines += [
+            f"- {markdown_cell(i.message)} ({i.rule}): {markdown_cell(_reason(i))}" for i in waived[:top]
+        ]
         lines.append("")
     return "\n".join(lines)
 
 
 def _reason(issue: Issue) -> str:
     return f"{issue.waiver.reason}, until {issue.waiver.expires}" if issue.waiver else ""
-
-
-def _cell(value: Any) -> str:
-    return str(value).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")

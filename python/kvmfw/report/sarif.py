@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import kvmfw
 from kvmfw.analysis.not_judged import HOMELESS
+from kvmfw.quoting import uri
 from kvmfw.report.issues import Issue
 from kvmfw.rules import rules as all_rules
 
@@ -24,7 +26,7 @@ LEVELS = {
 
 
 def sarif(
-    found: Sequence[Issue], source: str, not_judged: Sequence[Mapping[str, Any]] = ()
+    found: Sequence[Issue], source: str | Path, not_judged: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
     """Give issues as a SARIF document.
 
@@ -32,12 +34,13 @@ def sarif(
     ----------
     found : sequence of Issue
         What was found.
-    source : str
-        What was audited: a path relative to where the reader looks.
+    source : str or Path
+        What was audited; a relative path is relative to where the reader looks.
     not_judged : sequence of mapping
         The report's table of what was not judged; it becomes notifications of the run.
     """
     rules = all_rules()
+    place = uri(Path(source))
     number = {rule.id: at for at, rule in enumerate(rules)}
     return {
         "$schema": SCHEMA,
@@ -70,14 +73,14 @@ def sarif(
                         ],
                     }
                 ],
-                "results": [_result(issue, number[issue.rule], source) for issue in found],
+                "results": [_result(issue, number[issue.rule], place) for issue in found],
                 "columnKind": "utf16CodeUnits",
             }
         ],
     }
 
 
-def _result(issue: Issue, rule: int, source: str) -> dict[str, Any]:
+def _result(issue: Issue, rule: int, place: str) -> dict[str, Any]:
     logical = [{"name": issue.subject, "kind": "resource"}]
     if issue.host is not None and issue.host != issue.subject:
         logical.append({"name": issue.host, "kind": "resource"})
@@ -89,7 +92,7 @@ def _result(issue: Issue, rule: int, source: str) -> dict[str, Any]:
         "message": {"text": issue.message},
         "locations": [
             {
-                "physicalLocation": {"artifactLocation": {"uri": source}, "region": {"startLine": 1}},
+                "physicalLocation": {"artifactLocation": {"uri": place}, "region": {"startLine": 1}},
                 "logicalLocations": logical,
             }
         ],

@@ -12,6 +12,7 @@ import pyarrow.parquet
 
 from kvmfw.analysis import TABLES
 from kvmfw.files import whole_file
+from kvmfw.quoting import csv_cell
 
 __all__ = ["write_tables"]
 
@@ -26,7 +27,7 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
     folder : Path
         Made if it is not there.
     form : {"csv", "parquet"}
-        In CSV, lists are written with semicolons between.
+        In CSV, lists are written with semicolons between, and text that begins like a formula after an apostrophe.
     """
     folder.mkdir(parents=True, exist_ok=True)
     keys = {table.name: table.keys for table in TABLES}
@@ -50,6 +51,9 @@ def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, flat: b
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: ";".join(map(str, value)) if isinstance(value, list) else value for key, value in row.items()
-    }
+    return {key: _cell(value) for key, value in row.items()}
+
+
+def _cell(value: Any) -> Any:
+    text = ";".join(map(str, value)) if isinstance(value, list) else value
+    return csv_cell(text) if isinstance(text, str) else text
