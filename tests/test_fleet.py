@@ -480,13 +480,45 @@ def test_pairs_out_of_range_are_named(size: int, dtype: type) -> None:
             fleet.validate_pairs(np.array([-1]), np.array([0]))
 
 
+INTEGERS = (np.int8, np.uint8, np.int16, np.uint16, np.int32, np.uint32, np.int64, np.uint64)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_rows_may_be_integers_of_any_two_kinds(dtype: type) -> None:
+    fleet = kvmfw.Fleet(
+        [tiny_set(workaround_3=level) for level in (0, 2)], [tiny_host(workaround_3=one) for one in (2, 1)]
+    )
+    rows = [0, 0, 1, 1], [0, 1, 0, 1]
+    wanted = fleet.validate_pairs(*rows)
+    assert len(set(wanted.tolist())) > 1
+    for other in INTEGERS:
+        vms: npt.NDArray[Any] = np.array(rows[0], dtype=dtype)
+        hosts: npt.NDArray[Any] = np.array(rows[1], dtype=other)
+        np.testing.assert_array_equal(fleet.validate_pairs(vms, hosts), wanted)
+        if np.dtype(dtype).kind == "u":
+            vms[2] = np.iinfo(dtype).max
+            with pytest.raises(RowError, match="out of range"):
+                fleet.validate_pairs(vms, hosts)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint32, np.int64, np.uint64])
+def test_rows_may_start_anywhere_in_memory(dtype: type) -> None:
+    """Buffers of Arrow that come over Flight start where the message does."""
+    fleet = kvmfw.Fleet([tiny_set()] * 3, [tiny_host()] * 3)
+    width = np.dtype(dtype).itemsize
+    memory = np.zeros(3 * width + 1, dtype=np.uint8)
+    rows: npt.NDArray[Any] = np.frombuffer(memory[1:], dtype=dtype)
+    assert not rows.flags.aligned
+    np.testing.assert_array_equal(fleet.validate_pairs(rows, rows), [0, 0, 0])
+
+
 def test_wrong_arguments_are_typed() -> None:
     fleet = kvmfw.Fleet([tiny_set()] * 5, [tiny_host()] * 3)
     two = np.zeros(2, dtype=np.int64)
     with pytest.raises(ArgumentError, match="dtype"):
         fleet.validate_pairs(two.astype(float), two)
     with pytest.raises(ArgumentError, match="dtype"):
-        fleet.validate_pairs(two, two.astype(np.uint32))
+        fleet.validate_pairs(two, two.astype(bool))
     with pytest.raises(ArgumentError, match="contiguous"):
         fleet.validate_pairs(np.zeros(4, dtype=np.int64)[::2], two)
     with pytest.raises(ArgumentError, match="lengths differ"):

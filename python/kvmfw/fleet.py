@@ -27,6 +27,7 @@ Treat = Literal["accept", "refuse"]
 
 
 _MOST_CELLS = 1 << 31
+_ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
 
 
 def _taken(change: str, unknown: str) -> tuple[bool, bool]:
@@ -64,6 +65,17 @@ def _row(number: Any, count: int, what: str) -> int:
     if not 0 <= row < count:
         raise RowError(f"{what} row {row} is out of range; there are {count} {what}s", row)
     return row
+
+
+def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Give rows from outside as an array of integers that lie where the native module can read them.
+
+    Buffers that came over a network need not start at a multiple of their width.
+    """
+    array = np.asarray(rows)
+    if array.size and array.dtype.kind not in "iu":
+        raise ArgumentError(f"`{name}` is of dtype {array.dtype}; expected integers")
+    return np.require(array, requirements=["A"])
 
 
 class Fleet:
@@ -378,7 +390,7 @@ class Fleet:
         Parameters
         ----------
         vm_rows, host_rows : array_like of int, shape (n,)
-            Rows of VMs and hosts. Contiguous arrays of int64, uint32, int32 or uint64 are not copied.
+            Rows of VMs and hosts. Contiguous arrays of one dtype (int64, uint32, int32 or uint64) are not copied.
         out : array of uint8, shape (n,), optional
             Where to write; made if not given.
         units : array of uint16, shape (n,), optional
@@ -396,9 +408,12 @@ class Fleet:
         ArgumentError
             When dtypes or lengths do not fit.
         """
-        vm, host = np.asarray(vm_rows), np.asarray(host_rows)
+        vm, host = _rows(vm_rows, "vm_rows"), _rows(host_rows, "host_rows")
         if vm.size == 0 and host.size == 0 and out is None:
             return np.empty(0, dtype=np.uint8)
+        if vm.dtype != host.dtype or vm.dtype not in _ROW_TYPES:
+            # A row beyond 2^63 becomes one that no fleet has.
+            vm, host = vm.astype(np.int64), host.astype(np.int64)
         if out is None:
             out = np.empty(vm.shape, dtype=np.uint8)
         for name, array, wanted in (("out", out, np.uint8), ("units", units, np.uint16)):
