@@ -6,6 +6,8 @@ FLEET ?= examples
 RECORDINGS ?= ../shared/data/realkvm
 QEMU ?= ../shared/data/realqemu
 VMM ?= ../shared/data/realvmm
+FIELD ?= ../shared/data/field
+TRUTH ?= ../shared/data/truth
 MODE ?= run
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
@@ -25,8 +27,8 @@ bench: $(VENV)/.bench  ## time the hot paths beside what people would use instea
 guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline (needs valgrind)
 	$(BIN)/python benches/instructions.py
 
-agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS=folder QEMU=folder VMM=folder
-	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --out docs/agreement.md
+agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS, QEMU, VMM, FIELD, TRUTH are folders
+	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --field $(FIELD) --truth $(TRUTH) --out docs/agreement.md
 
 vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervisor: VMM=folder
 	$(BIN)/python -m tests.agreement.vmm $(VMM)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from tests.agreement import kvm, qemu, vmm
+from tests.agreement import field, kvm, qemu, truth, vmm
 
 INTRODUCTION = """# Agreement with real kernels
 
-Written by `make agreement RECORDINGS=folder QEMU=folder`; do not edit by hand. Every answer that a real kernel gave
-and a recording kept is asked of the engine, and compared: accepted or refused, the errno, and what the register
+Written by `make agreement` (RECORDINGS, QEMU, VMM, FIELD and TRUTH are folders); do not edit by hand. Every answer that a
+real kernel gave and a recording kept is asked of the engine, and compared: accepted or refused, the errno, and what the register
 reads afterwards. Recordings are boots of unmodified Debian kernels on emulated CPUs with EL2; loads are
 migrations between them by unmodified QEMUs with KVM.
 
@@ -157,6 +157,53 @@ def vmm_section(tally: vmm.VmmTally) -> list[str]:
     lines += rows(["policy", "VM", *vmm.COLUMNS], [list(row) for row in vmm.rows(tally)])
     lines += ["", *(f"{count:,} more: {what}." for what, count in tally.skipped.items())]
     return [*lines, "", *disagreements(tally.wrong), ""]
+
+
+def field_section(cases: dict[str, field.FieldTally]) -> list[str]:
+    """Failures that others met, retold."""
+    judged = sum(tally.judged for tally in cases.values())
+    wrong = [f"{name}: {line}" for name, tally in cases.items() for line in tally.wrong]
+    lines = [
+        "## Failures from the field",
+        "",
+        "Public reports and the kernel's own selftests, retold with recorded hosts; what is right is known for each policy:"
+        " the outcome, what single registers do, and whether nothing else is refused. A folder in which nothing is judged"
+        " retells a failure that no register shows.",
+        "",
+        f"**{judged:,} expectations judged, {len(wrong):,} disagreements.**",
+        "",
+    ]
+    lines += rows(
+        ["case", "", "judged", "wrong"],
+        [[name, "", f"{tally.judged:,}", f"{len(tally.wrong):,}"] for name, tally in cases.items()],
+    )
+    return [*lines, "", *disagreements(wrong), ""]
+
+
+def truth_section(writes: dict[str, truth.TruthTally]) -> list[str]:
+    """Single writes on which the engine was wrong once."""
+    total = sum((tally.total for tally in writes.values()), Counter[str]())
+    skipped = sum((tally.skipped for tally in writes.values()), Counter[str]())
+    lines = [
+        "## Writes that were judged wrong once",
+        "",
+        "Single writes with the answer of the kernel, each judged with the host's answers and without them.",
+        "",
+        f"**{skipped.total():,} not judged; {total.total():,} judged, {total['unknown']:,} unknown,"
+        f" {total['wrong']:,} disagreements.**",
+        "",
+        *(f"* {count:,} not judged, {why}." for why, count in sorted(skipped.items())),
+        "",
+    ]
+    lines += rows(
+        ["writes", "evidence", "right", "unknown", "wrong"],
+        [
+            [name, evidence, *(f"{counts[word]:,}" for word in ("right", "unknown", "wrong"))]
+            for name, tally in writes.items()
+            for evidence, counts in tally.counts.items()
+        ],
+    )
+    return [*lines, "", *disagreements([line for tally in writes.values() for line in tally.wrong]), ""]
 
 
 def vector_section(results: dict[str, tuple[int, list[str]]]) -> list[str]:

@@ -160,6 +160,11 @@ class TruthTally:
     skipped: Counter[str] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
 
+    @property
+    def total(self) -> Counter[str]:
+        """What became of the cases, with either evidence."""
+        return sum(self.counts.values(), Counter[str]())
+
 
 def check(folder: Path, hosts: Hosts) -> TruthTally:
     """Judge the cases of one folder."""
@@ -193,6 +198,13 @@ def check(folder: Path, hosts: Hosts) -> TruthTally:
     return tally
 
 
+def check_all(folder: Path, recorded: Path) -> dict[str, TruthTally]:
+    """Judge every folder of cases below this one."""
+    hosts = Hosts(recorded)
+    folders = sorted(path.parent for path in folder.rglob("cases.json"))
+    return {one.name: check(one, hosts) for one in folders}
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Judge and print, what was not judged first; 1 when the engine was wrong, 2 when nothing was judged."""
     parser = argparse.ArgumentParser(
@@ -201,11 +213,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="a folder of cases, or a folder of such folders")
     parser.add_argument("--recordings", type=Path, default=BESIDE / "realkvm", metavar="FOLDER")
     options = parser.parse_args(arguments)
-    hosts = Hosts(options.recordings)
-    folders = sorted(path.parent for path in options.folder.rglob("cases.json"))
-    judged = {folder.name: check(folder, hosts) for folder in folders}
+    judged = check_all(options.folder, options.recordings)
     skipped = sum((tally.skipped for tally in judged.values()), Counter[str]())
-    total = sum((counts for tally in judged.values() for counts in tally.counts.values()), Counter[str]())
+    total = sum((tally.total for tally in judged.values()), Counter[str]())
     print(f"not judged: {skipped.total()} of {skipped.total() + total.total()}")
     print(
         *(f"    {count} {why}" for why, count in sorted(skipped.items())),

@@ -20,16 +20,16 @@ from typing import Any
 
 from tests import sections
 
-from . import archive, compare, store
+from . import compare, mode, store
 from .batch import Answers, Batch
 from .hosts import Host, Hosts
 from .judging import DERIVED, MEASURED, WAYS, WRONG, Judge, Judged, Score
-from .machine import BootError, Emulator, stop_when_told
+from .machine import BootError
 from .minimise import minimise, searches
-from .predict import Engine, EngineError
+from .mode import say
+from .predict import Engine
 from .questions import Case, Material, Questions
 from .reporting import report_kinds, score_table
-from .run import find_qemu, known_hosts, listed, say
 from .vector import write_vectors
 
 Json = dict[str, Any]
@@ -42,16 +42,9 @@ Wrong or not predicted, of all answers.
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    parser = mode.parser_of(
+        __doc__, kernels=KERNELS, cpus=["max", "neoverse-n1"], options=[""], keep="live-fuzz"
     )
-    parser.add_argument("--kernels", type=listed, default=KERNELS, help="releases or series, a,b,c")
-    parser.add_argument("--cpus", nargs="+", default=["max", "neoverse-n1"], help="CPU models with options")
-    parser.add_argument("--options", nargs="+", default=[""], help="kernel options, one text each")
-    parser.add_argument("--qemu", default="auto", help="a command, suite:NAME, or auto")
-    parser.add_argument("--machine", default="", metavar="OPTIONS", help="further machine options")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
-    parser.add_argument("--keep", type=Path, default=Path("live-fuzz"), metavar="FOLDER")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--boots", type=int, default=1, help="boots of each host, each with the next seed")
     parser.add_argument("--singles", type=int, default=20000, help="single writes of a boot, about")
@@ -66,7 +59,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--sample", type=Path, metavar="FOLDER", help="keep a part of the replayed answers there"
     )
-    parser.add_argument("--log", type=Path, metavar="FILE", help="put the table there, too (markdown)")
     parser.add_argument("--found", type=Path, metavar="FILE", help="write every kind of disagreement there")
     return parser.parse_args(argv)
 
@@ -207,13 +199,10 @@ def sample(folder: Path, to: Path, most: int = 6000) -> None:
 
 def boots(arguments: argparse.Namespace) -> dict[str, Score]:
     """Boot every host, and go on to the next one where one cannot be asked."""
-    cache = archive.cache_folder()
-    emulator = Emulator(find_qemu(arguments.qemu, cache), arguments.timeout, arguments.machine)
-    say(f"qemu {emulator.version()}")
-    hosts = Hosts(emulator, cache, arguments.keep, say)
+    hosts, wanted, _ = mode.bootable(arguments)
     session = Session(arguments, hosts)
     scores: dict[str, Score] = {}
-    for host in known_hosts(arguments, hosts, cache):
+    for host in wanted:
         try:
             session.meet(host)
             for seed in range(arguments.seed, arguments.seed + arguments.boots):
@@ -253,14 +242,7 @@ def good_enough(score: Score, most_measured: float, most_derived: float) -> bool
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
-    stop_when_told()
-    try:
-        return run(arguments)
-    except (archive.ArchiveError, BootError, EngineError) as error:
-        say(f"fuzz: {error}")
-    except KeyboardInterrupt:
-        say("fuzz: interrupted")
-    return 1
+    return mode.ended("fuzz", lambda: run(arguments))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import shutil
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +23,13 @@ from typing import Any
 
 from tests import sections
 
-from . import archive, compare
+from . import compare, mode
 from .agree import Disagreement, Tally, explain, judge, table
 from .edits import edited
 from .hosts import Host, Hosts, Results
-from .machine import BootError, Emulator, stop_when_told
-from .predict import Engine, EngineError, Prediction
+from .machine import BootError
+from .mode import listed, say
+from .predict import Engine, Prediction
 
 Json = dict[str, Any]
 KERNELS = ["5.10", "6.1", "6.12", "7.3"]
@@ -42,44 +41,23 @@ was asked. *Changed*: taken, but it reads otherwise when all is written.
 """
 
 
-def say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
-
-
-def listed(text: str) -> list[str]:
-    return [part for part in text.split(",") if part]
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kernels", type=listed, default=KERNELS, help="releases or series, a,b,c")
-    parser.add_argument(
-        "--cpus", nargs="+", default=["neoverse-n1", "max"], help="CPU models, each with its options"
-    )
-    parser.add_argument(
-        "--options", nargs="+", default=["", "mitigations=off"], help="kernel options, one text each"
+    parser = mode.parser_of(
+        __doc__,
+        kernels=KERNELS,
+        cpus=["neoverse-n1", "max"],
+        options=["", "mitigations=off"],
+        keep="live-results",
     )
     parser.add_argument("--vmm", type=listed, default=["kvm", "firecracker"], help="orders of writing to try")
     parser.add_argument("--edits", type=int, default=1, metavar="N", help="edited copies of every saved set")
     parser.add_argument("--same-kernel", action="store_true", help="also restore between hosts of one kernel")
-    parser.add_argument(
-        "--qemu", default="auto", help="a command, suite:NAME for the QEMU of a Debian suite, or auto"
-    )
-    parser.add_argument(
-        "--machine", default="", metavar="OPTIONS", help="further machine options, such as mte=on"
-    )
-    parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
     parser.add_argument(
         "--unpredicted",
         type=float,
         default=0.01,
         metavar="SHARE",
         help="answers that need no prediction, at most",
-    )
-    parser.add_argument(
-        "--keep", type=Path, default=Path("live-results"), metavar="FOLDER", help="for what was said"
     )
     parser.add_argument("--reuse", action="store_true", help="do not capture again what FOLDER holds")
     parser.add_argument(
@@ -90,45 +68,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--no-predict", action="store_true", help="only ask, without the engine")
     parser.add_argument("--capture-only", action="store_true", help="stop after the first boots")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write the report there as well (markdown)")
     return parser.parse_args(argv)
-
-
-def find_qemu(wanted: str, cache: Path) -> list[str]:
-    """auto: the newest of Debian's that can be fetched, else the one that is installed."""
-    if wanted.startswith("suite:"):
-        return archive.fetched_qemu(cache, wanted.removeprefix("suite:"), say)
-    if wanted != "auto":
-        return wanted.split()
-    for suite in ("trixie-backports", "trixie"):
-        try:
-            return archive.fetched_qemu(cache, suite, say)
-        except archive.ArchiveError as error:
-            say(str(error))
-    if shutil.which("qemu-system-aarch64") is None:
-        raise archive.ArchiveError("There is no qemu-system-aarch64: install qemu-system-arm.")
-    return ["qemu-system-aarch64"]
-
-
-def known_hosts(arguments: argparse.Namespace, hosts: Hosts, cache: Path) -> list[Host]:
-    """Every host of the run; a kernel that the archive has not is said and left out."""
-    kernels = archive.Kernels(cache, say)
-    found = []
-    for release in arguments.kernels:
-        try:
-            image = kernels.image(release)
-        except archive.ArchiveError as error:
-            say(f"{error} Going on without it.")
-            continue
-        hosts.know(image.name, image)
-        found += [
-            Host(image.name, cpu, options, arguments.machine)
-            for cpu in arguments.cpus
-            for options in arguments.options
-        ]
-    if not found:
-        raise archive.ArchiveError("No kernel is left to boot.")
-    return found
 
 
 def compare_with(folder: Path, hosts: Results, known: list[Host]) -> tuple[list[str], int]:
@@ -272,12 +212,8 @@ def first_boots(arguments: argparse.Namespace, lost: dict[str, str]) -> tuple[Re
     if arguments.replay:
         results = Results(arguments.keep)
         return results, results.hosts(), "replayed: the answers are older than the predictions"
-    cache = archive.cache_folder()
-    emulator = Emulator(find_qemu(arguments.qemu, cache), arguments.timeout, arguments.machine)
-    version = f"qemu {emulator.version()}"
-    say(version)
-    hosts = Hosts(emulator, cache, arguments.keep, say)
-    known = recorded(hosts, known_hosts(arguments, hosts, cache), arguments.reuse, lost)
+    hosts, wanted, version = mode.bootable(arguments)
+    known = recorded(hosts, wanted, arguments.reuse, lost)
     hosts.write_hosts(known)
     return hosts, known, version
 
@@ -314,14 +250,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     arguments = parse(argv)
-    stop_when_told()
-    try:
-        return run(arguments)
-    except (archive.ArchiveError, BootError, EngineError) as error:
-        say(f"live: {error}")
-    except KeyboardInterrupt:
-        say("live: interrupted")
-    return 1
+    return mode.ended("live", lambda: run(arguments))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from .facts import HAS_EL2, Facts
 from .fields import ID, SYSREG, Field, field
-from .other_registers import GATES
+from .other_registers import GATES, MASKED, masked_vmpidr
 from .state import State
 
 PFR0, PFR1_32, PFR2 = ID["ID_AA64PFR0"], ID["ID_PFR1"], ID["ID_AA64PFR2"]
@@ -17,45 +17,8 @@ TCRX, ATS1A = (MMFR3, field("ID_AA64MMFR3", "TCRX")), (ISAR2, field("ID_AA64ISAR
 HPDS = (MMFR1, field("ID_AA64MMFR1", "HPDS"))
 S1PIE, S1POE = field("ID_AA64MMFR3", "S1PIE"), field("ID_AA64MMFR3", "S1POE")
 
-VMPIDR_EL2, CNTVOFF_EL2 = SYSREG | 0xE005, SYSREG | 0xE703
+CNTVOFF_EL2 = SYSREG | 0xE703
 COUNTERS = (SYSREG | 0xDF01, SYSREG | 0xDF1A)  # CNTPCT_EL0, TIMER_CNT
-# semantics 5.3: SCTLR_EL1, SCTLR2_EL1, then of EL2: VMPIDR, SCTLR, SCTLR2, HCR, MDCR, HFGRTR, HFGWTR, HFGITR, ZCR, HCRX,
-# NVHCR, TCR2, VTTBR, VTCR, VNCR, HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HDFGRTR, HDFGWTR, HAFGRTR, HFGITR2, CNTHCTL
-MASKED = {
-    SYSREG | low
-    for low in (
-        *(
-            0xC080,
-            0xC083,
-            0xE005,
-            0xE080,
-            0xE083,
-            0xE088,
-            0xE089,
-            0xE08C,
-            0xE08D,
-            0xE08E,
-            0xE090,
-            0xE092,
-            0xE0A8,
-        ),
-        *(
-            0xE103,
-            0xE108,
-            0xE10A,
-            0xE110,
-            0xE188,
-            0xE189,
-            0xE18A,
-            0xE18B,
-            0xE18C,
-            0xE18D,
-            0xE18E,
-            0xE18F,
-            0xE708,
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -140,11 +103,10 @@ def masked(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
         value = state.values[register]
         if value == facts.fresh(register):
             continue
-        if register != VMPIDR_EL2:
+        now = masked_vmpidr(register, value)
+        if now is None:
             yield register, UNKNOWN
-            continue
-        now = value & 0x000000FF80FFFFFF | 0x80000000
-        if now != value:
+        elif now != value:
             yield register, Fate(now)
 
 

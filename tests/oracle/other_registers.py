@@ -45,6 +45,12 @@ GATES: dict[int, tuple[int, Field, int]] = {
 # 6.16 has no gate for the registers of FEAT_FGT, and still lists this one (semantics 4)
 _FGT_REGISTERS = {register for register, gate in GATES.items() if gate[1:] == (_FGT, 1)}
 _ICH_HCR_EL2 = SYSREG | 0xE658
+# semantics 5.3: SCTLR_EL1, SCTLR2_EL1, then of EL2: VMPIDR, SCTLR, SCTLR2, HCR, MDCR, HFGRTR, HFGWTR, HFGITR, ZCR, HCRX,
+# NVHCR, TCR2, VTTBR, VTCR, VNCR, HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HDFGRTR, HDFGWTR, HAFGRTR, HFGITR2, CNTHCTL
+_MASKED = (0xC080, 0xC083, 0xE005, 0xE080, 0xE083, 0xE088, 0xE089, *range(0xE08C, 0xE08F), 0xE090, 0xE092)
+_MASKED += (0xE0A8, 0xE103, 0xE108, 0xE10A, 0xE110, *range(0xE188, 0xE190), 0xE708)
+MASKED = {SYSREG | low for low in _MASKED}
+_VMPIDR_EL2 = SYSREG | 0xE005
 # TCR2, PIR and PIRE0 were visible unconditionally before 6.13; POR came in 6.12 with its gate
 ALWAYS_VISIBLE_BEFORE_6_13 = {SYSREG | low for low in (0xC103, 0xC512, 0xC513)}
 
@@ -68,9 +74,15 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
         return oslsr(state, value)
     if pmu.handles(register):
         return pmu.write(facts, state, register, value)
-    if facts.has(HAS_EL2) and state.has_run and value != state.current(register):
-        return state.lose(register)  # stored, but nested virtualization may mask what is read back (5.3)
+    if facts.has(HAS_EL2) and state.has_run and register in MASKED:
+        now = masked_vmpidr(register, value)  # semantics 5.3: reserved bits are lost at once
+        return state.lose(register) if now is None else state.store(register, now)
     return state.store(register, value)  # semantics 3.1 step 4
+
+
+def masked_vmpidr(register: int, value: int) -> int | None:
+    """What a nested VM that has run keeps of a masked register: known of one (semantics 5.3)."""
+    return value & 0x000000FF80FFFFFF | 0x80000000 if register == _VMPIDR_EL2 else None
 
 
 def is_visible(facts: Facts, state: State, register: int) -> bool | None:

@@ -117,12 +117,9 @@ def lost(state: State, names: tuple[int, int]) -> Answer:
 
 
 def pmmir(facts: Facts, state: State, value: int) -> Answer:
-    # semantics 4, 7.3: SLOTS is zero or what the host has
+    # semantics 4, 7.3: SLOTS is zero or what the host has; after run a change is EBUSY, whatever it is
     if value & ~0xFF:
         return EINVAL
-    current = state.current(PMMIR)
-    if current is None or value not in (0, current, facts.fresh(PMMIR)):
-        return EINVAL
-    if value != current and state.has_run:
-        return EBUSY
-    return state.store(PMMIR, value)
+    if state.has_run:
+        return state.store(PMMIR, value) if value == state.current(PMMIR) else EBUSY
+    return state.store(PMMIR, value) if value in (0, facts.fresh(PMMIR)) else EINVAL
