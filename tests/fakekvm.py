@@ -29,6 +29,8 @@ PMOVSCLR, PMOVSSET = 0x603000000013DCE3, 0x603000000013DCF3
 COUNTER = 0x603000000013DF1A
 ISAR2, MMFR3, PIR = 0x603000000013C032, 0x603000000013C03B, 0x603000000013C513
 HCR_EL2, VBAR_EL2, VNCR_EL2 = 0x603000000013E088, 0x603000000013E600, 0x603000000013E110
+# An ID register of EL2, which the sweep of all ID registers asks as well.
+VPIDR_EL2 = 0x603000000013E000
 HCR_ONES, HCR_ZEROS = 0x480000000, 0xFF00000000000000
 
 SVE_FEATURE, PMU_FEATURE, EL2_FEATURE = 1 << 4, 1 << 3, 1 << 7
@@ -147,7 +149,7 @@ class FakeVcpu:
         if self.vm.kvm.indirection:
             self.stored |= {ISAR2: 0x1120000000110012, MMFR3: 0x111, PIR: 0}
         if features & EL2_FEATURE:
-            self.stored |= {HCR_EL2: 0, VBAR_EL2: 0, VNCR_EL2: 0}
+            self.stored |= {HCR_EL2: 0, VBAR_EL2: 0, VNCR_EL2: 0, VPIDR_EL2: 0x1DE7EC7EDBADC0DE}
         if features & PMU_FEATURE:
             self.stored |= {PMCR: 0x3000, PMOVSCLR: 0x8000001E, PMOVSSET: 0x8000001E}
         return 0
@@ -181,6 +183,7 @@ class FakeVcpu:
             ISAR2,
             MMFR3,
             PIR,
+            VPIDR_EL2,
             HCR_EL2,
             VNCR_EL2,
             VBAR_EL2,
