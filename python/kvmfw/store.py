@@ -145,17 +145,16 @@ class Draft:
         """Take in register sets, all vCPUs of a VM together; a VM that was taken in already is rejected."""
         names: list[str] = []
         kept: list[int] = []
-        before = ""
-        numbered = block.index.tolist()
+        taken = -1
+        numbers = block.vms.tolist()
         for at, (digest, vm) in enumerate(zip(_digests(block), block.names, strict=True)):
             rows = int(block.rows[at])
-            is_next = vm == before and numbered[at] > numbered[at - 1]
             first = int(block.first[at])
             is_half = vm in self._rejected or block.unusable.get(vm, first) < first
-            if is_half or (vm in self._seen and not is_next):
+            if is_half or (vm in self._seen and numbers[at] != taken):
                 intake.reject_rows(source, range(first, first + rows), twice(vm))
                 continue
-            before = vm
+            taken = numbers[at]
             self._seen.add(vm)
             intake.use(rows)
             known = self._set_names.get(digest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -49,6 +48,8 @@ class Block:
         How many rows of the source each took.
     first : array of int64
         The number of the first of them.
+    vms : array of int64
+        Which of them are vCPUs of one VM, as the source has it: those have the same number.
     unusable : dict of str to int
         VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
     """
@@ -63,6 +64,7 @@ class Block:
     wide: list[list[tuple[int, bytes]]]
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
+    vms: npt.NDArray[np.int64]
     unusable: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -74,6 +76,7 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
     vcpus = [vcpu for _, vm in vms for vcpu in vm]
     firsts = [row for row, vm in vms for _ in vm]
     rows = [int(at == 0) for _, vm in vms for at in range(len(vm))]
+    numbers = [number for number, (_, vm) in enumerate(vms) for _ in vm]
     starts = np.zeros(len(vcpus) + 1, dtype=np.int64)
     registers: list[int] = []
     values: list[int] = []
@@ -101,17 +104,18 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
         wide,
         np.array(rows, dtype=np.int64),
         np.array(firsts, dtype=np.int64),
+        np.array(numbers, dtype=np.int64),
     )
 
 
 def vcpus_of_block(block: Block) -> Iterator[list[SavedVcpu]]:
     """Make register sets of a block, VM by VM."""
-    several = {name for name, count in Counter(block.names).items() if count > 1}
-    pairs = zip(block.names, block.index.tolist(), strict=True)
-    for name, own in groupby(enumerate(pairs), key=lambda found: found[1][0]):
+    several = np.bincount(block.vms)[block.vms] > 1
+    found = zip(block.vms.tolist(), several.tolist(), block.names, block.index.tolist(), strict=True)
+    for _, own in groupby(enumerate(found), key=lambda one: one[1][0]):
         yield [
-            SavedVcpu(name, index, _set_of(block, at, f"{name}/vcpu{index}" if name in several else name))
-            for at, (_, index) in own
+            SavedVcpu(name, index, _set_of(block, at, f"{name}/vcpu{index}" if is_one else name))
+            for at, (_, is_one, name, index) in own
         ]
 
 
@@ -140,7 +144,7 @@ def blocks_of_table(
         used = runs if len(good) == len(runs) else runs.chosen(good)
         intake.inferred += used.inferred
         bad = {str(runs.names[run].as_py()): int(runs.firsts[run]) for run in reversed(classes.bad)}
-        yield replace(_block(used, classes.of[good]), unusable=bad)
+        yield replace(_block(used, classes.of[good], runs.vms()[good]), unusable=bad)
 
 
 def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.NDArray[np.intp]:
@@ -168,7 +172,7 @@ def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.ND
     return np.flatnonzero(~unusable)
 
 
-def _block(runs: Runs, classes: npt.NDArray[np.uint32]) -> Block:
+def _block(runs: Runs, classes: npt.NDArray[np.uint32], vms: npt.NDArray[np.int64]) -> Block:
     """Sort the registers of each vCPU, and say how it is made: its class tells."""
     lengths = np.diff(runs.starts)
     owner = np.repeat(np.arange(len(runs)), lengths)
@@ -191,4 +195,5 @@ def _block(runs: Runs, classes: npt.NDArray[np.uint32]) -> Block:
         [[] for _ in homes],
         np.ones(len(runs), dtype=np.int64) if runs.nested else lengths,
         runs.firsts,
+        vms,
     )
