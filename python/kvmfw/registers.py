@@ -6,7 +6,16 @@ from dataclasses import dataclass
 
 from kvmfw import _native
 
-__all__ = ["Field", "Register", "fields_of", "find_register", "register_name", "registers"]
+__all__ = [
+    "Field",
+    "Register",
+    "fields_of",
+    "find_register",
+    "listed_by",
+    "register_name",
+    "registers",
+    "takes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +65,24 @@ def registers() -> list[Register]:
     ['PSCI_VERSION', 'SMCCC_ARCH_WORKAROUND_1', 'SMCCC_ARCH_WORKAROUND_2', 'SMCCC_ARCH_WORKAROUND_3']
     """
     return [Register(*row) for row in _native.catalog()]
+
+
+def takes(register: int) -> str:
+    """Say what KVM takes in a register.
+
+    >>> takes(0x6030000000140001)
+    "any level up to the host's; nothing is stored, the guest sees the host's level"
+    """
+    return _native.treatment(register)[0]
+
+
+def listed_by(register: int) -> str | None:
+    """Say which kernels list a register; None where all do that have the feature, or where it is not known.
+
+    >>> listed_by(0x6030000000160003)
+    '6.15 and later'
+    """
+    return _native.treatment(register)[1]
 
 
 def register_name(register: int) -> str:

@@ -8,7 +8,7 @@ from functools import cache
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
 
-__all__ = ["Rule", "find_rule", "rules"]
+__all__ = ["Rule", "find_rule", "rule_of", "rules"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +64,12 @@ def find_rule(name: str) -> Rule:
     if rule is None:
         raise ArgumentError(f"there is no rule `{name}`; `kvmfw rule` lists all")
     return rule
+
+
+def rule_of(register: int, *, absent: bool = False) -> Rule:
+    """Give the rule that speaks about a register, or about its absence from a host's list.
+
+    >>> rule_of(0x6030000000140003).id, rule_of(0x6030000000140003, absent=True).id
+    ('KVMFW-WA3-LEVEL', 'KVMFW-LIST-MISSING')
+    """
+    return find_rule(_native.rule_of(register, absent))

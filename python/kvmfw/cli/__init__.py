@@ -20,6 +20,7 @@ from kvmfw.cli.schemes import schemes
 from kvmfw.cli.validate import validate
 from kvmfw.cli.vmms import vmms
 from kvmfw.cli.whatif import whatif
+from kvmfw.cli.why import why
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ for verb in (
     validate,
     audit,
     explain,
+    why,
     diff,
     whatif,
     baseline,

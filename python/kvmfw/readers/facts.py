@@ -16,6 +16,7 @@ from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import whole
+from kvmfw.readers.symbols import register_of
 from kvmfw.registers import fields_of, find_register, register_name
 from kvmfw.rules import find_rule
 from kvmfw.sets import RegisterSet
@@ -23,26 +24,6 @@ from kvmfw.verdict import Finding, Outcome, Verdict
 
 __all__ = ["PROPERTIES", "REGISTER_LIST", "HostFacts", "read_facts"]
 
-_ARM64 = 0x6 << 60
-_SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
-_SYSTEM = re.compile(r"ARM64_SYS_REG\((\d+), *(\d+), *(\d+), *(\d+), *(\d+)\)")
-_FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d+)\)")
-_SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d+), *(\d+)\)|FFR\((\d+)\))")
-_CORE = re.compile(r"KVM_REG_ARM_CORE_REG\(([a-z_]+)(?:\.([a-z_]+))?(?:\[(\d+)\])?\)")
-_DEMUX = re.compile(r"KVM_REG_ARM_DEMUX_ID_CCSIDR \| (\d+)")
-_NUMBER = re.compile(r"0x[0-9a-fA-F]{9,16}")
-_CORE_OFFSETS = {
-    ("regs", "regs"): (0, 2),
-    ("regs", "sp"): (62, 0),
-    ("regs", "pc"): (64, 0),
-    ("regs", "pstate"): (66, 0),
-    ("sp_el1", None): (68, 0),
-    ("elr_el1", None): (70, 0),
-    ("spsr", None): (72, 2),
-    ("fp_regs", "vregs"): (84, 4),
-    ("fp_regs", "fpsr"): (212, 0),
-    ("fp_regs", "fpcr"): (213, 0),
-}
 _PROPERTY = re.compile(r"SYSREG_(ID_\w+?_EL1|CTR_EL0|CLIDR_EL1)_(\w+)")
 
 
@@ -125,7 +106,7 @@ def _register_list(text: str) -> frozenset[int]:
         line = raw.partition("/*")[0].strip().rstrip(",")
         if not line or line.endswith(":") or line.startswith(("#", "//", "Testing", "1..", "ok")):
             continue
-        register = _listed_register(line)
+        register = register_of(line)
         if register is None:
             raise FormatError(f"`{line[:60]}` is not a register", f"line {number}")
         if register in found:
@@ -136,43 +117,6 @@ def _register_list(text: str) -> frozenset[int]:
     if not found:
         raise FormatError("there is no register in it")
     return frozenset(found)
-
-
-def _listed_register(line: str) -> int | None:
-    size = next((_SIZES[word] for word in _SIZES if f"KVM_REG_SIZE_{word} " in f"{line} "), 3)
-    base = _ARM64 | size << 52
-    if match := _SYSTEM.search(line):
-        op0, op1, crn, crm, op2 = map(int, match.groups())
-        if op0 > 3 or op1 > 7 or crn > 15 or crm > 15 or op2 > 7:
-            return None
-        return base | 0x13 << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
-    if match := _FIRMWARE.search(line):
-        return base | (0x16 if match[1] else 0x14) << 16 | int(match[2])
-    if match := _SVE.search(line):
-        return _sve(match)
-    if match := _CORE.search(line):
-        kind, part, index = match.groups()
-        if (kind, part) not in _CORE_OFFSETS:
-            return None
-        offset, stride = _CORE_OFFSETS[kind, part]
-        return base | 0x10 << 16 | offset + stride * int(index or 0)
-    if match := _DEMUX.search(line):
-        return base | 0x11 << 16 | int(match[1])
-    if match := _NUMBER.fullmatch(line):
-        return int(line, 16)
-    return None
-
-
-def _sve(match: re.Match[str]) -> int:
-    base = _ARM64 | 0x15 << 16
-    kind, number, piece, ffr = match.groups()
-    if kind == "Z":
-        return base | 8 << 52 | int(number) << 5 | int(piece)
-    if kind == "P":
-        return base | 5 << 52 | 0x400 | int(number) << 5 | int(piece)
-    if ffr is not None:
-        return base | 5 << 52 | 0x600 | int(ffr)
-    return base | 6 << 52 | 0xFFFF
 
 
 def _properties(document: Any) -> dict[int, dict[str, tuple[int, int, int, int]]]:

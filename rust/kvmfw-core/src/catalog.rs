@@ -4,8 +4,10 @@
 //! are told by their encoding; the ones that it checks are listed by name.
 
 mod kind;
+mod listed;
 
 pub use self::kind::{Gate, Kind, Register};
+pub use self::listed::listed_by;
 use crate::id::{Group, RegisterId};
 
 const fn system(op1: u64, crn: u64, crm: u64, op2: u64) -> RegisterId {

@@ -95,7 +95,7 @@ pub(crate) fn register_finding(
         (Acceptor::Kvm(_), Some(own)) if !fields.is_empty() => offers_of_fields(&fields, acceptor, own),
         _ => offers(acceptor),
     };
-    let rule = if unwritten { RuleId::VmmUnwritten } else { rule_id(register, absent) };
+    let rule = if unwritten { RuleId::VmmUnwritten } else { rule_of(register, absent) };
     let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register, absent));
     Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
 }
@@ -311,8 +311,8 @@ fn error_in_brackets(effect: &Effect) -> String {
     effect.errno().map_or_else(String::new, |errno| format!(" ({errno})"))
 }
 
-/// The rule that speaks about a register.
-fn rule_id(register: RegisterId, absent: bool) -> RuleId {
+/// The rule that speaks about a register, or about its absence from a host's list.
+pub fn rule_of(register: RegisterId, absent: bool) -> RuleId {
     if absent {
         return RuleId::ListMissing;
     }

@@ -33,6 +33,7 @@ mod vmms;
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
 pub use error::{FormatError, RowError};
+pub use explain::rule_of;
 pub use finding::Finding;
 pub use fleet::{
     AuditCounts, Blocked, Circles, Fleet, Heads, Limits, NO_UNIT, Number, Residents, RowIndex, Runs, Taken, Trap,

@@ -44,6 +44,19 @@ fn find_register(text: &str) -> Option<u64> {
     kvmfw_core::catalog::find(text).map(kvmfw_core::RegisterId::raw)
 }
 
+/// What KVM takes in a register, and which kernels list it, in words.
+#[pyfunction]
+fn treatment(register: u64) -> (String, Option<&'static str>) {
+    let register = kvmfw_core::RegisterId::new(register);
+    (kvmfw_core::catalog::kind_of(register).takes(), kvmfw_core::catalog::listed_by(register))
+}
+
+/// The id of the rule that speaks about a register, or about its absence from a host's list.
+#[pyfunction]
+fn rule_of(register: u64, absent: bool) -> &'static str {
+    kvmfw_core::rule_of(kvmfw_core::RegisterId::new(register), absent).name()
+}
+
 /// Which of these registers KVM looks at the value of.
 #[pyfunction]
 fn looked_at(registers: Vec<u64>) -> Vec<bool> {
@@ -73,6 +86,13 @@ fn fields(register: u64) -> Vec<(&'static str, u32, u32)> {
     kvmfw_core::rules::named_fields(kvmfw_core::RegisterId::new(register))
 }
 
+/// The fields in which two values of a register differ: name (empty for bits without one), highest bit, lowest bit, saved, own.
+#[pyfunction]
+fn field_differences(register: u64, saved: u64, own: u64) -> Vec<(&'static str, u32, u32, u64, u64)> {
+    let found = kvmfw_core::rules::field_differences(kvmfw_core::RegisterId::new(register), saved, own);
+    found.into_iter().map(|field| (field.name, field.high, field.low, field.saved, field.own)).collect()
+}
+
 /// How this module was built.
 #[pyfunction]
 fn build_info() -> (&'static str, bool) {
@@ -85,6 +105,8 @@ mod _native {
     use super::build_info;
     #[pymodule_export]
     use super::catalog;
+    #[pymodule_export]
+    use super::field_differences;
     #[pymodule_export]
     use super::fields;
     #[pymodule_export]
@@ -100,11 +122,15 @@ mod _native {
     #[pymodule_export]
     use super::register_name;
     #[pymodule_export]
+    use super::rule_of;
+    #[pymodule_export]
     use super::rules;
     #[pymodule_export]
     use super::schemes;
     #[pymodule_export]
     use super::sets::{Host, RegisterSet};
+    #[pymodule_export]
+    use super::treatment;
     #[pymodule_export]
     use super::vcpu_words;
 }

@@ -55,6 +55,47 @@ pub enum Kind {
     Unlisted,
 }
 
+impl Kind {
+    /// What KVM takes, in words; docs/semantics.md has the rules and their sources.
+    pub fn takes(self) -> String {
+        let words = match self {
+            Self::PsciVersion => "one of the versions that the kernel knows; without the `psci_0_2` feature only 0x1",
+            Self::Level => "any level up to the host's; nothing is stored, the guest sees the host's level",
+            Self::Workaround2 => "levels 0 to 3 and a flag; from 6.12 on the VM's own SSBS field decides",
+            Self::Bitmap(mask) => {
+                return format!("any bits of the mask {mask:#x}; once the VM has run only the current value");
+            }
+            Self::Identification => "the host's own value up to 6.4, then field by field under the writable mask",
+            Self::Implementation(_) => {
+                "the host's own value; any from 6.15 on if the VM has `writable_imp_id_regs` enabled"
+            }
+            Self::CacheType => "the host's own value up to 6.11, then field by field",
+            Self::CacheLevels => "the host's own value up to 6.2, then any that fits the host's CTR_EL0",
+            Self::CacheSize => "up to 6.2 the host's own value, from 6.3 on any line that is long enough",
+            Self::OsLockStatus => "the host's own value, but for the lock bit",
+            Self::ProcessorState => "a mode that the vCPU has; all bits are stored",
+            Self::General => "anything; a vCPU in an AArch32 mode keeps only the low half",
+            Self::SveState => "anything; what is beyond the vCPU's longest vector is lost",
+            Self::VectorLengths => "the host's own set, up to a greatest length",
+            Self::TimerControl => "anything; whether the timer has expired is not stored",
+            Self::PmuControl => "anything; from 6.7 on a number of counters that cannot be is ignored",
+            Self::PmuMachine => "0 or the host's own number of slots",
+            Self::PmuIncrement => "anything; from 6.1 on it reads 0",
+            Self::PmuCounter => "anything; from 6.1 on only 32 bits are kept unless the VM has PMUv3p5",
+            Self::PmuBits => "anything; from 6.7 on bits of counters that the VM lacks are dropped",
+            Self::Masked => "anything; the first run of a nested VM takes reserved bits away",
+            Self::Gated(gate) => {
+                let shown = format!("{}.{}", super::name_of(gate.register), gate.field);
+                let enough = if gate.least > 1 { format!("{} or more", gate.least) } else { "not 0".to_owned() };
+                return format!("anything while {shown} of the VM is {enough}, else it is not there");
+            }
+            Self::Plain => "anything; it is stored without a look at the value",
+            Self::Unlisted => "not known to kvmfw",
+        };
+        words.to_owned()
+    }
+}
+
 /// A field of an ID register that shows or hides other registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Gate {

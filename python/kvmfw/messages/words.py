@@ -1,0 +1,60 @@
+"""The words inside of messages: errors, ids and registers as each speaker writes them."""
+
+from __future__ import annotations
+
+import os
+import re
+
+__all__ = ["errno_of", "hexadecimal", "id_of", "qemu_register"]
+
+_NUMBERS = {1: "EPERM", 2: "ENOENT", 7: "E2BIG", 8: "ENOEXEC", 14: "EFAULT", 16: "EBUSY", 22: "EINVAL"}
+_SENTENCES = {os.strerror(number): name for number, name in _NUMBERS.items()}
+_SYSTEM = 0x6030000000130000
+_BASES = {"fw reg": 0x6030000000140000, "fw feat reg": 0x6030000000160000, "demuxed reg": 0x6020000000110000}
+
+
+def errno_of(text: str) -> str | None:
+    """Give the error that a text names: as a name, a number, or the C library's sentence.
+
+    >>> errno_of("Invalid argument (os error 22)"), errno_of("errno=16"), errno_of("ENOENT"), errno_of("no")
+    ('EINVAL', 'EBUSY', 'ENOENT', None)
+    """
+    if match := re.search(rf"\b(?:{'|'.join(_NUMBERS.values())})\b", text):
+        return match[0]
+    if match := re.search(r"(?:os error |errno[=: ]+|Error\()(\d{1,3})\b", text):
+        return _NUMBERS.get(int(match[1]))
+    return next((name for sentence, name in _SENTENCES.items() if sentence in text), None)
+
+
+def hexadecimal(text: str) -> int | None:
+    """Give a number in hexadecimal, with or without 0x; None for no text."""
+    return int(text, 16) if text else None
+
+
+def id_of(text: str) -> int | None:
+    """Give the register of an id in hexadecimal with 0x, or in decimal; None where it is none of arm64.
+
+    >>> hex(id_of("6931039826524504064")), id_of("0x1")
+    ('0x6030000000140000', None)
+    """
+    number = int(text, 16) if text.startswith("0x") else int(text)
+    return number if number >> 60 == 6 and number < 1 << 64 else None
+
+
+def qemu_register(text: str) -> int | None:
+    """Give the register that QEMU calls so (kvm_print_register_name, target/arm/kvm.c, 10.2 and 11.1; run).
+
+    >>> hex(qemu_register("system register op0:3 op1:0 crn:0 crm:4 op2:0")), hex(qemu_register("fw feat reg 3"))
+    ('0x603000000013c020', '0x6030000000160003')
+    """
+    text = text.removeprefix("system register ")
+    if match := re.fullmatch(r"op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)", text):
+        op0, op1, crn, crm, op2 = map(int, match.groups())
+        fits = op0 < 4 and op1 < 8 and crn < 16 and crm < 16 and op2 < 8
+        return _SYSTEM | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2 if fits else None
+    if match := re.fullmatch(r"(fw reg|fw feat reg) (\d+)", text):
+        return _BASES[match[1]] | int(match[2]) & 0xFFFF
+    if match := re.fullmatch(r"(demuxed reg) ([0-9a-f]+)", text):
+        number = int(match[2], 16)
+        return number if number >> 60 == 6 else _BASES[match[1]] | number & 0xFFFF
+    return id_of(f"0x{text.removeprefix('0x')}") if re.fullmatch(r"(?:0x)?[0-9a-f]{16}", text) else None

@@ -1,0 +1,70 @@
+"""Registers as the kernel's own tests print them: macros of its headers (tools/testing/selftests/kvm/arm64/get-reg-list.c)."""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["register_of"]
+
+_ARM64 = 0x6 << 60
+_SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
+_SYSTEM = re.compile(r"ARM64_SYS_REG\((\d+), *(\d+), *(\d+), *(\d+), *(\d+)\)")
+_FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d+)\)")
+_SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d+), *(\d+)\)|FFR\((\d+)\))")
+_CORE = re.compile(r"KVM_REG_ARM_CORE_REG\(([a-z_]+)(?:\.([a-z_]+))?(?:\[(\d+)\])?\)")
+_DEMUX = re.compile(r"KVM_REG_ARM_DEMUX_ID_CCSIDR \| (\d+)")
+_NUMBER = re.compile(r"0x[0-9a-fA-F]{9,16}")
+_CORE_OFFSETS = {
+    ("regs", "regs"): (0, 2),
+    ("regs", "sp"): (62, 0),
+    ("regs", "pc"): (64, 0),
+    ("regs", "pstate"): (66, 0),
+    ("sp_el1", None): (68, 0),
+    ("elr_el1", None): (70, 0),
+    ("spsr", None): (72, 2),
+    ("fp_regs", "vregs"): (84, 4),
+    ("fp_regs", "fpsr"): (212, 0),
+    ("fp_regs", "fpcr"): (213, 0),
+}
+
+
+def register_of(line: str) -> int | None:
+    """Give the register that a line names; None where it names none.
+
+    >>> hex(register_of("ARM64_SYS_REG(3, 0, 0, 4, 0),"))
+    '0x603000000013c020'
+    """
+    size = next((_SIZES[word] for word in _SIZES if f"KVM_REG_SIZE_{word} " in f"{line} "), 3)
+    base = _ARM64 | size << 52
+    if match := _SYSTEM.search(line):
+        op0, op1, crn, crm, op2 = map(int, match.groups())
+        if op0 > 3 or op1 > 7 or crn > 15 or crm > 15 or op2 > 7:
+            return None
+        return base | 0x13 << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+    if match := _FIRMWARE.search(line):
+        return base | (0x16 if match[1] else 0x14) << 16 | int(match[2])
+    if match := _SVE.search(line):
+        return _sve(match)
+    if match := _CORE.search(line):
+        kind, part, index = match.groups()
+        if (kind, part) not in _CORE_OFFSETS:
+            return None
+        offset, stride = _CORE_OFFSETS[kind, part]
+        return base | 0x10 << 16 | offset + stride * int(index or 0)
+    if match := _DEMUX.search(line):
+        return base | 0x11 << 16 | int(match[1])
+    if match := _NUMBER.fullmatch(line):
+        return int(line, 16)
+    return None
+
+
+def _sve(match: re.Match[str]) -> int:
+    base = _ARM64 | 0x15 << 16
+    kind, number, piece, ffr = match.groups()
+    if kind == "Z":
+        return base | 8 << 52 | int(number) << 5 | int(piece)
+    if kind == "P":
+        return base | 5 << 52 | 0x400 | int(number) << 5 | int(piece)
+    if ffr is not None:
+        return base | 5 << 52 | 0x600 | int(ffr)
+    return base | 6 << 52 | 0xFFFF
