@@ -7,6 +7,7 @@ import click
 import kvmfw
 from kvmfw.cli.audit import audit
 from kvmfw.cli.baseline import baseline
+from kvmfw.cli.collect import collect
 from kvmfw.cli.diff import diff
 from kvmfw.cli.door import Door
 from kvmfw.cli.emit import emit
@@ -53,5 +54,6 @@ for verb in (
     vmms,
     schema,
     probe,
+    collect,
 ):
     main.add_command(verb)

@@ -37,7 +37,7 @@ EXPECTED = (
 @click.option(
     "--vm", type=path_type(), help="The VM's register set, for the value where the message has none."
 )
-@vmm_option("kvm")
+@vmm_option()
 @format_option("table", "json")
 def why(*, text: tuple[str, ...], host: Path | None, vm: Path | None, vmm: str, form: str) -> None:
     """Say what TEXT means: which register and field, which rule of KVM refused, on which kernels, what to do.

@@ -1,0 +1,8 @@
+"""Captures of many hosts over ssh: a quick probe of each tells its kind, one full probe of each kind is enough."""
+
+from __future__ import annotations
+
+from kvmfw.collect.collection import Collected, Failure, collect
+from kvmfw.collect.inventory import Place, read_inventory
+
+__all__ = ["Collected", "Failure", "Place", "collect", "read_inventory"]
