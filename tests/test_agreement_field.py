@@ -13,8 +13,8 @@ import kvmfw
 from kvmfw import Outcome
 from tests.agreement import field, truth, vmm
 from tests.agreement.hosts import host_of
-from tests.golden import register_id
 from tests.oracle.facts import PSCI_0_2, Facts
+from tests.support.golden import register_id
 
 FOLDERS = field.folders(field.CASES)
 

@@ -24,8 +24,7 @@ from kvmfw.analysis.compare import diff_fleets
 from kvmfw.analysis.schemes import compare_schemes
 from kvmfw.analysis.units import unit_of
 from kvmfw.verdict import Outcome
-
-from .slow_audit import RandomFleet, SlowAudit, random_fleet, smallest
+from tests.support.slow_audit import RandomFleet, SlowAudit, random_fleet, smallest
 
 pytest.importorskip("scipy")
 EXAMPLES = Path(__file__).parents[1] / "examples"

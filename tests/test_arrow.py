@@ -15,7 +15,7 @@ from kvmfw.readers import hosts, register_sets
 from kvmfw.readers.blocks import block_of_sets
 from kvmfw.readers.saved import SavedVcpu
 from kvmfw.testing import tiny_host, tiny_set
-from tests.samples import WA1, WA3, long_table, nested_table
+from tests.support.samples import WA1, WA3, long_table, nested_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

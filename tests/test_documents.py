@@ -22,7 +22,7 @@ from kvmfw.readers.cloud_hypervisor import snapshot_vcpus
 from kvmfw.readers.firecracker import CpuTemplate, fingerprint_vcpus
 from kvmfw.readers.qemu_stream import Description, read_stream
 from kvmfw.testing import capture_document
-from tests.samples import WA1
+from tests.support.samples import WA1
 
 PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
 STREAM = Path(__file__).parent / "data" / "qemu" / "kvm-6.12-neoverse-n1-qemu-11.1.gz"

@@ -24,9 +24,9 @@ from kvmfw.analysis.units import unit_of
 from kvmfw.cli import main
 from kvmfw.report import Issue, issues
 from kvmfw.testing import tiny_host, tiny_set
-from tests import pool
-from tests.pool import Target, mutated
-from tests.slow_audit import random_fleet
+from tests.support import pool
+from tests.support.pool import Target, mutated
+from tests.support.slow_audit import random_fleet
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HIDING = EXAMPLES / "captures" / "6.18.15+deb13-arm64__max__default.json"

@@ -25,7 +25,7 @@ from kvmfw.ingest import ingest
 from kvmfw.readers.generations import Generations, snapshot
 from kvmfw.readers.stored import stored_table
 from kvmfw.testing import capture_document
-from tests.samples import WA1, WA3
+from tests.support.samples import WA1, WA3
 
 FORK = multiprocessing.get_context("fork")
 

@@ -20,8 +20,8 @@ from kvmfw.readers import SavedVcpu, distinct_vcpus, register_sets
 from kvmfw.readers.stored import StoredVms
 from kvmfw.readers.vcpu import words_of
 from kvmfw.testing import tiny_host
-from tests import pool
-from tests.samples import WA1, WA3
+from tests.support import pool
+from tests.support.samples import WA1, WA3
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CCSIDR = 0x6020000000110000

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 import kvmfw
 from kvmfw import Outcome
-from tests import golden_oracle, pool
-from tests.golden import Expected, register_id
 from tests.oracle import Vm, restoring, vmm
 from tests.oracle.other_registers import GATES
 from tests.oracle.pmu import PAIRS, PMCR
-from tests.pool import Target, any_target, mutated, pairs
+from tests.support import golden_oracle, pool
+from tests.support.golden import Expected, register_id
+from tests.support.pool import Target, any_target, mutated, pairs
 
 Registers = dict[int, int]
 PFR1, WA2 = register_id("ID_AA64PFR1_EL1"), register_id("SMCCC_ARCH_WORKAROUND_2")

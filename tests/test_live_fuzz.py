@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 
 import kvmfw
-from tests import golden
 from tests.live import fuzz, guest_fuzz, store, vector
 from tests.live.batch import Answer, Answers, Batch
 from tests.live.judging import AGREED, MEASURED, UNKNOWN, WAYS, WRONG, Judge, Judged, Score, compare, family
 from tests.live.minimise import Search, minimise, searches
 from tests.live.predict import Engine, Expected
 from tests.live.questions import RESTORE, SINGLE, STATES, SVE_VLS, Case, Material, Questions, Vcpu, size_of
+from tests.support import golden
 
 Json = dict[str, Any]
 PSCI, BITMAP, PFR0 = 0x6030000000140000, 0x6030000000160000, 0x603000000013C020

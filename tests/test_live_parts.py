@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from tests.fakekvm import FakeKvm
 from tests.live import archive, compare, guest, hosts
 from tests.live import run as live
 from tests.live.agree import Tally, judge, table
@@ -27,6 +26,7 @@ from tests.live.guest import Cpio
 from tests.live.hosts import Host
 from tests.live.machine import Boot, BootError, Output, parse_console
 from tests.live.predict import Expected, Prediction
+from tests.support.fakekvm import FakeKvm
 from tests.support.probing import probe
 
 Json = dict[str, Any]

@@ -17,9 +17,10 @@ import kvmfw.testing
 from kvmfw import _native
 from kvmfw.analysis import TABLES, examine, make_frame
 from kvmfw.report import Issue, issues
-from tests import golden, make_registers_doc
-from tests.golden import Case
-from tests.slow_audit import random_fleet
+from tests import make_registers_doc
+from tests.support import golden
+from tests.support.golden import Case
+from tests.support.slow_audit import random_fleet
 
 ROOT = Path(__file__).parents[1]
 CORE = ROOT / "rust" / "kvmfw-core"

@@ -16,8 +16,8 @@ import kvmfw
 from kvmfw.analysis import examine, make_frame
 from kvmfw.cli import main
 from kvmfw.testing import tiny_host, tiny_set
+from tests.support.slow_audit import random_fleet
 
-from .slow_audit import random_fleet
 from .test_truth import fleet_of
 
 pytest.importorskip("scipy")

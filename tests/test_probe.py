@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import kvmfw
-from tests import fakekvm
-from tests.fakekvm import FakeKvm
+from tests.support import fakekvm
+from tests.support.fakekvm import FakeKvm
 from tests.support.probing import PROBE, answers, arm, captured, probe, use
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakekvm import FakeKvm
+from tests.support.fakekvm import FakeKvm
 from tests.support.probing import ROOT, arm, probe, sentence, use
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests import fakekvm
-from tests.fakekvm import FakeKvm
+from tests.support import fakekvm
+from tests.support.fakekvm import FakeKvm
 from tests.support.probing import arm, probe, sentence, use
 
 

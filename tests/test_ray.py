@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kvmfw.errors import InputError
-from tests.samples import SAMPLES
+from tests.support.samples import SAMPLES
 from tests.test_arrow import EXAMPLES, flat, nested_examples, single_machine
 
 ray = pytest.importorskip("ray", reason="the extra kvmfw[ray] is not installed")

@@ -22,7 +22,7 @@ from kvmfw.readers import CpuTemplate, SavedVcpu, read_facts
 from kvmfw.readers.formats import vcpus_of
 from kvmfw.readers.qemu_stream import read_stream
 from kvmfw.testing import tiny_host, tiny_set
-from tests.samples import (
+from tests.support.samples import (
     DATA,
     MIDR,
     REGISTERS,

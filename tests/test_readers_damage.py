@@ -17,7 +17,7 @@ from kvmfw.errors import InputError, RowError
 from kvmfw.ingest import ingest
 from kvmfw.readers import vmstate
 from kvmfw.testing import tiny_host
-from tests.samples import MIDR, REGISTERS, SAMPLES, WA1, long_table, write_table
+from tests.support.samples import MIDR, REGISTERS, SAMPLES, WA1, long_table, write_table
 
 DOCS = Path(__file__).parents[1] / "docs" / "formats.md"
 Edit = Callable[[Any], Any]

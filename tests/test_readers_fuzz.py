@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from kvmfw import readers
 from kvmfw.errors import InputError
 from kvmfw.ingest import ingest
-from tests.samples import SAMPLES
+from tests.support.samples import SAMPLES
 
 SCRAPS = [b"", b"\xff" * 8, bytes(8), b"[]", b"{}", b"null", b"-1", b"1e99", b'""', b"\n", b",", b"0x"]
 

@@ -26,8 +26,7 @@ from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
 from kvmfw.report.issues import expired
 from kvmfw.testing import capture_document
-
-from .slow_audit import random_fleet
+from tests.support.slow_audit import random_fleet
 
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")

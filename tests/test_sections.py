@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests import sections
+from tests.support import sections
 
 TEXT = "# Title\n\nwords\n\n## One\n\na\n\n### Part\n\nb\n\n## Two\n\nc\n"
 

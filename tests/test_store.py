@@ -23,7 +23,7 @@ from kvmfw.errors import FormatError, InputError
 from kvmfw.ingest import ingest
 from kvmfw.readers.stored import StoredVms
 from kvmfw.testing import capture_document, tiny_set
-from tests.samples import REGISTERS, TWO_VCPUS, WA1, WA3, long_table, write_table
+from tests.support.samples import REGISTERS, TWO_VCPUS, WA1, WA3, long_table, write_table
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

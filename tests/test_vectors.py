@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 import kvmfw
-from tests import golden, golden_oracle
-from tests.golden import Case, Expected
+from tests.support import golden, golden_oracle
+from tests.support.golden import Case, Expected
 
 CASES = golden.cases()
 Verdict = tuple[str, tuple[Expected, ...]]

@@ -10,10 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests import sections
 from tests.agreement import document, dumps, field, kvm, qemu, truth, vectors, vmm
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
+from tests.support import sections
 
 # What else may tell about the hosts of a load: the project's own recordings, and those beside the checkout.
 COMMITTED = Path(__file__).parents[1] / "realkvm" / "recordings"

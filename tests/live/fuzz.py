@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests import sections
+from tests.support import sections
 
 from . import compare, mode, store
 from .batch import Answers, Batch

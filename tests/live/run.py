@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests import sections
+from tests.support import sections
 
 from . import compare, mode
 from .agree import Disagreement, Tally, explain, judge, table

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-from tests.golden_oracle import ENABLED, FEATURES
 from tests.oracle import Facts, Vm
 from tests.oracle.facts import Answer
 from tests.oracle.making import made
+from tests.support.golden_oracle import ENABLED, FEATURES
 
 from .predict import Expected, Prediction
 from .questions import SINGLE, SVE_VLS, Case, Vcpu, vcpus_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakekvm import FakeKvm
+from tests.support.fakekvm import FakeKvm
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ROOT / "python" / "kvmfw" / "probe.py"

@@ -11,7 +11,7 @@ from typing import Any
 
 import kvmfw
 
-FOLDER = Path(__file__).parent / "vectors"
+FOLDER = Path(__file__).parents[1] / "vectors"
 MASKS_CAPABILITY = "230"
 DEFAULT_FEATURES = ["psci_0_2"]
 EFFECTS = ("kept", "raised", "dropped", "rewritten", "defaulted", "refused", "unknown")

@@ -12,12 +12,12 @@ from typing import Any
 from hypothesis import strategies as st
 
 import kvmfw
-from tests import golden
-from tests.golden import Vcpu
-from tests.golden_oracle import ENABLED, feature_word
 from tests.oracle import Facts
+from tests.support import golden
+from tests.support.golden import Vcpu
+from tests.support.golden_oracle import ENABLED, feature_word
 
-EXAMPLES = Path(__file__).parents[1] / "examples" / "captures"
+EXAMPLES = Path(__file__).parents[2] / "examples" / "captures"
 SIZE_SHIFT = 52
 CORE, SVE = 0x10, 0x15
 # ids that no host lists: another architecture, an unknown group, the future, a wrong size, a sixteenth cache

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from kvmfw.readers.qemu_stream import read_stream
 from kvmfw.testing import capture_document, tiny_set
 
-DATA = Path(__file__).parent / "data" / "qemu"
+DATA = Path(__file__).parents[1] / "data" / "qemu"
 STREAM = DATA / "kvm-6.12-neoverse-n1-qemu-11.1.gz"
 VMSTATE = (
-    Path(__file__).parent
+    Path(__file__).parents[1]
     / "realvmm"
     / "snapshots"
     / ("7.3.4+deb13-arm64__neoverse-n1__default__fc1.12__nossbs.vmstate.gz")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tests import golden
-from tests.golden import Case, Expected, TargetHost, Vcpu
 from tests.oracle import Facts, Vm, restoring, vmm
 from tests.oracle.facts import CAP_MTE, CAP_WRITABLE_IMP_ID_REGS
 from tests.oracle.making import made
 from tests.oracle.restoring import SVE_VLS, Outcome, Restore
+from tests.support import golden
+from tests.support.golden import Case, Expected, TargetHost, Vcpu
 
 FEATURES = (
     "power_off",
