@@ -65,7 +65,7 @@ class Hosts:
         self.script.chmod(stat.S_IRWXU)
 
     def add(self, host: str, level: int = 1, options: str = "quiet", **more: Any) -> None:
-        capture = capture_document({WA3: level})
+        capture: dict[str, Any] = capture_document({WA3: level})
         capture["host"]["boot_options"] = f"root=UUID={host} {options}"
         self.told[host] = {"capture": capture, **more}
         (self.folder / "hosts.json").write_text(json.dumps(self.told))
@@ -106,7 +106,7 @@ def test_one_full_probe_for_each_kind(hosts: Hosts, tmp_path: Path) -> None:
         "format": "kvmfw-register-set",
         "version": 1,
         "id": "vm",
-        "vcpu": {"features": ["psci_0_2"], "vgic": False},
+        "vcpu": {"features": ["psci_0_2"], "vgic": True},
     }
     (tmp_path / "out" / "vms.jsonl").write_text(json.dumps(vm | {"registers": {f"{WA3:#x}": "0x1"}}) + "\n")
     fleet = kvmfw.Fleet.load(tmp_path / "out")
@@ -176,7 +176,7 @@ def test_the_next_host_of_a_kind_is_probed_where_one_fails(hosts: Hosts, tmp_pat
 
 
 def test_kinds_are_told_by_what_counts() -> None:
-    base = capture_document({WA3: 1})
+    base: dict[str, Any] = capture_document({WA3: 1})
     base["host"]["boot_options"] = "root=UUID=1 quiet"
     same = json.loads(json.dumps(base))
     same["host"] |= {"name": "another", "boot_options": "quiet root=UUID=2"}

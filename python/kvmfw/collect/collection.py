@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,65 +87,89 @@ def collect(
     known = {} if again else _known(folder)
     hosts = {place.host: known[place.host] for place in places if place.host in known}
     asked = [place for place in places if place.host not in hosts]
-    failures: list[Failure] = []
-    kinds: dict[str, list[Place]] = {}
-    documents: dict[str, Mapping[str, Any]] = {}
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
-        quick = {pool.submit(remote.probe, place, quick=True, limit=quick_limit): place for place in asked}
-        for done, future in enumerate(as_completed(quick), start=1):
-            place = quick[future]
-            try:
-                document = future.result()
-            except UnreachableError as error:
-                failures.append(Failure(place.host, error.problem))
-            else:
-                kind = kind_of(document)
-                kinds.setdefault(kind, []).append(place)
-                documents.setdefault(kind, document)
-            if tell is not None:
-                tell("kinds of hosts", done, len(asked))
-        made = {kind: _made(folder, kind_name(documents[kind], kind)) for kind in kinds}
-        full = {
-            pool.submit(_full_probe, remote, kind, members, full_limit): kind
-            for kind, members in kinds.items()
-            if not made[kind]
-        }
-        probed: list[str] = []
-        for done, future in enumerate(as_completed(full), start=1):
-            kind = full[future]
-            document, why = future.result()
-            if document is None:
-                failures += [
-                    Failure(place.host, f"its kind was not probed: {why}") for place in kinds.pop(kind)
-                ]
-            else:
-                probed.append(_write_capture(folder, kind_name(documents[kind], kind), document))
-            if tell is not None:
-                tell("full probes", done, len(full))
-    for kind, members in kinds.items():
-        hosts |= dict.fromkeys((place.host for place in members), kind_name(documents[kind], kind))
-    ordered = {place.host: hosts[place.host] for place in places if place.host in hosts}
-    elsewhere = {
-        host: capture for host, capture in _known(folder).items() if host not in {p.host for p in places}
-    }
-    _write_hosts(folder, elsewhere | ordered)
+        call = _Call(pool, folder, remote, tell)
+        kinds = call.kinds(asked, quick_limit)
+        missing = [kind for kind in kinds if not _made(folder, kind.name)]
+        probed = call.captures(missing, full_limit)
+    for kind in kinds:
+        if kind not in missing or kind.name in probed:
+            hosts |= dict.fromkeys((place.host for place in kind.members), kind.name)
     position = {place.host: at for at, place in enumerate(places)}
-    failures.sort(key=lambda failure: position[failure.host])
+    ordered = {host: hosts[host] for host in position if host in hosts}
+    elsewhere = {host: capture for host, capture in _known(folder).items() if host not in position}
+    _write_hosts(folder, elsewhere | ordered)
+    failures = sorted(call.failures, key=lambda failure: position[failure.host])
     return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures)
 
 
-def _full_probe(
-    remote: Remote, kind: str, members: Iterable[Place], limit: float
-) -> tuple[Mapping[str, Any] | None, str]:
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Hosts of one kind, by its digest."""
+
+    digest: str
+    name: str
+    members: list[Place]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """One call of `collect`: what both of its rounds need."""
+
+    pool: ThreadPoolExecutor
+    folder: Path
+    remote: Remote
+    tell: Tell | None
+    failures: list[Failure] = field(default_factory=list)
+
+    def kinds(self, places: Sequence[Place], limit: float) -> list[_Kind]:
+        """Ask all hosts by quick probes at once; those that do not answer are failures."""
+        asked = {
+            self.pool.submit(self.remote.probe, place, quick=True, limit=limit): place for place in places
+        }
+        kinds: dict[str, _Kind] = {}
+        for done, future in enumerate(as_completed(asked), start=1):
+            place = asked[future]
+            try:
+                document = future.result()
+            except UnreachableError as error:
+                self.failures.append(Failure(place.host, error.problem))
+            else:
+                digest = kind_of(document)
+                kind = kinds.setdefault(digest, _Kind(digest, kind_name(document, digest), []))
+                kind.members.append(place)
+            if self.tell is not None:
+                self.tell("kinds of hosts", done, len(asked))
+        return list(kinds.values())
+
+    def captures(self, kinds: Sequence[_Kind], limit: float) -> list[str]:
+        """Probe one host of each kind; a capture is on the disk as soon as it came."""
+        asked = {self.pool.submit(_full_probe, self.remote, kind, limit): kind for kind in kinds}
+        probed = []
+        for done, future in enumerate(as_completed(asked), start=1):
+            kind = asked[future]
+            document, why = future.result()
+            if document is None:
+                sentence = f"its kind was not probed: {why}"
+                self.failures.extend(Failure(place.host, sentence) for place in kind.members)
+            else:
+                _write_capture(self.folder, kind.name, document)
+                probed.append(kind.name)
+            if self.tell is not None:
+                self.tell("full probes", done, len(asked))
+        return probed
+
+
+def _full_probe(remote: Remote, kind: _Kind, limit: float) -> tuple[Mapping[str, Any] | None, str]:
     """Probe the first host of a kind that can be; one that is of another kind by now does not count."""
     why = ""
-    for place in members:
+    for place in kind.members:
         try:
             document = remote.probe(place, quick=False, limit=limit)
         except UnreachableError as error:
             why = f"{place.host}: {error.problem}"
             continue
-        if kind_of(document) == kind:
+        if kind_of(document) == kind.digest:
             return document, ""
         why = f"{place.host}: it is another kind of host now"
     return None, why
@@ -155,11 +179,10 @@ def _made(folder: Path, name: str) -> bool:
     return (folder / CAPTURES / f"{name}.json").is_file()
 
 
-def _write_capture(folder: Path, name: str, document: Mapping[str, Any]) -> str:
+def _write_capture(folder: Path, name: str, document: Mapping[str, Any]) -> None:
     (folder / CAPTURES).mkdir(parents=True, exist_ok=True)
     named = {**document, "host": {**document["host"], "name": name}}
     write_whole(folder / CAPTURES / f"{name}.json", json.dumps(named, indent=1) + "\n")
-    return name
 
 
 def _known(folder: Path) -> dict[str, str]:
