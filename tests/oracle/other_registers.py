@@ -19,6 +19,7 @@ OSLSR_LOCKED = 0x2
 TIMERS = {SYSREG | low for low in (0xDF19, 0xDF1A, 0xDF02, 0xDF01, 0xDF11, 0xDF12)}
 TIMER_VALUES = {SYSREG | low for low in (0xDF02, 0xDF12)}
 TIMER_CONTROLS = {SYSREG | low for low in (0xDF11, 0xDF19)}
+HYPERVISOR_TIMER_CONTROLS = {SYSREG | low for low in (0xE711, 0xE719)}  # CNTHP_CTL_EL2, CNTHV_CTL_EL2
 TIMER_EXPIRED = 1 << 2
 
 # semantics 4: hidden while the VM's own ID register has less than the last number
@@ -46,9 +47,10 @@ GATES: dict[int, tuple[int, Field, int]] = {
 _FGT_REGISTERS = {register for register, gate in GATES.items() if gate[1:] == (_FGT, 1)}
 _ICH_HCR_EL2 = SYSREG | 0xE658
 # semantics 5.3: SCTLR_EL1, SCTLR2_EL1, then of EL2: VMPIDR, SCTLR, SCTLR2, HCR, MDCR, HFGRTR, HFGWTR, HFGITR, ZCR, HCRX,
-# NVHCR, TCR2, VTTBR, VTCR, VNCR, HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HDFGRTR, HDFGWTR, HAFGRTR, HFGITR2, CNTHCTL
+# NVHCR, TCR2, VTTBR, VTCR, VNCR, HDFGRTR2, HDFGWTR2, HFGRTR2, HFGWTR2, HDFGRTR, HDFGWTR, HAFGRTR, HFGITR2, CNTHCTL,
+# ICH_HCR
 _MASKED = (0xC080, 0xC083, 0xE005, 0xE080, 0xE083, 0xE088, 0xE089, *range(0xE08C, 0xE08F), 0xE090, 0xE092)
-_MASKED += (0xE0A8, 0xE103, 0xE108, 0xE10A, 0xE110, *range(0xE188, 0xE190), 0xE708)
+_MASKED += (0xE0A8, 0xE103, 0xE108, 0xE10A, 0xE110, *range(0xE188, 0xE190), 0xE658, 0xE708)
 MASKED = {SYSREG | low for low in _MASKED}
 _VMPIDR_EL2 = SYSREG | 0xE005
 # TCR2, PIR and PIRE0 were visible unconditionally before 6.13; POR came in 6.12 with its gate
@@ -76,7 +78,11 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
         return pmu.write(facts, state, register, value)
     if facts.has(HAS_EL2) and state.has_run and register in MASKED:
         now = masked_vmpidr(register, value)  # semantics 5.3: reserved bits are lost at once
-        return state.lose(register) if now is None else state.store(register, now)
+        if now is None:
+            return unknown("which bits of this register are reserved in a nested VM")
+        return state.store(register, now)
+    if register in HYPERVISOR_TIMER_CONTROLS and facts.at_least(6, 18):
+        return state.store(register, value & ~TIMER_EXPIRED)
     return state.store(register, value)  # semantics 3.1 step 4
 
 

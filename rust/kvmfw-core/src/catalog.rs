@@ -3,16 +3,15 @@
 //! This is the one place to add a register. Registers that KVM stores without looking at the value
 //! are told by their encoding; the ones that it checks are listed by name.
 
+mod ids;
 mod kind;
 mod listed;
 
+use self::ids::system;
+pub use self::ids::*;
 pub use self::kind::{Gate, Kind, Register};
 pub use self::listed::listed_by;
 use crate::id::{Group, RegisterId};
-
-const fn system(op1: u64, crn: u64, crm: u64, op2: u64) -> RegisterId {
-    RegisterId::system(3, op1, crn, crm, op2)
-}
 
 const fn entry(id: RegisterId, name: &'static str, kind: Kind, meaning: &'static str) -> Register {
     Register { id, name, kind, meaning }
@@ -30,62 +29,6 @@ const fn gated(id: RegisterId, name: &'static str, gate: Gate, meaning: &'static
     entry(id, name, Kind::Gated(gate), meaning)
 }
 
-/// `PSCI_VERSION`.
-pub const PSCI_VERSION: RegisterId = RegisterId::firmware(0);
-/// `SMCCC_ARCH_WORKAROUND_1`.
-pub const WORKAROUND_1: RegisterId = RegisterId::firmware(1);
-/// `SMCCC_ARCH_WORKAROUND_2`.
-pub const WORKAROUND_2: RegisterId = RegisterId::firmware(2);
-/// `SMCCC_ARCH_WORKAROUND_3`.
-pub const WORKAROUND_3: RegisterId = RegisterId::firmware(3);
-/// `MIDR_EL1`.
-pub const MIDR: RegisterId = system(0, 0, 0, 0);
-/// `ID_AA64PFR0_EL1`.
-pub const ID_AA64PFR0: RegisterId = system(0, 0, 4, 0);
-/// `ID_AA64PFR1_EL1`.
-pub const ID_AA64PFR1: RegisterId = system(0, 0, 4, 1);
-/// `ID_AA64PFR2_EL1`.
-pub const ID_AA64PFR2: RegisterId = system(0, 0, 4, 2);
-/// `ID_AA64DFR0_EL1`.
-pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
-/// `ID_AA64ISAR2_EL1`.
-pub const ID_AA64ISAR2: RegisterId = system(0, 0, 6, 2);
-/// `ID_AA64MMFR0_EL1`.
-pub const ID_AA64MMFR0: RegisterId = system(0, 0, 7, 0);
-/// `ID_AA64MMFR1_EL1`.
-pub const ID_AA64MMFR1: RegisterId = system(0, 0, 7, 1);
-/// `ID_AA64MMFR3_EL1`.
-pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
-/// `ID_AA64MMFR4_EL1`.
-pub const ID_AA64MMFR4: RegisterId = system(0, 0, 7, 4);
-/// `ID_PFR1_EL1`.
-pub const ID_PFR1: RegisterId = system(0, 0, 1, 1);
-/// `SCTLR_EL1`.
-pub const SCTLR: RegisterId = system(0, 1, 0, 0);
-/// `PMCR_EL0`.
-pub const PMCR: RegisterId = system(3, 9, 12, 0);
-/// `PMSWINC_EL0`.
-pub const PMSWINC: RegisterId = system(3, 9, 12, 4);
-/// `PMOVSCLR_EL0`, of its pair the name that is written first.
-pub const PMOVSCLR: RegisterId = system(3, 9, 12, 3);
-/// `PMOVSSET_EL0`.
-pub const PMOVSSET: RegisterId = system(3, 9, 14, 3);
-/// `CTR_EL0`.
-pub const CTR: RegisterId = system(3, 0, 0, 1);
-/// `CLIDR_EL1`.
-pub const CLIDR: RegisterId = system(1, 0, 0, 1);
-/// `VMPIDR_EL2`.
-pub const VMPIDR_EL2: RegisterId = system(4, 0, 0, 5);
-/// `HCR_EL2`, which every nested VM has.
-pub const HCR_EL2: RegisterId = system(4, 1, 1, 0);
-/// `ICH_HCR_EL2`, which 6.16 lists and later kernels do not.
-pub const ICH_HCR_EL2: RegisterId = system(4, 12, 11, 0);
-/// `CNTVOFF_EL2`, the offset of the virtual counter of a nested VM.
-pub const CNTVOFF_EL2: RegisterId = system(4, 14, 0, 3);
-/// The virtual counter; KVM's headers swap its encoding with that of `TIMER_CVAL` (semantics, section 2).
-pub const TIMER_CNT: RegisterId = system(3, 14, 3, 2);
-/// `CNTPCT_EL0`.
-pub const CNTPCT: RegisterId = system(3, 14, 0, 1);
 /// The SSBS field of the VM, on which WORKAROUND_2 depends.
 pub const SSBS: Gate = gate(ID_AA64PFR1, 4, "SSBS", 1);
 /// The PMU version of the VM, which decides how wide its event counters are.
@@ -239,6 +182,9 @@ pub const CATALOG: &[Register] = &[
     entry(system(4, 2, 1, 0), "VTTBR_EL2", Kind::Masked, "stage 2 tables of a nested hypervisor"),
     entry(system(4, 2, 1, 2), "VTCR_EL2", Kind::Masked, "stage 2 control of a nested hypervisor"),
     entry(system(4, 14, 1, 0), "CNTHCTL_EL2", Kind::Masked, "timer control of a nested hypervisor"),
+    entry(ICH_HCR_EL2, "ICH_HCR_EL2", Kind::Masked, "interrupt control of a nested hypervisor"),
+    entry(CNTHP_CTL_EL2, "CNTHP_CTL_EL2", Kind::TimerControl, "control of the physical timer of a nested hypervisor"),
+    entry(CNTHV_CTL_EL2, "CNTHV_CTL_EL2", Kind::TimerControl, "control of the virtual timer of a nested hypervisor"),
 ];
 
 /// Names of frequent registers that KVM stores without a look at the value.
@@ -296,7 +242,33 @@ const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     (system(4, 10, 2, 0), "MAIR_EL2"),
     (system(4, 10, 3, 0), "AMAIR_EL2"),
     (system(4, 12, 0, 0), "VBAR_EL2"),
+    (system(4, 12, 0, 1), "RVBAR_EL2"),
     (system(4, 12, 1, 1), "VDISR_EL2"),
+    (system(4, 12, 8, 0), "ICH_AP0R0_EL2"),
+    (system(4, 12, 8, 1), "ICH_AP0R1_EL2"),
+    (system(4, 12, 8, 2), "ICH_AP0R2_EL2"),
+    (system(4, 12, 8, 3), "ICH_AP0R3_EL2"),
+    (system(4, 12, 9, 0), "ICH_AP1R0_EL2"),
+    (system(4, 12, 9, 1), "ICH_AP1R1_EL2"),
+    (system(4, 12, 9, 2), "ICH_AP1R2_EL2"),
+    (system(4, 12, 9, 3), "ICH_AP1R3_EL2"),
+    (system(4, 12, 11, 7), "ICH_VMCR_EL2"),
+    (system(4, 12, 12, 0), "ICH_LR0_EL2"),
+    (system(4, 12, 12, 1), "ICH_LR1_EL2"),
+    (system(4, 12, 12, 2), "ICH_LR2_EL2"),
+    (system(4, 12, 12, 3), "ICH_LR3_EL2"),
+    (system(4, 12, 12, 4), "ICH_LR4_EL2"),
+    (system(4, 12, 12, 5), "ICH_LR5_EL2"),
+    (system(4, 12, 12, 6), "ICH_LR6_EL2"),
+    (system(4, 12, 12, 7), "ICH_LR7_EL2"),
+    (system(4, 12, 13, 0), "ICH_LR8_EL2"),
+    (system(4, 12, 13, 1), "ICH_LR9_EL2"),
+    (system(4, 12, 13, 2), "ICH_LR10_EL2"),
+    (system(4, 12, 13, 3), "ICH_LR11_EL2"),
+    (system(4, 12, 13, 4), "ICH_LR12_EL2"),
+    (system(4, 12, 13, 5), "ICH_LR13_EL2"),
+    (system(4, 12, 13, 6), "ICH_LR14_EL2"),
+    (system(4, 12, 13, 7), "ICH_LR15_EL2"),
     (system(4, 13, 0, 1), "CONTEXTIDR_EL2"),
     (system(4, 13, 0, 2), "TPIDR_EL2"),
     (CNTVOFF_EL2, "CNTVOFF_EL2"),
@@ -336,7 +308,8 @@ fn kind_of_system(id: RegisterId) -> Kind {
         [3, 3, 14, 8..=10, _] | [3, 3, 14, 11, 0..=6] => Kind::PmuCounter,
         // MPIDR and CSSELR, debug registers, and all other EL0 and EL1 state.
         [3, 0, 0, 0, 5] | [3, 2, 0, 0, 0] | [2, ..] | [3, 0 | 3, 1..=15, ..] => Kind::Plain,
-        // No setter of its own and no masks (`EL2_REG` in `sys_regs.c`, `kvm_init_nv_sysregs`; 7.3.4 read).
+        // No setter of its own and no masks (`EL2_REG` in `sys_regs.c`, `kvm_init_nv_sysregs`; 7.3.4 read; of those that only
+        // 6.16 lists, RVBAR_EL2 and ICH, a tree of 6.15).
         [3, 4 | 6, ..] if is_named(id) => Kind::Plain,
         _ => Kind::Unlisted,
     }

@@ -21,7 +21,9 @@ fn kinds_follow_the_encoding() {
     assert_eq!(kind_of(system(0, 0, 4, 3)), Kind::Identification);
     assert_eq!(kind_of(system(4, 1, 1, 0)), Kind::Masked);
     assert_eq!(kind_of(system(4, 12, 0, 0)), Kind::Plain);
-    assert_eq!(kind_of(ICH_HCR_EL2), Kind::Unlisted);
+    assert_eq!(kind_of(ICH_HCR_EL2), Kind::Masked);
+    assert_eq!(kind_of(system(4, 12, 13, 7)), Kind::Plain, "ICH_LR15_EL2");
+    assert_eq!([system(4, 12, 11, 1), system(4, 0, 0, 1), system(6, 4, 1, 1)].map(kind_of), [Kind::Unlisted; 3]);
     assert_eq!([0, 30].map(|n| kind_of(system(3, 14, 8 + n / 8, n % 8))), [Kind::PmuCounter; 2]);
     assert_eq!(kind_of(system(3, 14, 11, 7)), Kind::Plain);
     assert_eq!(name_of(system(3, 14, 11, 6)), "PMEVCNTR30_EL0");

@@ -229,7 +229,7 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::ProcessorState => state::processor_state(facts),
         Kind::General => word(&|own| state::general(register, own, facts)),
         Kind::SveState => state::sve_state(register, fresh, facts),
-        Kind::TimerControl => word(&|own| state::timer_control(own, facts)),
+        Kind::TimerControl => word(&|own| state::timer_control(register, own, facts)),
         Kind::PsciVersion => firmware::psci_version(facts),
         Kind::Level => word(&Rule::Level),
         Kind::Workaround2 => firmware::workaround_2(facts),

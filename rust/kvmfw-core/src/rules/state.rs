@@ -243,9 +243,22 @@ const EXPIRED: u64 = 1 << 2;
 /// reads compute it, so that a fresh vCPU, whose timer is set to 0, shows it (5.10 to 6.16 run); from 6.18 on they give what is
 /// stored, and a fresh vCPU shows 0 (6.18.15 to 7.3.4 run; restores of 6.16 on 6.18 read 0 for 4). What a guest reads comes
 /// from the hardware. Earlier kernels store 32 bits (`timer_set_ctl`, `arch/arm64/kvm/arch_timer.c`).
-pub(super) fn timer_control(own: u64, facts: &Facts<'_>) -> Rule {
-    let stored = facts.at_least(6, 18).filter(|stored| !stored || own & EXPIRED == 0);
-    Rule::TimerControl(TimerControl { own, stored })
+///
+/// `CNTHP_CTL_EL2` and `CNTHV_CTL_EL2` of nested VMs had no setter before (`EL2_REG`, a tree of 6.15 read, 6.16.12 run), and have
+/// that of the others since (`TIMER_REG`, the same series read; 6.18.15 run).
+pub(super) fn timer_control(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
+    let like_others = facts.at_least(6, 18);
+    let stored = like_others.filter(|stored| !stored || own & EXPIRED == 0);
+    let rule = Rule::TimerControl(TimerControl { own, stored });
+    match like_others {
+        _ if !matches!(register, catalog::CNTHP_CTL_EL2 | catalog::CNTHV_CTL_EL2) => rule,
+        Some(true) => rule,
+        Some(false) => Rule::Kept,
+        None => {
+            let later = Rule::TimerControl(TimerControl { own, stored: Some(true) });
+            Rule::AnyTaken([Rule::Kept, later].into())
+        }
+    }
 }
 
 impl TimerControl {

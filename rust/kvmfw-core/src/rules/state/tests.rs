@@ -112,13 +112,15 @@ fn vectors_are_cut_to_the_longest_of_the_vcpu() {
     assert_eq!(quadwords(z, &Value::Word(u64::MAX)), 1);
 }
 
+const CNTV_CTL: RegisterId = RegisterId::system(3, 3, 14, 3, 1);
+
 #[test]
 fn whether_a_timer_has_expired_is_not_stored() {
     let judge = |own, word| {
         let release = Release::parse(if own == 0 { "6.18.15" } else { "6.12.8" });
-        timer_control(own, &Facts { release, ..Facts::default() }).judge(&Value::Word(word), None)
+        timer_control(CNTV_CTL, own, &Facts { release, ..Facts::default() }).judge(&Value::Word(word), None)
     };
-    let untold = timer_control(0, &Facts::default());
+    let untold = timer_control(CNTV_CTL, 0, &Facts::default());
     assert_eq!(untold.judge(&Value::Word(4), None), Effect::Kept, "a dump that does not show it");
     assert_eq!(untold.judge(&Value::Word(1 << 32), None), Effect::Unknown(PROBE));
     assert_eq!([judge(4, 4), judge(4, 1), judge(4, 0)], [Effect::Kept, Effect::Kept, Effect::Kept]);
@@ -126,6 +128,23 @@ fn whether_a_timer_has_expired_is_not_stored() {
     assert_eq!([judge(0, 0), judge(0, 1)], [Effect::Kept, Effect::Kept]);
     assert_eq!(judge(0, 4), Effect::Dropped(Some(Value::Word(0))));
     assert_eq!(judge(0, 5), Effect::Rewritten(Some(Value::Word(1))));
+}
+
+#[test]
+fn timers_of_a_nested_hypervisor_are_stored_as_written_before_6_18() {
+    let judge = |release: &str, is_vendors, word| {
+        let facts = Facts { release: Release::parse(release), is_vendors, ..Facts::default() };
+        let [physical, virtual_] = [catalog::CNTHP_CTL_EL2, catalog::CNTHV_CTL_EL2]
+            .map(|register| timer_control(register, 0, &facts).judge(&Value::Word(word), None));
+        assert_eq!(physical, virtual_);
+        physical
+    };
+    for word in [0, 4, 5, 1 << 32] {
+        assert_eq!(judge("6.17.13", false, word), Effect::Kept, "{word:#x}");
+    }
+    assert_eq!(judge("6.18.15", false, 4), Effect::Dropped(Some(Value::Word(0))));
+    assert_eq!(judge("6.18.15", false, 1 << 32), Effect::Kept);
+    assert_eq!([judge("6.16.12", true, 4), judge("6.16.12", true, 3)], [Effect::Rewritten(None), Effect::Kept]);
 }
 
 #[test]
