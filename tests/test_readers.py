@@ -9,15 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
 import kvmfw
 from kvmfw import Fleet, Host, Outcome, RegisterSet, readers
 from kvmfw.cli import main
-from kvmfw.errors import ArgumentError, InputError, RowError
+from kvmfw.errors import ArgumentError, InputError
 from kvmfw.readers import CpuTemplate, SavedVcpu, read_facts
 from kvmfw.readers.formats import vcpus_of
 from kvmfw.readers.qemu_stream import read_stream
@@ -33,7 +31,6 @@ from tests.support.samples import (
     bitmap,
     fingerprint,
     long_table,
-    nested_table,
     snapshot,
     template,
     write_table,
@@ -41,7 +38,6 @@ from tests.support.samples import (
 
 SHARED = Path(os.environ.get("KVMFW_DATA", Path(__file__).parents[2] / "shared" / "data"))
 DOCUMENTS = ("register-set", "firecracker-fingerprint", "firecracker-template", "cloud-hypervisor")
-TABLES = ("parquet", "arrow", "csv")
 
 
 def vcpus(path: Path) -> list[SavedVcpu]:
@@ -75,41 +71,6 @@ def test_documents_give_their_registers(form: str, tmp_path: Path) -> None:
     wanted = tiny_set().to_mapping() if form == "register-set" else REGISTERS
     found = {register: value for register, value in vcpu.registers.to_mapping().items() if register in wanted}
     assert found == wanted
-
-
-@pytest.mark.parametrize("kind", TABLES)
-@pytest.mark.parametrize("form", ["long", "nested"])
-def test_tables_give_the_same_fleet_as_sets(kind: str, form: str, tmp_path: Path) -> None:
-    if (kind, form) == ("csv", "nested"):
-        pytest.skip("CSV has no lists")
-    path = write_table(tmp_path, kind, long_table() if form == "long" else nested_table())
-    fleet = Fleet(path, [tiny_host()])
-    sets = [RegisterSet.from_mapping(REGISTERS, name=f"vm{number}") for number in range(3)]
-    assert fleet.vm_names == [one.name for one in sets]
-    np.testing.assert_array_equal(fleet.counts(), Fleet(sets, [tiny_host()]).counts())
-
-
-def test_hexadecimal_csv_and_other_column_names(tmp_path: Path) -> None:
-    path = tmp_path / "vms.csv"
-    rows = "".join(f"a,{register:#x},{value:#x}\n" for register, value in REGISTERS.items())
-    path.write_text(f"vm_id,reg_id,reg_val\n{rows}")
-    assert readers.detect(path) == "csv"
-    assert Fleet(path, [tiny_host()]).vm_names == ["a"]
-
-
-@pytest.mark.parametrize("form", ["structs", "map"])
-def test_lists_of_pairs_are_the_nested_form_too(form: str, tmp_path: Path) -> None:
-    pairs = list(REGISTERS.items())
-    if form == "structs":
-        kind = pa.list_(pa.struct([("register", pa.uint64()), ("value", pa.uint64())]))
-        column = pa.array([[{"register": register, "value": value} for register, value in pairs]], kind)
-    else:
-        column = pa.array([pairs], pa.map_(pa.uint64(), pa.uint64()))
-    path = write_table(tmp_path, "parquet", pa.table({"vm": ["a"], "registers": column}))
-    np.testing.assert_array_equal(
-        Fleet(path, [tiny_host()]).counts(),
-        Fleet([RegisterSet.from_mapping(REGISTERS)], [tiny_host()]).counts(),
-    )
 
 
 def _streams() -> list[Path]:
@@ -253,15 +214,6 @@ def test_folder_gives_all_its_files_in_name_order(tmp_path: Path) -> None:
     assert [one.name for one in readers.register_sets(tmp_path)] == ["a", "b"]
 
 
-def test_tables_give_register_sets_too(tmp_path: Path) -> None:
-    (tmp_path / "one").mkdir()
-    write_table(tmp_path / "one", "parquet", long_table(2))
-    (tmp_path / "two.json").write_text(json.dumps(tiny_set(name="two").to_document()))
-    found = list(readers.register_sets(tmp_path))
-    assert [one.name for one in found] == ["vm0", "vm1", "two"]
-    assert found[0].to_mapping() == REGISTERS
-
-
 def test_fleet_goes_on_without_bad_documents_where_asked(tmp_path: Path) -> None:
     lines = [json.dumps(tiny_set(name=name).to_document()) for name in ("a", "b")]
     path = tmp_path / "vms.jsonl"
@@ -349,147 +301,3 @@ def test_incidents_are_found_by_the_verb_diff(
     shown = CliRunner().invoke(main, ["diff", *files])
     assert saved != own
     assert kvmfw.register_name(register) in shown.stdout, shown.stderr
-
-
-def _frame(engine: str, given: pa.Table) -> Any:
-    module = pytest.importorskip(engine, reason=f"{engine} is not installed")
-    if engine == "polars":
-        return module.from_arrow(given)
-    return module.sql("select * from given") if engine == "duckdb" else given.to_pandas()
-
-
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("engine", ["polars", "duckdb", "pandas"])
-def test_frames_of_other_engines_are_tables(engine: str) -> None:
-    table = long_table()
-    fleet = Fleet(_frame(engine, table), [tiny_host()])
-    np.testing.assert_array_equal(fleet.counts(), Fleet(table, [tiny_host()]).counts())
-    assert fleet.vm_names == ["vm0", "vm1", "vm2"]
-
-
-def _aliased(table: pa.Table) -> pa.Table:
-    return table.rename_columns(["vm_id", "reg_id", "reg_val"])
-
-
-def _text(table: pa.Table) -> pa.Table:
-    words = [[hex(word) for word in table.column(name).to_pylist()] for name in ("register", "value")]
-    return pa.table({"vm": table.column("vm"), "register": words[0], "value": words[1]})
-
-
-def _numbered(table: pa.Table) -> pa.Table:
-    return table.append_column("vcpu_index", pa.array([0] * table.num_rows, pa.int8()))
-
-
-def _mixed(table: pa.Table) -> pa.Table:
-    signed = table.column("register").combine_chunks().view(pa.int64())
-    return pa.table(
-        {"vm": table.column("vm"), "register": signed, "value": table.column("value").cast(pa.int32())}
-    )
-
-
-def _misaligned(table: pa.Table) -> pa.Table:
-    columns = {"vm": table.column("vm")}
-    for name in ("register", "value"):
-        words = table.column(name).to_numpy().tobytes()
-        buffer = pa.py_buffer(b"\0" + words).slice(1)
-        columns[name] = pa.Array.from_buffers(pa.uint64(), table.num_rows, [None, buffer])
-    return pa.table(columns)
-
-
-def _structs(table: pa.Table) -> pa.Table:
-    pairs = [{"register": register, "value": value} for register, value in REGISTERS.items()]
-    kind = pa.list_(pa.struct([("register", pa.uint64()), ("value", pa.uint64())]))
-    names = list(dict.fromkeys(table.column("vm").to_pylist()))
-    return pa.table({"vm": names, "registers": pa.array([pairs] * len(names), kind)})
-
-
-@pytest.mark.parametrize("edit", [_aliased, _text, _numbered, _mixed, _misaligned, _structs])
-@pytest.mark.parametrize("road", ["file", "memory", "stream"])
-def test_every_form_of_a_table_is_read_on_every_road(edit: Any, road: str, tmp_path: Path) -> None:
-    table = edit(long_table())
-    source: Any = table
-    if road == "file":
-        source = write_table(tmp_path, "parquet", table)
-    elif road == "stream":
-        source = pa.RecordBatchReader.from_batches(table.schema, table.to_batches(max_chunksize=2))
-    fleet, wanted = Fleet(source, [tiny_host()]), Fleet(long_table(), [tiny_host()])
-    assert fleet.vm_names == wanted.vm_names == ["vm0", "vm1", "vm2"]
-    np.testing.assert_array_equal(fleet.counts(), wanted.counts())
-
-
-def test_a_null_sets_its_vm_aside_and_keeps_the_others() -> None:
-    table = long_table()
-    values = table.column("value").to_pylist()
-    values[4] = None
-    table = table.set_column(2, "value", pa.array(values, pa.uint64()))
-    fleet = Fleet(table, [tiny_host()], on_error="collect")
-    wanted = (
-        4,
-        f"the register id or the value is missing or not a 64-bit number (the value of register {WA1:#x} is null)",
-    )
-    assert fleet.rejected == [wanted]
-    assert fleet.counts()[:, 2].tolist() == [0, 1, 0]
-    with pytest.raises(InputError, match="row 4: the register id or the value is missing"):
-        Fleet(table, [tiny_host()])
-
-
-def test_a_bad_row_in_the_second_file_of_a_folder_is_counted_in_it_and_names_it(tmp_path: Path) -> None:
-    first = long_table().set_column(0, "vm", pa.array(["x", "x", "x", "y", "y", "y", "z", "z", "z"]))
-    values = pa.array([*range(4), None, *range(4)], pa.uint64())
-    for name, table in (("a", first), ("b", long_table().set_column(2, "value", values))):
-        (tmp_path / name).mkdir()
-        write_table(tmp_path / name, "parquet", table)
-    with pytest.raises(RowError, match=r"b/sample\.parquet: row 4: ") as raised:
-        Fleet(tmp_path, [tiny_host()])
-    assert raised.value.row == 4
-    fleet = Fleet(tmp_path, [tiny_host()], on_error="collect")
-    ((row, reason),) = fleet.rejected
-    assert row == 4
-    assert reason.startswith(str(tmp_path / "b" / "sample.parquet"))
-    assert list(fleet.vm_names) == ["x", "y", "z", "vm0", "vm1", "vm2"]
-
-
-def test_a_table_without_words_is_judged_as_its_id_registers_tell() -> None:
-    (stream,) = vcpus(DATA / "kvm-5.10-max-qemu-10.0.gz")
-    registers = {register: value & (1 << 64) - 1 for register, value in stream.registers.to_mapping().items()}
-    columns: dict[str, Any] = {
-        "vm": ["a"],
-        "register": pa.array([list(registers)], pa.list_(pa.uint64())),
-        "value": pa.array([list(registers.values())], pa.list_(pa.uint64())),
-    }
-    words = ",".join([*stream.registers.features, "vgic"])
-    known = readers.hosts(Path(__file__).parents[1] / "examples" / "captures")[0]
-    untold, told = Fleet(pa.table(columns), known), Fleet(pa.table(columns | {"vcpu": [words]}), known)
-    assert (untold.inferred, told.inferred) == (1, 0)
-    np.testing.assert_array_equal(untold.counts(), told.counts())
-    other = Fleet(pa.table(columns | {"vcpu": ["psci_0_2,vgic"]}), known)
-    assert untold.counts().tolist() != other.counts().tolist()
-
-
-def test_names_of_a_fleet_are_not_given_twice(tmp_path: Path) -> None:
-    fleet = Fleet([tiny_set(name="a"), tiny_set(name="b")], [tiny_host()])
-    fleet.add_vms(long_table(1))
-    again: list[Any] = [[tiny_set(name="b")], [tiny_set(name="c"), tiny_set(name="c")], long_table(1)]
-    for vms in again:
-        with pytest.raises(RowError, match="occurs twice"):
-            fleet.add_vms(vms)
-    assert list(fleet.vm_names) == ["a", "b", "vm0"]
-    fleet.remove_vms([1])
-    fleet.add_vms([tiny_set(name="b")])
-    assert list(fleet.vm_names) == ["a", "vm0", "b"]
-    two = pa.concat_tables([nested_table(1), nested_table(1)])
-    with pytest.raises(RowError, match="row 1: the VM `vm0` occurs twice"):
-        Fleet(write_table(tmp_path, "parquet", two), [tiny_host()])
-
-
-def test_a_source_that_breaks_leaves_the_fleet_as_it_was() -> None:
-    table = long_table()
-
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from table.to_batches(max_chunksize=3)
-        raise OSError("network gone")
-
-    fleet = Fleet([tiny_set(name="a")], [tiny_host()])
-    with pytest.raises(OSError, match="network gone"):
-        fleet.add_vms(pa.RecordBatchReader.from_batches(table.schema, batches()))
-    assert (fleet.shape, list(fleet.vm_names)) == ((1, 1), ["a"])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -15,169 +13,32 @@ import pytest
 from kvmfw import Fleet, readers
 from kvmfw.errors import InputError, RowError
 from kvmfw.ingest import ingest
-from kvmfw.readers import vmstate
 from kvmfw.testing import tiny_host
-from tests.support.samples import MIDR, REGISTERS, SAMPLES, WA1, long_table, write_table
+from tests.support.damage import (
+    again,
+    corrupt,
+    cut,
+    cut_gzip,
+    empty,
+    json_edit,
+    modifiers,
+    narrow,
+    not_utf8,
+    put,
+    section,
+    setting,
+    state,
+    stream_edit,
+    table_edit,
+    text_edit,
+    vmstate_edit,
+    with_cell,
+    with_head,
+)
+from tests.support.samples import MIDR, REGISTERS, WA1, long_table, write_table
 
 DOCS = Path(__file__).parents[1] / "docs" / "formats.md"
-Edit = Callable[[Any], Any]
 Damage = tuple[Callable[[Path, str], Path], str]
-
-
-def cut(folder: Path, form: str) -> Path:
-    path = SAMPLES[form](folder)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    return path
-
-
-def empty(folder: Path, form: str) -> Path:
-    path = SAMPLES[form](folder)
-    path.write_bytes(b"")
-    return path
-
-
-def not_utf8(folder: Path, form: str) -> Path:
-    path = SAMPLES[form](folder)
-    text = path.read_bytes()
-    middle = text.index(b"0", len(text) // 3)
-    path.write_bytes(text[:middle] + b"\xff\xfe" + text[middle:])
-    return path
-
-
-def cut_gzip(folder: Path, form: str) -> Path:
-    path = SAMPLES[form](folder)
-    packed = gzip.compress(path.read_bytes())
-    path.write_bytes(packed[: len(packed) - 20])
-    return path
-
-
-def json_edit(edit: Edit) -> Callable[[Path, str], Path]:
-    def write(folder: Path, form: str) -> Path:
-        path = SAMPLES[form](folder)
-        document = json.loads(path.read_bytes())
-        path.write_text(json.dumps(edit(document)))
-        return path
-
-    return write
-
-
-def text_edit(old: str, new: str) -> Callable[[Path, str], Path]:
-    def write(folder: Path, form: str) -> Path:
-        path = SAMPLES[form](folder)
-        text = path.read_text()
-        assert old in text
-        path.write_text(text.replace(old, new, 1))
-        return path
-
-    return write
-
-
-def table_edit(edit: Callable[[pa.Table], pa.Table]) -> Callable[[Path, str], Path]:
-    return lambda folder, form: write_table(folder, form, edit(long_table()))
-
-
-def with_cell(name: str, value: Any) -> Callable[[pa.Table], pa.Table]:
-    def edit(table: pa.Table) -> pa.Table:
-        cells = table.column(name).to_pylist()
-        cells[4] = value
-        return table.set_column(
-            table.column_names.index(name), name, pa.array(cells, table.schema.field(name).type)
-        )
-
-    return edit
-
-
-def narrow(table: pa.Table) -> pa.Table:
-    return with_cell("value", 1 << 40)(with_cell("register", 0x6020000000110000)(table))
-
-
-def corrupt(at: float) -> Callable[[Path, str], Path]:
-    def write(folder: Path, form: str) -> Path:
-        path = SAMPLES[form](folder)
-        raw = bytearray(path.read_bytes())
-        middle = int(len(raw) * at)
-        raw[middle : middle + 64] = bytes(64)
-        path.write_bytes(raw)
-        return path
-
-    return write
-
-
-def stream_edit(edit: Callable[[bytearray, int], None]) -> Callable[[Path, str], Path]:
-    """Change a stream where its registers are: `edit` gets the place of their number."""
-
-    def write(folder: Path, form: str) -> Path:
-        path = SAMPLES[form](folder)
-        raw = bytearray(path.read_bytes())
-        at = raw.index(b"\x03cpu\0\0\0\0\0\0\0\x16") + 12 + 568
-        edit(raw, at)
-        path.write_bytes(raw)
-        return path
-
-    return write
-
-
-def put(offset: int, value: bytes) -> Callable[[bytearray, int], None]:
-    def edit(raw: bytearray, at: int) -> None:
-        raw[at + offset : at + offset + len(value)] = value
-
-    return edit
-
-
-def modifiers(edit: Edit, *, inside: bool) -> Callable[[Path, str], Path]:
-    def change(document: Any) -> Any:
-        listed = (document["guest_cpu_config"] if inside else document)["reg_modifiers"]
-        edit(listed)
-        return document
-
-    return json_edit(change)
-
-
-def setting(key: str, value: Any) -> Edit:
-    def edit(listed: Any) -> None:
-        listed[1][key] = value
-
-    return edit
-
-
-def again(listed: Any) -> None:
-    listed.append(listed[0])
-
-
-def section(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
-    def change(document: Any) -> Any:
-        edit(document["cpu (30)"])
-        return document
-
-    return json_edit(change)
-
-
-def vmstate_edit(part: float | None, *, seal: bool) -> Callable[[Path, str], Path]:
-    """Flip a bit: at some part of the file, of the first id (0.0), or of the number of ids (None)."""
-
-    def change(folder: Path, form: str) -> Path:
-        path = SAMPLES[form](folder)
-        data = bytearray(path.read_bytes())
-        first = data.index((0x6030000000100000).to_bytes(8, "little"))
-        at = first - 8 if part is None else int(len(data) * part) or first
-        data[at] ^= 1
-        if seal:
-            data[-8:] = vmstate.checksum(bytes(data[:-8])).to_bytes(8, "little")
-        path.write_bytes(data)
-        return path
-
-    return change
-
-
-def state(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
-    def change(document: Any) -> Any:
-        one = document["snapshots"]["cpu-manager"]["snapshots"]["0"]["snapshot_data"]
-        inner = json.loads(one["state"])
-        edit(inner["Kvm"])
-        one["state"] = json.dumps(inner)
-        return document
-
-    return json_edit(change)
 
 
 WIDE = {f"{0x6020000000110000:#x}": "0x100000000"}
@@ -254,11 +115,11 @@ DAMAGES: dict[str, dict[str, Damage]] = {
     "qemu-stream": {
         "cut off": (cut, "cut off"),
         "version unknown": (
-            lambda folder, form: _head(folder, form, b"QEVM\0\0\0\x02"),
+            lambda folder, form: with_head(folder, form, b"QEVM\0\0\0\x02"),
             "stream version 2 is not known",
         ),
         "kind of section unknown": (
-            lambda folder, form: _head(folder, form, b"QEVM\0\0\0\x03\x44"),
+            lambda folder, form: with_head(folder, form, b"QEVM\0\0\0\x03\x44"),
             "is not a kind of section",
         ),
         "number of registers wrong": (stream_edit(put(0, struct.pack(">i", -5))), "which cannot be"),
@@ -316,11 +177,11 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "cut off": (cut, "damaged or cut off"),
         "bit flipped": (vmstate_edit(0.5, seal=False), "checksum"),
         "magic number wrong": (
-            lambda folder, form: _head(folder, form, b"\0\0\xab\xab"),
+            lambda folder, form: with_head(folder, form, b"\0\0\xab\xab"),
             "no format that kvmfw reads",
         ),
         "of another architecture": (
-            lambda folder, form: _head(folder, form, bytes.fromhex("0000648684191007")),
+            lambda folder, form: with_head(folder, form, bytes.fromhex("0000648684191007")),
             "x86_64",
         ),
         "no vCPU": (vmstate_edit(0.0, seal=True), "no vCPU"),
@@ -348,12 +209,6 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "no property": (json_edit(lambda _: {"return": {"pmu": True}}), "no format|no property"),
     },
 }
-
-
-def _head(folder: Path, form: str, head: bytes) -> Path:
-    path = SAMPLES[form](folder)
-    path.write_bytes(head + path.read_bytes()[len(head) :])
-    return path
 
 
 def read(path: Path, form: str) -> None:

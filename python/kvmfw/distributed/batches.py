@@ -20,7 +20,8 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.classes import Classes, words_of_run
-from kvmfw.readers.runs import Runs, runs_of_stream
+from kvmfw.readers.cutter import runs_of_stream
+from kvmfw.readers.runs import Runs
 
 __all__ = ["CLASSIFIED", "OUTCOMES", "classify_batch", "classify_batches", "decide", "validate_batch"]
 

@@ -16,10 +16,11 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.cloud_hypervisor import STATE
+from kvmfw.readers.cutter import runs_of_stream, runs_of_table
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.rejects import Intake
-from kvmfw.readers.runs import Runs, runs_of_stream, runs_of_table
+from kvmfw.readers.runs import Runs
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
 from kvmfw.readers.tables import open_table

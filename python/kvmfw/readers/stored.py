@@ -20,8 +20,8 @@ from kvmfw import _native
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError, InputError
 from kvmfw.readers.classes import Classes
+from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
-from kvmfw.readers.runs import runs_of_table
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.vcpu import derived_features, words_of
 from kvmfw.sets import Host, RegisterSet

@@ -2,7 +2,7 @@
 
 Whatever the columns are called, tables come out in one of two forms: long (``vm``, ``register``, ``value``) or nested
 (``register`` and ``value`` are lists, or ``registers`` holds both), with the columns ``vcpu`` (words), ``index`` (number
-of the vCPU) and ``host`` where the table has them. What is in the rows is looked at in `kvmfw.readers.runs`.
+of the vCPU) and ``host`` where the table has them. What is in the rows is looked at in `kvmfw.readers.cutter`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ __all__ = [
     "left_out",
     "lists_of",
     "numbers",
+    "one_chunk",
     "open_table",
     "tidied",
 ]
@@ -276,15 +277,16 @@ def lists_of(table: pa.Table) -> tuple[list[npt.NDArray[np.int64]], pa.Array, pa
         When a column has a type that cannot be used.
     """
     if "registers" in table.column_names:
-        column = _one(table.column("registers"))
+        column = one_chunk(table.column("registers"))
         lengths, entries = _flattened(column, "registers")
         keys, items = _unzipped(column, entries)
         return [lengths, lengths], keys, items
-    parts = [_flattened(_one(table.column(name)), name) for name in ("register", "value")]
+    parts = [_flattened(one_chunk(table.column(name)), name) for name in ("register", "value")]
     return [lengths for lengths, _ in parts], parts[0][1], parts[1][1]
 
 
-def _one(column: pa.ChunkedArray) -> pa.Array:
+def one_chunk(column: pa.ChunkedArray) -> pa.Array:
+    """Give a column as one array."""
     if column.num_chunks == 1:
         return column.chunk(0)
     whole = column.combine_chunks()

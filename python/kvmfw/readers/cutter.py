@@ -1,0 +1,305 @@
+"""The one road of tables: rows of files, streams and tables in memory become runs, one for each vCPU, all of a VM together.
+
+Everything is in fixed-width columns; nothing is made per row. What cannot be used is found in two places: here what is missing
+or contradicts itself, and in the native module what no register can be. `Runs.bad` has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from kvmfw import _native
+from kvmfw.errors import ArgumentError
+from kvmfw.readers.rejects import MISSING, twice
+from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of
+from kvmfw.readers.tables import compacted, is_nested, lists_of, numbers, one_chunk, tidied
+from kvmfw.readers.vcpu import VcpuConfig, config_of_words
+
+__all__ = ["runs_of_stream", "runs_of_table"]
+_MOST_VCPUS = 1 << 16
+_Heads = tuple[Rows, pa.Array, bool]
+
+
+def runs_of_table(source: Any, native: _native.Fleet) -> Iterator[Runs]:
+    """Take a table in memory as a whole: rows of a VM that stand apart are brought together.
+
+    ``source`` is anything with ``__arrow_c_stream__``: pyarrow, Polars, DuckDB, pandas. The threads of ``native`` look for
+    where VMs start.
+
+    Raises
+    ------
+    ArgumentError
+        When a column is missing or of a wrong type.
+    """
+    table, order, heads = _together(tidied(pa.table(source)), native)
+    if table.num_rows:
+        yield _runs_of(table, 0, native, order, heads)
+
+
+def runs_of_stream(
+    batches: Iterable[pa.RecordBatch], native: _native.Fleet, columns: Mapping[str, str] | None = None
+) -> Iterator[Runs]:
+    """Take a table batch by batch: the rows of a VM must be together, and may go on in the next batch.
+
+    Raises
+    ------
+    ArgumentError
+        As for `runs_of_table`.
+    """
+    held: pa.Table | None = None
+    first_row = 0
+    for batch in batches:
+        table = tidied(pa.Table.from_batches([batch]), columns)
+        if table.num_rows == 0:
+            continue
+        if held is not None:
+            table = pa.concat_tables([held, table], promote_options="permissive")
+        made = _runs_of(table, first_row, native)
+        if made.nested and made.index is None:
+            # Each row is a VM.
+            yield made
+            held, first_row = None, first_row + table.num_rows
+            continue
+        vms = made.vms()
+        last = int(np.searchsorted(vms, vms[-1]))
+        if last:
+            yield made.upto(last)
+        cut = int(made.firsts[last]) - first_row
+        held, first_row = compacted(table.slice(cut)), first_row + cut
+    if held is not None:
+        yield _runs_of(held, first_row, native)
+
+
+def _together(table: pa.Table, native: _native.Fleet) -> tuple[pa.Table, Rows | None, _Heads | None]:
+    """Bring rows of VMs together that stand apart; give the row that each was, or where VMs start as they stand."""
+    if table.num_rows == 0 or (is_nested(table) and "index" not in table.column_names):
+        return table, None, None
+    heads = starts, names, ascending = _heads(one_chunk(table.column("vm")), native)
+    if ascending and "index" not in table.column_names:
+        return table, None, heads
+    codes = codes_of(names)
+    keys = [np.repeat(codes, np.diff(starts))]
+    if "index" in table.column_names:
+        keys.append(_index(one_chunk(table.column("index")))[0])
+    pairs = np.stack([key[changes_in(*keys)] for key in keys])
+    if len(np.unique(pairs, axis=1).T) == len(pairs.T) and len(np.unique(codes)) == len(codes):
+        return table, None, heads
+    order = np.lexsort(keys[::-1]).astype(np.int64)
+    return table.take(pa.array(order)), order, None
+
+
+def _words(column: pa.Array, name: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_] | None]:
+    """Give a column as words, and where there are none."""
+    words = numbers(column, name)
+    missing = None
+    if words.null_count:
+        missing = words.is_null().to_numpy(zero_copy_only=False)
+        words = words.fill_null(0)
+    # Buffers of other engines need not start at a multiple of 8.
+    return np.require(words.to_numpy(zero_copy_only=False), requirements=["C", "A"]), missing
+
+
+def _index(column: pa.Array) -> tuple[Rows, npt.NDArray[np.bool_]]:
+    """Give the numbers of vCPUs, 0 where none is told, and where what is told is none."""
+    words, missing = _words(column, "vcpu_index")
+    bad = words >= _MOST_VCPUS
+    if missing is not None:
+        told = column.is_valid().to_numpy(zero_copy_only=False)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            told &= (
+                pc.utf8_length(pc.utf8_trim_whitespace(column)).fill_null(0).to_numpy(zero_copy_only=False)
+                > 0
+            )
+        bad |= missing & told
+    return np.where(bad, 0, words).astype(np.int64), bad
+
+
+def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
+    """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        # Millions of rows: a copy is made only where it must be.
+        codes = column.indices.fill_null(-1) if column.null_count else column.indices
+        starts, _, _ = _heads(codes, native)
+        heads = column.take(pa.array(starts[:-1]))
+        return starts, heads.cast(kind.value_type), False
+    if pa.types.is_integer(kind) and not column.null_count:
+        if kind.bit_width < 32:
+            column = column.cast(pa.int32())
+        numbers_ = np.require(column.to_numpy(), requirements=["C", "A"])
+        starts, found, ascending = native.heads(numbers_)
+        return starts, pa.array(found), ascending
+    column = _texts(column)
+    if len(column) == 0:
+        return np.zeros(1, dtype=np.int64), column, True
+    encoded = pc.run_end_encode(column, pa.int64())
+    starts = np.concatenate([[0], encoded.run_ends.to_numpy()]).astype(np.int64)
+    return starts, encoded.values, False
+
+
+def _texts(column: pa.Array) -> pa.Array:
+    """Give names as text of the kinds that Arrow compares."""
+    kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return column
+    if pa.types.is_string_view(kind) or pa.types.is_null(kind) or pa.types.is_integer(kind):
+        return column.cast(pa.large_string())
+    raise ArgumentError(f"names are {kind}; expected text or integers")
+
+
+def _runs_of(
+    table: pa.Table,
+    first_row: int,
+    native: _native.Fleet,
+    order: Rows | None = None,
+    known: _Heads | None = None,
+) -> Runs:
+    made = _nested(table) if is_nested(table) else _long(table, native, known)
+    if made.names.null_count:
+        made = replace(made, names=made.names.fill_null(""))
+    heads = np.arange(len(made), dtype=np.int64) if made.nested else made.starts[:-1]
+    firsts = first_row + (heads if order is None else order[heads])
+    problems = list(made.problems)
+    if "index" in table.column_names:
+        problems += _numbered_twice(made)
+    empty = np.flatnonzero(np.diff(made.starts) == 0)
+    problems += [(run, WHOLE, "there is no register in it") for run in empty.tolist()]
+    problems += [(run, WHOLE, "the VM has no name") for run in _nameless(made.names)]
+    configs, config_of, unknown = _configs(table, heads)
+    problems += unknown
+    if problems:
+        config_of[[run for run, _, _ in problems]] = UNUSABLE
+    homes = None
+    if "host" in table.column_names:
+        homes = one_chunk(table.column("host")).take(pa.array(heads)).cast(pa.string())
+    return replace(
+        made,
+        configs=configs,
+        config_of=config_of,
+        firsts=firsts,
+        homes=homes,
+        order=None if made.nested else order,
+        problems=tuple(problems),
+    )
+
+
+def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
+    register, no_register = _words(one_chunk(table.column("register")), "register")
+    value, no_value = _words(one_chunk(table.column("value")), "value")
+    starts, names, _ = known or _heads(one_chunk(table.column("vm")), native)
+    index, problems = None, []
+    if "index" in table.column_names:
+        index, bad = _index(one_chunk(table.column("index")))
+        both = np.union1d(starts, [*changes_in(index), len(register)]).astype(np.int64)
+        names = names.take(pa.array(np.searchsorted(starts, both[:-1], side="right") - 1))
+        starts, index = both, index[both[:-1]]
+        problems += _bad_index(np.searchsorted(starts, np.flatnonzero(bad), side="right") - 1)
+    problems += _missing(starts, register, no_register, no_value)
+    if "vcpu" in table.column_names:
+        changes, _, _ = _heads(one_chunk(table.column("vcpu")), native)
+        for row in np.setdiff1d(changes[1:-1], starts).tolist():
+            run = int(np.searchsorted(starts, row, side="right")) - 1
+            problems.append(
+                (run, row, f"column `vcpu` differs between rows of the VM `{names[run].as_py()}`")
+            )
+    none = np.empty(0, dtype=np.uint32)
+    return Runs(names, starts, register, value, [], none, starts[:-1], False, index, problems=tuple(problems))
+
+
+def _nested(table: pa.Table) -> Runs:
+    (lengths, others), registers, values = lists_of(table)
+    register, no_register = _words(registers, "register")
+    value, no_value = _words(values, "value")
+    index, problems = None, []
+    if np.any(lengths != others):
+        differing = np.flatnonzero(lengths != others)
+        problems += [(run, WHOLE, "`register` and `value` differ in length") for run in differing.tolist()]
+        keep = lengths == others
+        register, value = register[np.repeat(keep, lengths)], value[np.repeat(keep, others)]
+        no_register = None if no_register is None else no_register[np.repeat(keep, lengths)]
+        no_value = None if no_value is None else no_value[np.repeat(keep, others)]
+        lengths = np.where(keep, lengths, 0)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    problems += _missing(starts, register, no_register, no_value)
+    if "index" in table.column_names:
+        index, bad = _index(one_chunk(table.column("index")))
+        problems += _bad_index(np.flatnonzero(bad))
+    names = one_chunk(table.column("vm"))
+    if pa.types.is_dictionary(names.type):
+        names = names.cast(names.type.value_type)
+    if not pa.types.is_integer(names.type) or names.null_count:
+        names = _texts(names)
+    none = np.empty(0, dtype=np.uint32)
+    return Runs(names, starts, register, value, [], none, starts[:-1], True, index, problems=tuple(problems))
+
+
+def _missing(
+    starts: Rows,
+    register: npt.NDArray[np.uint64],
+    no_register: npt.NDArray[np.bool_] | None,
+    no_value: npt.NDArray[np.bool_] | None,
+) -> list[tuple[int, int, str]]:
+    masks = [mask for mask in (no_register, no_value) if mask is not None]
+    if not masks:
+        return []
+    rows = np.flatnonzero(np.logical_or.reduce(masks))
+    runs = np.searchsorted(starts, rows, side="right") - 1
+    found = []
+    for run, row in zip(runs.tolist(), rows.tolist(), strict=True):
+        null = no_register is not None and no_register[row]
+        what = "the register is null" if null else f"the value of register {int(register[row]):#x} is null"
+        found.append((run, row, f"{MISSING} ({what})"))
+    return found
+
+
+def _bad_index(runs: npt.NDArray[np.intp]) -> list[tuple[int, int, str]]:
+    problem = f"the number of the vCPU is not between 0 and {_MOST_VCPUS - 1}"
+    return [(run, WHOLE, problem) for run in np.unique(runs).tolist()]
+
+
+def _numbered_twice(made: Runs) -> list[tuple[int, int, str]]:
+    """Find vCPUs of one VM that have one number."""
+    assert made.index is not None
+    pairs = np.stack([made.vms(), made.index], axis=1)
+    _, kept = np.unique(pairs, axis=0, return_index=True)
+    again = np.setdiff1d(np.arange(len(made)), kept)
+    return [(run, WHOLE, twice(made.names[run].as_py(), int(made.index[run]))) for run in again.tolist()]
+
+
+def _nameless(names: pa.Array) -> list[int]:
+    if pa.types.is_integer(names.type):
+        return []
+    none = pc.equal(pc.binary_length(names), 0).to_numpy(zero_copy_only=False)
+    return [int(run) for run in np.flatnonzero(none)]
+
+
+def _configs(
+    table: pa.Table, heads: Rows
+) -> tuple[list[VcpuConfig], npt.NDArray[np.uint32], list[tuple[int, int, str]]]:
+    """Give how vCPUs are made, which of these each is, and those of which the words are not known."""
+    config_of = np.full(len(heads), INFERRED, dtype=np.uint32)
+    if "vcpu" not in table.column_names:
+        return [], config_of, []
+    words = one_chunk(table.column("vcpu")).take(pa.array(heads))
+    encoded = words if pa.types.is_dictionary(words.type) else words.dictionary_encode()
+    codes = codes_of(encoded)
+    configs: list[VcpuConfig] = []
+    numbers_ = np.full(len(encoded.dictionary) + 1, INFERRED, dtype=np.uint32)
+    problems = []
+    for at, text in enumerate(encoded.dictionary.to_pylist()):
+        if not str(text or "").strip():
+            continue
+        try:
+            configs.append(config_of_words(str(text)))
+            numbers_[at] = len(configs) - 1
+        except ArgumentError as error:
+            problems += [(run, WHOLE, error.problem) for run in np.flatnonzero(codes == at).tolist()]
+    # The code -1, for null, is the last entry.
+    return configs, numbers_[codes], problems

@@ -1,0 +1,178 @@
+"""Ways to damage the sample of a format."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from kvmfw.readers import vmstate
+from tests.support.samples import SAMPLES, long_table, write_table
+
+Edit = Callable[[Any], Any]
+
+
+def cut(folder: Path, form: str) -> Path:
+    path = SAMPLES[form](folder)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path
+
+
+def empty(folder: Path, form: str) -> Path:
+    path = SAMPLES[form](folder)
+    path.write_bytes(b"")
+    return path
+
+
+def not_utf8(folder: Path, form: str) -> Path:
+    path = SAMPLES[form](folder)
+    text = path.read_bytes()
+    middle = text.index(b"0", len(text) // 3)
+    path.write_bytes(text[:middle] + b"\xff\xfe" + text[middle:])
+    return path
+
+
+def cut_gzip(folder: Path, form: str) -> Path:
+    path = SAMPLES[form](folder)
+    packed = gzip.compress(path.read_bytes())
+    path.write_bytes(packed[: len(packed) - 20])
+    return path
+
+
+def json_edit(edit: Edit) -> Callable[[Path, str], Path]:
+    def write(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        document = json.loads(path.read_bytes())
+        path.write_text(json.dumps(edit(document)))
+        return path
+
+    return write
+
+
+def text_edit(old: str, new: str) -> Callable[[Path, str], Path]:
+    def write(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+        return path
+
+    return write
+
+
+def table_edit(edit: Callable[[pa.Table], pa.Table]) -> Callable[[Path, str], Path]:
+    return lambda folder, form: write_table(folder, form, edit(long_table()))
+
+
+def with_cell(name: str, value: Any) -> Callable[[pa.Table], pa.Table]:
+    def edit(table: pa.Table) -> pa.Table:
+        cells = table.column(name).to_pylist()
+        cells[4] = value
+        return table.set_column(
+            table.column_names.index(name), name, pa.array(cells, table.schema.field(name).type)
+        )
+
+    return edit
+
+
+def narrow(table: pa.Table) -> pa.Table:
+    return with_cell("value", 1 << 40)(with_cell("register", 0x6020000000110000)(table))
+
+
+def corrupt(at: float) -> Callable[[Path, str], Path]:
+    def write(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        raw = bytearray(path.read_bytes())
+        middle = int(len(raw) * at)
+        raw[middle : middle + 64] = bytes(64)
+        path.write_bytes(raw)
+        return path
+
+    return write
+
+
+def stream_edit(edit: Callable[[bytearray, int], None]) -> Callable[[Path, str], Path]:
+    """Change a stream where its registers are: `edit` gets the place of their number."""
+
+    def write(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        raw = bytearray(path.read_bytes())
+        at = raw.index(b"\x03cpu\0\0\0\0\0\0\0\x16") + 12 + 568
+        edit(raw, at)
+        path.write_bytes(raw)
+        return path
+
+    return write
+
+
+def put(offset: int, value: bytes) -> Callable[[bytearray, int], None]:
+    def edit(raw: bytearray, at: int) -> None:
+        raw[at + offset : at + offset + len(value)] = value
+
+    return edit
+
+
+def modifiers(edit: Edit, *, inside: bool) -> Callable[[Path, str], Path]:
+    def change(document: Any) -> Any:
+        listed = (document["guest_cpu_config"] if inside else document)["reg_modifiers"]
+        edit(listed)
+        return document
+
+    return json_edit(change)
+
+
+def setting(key: str, value: Any) -> Edit:
+    def edit(listed: Any) -> None:
+        listed[1][key] = value
+
+    return edit
+
+
+def again(listed: Any) -> None:
+    listed.append(listed[0])
+
+
+def section(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
+    def change(document: Any) -> Any:
+        edit(document["cpu (30)"])
+        return document
+
+    return json_edit(change)
+
+
+def vmstate_edit(part: float | None, *, seal: bool) -> Callable[[Path, str], Path]:
+    """Flip a bit: at some part of the file, of the first id (0.0), or of the number of ids (None)."""
+
+    def change(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        data = bytearray(path.read_bytes())
+        first = data.index((0x6030000000100000).to_bytes(8, "little"))
+        at = first - 8 if part is None else int(len(data) * part) or first
+        data[at] ^= 1
+        if seal:
+            data[-8:] = vmstate.checksum(bytes(data[:-8])).to_bytes(8, "little")
+        path.write_bytes(data)
+        return path
+
+    return change
+
+
+def state(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
+    def change(document: Any) -> Any:
+        one = document["snapshots"]["cpu-manager"]["snapshots"]["0"]["snapshot_data"]
+        inner = json.loads(one["state"])
+        edit(inner["Kvm"])
+        one["state"] = json.dumps(inner)
+        return document
+
+    return json_edit(change)
+
+
+def with_head(folder: Path, form: str, head: bytes) -> Path:
+    path = SAMPLES[form](folder)
+    path.write_bytes(head + path.read_bytes()[len(head) :])
+    return path
