@@ -240,7 +240,7 @@ CASES: list[tuple[str, Facts, int, int, str]] = [
     ("core: V register", NEW, V0, 1, KEPT),
     ("core: V register with SVE", facts(features=f.SVE), V0, 1, "EINVAL"),
     ("SVE absent", NEW, VLS, 1, "ENOENT"),
-    ("a kernel after 7.3", facts("7.4.0"), PSCI, 0x10003, UNKNOWN),
+    ("a kernel after 7.3", facts("7.4.0"), PSCI, 0x10002, UNKNOWN),
 ]
 
 

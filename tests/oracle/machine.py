@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import aftermath, core, firmware, id_registers, other_registers, pmu, vendors
-from .facts import EINVAL, ENOENT, Answer, Facts, unknown
+from .facts import EINVAL, ENOENT, Answer, Facts, accept, unknown
 from .fields import ID, field
 from .state import State
 
@@ -76,7 +76,10 @@ class Vm:
 
     def write(self, register: int, value: int) -> Answer:
         """KVM_SET_ONE_REG."""
-        if self.facts.version[:2] > NEWEST_KNOWN:
+        if self.facts.version[:2] > NEWEST_KNOWN and not self._is_state(register):
+            # semantics 3.2: of a younger kernel only this is known
+            if value == self.facts.registers.get(register) and not self.state.has_run:
+                return accept(value)
             return unknown("the rules of kernels after 7.3")
         if self.alike:
             return vendors.joined([one.write(register, value) for one in self.alike])
@@ -84,6 +87,14 @@ class Vm:
         if answer.unknown:
             self.state.doubtful.add(register)
         return answer
+
+    def _is_state(self, register: int) -> bool:
+        """Is it stored (or not there) on every kernel that is known, in the same way?"""
+        if register >> 16 & 0xFFF in (0x010, 0x015):
+            return True
+        if register >> 16 != 0x603000000013 or id_registers.handles(register):
+            return False
+        return register not in self.facts.registers or not other_registers.is_looked_at(register)
 
     def _answer(self, register: int, value: int) -> Answer:
         # semantics 1.3: bits 63:32 without the size

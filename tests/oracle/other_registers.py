@@ -91,6 +91,12 @@ def masked_vmpidr(register: int, value: int) -> int | None:
     return value & 0x000000FF80FFFFFF | 0x80000000 if register == _VMPIDR_EL2 else None
 
 
+def is_looked_at(register: int) -> bool:
+    """Does a kernel look at this system register or at what is written to it?"""
+    special = TIMER_CONTROLS | HYPERVISOR_TIMER_CONTROLS | MASKED | GATES.keys() | {CLIDR, OSLSR}
+    return register in special or pmu.handles(register)
+
+
 def is_visible(facts: Facts, state: State, register: int) -> bool | None:
     if register not in GATES:
         return True

@@ -20,7 +20,6 @@ const CSV2: u32 = 56;
 /// `KVM_CAP_ARM_SUPPORTED_REG_MASK_RANGES`.
 pub(crate) const MASKS_CAPABILITY: u32 = 230;
 
-const YOUNGER: &str = "this kernel is younger than the rules of kvmfw, which end with 7.3; probe this host";
 const BACKPORTED: &str =
     "this host lists registers like kernels from 6.3 on, but its release is older; probe this host";
 const BETWEEN: &str = "known kernels before and after this one differ; probe this host, or capture its writable masks";
@@ -51,7 +50,7 @@ fn era(register: RegisterId, facts: &Facts<'_>) -> Era {
         return if reports { with(trees::all()) } else { Era::Unknown(facts.untold()) };
     };
     if trees::is_younger(release) {
-        return Era::Unknown(YOUNGER);
+        return Era::Unknown(trees::YOUNGER);
     }
     if facts.is_vendors {
         let trees = trees::plausible(facts);
@@ -116,7 +115,7 @@ pub(super) fn cache_type(fresh: u64, facts: &Facts<'_>) -> Rule {
     match (facts.mask(CTR), facts.release) {
         _ if facts.is_vendors => identification(CTR, fresh, facts),
         (Some(0), Some(release)) if !trees::is_younger(release) => equal,
-        (Some(0), _) => only_fresh(own, YOUNGER, facts),
+        (Some(0), _) => only_fresh(own, trees::YOUNGER, facts),
         (Some(_), _) => identification(CTR, fresh, facts),
         (None, Some(release)) if release.at_least(6, 12) => identification(CTR, fresh, facts),
         (None, Some(release)) if facts.reports_masks == Some(true) && !release.at_least(6, 7) => {

@@ -224,7 +224,11 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         return other::absent(register, facts);
     };
     let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
-    match catalog::kind_of(register) {
+    let kind = catalog::kind_of(register);
+    if facts.release.is_some_and(trees::is_younger) && has_changed(kind) {
+        return only_fresh(fresh.clone(), trees::YOUNGER, facts);
+    }
+    match kind {
         Kind::Plain | Kind::Masked => aftermath::stored(register, facts),
         Kind::ProcessorState => state::processor_state(facts),
         Kind::General => word(&|own| state::general(register, own, facts)),
@@ -251,6 +255,25 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::PmuBits => word(&|own| pmu_bits::bits(register, own, facts)),
         Kind::Unlisted => only_fresh(fresh.clone(), PROBE, facts),
     }
+}
+
+/// Whether known kernels have decided such registers differently; a younger one may again. (Those of identification and
+/// bitmaps know it by themselves.)
+const fn has_changed(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Masked
+            | Kind::Gated(_)
+            | Kind::TimerControl
+            | Kind::Workaround2
+            | Kind::CacheLevels
+            | Kind::CacheSize
+            | Kind::PmuControl
+            | Kind::PmuMachine
+            | Kind::PmuIncrement
+            | Kind::PmuCounter
+            | Kind::PmuBits
+    )
 }
 
 /// A register of which only this is known: every listed register takes its own fresh value on a fresh VM (the kernel's

@@ -94,3 +94,42 @@ fn rules_that_disagree_are_unknown() {
     assert_eq!([judge(1), judge(3)], [Effect::Unknown("ask"), Effect::Unknown("ask")]);
     assert_eq!(Rule::AnyOf(vec![].into(), "ask").judge(&Value::Word(0), None), Effect::Unknown("ask"));
 }
+
+#[test]
+fn what_known_kernels_decide_differently_is_not_known_of_younger_ones() {
+    let timer = RegisterId::system(3, 3, 14, 3, 1);
+    let registers = [(RegisterId::PC, 1), (catalog::PMCR, 0x3000), (timer, 0), (catalog::WORKAROUND_2, 0)];
+    let mut registers = registers.map(|(id, word)| (id, Value::Word(word)));
+    registers.sort();
+    let judge = |release, state, register, word| {
+        let config = VcpuConfig { features: 1 << 3, ..VcpuConfig::default() };
+        let facts = Facts { registers: &registers, config, state, ..of(release) };
+        derive(register, &facts).judge(&Value::Word(word), None)
+    };
+    for (register, own, other) in [(catalog::PMCR, 0x3000, 0x2000), (timer, 0, 1), (catalog::WORKAROUND_2, 0, 1)] {
+        assert_eq!(judge("7.4.0", State::Fresh, register, own), Effect::Kept);
+        assert_eq!(judge("7.4.0", State::Fresh, register, other), Effect::Unknown(trees::YOUNGER));
+        assert_eq!(judge("7.4.0", State::Ran, register, own), Effect::Unknown(trees::YOUNGER));
+        assert_eq!(judge("7.3.99", State::Fresh, register, own), Effect::Kept);
+        assert!(judge("7.3.99", State::Fresh, register, other).needs().is_none());
+    }
+    assert_eq!(judge("7.4.0", State::Ran, RegisterId::PC, 7), Effect::Kept, "state is what it always was");
+}
+
+#[test]
+fn of_a_set_only_what_the_first_run_depends_on_is_looked_at() {
+    let sve = RegisterId::new(0x6080_0000_0015_0000);
+    let sp_el2 = RegisterId::system(3, 6, 4, 1, 0);
+    let ids = |nested: bool| {
+        let mut ids = vec![RegisterId::PC, sve, sp_el2, catalog::SCTLR, catalog::ID_AA64PFR0, catalog::ID_AA64DFR0];
+        ids.extend(nested.then_some(catalog::HCR_EL2));
+        ids.sort();
+        ids
+    };
+    let looked_at = |nested| aftermath::looked_at(&ids(nested));
+    assert_eq!(looked_at(false), [(catalog::ID_AA64PFR0, 0xf << 24)]);
+    let whole = [catalog::ID_AA64PFR0, catalog::ID_AA64DFR0, catalog::SCTLR, catalog::HCR_EL2].map(|id| (id, u64::MAX));
+    let mut whole = whole.to_vec();
+    whole.sort_unstable();
+    assert_eq!(looked_at(true), whole);
+}

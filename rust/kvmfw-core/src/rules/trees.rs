@@ -43,6 +43,9 @@ const LAST: (Tree, Release) = TREES[TREES.len() - 1];
 /// The newest tree.
 pub(super) const NEWEST: Tree = LAST.0;
 
+/// What would settle it for a kernel that [`is_younger`].
+pub(super) const YOUNGER: &str = "this kernel is younger than the rules of kvmfw, which end with 7.3; probe this host";
+
 /// Whether `release` is of a younger line than everything that is known.
 pub(super) fn is_younger(release: Release) -> bool {
     (release.major, release.minor) > (LAST.1.major, LAST.1.minor)
