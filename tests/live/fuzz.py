@@ -185,7 +185,7 @@ def replay(folder: Path) -> dict[str, Score]:
 
 
 def sample(folder: Path, to: Path, most: int = 6000) -> None:
-    """Keep a part of every host's first boot beside its compressed capture."""
+    """Keep a part of every host's first boot beside its compressed capture and the sets that were saved on it."""
     to.mkdir(parents=True, exist_ok=True)
     seen = set()
     for path in sorted(folder.glob("*.answers.gz")):
@@ -195,6 +195,9 @@ def sample(folder: Path, to: Path, most: int = 6000) -> None:
             store.save(to / path.name, head, *store.fewer(cases, said, most))
             capture = json.dumps(capture_of(folder, head["capture"]), separators=(",", ":")).encode()
             (to / f"{head['capture']}.gz").write_bytes(gzip.compress(capture, 9, mtime=0))
+            saved = folder / f"{head['host']}.sets.jsonl"
+            if saved.exists():
+                (to / f"{saved.name}.gz").write_bytes(gzip.compress(saved.read_bytes(), 9, mtime=0))
 
 
 def boots(arguments: argparse.Namespace) -> dict[str, Score]:
