@@ -69,7 +69,7 @@ def pmcr(facts: Facts, state: State, value: int) -> Answer:
 def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answer:
     """6.7+: only bits of counters that exist; up to 6.12 a write sets or clears, later it replaces.
 
-    Old behaviour seen in 6.12.117, the new one in 6.16.12.  Before 6.7: stored as it is.
+    Old behaviour seen in 6.12.117, the new one in 6.16.3.  Before 6.7: stored as it is.
     """
     names = (register, OTHER_NAME[register])
     if not facts.at_least(6, 7):
@@ -78,7 +78,7 @@ def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answe
     if count is None or facts.has(HAS_EL2):
         return lost(state, names)
     bits = value & there(count)
-    replaces = facts.between((6, 12, 117), (6, 16, 12))
+    replaces = facts.between((6, 12, 117), (6, 16, 3))
     if replaces:
         return both(state, names, bits)
     if now is None:

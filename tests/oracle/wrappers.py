@@ -78,11 +78,11 @@ def taken_back(f: Field, facts: Facts, register: int, value: int, largest: int) 
 
 def pfr0(facts: Facts, value: int, then: Then) -> Answer:
     forms = taken_back(MPAM, facts, ID["ID_AA64PFR0"], value, 1)
-    # absent in 6.12.117, present in 6.16.12 (12.12) and 6.17.8; EL2 under nested virtualization only
+    # absent in 6.12.117, present in 6.16.3 (12.12) and 6.17.8; EL2 under nested virtualization only
     levels = (EL0, EL1, EL2) if facts.has(HAS_EL2) else (EL0, EL1)
     if all(f.of(value) for f in levels):
         return then(*forms)
-    needed = facts.between((6, 12, 117), (6, 16, 12))
+    needed = facts.between((6, 12, 117), (6, 16, 3))
     if needed:
         return EINVAL
     answer = then(*forms)

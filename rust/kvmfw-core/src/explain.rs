@@ -158,7 +158,7 @@ fn value_sentence(register: RegisterId, saved: &Value, acceptor: &Acceptor, effe
             format!("{name} was saved as {saved}; this host takes it but stores {own}")
         }
         Effect::Dropped(None) | Effect::Rewritten(None) => {
-            format!("{name} was saved as {saved}; this host takes it but does not keep it as it was")
+            format!("{name} was saved as {saved}; this host takes it, but may not keep it as it was")
         }
         Effect::Defaulted(_) => format!("{name} appears with this host's default"),
         Effect::Unknown(needs) => format!("it is not known whether this host takes {name} = {saved}: {needs}"),
