@@ -29,7 +29,7 @@ from .minimise import minimise, searches
 from .mode import say
 from .predict import Engine
 from .questions import Case, Material, Questions
-from .reporting import report_kinds, score_table
+from .reporting import grid_table, report_kinds, score_table, unknown_table
 from .vector import write_vectors
 
 Json = dict[str, Any]
@@ -227,7 +227,13 @@ def run(arguments: argparse.Namespace) -> int:
         sample(arguments.replay, arguments.sample)
     if arguments.log:
         old = arguments.log.read_text() if arguments.log.exists() else "# Agreement with real kernels\n"
-        text = "\n".join([f"## {sections.FUZZ}", "", INTRODUCTION, *score_table(scores, whole)])
+        text = "\n".join(
+            [
+                *(f"## {sections.FUZZ}", "", INTRODUCTION, *score_table(scores, whole)),
+                *("", "Answers by kernel and host:", "", *grid_table(scores)),
+                *("", "Not predicted, by register; live.md says why:", "", *unknown_table(whole)),
+            ]
+        )
         arguments.log.write_text(sections.replaced(old, text))
     if arguments.found:
         arguments.found.write_text("\n".join([*score_table(scores, whole), "", *kinds]) + "\n")

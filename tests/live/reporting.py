@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import kvmfw
 
+from .archive import natural
 from .judging import MEASURED, UNKNOWN, WAYS, WRONG, Score
 
 
@@ -22,6 +25,35 @@ def score_table(scores: dict[str, Score], whole: Score) -> list[str]:
         cells += [str(score.total(way, WRONG)) for way in WAYS]
         cells += [f"{score.total(way, UNKNOWN)} ({score.share(way):.2%})" for way in WAYS]
         lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def grid_table(scores: dict[str, Score]) -> list[str]:
+    """A markdown table of answers: kernels, and how their hosts were made."""
+    cells: dict[tuple[str, str], int] = {}
+    for name, score in scores.items():
+        kernel, cpu, options = name.split("__", 2)
+        made = cpu if options == "default" else f"{cpu}, {options.removeprefix('default.')}"
+        cells[kernel, made] = score.total(MEASURED)
+    kernels = sorted({kernel for kernel, _ in cells}, key=natural)
+    machines = sorted({made for _, made in cells})
+    lines = [f"| kernel | {' | '.join(machines)} |", f"| --- |{' ---: |' * len(machines)}"]
+    for kernel in kernels:
+        row = (f"{cells[kernel, made]:,}" if (kernel, made) in cells else "" for made in machines)
+        lines.append(f"| {kernel} | {' | '.join(row)} |")
+    return lines
+
+
+def unknown_table(whole: Score) -> list[str]:
+    """A markdown table of the registers that were not predicted, the most frequent first."""
+    counts: dict[str, Counter[str]] = {}
+    for (way, result, _, register, _, _), kind in whole.kinds.items():
+        if result == UNKNOWN:
+            counts.setdefault(register, Counter())[way] += kind.count
+    rows = sorted(counts.items(), key=lambda row: (-row[1].total(), row[0]))
+    lines = [f"| register | {' | '.join(WAYS)} |", f"| --- |{' ---: |' * len(WAYS)}"]
+    for register, count in rows:
+        lines.append(f"| {name_of(register)} | {' | '.join(str(count[way]) for way in WAYS)} |")
     return lines
 
 
