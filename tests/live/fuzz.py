@@ -71,7 +71,8 @@ class Session:
         self._hosts = hosts
         self._engine = Engine()
         # Captures of other hosts, from which values are taken.
-        paths = [path for folder in arguments.also for path in sorted(folder.glob("*.json*"))]
+        ends = ("*.json", "*.json.gz")
+        paths = [path for folder in arguments.also for end in ends for path in sorted(folder.glob(end))]
         self._captures = {path.name: compare.load(path) for path in paths if path.name != "index.json"}
         self._sets: list[Json] = []
 
