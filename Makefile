@@ -9,6 +9,7 @@ VMM ?= ../shared/data/realvmm
 FIELD ?= ../shared/data/field
 TRUTH ?= ../shared/data/truth
 MODE ?= run
+MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
@@ -47,8 +48,9 @@ types: $(VENV)/.dev  ## types, and stubs against the native module
 docs: $(VENV)/.dev  ## API docs of the core without warnings
 	cd rust && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked -p kvmfw-core
 
-mutants:  ## mutate the rules and list what no test notices (needs cargo-mutants; the better part of an hour)
-	cd rust && cargo mutants -p kvmfw-core -f 'kvmfw-core/src/rules/*.rs' -o ../build -- --lib --tests
+mutants:  ## mutate the rules and list what neither tests nor vectors notice (needs cargo-mutants; hours; MUTATE=files)
+	rm -rf build/mutants && git clone --quiet . build/mutants
+	cd build/mutants/rust && cargo mutants --in-place -p kvmfw-core $(foreach file,$(MUTATE),-f $(file)) -o ../.. -- --lib --test vectors
 
 format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all

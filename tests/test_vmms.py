@@ -10,9 +10,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import kvmfw
 from kvmfw import Host, Outcome, RegisterSet, readers
+from kvmfw.cli import main
 from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.readers import analyze, firecracker, vmstate
 from kvmfw.readers.formats import vcpus_of
@@ -21,6 +23,7 @@ from kvmfw.readers.saved import register_set
 from kvmfw.readers.vmstate import vmstate_vcpus
 from tests import make_policies_doc
 from tests.agreement import vmm
+from tests.support.golden import read_case
 
 HERE = Path(__file__).parent / "realvmm"
 DATA = Path(os.environ.get("KVMFW_DATA", Path(__file__).parents[2] / "shared" / "data")) / "realvmm"
@@ -229,6 +232,28 @@ def test_findings_of_a_vmm_that_was_only_read_say_so() -> None:
     said = kvmfw.validate(vm, host, vmm="crosvm").findings
     assert said
     assert all(finding.sentence.endswith("(crosvm: from its sources, not measured)") for finding in said)
+
+
+def test_a_fleet_that_forgot_a_value_still_says_that_its_vmm_was_only_read() -> None:
+    host = {"kernel": "6.12.117", "features": ["psci_0_2", "pmu_v3"], "masks": {}, "capabilities": {"126": 1}}
+    host["registers"] = {"PMSWINC_EL0": "0x0"}
+    saved = {"from": "target", "registers": {"PMSWINC_EL0": "0x5"}}
+    document = {"name": "", "source": "", "host": host, "set": saved, "expect": {"outcome": "CHANGE"}}
+    case = read_case("forgotten", {}, document)
+    said = {}
+    for name in ("kvm", "crosvm"):
+        fleet = kvmfw.Fleet([case.register_set()], [case.target()], vmm=name)
+        (said[name],) = (finding.sentence for finding in fleet.explain(0, 0).findings)
+    assert said["kvm"] == "this host takes PMSWINC_EL0 but does not keep it as it was saved"
+    assert said["crosvm"] == f"{said['kvm']} (crosvm: from its sources, not measured)"
+
+
+def test_the_terminal_says_of_every_verdict_that_its_vmm_was_only_read() -> None:
+    examples = Path(__file__).parents[1] / "examples"
+    files = [str(examples / "vm.json"), str(min((examples / "captures").glob("*.json")))]
+    for name, measured in (("crosvm", False), ("kvm", True), ("firecracker", True)):
+        printed = CliRunner().invoke(main, ["validate", *files, "--vmm", name], env={"COLUMNS": "200"}).output
+        assert ("from its sources, not measured, scheme" in printed) is not measured, printed
 
 
 def test_the_fleet_says_of_unversioned_names_what_the_pair_says() -> None:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from .facts import Answer, Facts, accept, parse_release, unknown
 from .fields import FIELDS
 
-# 6.12.8-rc1-00003-gabcdef0+ and the like; 6.1.0-56-arm64, 6.12.117+deb13-cloud-arm64, 6.10.6+bpo-arm64-16k
-_MAINLINE = r"\d+\.\d+(\.\d+)?(-rc\d+)?(-(\d{5}-)?g[0-9a-f]{7,})?\+?(-dirty)?"
+# 6.13.0-rc3; 6.1.0-56-arm64, 6.12.117+deb13-cloud-arm64, 6.10.6+bpo-arm64-16k
+_MAINLINE = r"\d+\.\d+(\.\d+)?(-rc\d+)?"
 _DEBIAN = r"\d+\.\d+(\.\d+)?(-\d+|-0\.(deb|bpo)[\d.]*|\+(deb|bpo)[\d.]*)(-cloud|-rt)?-arm64(-16k|-64k)?"
 
 # one kernel of each set of rules that was read or run

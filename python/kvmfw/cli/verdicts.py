@@ -12,6 +12,7 @@ from rich.console import Console
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.screen import console, outcome_text, print_json, table
 from kvmfw.verdict import Finding, Outcome, Verdict
+from kvmfw.vmms import vmms
 
 __all__ = ["all_option", "show"]
 
@@ -44,7 +45,8 @@ def show(
 def _print_verdict(out: Console, vm: str, host: str, verdict: Verdict, *, every: bool) -> None:
     line = outcome_text(verdict.outcome)
     line.append(f"  {vm} on {host}", style="default not bold")
-    line.append(f"  (vmm {verdict.vmm}, scheme {verdict.scheme})", style="dim")
+    source = "" if _is_measured(verdict.vmm) else ": from its sources, not measured"
+    line.append(f"  (vmm {verdict.vmm}{source}, scheme {verdict.scheme})", style="dim")
     out.print(line, soft_wrap=True)
     if not verdict.findings:
         out.print("every register is kept as it was saved\n")
@@ -58,6 +60,11 @@ def _print_verdict(out: Console, vm: str, host: str, verdict: Verdict, *, every:
     words = [f"{count} {outcome.name}" for outcome, count in counts.items() if count]
     findings = "finding" if len(verdict.findings) == 1 else "findings"
     out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}\n", style="dim")
+
+
+def _is_measured(vmm: str) -> bool:
+    """Tell whether real loads of this VMM were compared; of names without a release each release says so itself."""
+    return all(row.measured or row.releases for row in vmms() if row.name == vmm)
 
 
 def _groups(findings: Sequence[Finding], *, every: bool) -> list[list[Finding]]:

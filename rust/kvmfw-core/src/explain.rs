@@ -19,6 +19,7 @@ use crate::rules::{FieldDifference, field_differences};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
+use crate::vmms::VmmRow;
 
 /// A finding that is not about one register.
 fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {
@@ -296,14 +297,22 @@ pub(crate) fn aftermath_finding(
     }
 }
 
+/// Says in a finding that the VMM was read and not measured, where that is so.
+pub(crate) fn name_source(finding: &mut Finding, vmm: &VmmRow) {
+    if vmm.releases.is_empty() && !vmm.measured {
+        finding.sentence = format!("{} ({}: from its sources, not measured)", finding.sentence, vmm.name);
+    }
+}
+
 /// Takes the value out of a finding whose saved value is not known.
-pub(crate) fn forget_value(finding: &mut Finding) {
+pub(crate) fn forget_value(finding: &mut Finding, vmm: &VmmRow) {
     finding.saved = None;
     if let (Some(register), Effect::Raised(_) | Effect::Dropped(_) | Effect::Rewritten(_)) =
         (finding.register, &finding.judgement.effect)
     {
         finding.judgement.effect = Effect::Rewritten(None);
         finding.sentence = format!("this host takes {} but does not keep it as it was saved", name_of(register));
+        name_source(finding, vmm);
     }
 }
 

@@ -56,10 +56,8 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
         0 | 1 => said.pop().map_or_else(Vec::new, |(_, findings)| findings),
         _ => merged(&said, set),
     };
-    if row.releases.is_empty() && !row.measured {
-        for finding in &mut findings {
-            finding.sentence = format!("{} ({}: from its sources, not measured)", finding.sentence, row.name);
-        }
+    for finding in &mut findings {
+        explain::name_source(finding, row);
     }
     Verdict::new(findings)
 }

@@ -230,7 +230,7 @@ impl Fleet {
         let mut verdict = judge(&set, kind, self.question);
         for finding in &mut verdict.findings {
             if finding.register.is_some_and(|register| is_reduced(register, finding.saved.as_ref())) {
-                forget_value(finding);
+                forget_value(finding, self.question.policy.row());
             } else if finding.register.is_some_and(|register| !is_judged_by_value(register)) {
                 finding.saved = None;
             }

@@ -46,37 +46,20 @@ impl Release {
 /// Whether a release string is one of mainline or a stable series, or of Debian, which builds these with few changes: what
 /// was read and run. Every other one names a vendor's kernel, which may carry changes of younger releases.
 ///
-/// Mainline adds to the number `-rc3`, `+`, the commit (`-00012-g0123456789ab`) and `-dirty`; Debian the ABI
-/// (`6.1.0-56-arm64`, `6.1.0-0.deb11.21-cloud-arm64`) or its suite (`6.12.117+deb13-arm64-16k`, `6.10.6+bpo-rt-arm64`).
-/// A local version of one's own (`6.12.8-mine`) tells nothing of what is in it.
+/// Mainline adds to the number `-rc3`; Debian the ABI (`6.1.0-56-arm64`, `6.1.0-0.deb11.21-cloud-arm64`) or its suite
+/// (`6.12.117+deb13-arm64-16k`, `6.10.6+bpo-rt-arm64`). A local version of one's own (`6.12.8-mine`) tells nothing of what is in
+/// it, and no more do commits on top of a release (`6.12.8+`, `6.13.0-rc3-00012-g0123456789ab`, `-dirty`): a tree on its way to
+/// the next release is named so.
 pub fn is_upstream(text: &str) -> bool {
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (numbers, rest) = text.split_at(end);
     let numbers = numbers.split('.').count();
-    (2..=3).contains(&numbers) && (is_debians(rest) || is_mainlines(rest))
+    (2..=3).contains(&numbers) && (rest.is_empty() || is_candidate(rest) || is_debians(rest))
 }
 
-fn is_mainlines(mut rest: &str) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_commit = |text: &str| {
-        let digits = text.strip_prefix('g').unwrap_or_default();
-        digits.len() >= 7 && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
-    };
-    rest = rest.strip_suffix("-dirty").unwrap_or(rest);
-    rest = rest.strip_suffix('+').unwrap_or(rest);
-    let mut parts: Vec<&str> = match rest.strip_prefix('-') {
-        Some(rest) => rest.split('-').collect(),
-        None => return rest.is_empty(),
-    };
-    if parts.first().and_then(|part| part.strip_prefix("rc")).is_some_and(is_number) {
-        parts.remove(0);
-    }
-    match parts.as_slice() {
-        [] => true,
-        [commit] => is_commit(commit),
-        [commits, commit] => commits.len() == 5 && is_number(commits) && is_commit(commit),
-        _ => false,
-    }
+fn is_candidate(rest: &str) -> bool {
+    let number = rest.strip_prefix("-rc").unwrap_or_default();
+    !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 fn is_debians(rest: &str) -> bool {
@@ -107,12 +90,7 @@ mod tests {
             "6.12.8",
             "7.3.4",
             "7.3",
-            "6.12.8+",
             "6.13.0-rc3",
-            "6.13.0-rc3+",
-            "6.13.0-rc3-00012-g0123456789ab",
-            "6.13.0-rc3-g0123456-dirty",
-            "6.12.8-dirty",
             "5.10.0-32-arm64",
             "5.10.0-0.deb10.28-arm64",
             "6.1.0-0.deb11.21-cloud-arm64",
@@ -155,6 +133,19 @@ mod tests {
             "6.12.0--arm64",
             "6.12.0+rpt-arm64",
             "6.12.0-1-g01234567",
+            "6.12.8+",
+            "6.13.0-rc3+",
+            "6.13.0-rc3-00012-g0123456789ab",
+            "6.13.0-rc3-g0123456-dirty",
+            "6.12.8-dirty",
+            "6.6.30-08888-g0123456789ab",
+            "6.6.30-rt30",
+            "6.12.47+rpt-rpi-2712",
+            "6.1.21-v8+",
+            "6.17.0-8-generic",
+            "6.12.0-124.8.1.el10_1.aarch64",
+            "6.12.0-103.40.4.2.el9uek.aarch64",
+            "6.12.0-rc",
             "6.12.0-rcx",
         ] {
             assert!(!is_upstream(text), "{text}");
