@@ -14,10 +14,12 @@ from kvmfw.analysis import (
     Report,
     best_upgrades,
     blockers,
+    cures,
     examine,
     make_frame,
     open_fleet,
     policy_refusals,
+    take_census,
     unit_outcomes,
 )
 from kvmfw.analysis.compare import diff_fleets
@@ -26,7 +28,6 @@ from kvmfw.analysis.units import unit_of
 from kvmfw.verdict import Outcome
 from tests.support.slow_audit import RandomFleet, SlowAudit, random_fleet, smallest
 
-pytest.importorskip("scipy")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = range(20)
 
@@ -156,7 +157,7 @@ def assert_freed(vms: list[kvmfw.RegisterSet], hosts: list[kvmfw.Host]) -> int:
     ids = {number: register for number, (_, register, _) in enumerate(fleet._native.units())}
     judged = set(ids.values())
     checked = 0
-    for row in blockers(frame, unit_outcomes(frame)):
+    for row in blockers(take_census(frame), cures(frame)):
         register = ids[row.unit]
         if row.unit == 0:
             continue

@@ -20,7 +20,6 @@ from tests.support.slow_audit import random_fleet
 
 from .test_truth import fleet_of
 
-pytest.importorskip("scipy")
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 EXAMPLES = Path(__file__).parents[1] / "examples"

@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 import kvmfw
 from kvmfw.cli import main
 
-pytest.importorskip("scipy")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CAPTURES = sorted((EXAMPLES / "captures").glob("*.json"))
 FEATURES = ["psci_0_2"]

@@ -113,7 +113,6 @@ def test_the_last_of_two_options_counts() -> None:
 
 @pytest.mark.parametrize("verb", [("audit",), ("whatif", "--best", "20")], ids=str)
 def test_upgrades_weaken_nobody_unless_asked(verb: tuple[str, ...]) -> None:
-    pytest.importorskip("scipy")
     for more, wanted in (((), False), (("--weaker",), True)):
         result = run(verb[0], EXAMPLES, *verb[1:], *more, "--format", "json")
         rows = json.loads(result.stdout)["upgrades"]
@@ -128,7 +127,6 @@ def test_upgrades_weaken_nobody_unless_asked(verb: tuple[str, ...]) -> None:
 
 
 def test_every_form_tells_the_security_of_an_upgrade() -> None:
-    pytest.importorskip("scipy")
     pytest.importorskip("jinja2")
     pytest.importorskip("matplotlib")
     for form in ("table", "markdown", "html"):

@@ -118,7 +118,6 @@ def head(*arguments: str | Path, lines: int = 1) -> tuple[int, str, str]:
 
 
 def test_a_reader_that_leaves_loses_no_file_and_no_exit_code(tmp_path: Path) -> None:
-    pytest.importorskip("scipy")
     page = tmp_path / "r.html"
     code, read, errors = head("audit", EXAMPLES, "--html", page, "--top", "100000")
     assert page.read_text().endswith("</html>\n")
@@ -151,7 +150,6 @@ VERBS = (
 def test_a_fleet_without_vms_or_hosts_is_told_in_one_sentence(
     tmp_path: Path, verb: tuple[str, ...], part: str
 ) -> None:
-    pytest.importorskip("scipy")
     vms: dict[str, tuple[str | None, int]] = {"a": ("h1", 1)} if part == "vms" else {}
     fleet = fleet_of(tmp_path / "fleet", {"h1": 1} if part == "hosts" else {}, vms)
     result = run(verb[0], fleet, *verb[1:])
@@ -190,7 +188,6 @@ def test_validate_of_no_vm_is_not_green(tmp_path: Path) -> None:
 
 
 def test_a_filter_that_leaves_no_vm_is_not_green(tmp_path: Path) -> None:
-    pytest.importorskip("scipy")
     fleet = fleet_of(tmp_path / "fleet", {"h1": 1, "h2": 1}, {"a": ("h1", 1)})
     assert run("audit", fleet, "--where", "capture=h1", "--fail-on", "none").exit_code == 0
     result = run("audit", fleet, "--where", "capture=h2")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from kvmfw import _native
-from kvmfw.audit import Audit
 from kvmfw.errors import (
     ArgumentError,
     CopyError,
@@ -16,17 +18,49 @@ from kvmfw.errors import (
     RowError,
     TruthError,
 )
-from kvmfw.fleet import Fleet
 from kvmfw.registers import Field, Register, fields_of, find_register, register_name, registers
 from kvmfw.rules import Rule, find_rule, rules
-from kvmfw.sets import Host, RegisterSet
+from kvmfw.sets import Host, RegisterSet, read_other_formats
 from kvmfw.verdict import FieldDifference, Finding, Outcome, Verdict, validate
 from kvmfw.vmms import Vmm, vmms
+
+if TYPE_CHECKING:
+    from kvmfw import probe as probe
+    from kvmfw import readers as readers
+    from kvmfw.audit import Audit
+    from kvmfw.fleet import Fleet
 
 __version__, _DEBUG_BUILD = _native.build_info()
 
 if _DEBUG_BUILD:
     warnings.warn("kvmfw is a debug build and runs many times slower", RuntimeWarning, stacklevel=2)
+
+# What needs numpy, pyarrow or much else is imported when it is first asked for: `kvmfw --version` needs none of it.
+_LATER = {"Audit": "kvmfw.audit", "Fleet": "kvmfw.fleet", "probe": "", "readers": ""}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module `kvmfw` has no attribute `{name}`")
+    module = import_module(_LATER[name] or f"kvmfw.{name}")
+    value = getattr(module, name) if _LATER[name] else module
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
+def _other_set(path: str | Path) -> RegisterSet | None:
+    return __getattr__("readers").foreign_set(path)  # type: ignore[no-any-return]
+
+
+def _other_host(path: str | Path) -> Host | None:
+    return __getattr__("readers").foreign_host(path)  # type: ignore[no-any-return]
+
+
+read_other_formats(_other_set, _other_host)
 
 __all__ = [
     "ArgumentError",

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -95,15 +96,6 @@ class Fleet:
         list[tuple[list[int], int, int, int]],
         list[tuple[int, int]],
     ]: ...
-    def circles(
-        self,
-        vm_class: npt.NDArray[np.uint32],
-        home_class: npt.NDArray[np.int64],
-        vms: npt.NDArray[np.uint64],
-        hosts: npt.NDArray[np.uint64],
-        change: bool,
-        unknown: bool,
-    ) -> tuple[npt.NDArray[np.uint32], list[tuple[list[int], int, int, int]]]: ...
     def unit_outcomes(
         self, vm_classes: npt.NDArray[np.uint32], change: bool, unknown: bool
     ) -> tuple[
@@ -112,6 +104,77 @@ class Fleet:
     def explain(self, vm: int, host: int) -> tuple[int, list[tuple[Any, ...]]]: ...
     def explain_units(self, vm: int, host: int) -> tuple[int, list[tuple[Any, ...]]]: ...
 
+_Groups = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]
+_Tell = Callable[[int], None] | None
+
+@final
+class Takers:
+    def has(
+        self, vm_class: npt.NDArray[np.uint32], host_class: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]: ...
+    def sums(self, numbers: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]: ...
+    def sums_of(
+        self,
+        vm_class: npt.NDArray[np.uint32],
+        list_of: npt.NDArray[np.uint32],
+        lists: npt.NDArray[np.uint64],
+    ) -> npt.NDArray[np.uint64]: ...
+    def taken(
+        self, vm_class: npt.NDArray[np.uint32], vms: npt.NDArray[np.uint64]
+    ) -> npt.NDArray[np.uint64]: ...
+    def unplaced(
+        self,
+        vm_class: npt.NDArray[np.uint32],
+        vms: npt.NDArray[np.uint64],
+        places: npt.NDArray[np.uint64],
+    ) -> int: ...
+    def circles(
+        self, groups: _Groups, tell: _Tell = None
+    ) -> tuple[npt.NDArray[np.uint32], list[tuple[list[int], int, int, int]], npt.NDArray[np.uint64]]: ...
+    def passages(
+        self, groups: _Groups, most: int, tell: _Tell = None
+    ) -> tuple[list[tuple[int, int, int, int]], int]: ...
+
+@final
+class Upgrades:
+    def __new__(
+        cls, takers: Takers, captures: tuple[list[int], list[int], list[int], list[int]], groups: _Groups
+    ) -> Upgrades: ...
+    def best(
+        self, skipped: int, most: int, tell: _Tell = None
+    ) -> tuple[list[tuple[int, int, int, int]], int]: ...
+    def take(self, old: int, new: int) -> None: ...
+
+def takers(
+    fleet: Fleet, hosts: npt.NDArray[np.uint64], change: bool, unknown: bool, tell: _Tell = None
+) -> tuple[Takers, npt.NDArray[np.uint64]]: ...
+def census(
+    fleet: Fleet, takers: Takers, groups: _Groups, change: bool, unknown: bool, tell: _Tell = None
+) -> tuple[
+    tuple[
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.uint8],
+        npt.NDArray[np.uint32],
+        npt.NDArray[np.uint64],
+        npt.NDArray[np.uint64],
+        npt.NDArray[np.uint64],
+    ],
+    tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]],
+]: ...
+def cures(
+    fleet: Fleet,
+    takers: Takers,
+    stranded: _Groups,
+    change: bool,
+    unknown: bool,
+    most: tuple[int, int],
+    tell: _Tell = None,
+) -> tuple[list[int], list[int], list[tuple[list[int], int]], list[tuple[list[int], int]], int, int]: ...
+def unknown_vms(
+    fleet: Fleet, takers: Takers, groups: _Groups, asked: list[tuple[int, list[int]]], tell: _Tell = None
+) -> list[int]: ...
+def unit_kinds(fleet: Fleet) -> npt.NDArray[np.uint32]: ...
 def validate(
     vm: RegisterSet, host: Host, vmm: str, scheme: str, state: str, derive_only: bool
 ) -> tuple[int, list[tuple[Any, ...]]]: ...

@@ -1,6 +1,6 @@
 """Audits in full: what a fleet's outcomes mean for its VMs, hosts and updates."""
 
-from kvmfw.analysis.blockers import Blocker, Cure, Step, blockers, cure_plan, cures
+from kvmfw.analysis.blockers import Blocker, Cure, Cures, Step, blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame, make_frame
 from kvmfw.analysis.not_judged import NotJudged, homeless
@@ -9,7 +9,7 @@ from kvmfw.analysis.policy import policy_refusals
 from kvmfw.analysis.report import Report, examine
 from kvmfw.analysis.tables import SHOWN, TABLES, Column, Table
 from kvmfw.analysis.traps import Passage, Trap, circles, passages, traps
-from kvmfw.analysis.units import Samples, UnitOutcomes, unit_outcomes
+from kvmfw.analysis.units import Census, Samples, UnitOutcomes, take_census, unit_outcomes
 from kvmfw.analysis.unknowns import Missing, missing_inputs
 from kvmfw.analysis.upgrades import Upgrade, best_upgrades
 
@@ -17,8 +17,10 @@ __all__ = [
     "SHOWN",
     "TABLES",
     "Blocker",
+    "Census",
     "Column",
     "Cure",
+    "Cures",
     "Drain",
     "Frame",
     "Missing",
@@ -35,7 +37,6 @@ __all__ = [
     "best_upgrades",
     "blockers",
     "circles",
-    "cure_plan",
     "cures",
     "drain_groups",
     "drain_hosts",
@@ -46,6 +47,7 @@ __all__ = [
     "open_fleet",
     "passages",
     "policy_refusals",
+    "take_census",
     "traps",
     "unit_outcomes",
 ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from kvmfw.analysis.extras import need
-from kvmfw.analysis.frame import Frame, Ints
+from kvmfw import _native
+from kvmfw.analysis.frame import Frame, Ints, counted
 
 __all__ = ["Drain", "drain_groups", "drain_hosts"]
 
@@ -41,53 +40,70 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
-class _Room:
-    """Hosts and free places of the whole fleet; hosts that are emptied do not count."""
+class _Emptied:
+    """Sets of hosts that are emptied: which VMs run there, and what is left elsewhere.
 
-    frame: Frame
-    free: Ints | None
-    by_class: Ints | None
+    Each row stands for VMs of one class in one set; rows are in the order of their sets.
+    """
 
-    @classmethod
-    def of(cls, frame: Frame, capacity: Sequence[int] | None) -> _Room:
-        if capacity is None:
-            return cls(frame, None, None)
-        homes = frame.homes[frame.homes >= 0]
-        used = np.bincount(homes, minlength=len(frame.fleet.host_names))
-        free = np.maximum(np.asarray(capacity, dtype=np.int64) - used, 0)
-        kept = frame.host_rows
-        slots = np.bincount(frame.host_class[kept], free[kept], minlength=len(frame.host_weight))
-        return cls(frame, free, slots.astype(np.int64))
-
-    def check(self, name: str, hosts: Ints, classes: Ints, count: Ints) -> Drain:
-        """Check one set of host rows, on which `count` VMs of these VM classes run."""
-        elsewhere = self.frame.host_weight.copy()
-        np.subtract.at(elsewhere, self.frame.host_class[hosts], 1)
-        takes = self.frame.taken[classes] & (elsewhere > 0)[None, :]
-        homeless = ~takes.any(axis=1)
-        unplaced = 0
-        if self.free is not None and self.by_class is not None:
-            slots = self.by_class.copy()
-            np.subtract.at(slots, self.frame.host_class[hosts], self.free[hosts])
-            unplaced = _unplaced(count[~homeless], takes[~homeless], slots)
-        return Drain(name, len(hosts), int(count.sum()), int(count[homeless].sum()), unplaced)
+    set_of: Ints
+    vm_class: Ints
+    vms: Ints
+    # Hosts elsewhere that take a VM of the row, and free places of these.
+    takers: Ints
+    places: Ints | None
 
 
-def _unplaced(count: Ints, takes: np.typing.NDArray[np.bool_], slots: Ints) -> int:
-    """Count the VMs that are left over by a greatest matching of VMs and free places."""
-    wanted = int(count.sum())
-    if not wanted or (takes @ slots >= wanted).all():
-        # Even if all others came first, each VM finds a free place.
-        return 0
-    vms, hosts = takes.shape
-    source, sink, nodes = vms + hosts, vms + hosts + 1, vms + hosts + 2
-    graph = np.zeros((nodes, nodes), dtype=np.int32)
-    graph[source, :vms] = count
-    graph[:vms, vms : vms + hosts] = takes * count[:, None]
-    graph[vms : vms + hosts, sink] = np.minimum(slots, wanted)
-    matrix = need("scipy.sparse").csr_array(graph)
-    flow = need("scipy.sparse.csgraph").maximum_flow(matrix, source, sink)
-    return wanted - int(flow.flow_value)
+def _free(frame: Frame, capacity: Sequence[int]) -> Ints:
+    """Give the free places of each host."""
+    homes = frame.homes[frame.homes >= 0]
+    used = np.bincount(homes, minlength=len(frame.host_class))
+    return np.asarray(np.maximum(np.asarray(capacity, dtype=np.int64) - used, 0))
+
+
+def _slots(frame: Frame, free: Ints, hosts: Ints) -> Ints:
+    """Add up the free places of these hosts by class."""
+    slots = np.bincount(frame.host_class[hosts], free[hosts], minlength=len(frame.host_weight))
+    return slots.astype(np.int64)
+
+
+def _living(frame: Frame, set_of: Ints) -> tuple[Ints, Ints, Ints]:
+    """Give sets, VM classes and VMs: `set_of` says in which set each kept VM runs, -1 in none."""
+    known = set_of >= 0
+    width = frame.fleet.class_shape[0]
+    keys, counts = counted(set_of[known] * width + frame.vm_class[frame.vm_rows][known])
+    return keys // width, keys % width, counts
+
+
+def _sums(takers: _native.Takers, numbers: Ints) -> Ints:
+    return takers.sums(numbers.astype(np.uint64)).astype(np.int64)
+
+
+def _checked(
+    frame: Frame, emptied: _Emptied, names: Sequence[str], hosts: Ints, slots: Callable[[int], Ints]
+) -> list[Drain]:
+    """Check every set; `slots` gives the free places elsewhere by host class."""
+    sets = len(names)
+    residents, stranded, unplaced = (np.zeros(sets, dtype=np.int64) for _ in range(3))
+    np.add.at(residents, emptied.set_of, emptied.vms)
+    lost = emptied.takers == 0
+    np.add.at(stranded, emptied.set_of[lost], emptied.vms[lost])
+    if emptied.places is not None:
+        # Even if all others came first, each VM finds a free place: nothing is to be worked out.
+        wanted = residents - stranded
+        tight = np.zeros(sets, dtype=np.bool_)
+        tight[emptied.set_of[~lost & (emptied.places < wanted[emptied.set_of])]] = True
+        for number in np.flatnonzero(tight).tolist():
+            start, end = np.searchsorted(emptied.set_of, [number, number + 1])
+            rows = np.arange(start, end)[~lost[start:end]]
+            vm_class, vms = emptied.vm_class[rows].astype(np.uint32), emptied.vms[rows].astype(np.uint64)
+            unplaced[number] = frame.takers.unplaced(vm_class, vms, slots(number).astype(np.uint64))
+    return [
+        Drain(*row)
+        for row in zip(
+            names, hosts.tolist(), residents.tolist(), stranded.tolist(), unplaced.tolist(), strict=True
+        )
+    ]
 
 
 def drain_hosts(frame: Frame, *, capacity: Sequence[int] | None = None) -> list[Drain]:
@@ -100,19 +116,28 @@ def drain_hosts(frame: Frame, *, capacity: Sequence[int] | None = None) -> list[
     capacity : sequence of int, optional
         How many VMs each host can hold, by row; without it hosts hold any number.
     """
-    room = _Room.of(frame, capacity)
-    homes = frame.homes[frame.vm_rows]
-    known = homes >= 0
-    width = frame.outcomes.shape[0]
-    keys = homes[known] * width + frame.vm_class[frame.vm_rows][known]
-    pairs, counts = np.unique(keys, return_counts=True)
-    host_of, class_of = pairs // width, pairs % width
+    home_rows, vm_class, vms = _living(frame, frame.homes[frame.vm_rows])
+    is_first = np.diff(home_rows, prepend=-1) > 0
+    living, set_of = home_rows[is_first], np.cumsum(is_first) - 1
+    home_class = frame.host_class[home_rows]
+    at_home = frame.takers.has(vm_class.astype(np.uint32), home_class)
+    takers = _sums(frame.takers, frame.host_weight)[vm_class] - at_home
+    free, every, places = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), None
+    if capacity is not None:
+        free = _free(frame, capacity)
+        every = _slots(frame, free, frame.host_rows)
+        places = _sums(frame.takers, every)[vm_class] - at_home * free[home_rows]
+
+    def slots(number: int) -> Ints:
+        left = every.copy()
+        left[frame.host_class[living[number]]] -= free[living[number]]
+        return left
+
+    emptied = _Emptied(set_of, vm_class, vms, takers, places)
     names = frame.fleet.host_names
-    found = []
-    starts = np.flatnonzero(np.r_[True, host_of[1:] != host_of[:-1]]) if len(pairs) else pairs
-    for start, end in pairwise([*starts.tolist(), len(pairs)]):
-        hosts = host_of[start : start + 1]
-        found.append(room.check(names[int(hosts[0])], hosts, class_of[start:end], counts[start:end]))
+    found = _checked(
+        frame, emptied, [names[row] for row in living.tolist()], np.ones(len(living), dtype=np.int64), slots
+    )
     return sorted(found, key=lambda one: (-one.stranded, -one.unplaced, -one.residents, one.name))
 
 
@@ -120,14 +145,29 @@ def drain_groups(
     frame: Frame, column: Sequence[str], *, capacity: Sequence[int] | None = None
 ) -> list[Drain]:
     """Check every group of hosts that share a value of `column`, all of a group at once."""
-    room = _Room.of(frame, capacity)
     values, of = frame.by_value(column)
-    classes = frame.vm_class[frame.vm_rows]
-    group = frame.home_value(of)
-    found = []
-    for number, value in enumerate(values):
-        hosts = frame.host_rows[of[frame.host_rows] == number]
-        residents = np.bincount(classes[group == number], minlength=frame.outcomes.shape[0])
-        living = np.flatnonzero(residents)
-        found.append(room.check(value, hosts, living, residents[living]))
+    set_of, vm_class, vms = _living(frame, frame.home_value(of))
+    groups = of[frame.host_rows]
+    hosts = np.bincount(groups, minlength=len(values))
+
+    def elsewhere(numbers: Callable[[Ints], Ints]) -> tuple[Ints, Callable[[int], Ints]]:
+        """Give for each row the sum of numbers of hosts elsewhere that take it, and these numbers by class."""
+        every = numbers(frame.host_rows)
+
+        def left(group: int) -> Ints:
+            return np.asarray(every - numbers(frame.host_rows[groups == group]))
+
+        lists = np.array([left(group) for group in range(len(values))], dtype=np.uint64)
+        sums = frame.takers.sums_of(vm_class.astype(np.uint32), set_of.astype(np.uint32), lists.ravel())
+        return sums.astype(np.int64), left
+
+    def count(rows: Ints) -> Ints:
+        return np.bincount(frame.host_class[rows], minlength=len(frame.host_weight))
+
+    takers, slots = elsewhere(count)
+    places = None
+    if capacity is not None:
+        free = _free(frame, capacity)
+        places, slots = elsewhere(lambda rows: _slots(frame, free, rows))
+    found = _checked(frame, _Emptied(set_of, vm_class, vms, takers, places), values, hosts, slots)
     return sorted(found, key=lambda one: (-one.stranded, -one.unplaced, one.name))

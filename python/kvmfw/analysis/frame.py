@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from kvmfw import _native
 from kvmfw.analysis.opened import chosen_column
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.verdict import Outcome
 
-__all__ = ["Frame", "Ints", "make_frame"]
+__all__ = ["Frame", "Groups", "Ints", "Tell", "counted", "make_frame", "native_groups", "numbered"]
 
 Ints = npt.NDArray[np.int64]
+Groups = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]
+Tell = Callable[[int], None]
+
+# Up to so many numbers may be counted in a table with a place for each.
+_FEW_KEYS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,8 @@ class Frame:
         The rows that the filter keeps, ascending.
     change, unknown : bool
         Whether these outcomes count as taken.
+    tell : callable, optional
+        Who is told how far long work is, in thousandths.
     """
 
     fleet: Fleet
@@ -44,6 +52,7 @@ class Frame:
     host_rows: Ints
     change: bool = True
     unknown: bool = False
+    tell: Tell | None = None
 
     @cached_property
     def outcomes(self) -> npt.NDArray[np.uint8]:
@@ -78,7 +87,7 @@ class Frame:
     @cached_property
     def host_weight(self) -> Ints:
         """How many hosts each host class has."""
-        return np.bincount(self.host_class[self.host_rows], minlength=self.outcomes.shape[1])
+        return np.bincount(self.host_class[self.host_rows], minlength=self.fleet.class_shape[1])
 
     @cached_property
     def home_class(self) -> Ints:
@@ -88,24 +97,19 @@ class Frame:
 
     @cached_property
     def _groups(self) -> tuple[Ints, Ints, Ints]:
-        width = self.outcomes.shape[1] + 1
-        keys = self.vm_class[self.vm_rows] * width + self.home_class + 1
-        counts = np.bincount(keys, minlength=self.outcomes.shape[0] * width)
-        used = np.flatnonzero(counts)
-        number = np.full(len(counts), -1, dtype=np.int64)
-        number[used] = np.arange(len(used))
-        return used, counts[used], number[keys]
+        width = len(self.host_weight) + 1
+        return numbered(self.vm_class[self.vm_rows] * width + self.home_class + 1)
 
-    @property
+    @cached_property
     def group_vm_class(self) -> Ints:
-        """The VM class of each group."""
-        classes: Ints = self._groups[0] // (self.outcomes.shape[1] + 1)
+        """The VM class of each group, ascending."""
+        classes: Ints = self._groups[0] // (len(self.host_weight) + 1)
         return classes
 
-    @property
+    @cached_property
     def group_home_class(self) -> Ints:
         """The home's class of each group; -1 where not known."""
-        classes: Ints = self._groups[0] % (self.outcomes.shape[1] + 1) - 1
+        classes: Ints = self._groups[0] % (len(self.host_weight) + 1) - 1
         return classes
 
     @property
@@ -119,48 +123,97 @@ class Frame:
         return self._groups[2]
 
     @cached_property
-    def group_hosts(self) -> Ints:
-        """How many hosts of each class are not the VM's own. Shape (groups, host classes)."""
-        hosts = np.tile(self.host_weight, (len(self.group_weight), 1))
+    def groups(self) -> Groups:
+        """VM class, home class and VMs of each group, as the native half takes them."""
+        return native_groups(self.group_vm_class, self.group_home_class, self.group_weight)
+
+    @cached_property
+    def _takers(self) -> tuple[_native.Takers, Ints]:
+        takers, counts = _native.takers(
+            self.fleet._native, self.host_weight.astype(np.uint64), self.change, self.unknown, self.tell
+        )
+        return takers, counts.astype(np.int64).reshape(-1, 4)
+
+    @property
+    def takers(self) -> _native.Takers:
+        """Which host classes take which VM classes, as bits; host classes without hosts take nothing."""
+        return self._takers[0]
+
+    @property
+    def class_counts(self) -> Ints:
+        """How many hosts have which outcome for each VM class. Shape (VM classes, 4)."""
+        return self._takers[1]
+
+    @cached_property
+    def class_vms(self) -> Ints:
+        """How many VMs each VM class has."""
+        counts = np.bincount(self.group_vm_class, self.group_weight, minlength=len(self.class_counts))
+        return counts.astype(np.int64)
+
+    @cached_property
+    def group_home_outcome(self) -> Ints:
+        """What the host that each group lives on says to it; -1 where not known."""
+        said = np.full(len(self.group_weight), -1, dtype=np.int64)
         known = np.flatnonzero(self.group_home_class >= 0)
-        hosts[known, self.group_home_class[known]] -= 1
-        return np.maximum(hosts, 0)
+        vm_rows, host_rows = self.first_rows()
+        vms, hosts = vm_rows[self.group_vm_class[known]], host_rows[self.group_home_class[known]]
+        said[known] = self.fleet.validate_pairs(vms, hosts)
+        return said
 
     @cached_property
     def group_targets(self) -> Ints:
         """How many other hosts take a VM of each group."""
-        return np.asarray((self.group_hosts * self.taken[self.group_vm_class]).sum(axis=1))
+        taken = np.array([True, self.change, self.unknown, False])
+        targets = self.class_counts[:, taken].sum(axis=1)[self.group_vm_class]
+        return np.asarray(targets - self.group_taken_at_home, dtype=np.int64)
 
     @cached_property
-    def flows(self) -> Ints:
-        """VMs that live on one host class and that another (or the same) takes. Shape (classes, classes)."""
-        flows = np.zeros((self.outcomes.shape[1],) * 2, dtype=np.int64)
-        known = self.group_home_class >= 0
-        weighted = self.taken[self.group_vm_class[known]] * self.group_weight[known, None]
-        np.add.at(flows, self.group_home_class[known], weighted)
-        flows[:, self.host_weight == 0] = 0
-        return flows
+    def group_taken_at_home(self) -> npt.NDArray[np.bool_]:
+        """Whether the host that each group lives on takes it."""
+        taken = np.array([True, self.change, self.unknown, False])
+        said = self.group_home_outcome
+        return np.asarray((said >= 0) & taken[np.maximum(said, 0)])
 
     @cached_property
     def residents(self) -> Ints:
         """How many VMs live on each host class."""
         known = self.group_home_class >= 0
         return np.bincount(
-            self.group_home_class[known], self.group_weight[known], minlength=self.outcomes.shape[1]
+            self.group_home_class[known], self.group_weight[known], minlength=len(self.host_weight)
         ).astype(np.int64)
+
+    @cached_property
+    def circles(self) -> tuple[Ints, list[tuple[list[int], int, int, int]], npt.NDArray[np.bool_]]:
+        """The circle of each host class, the circles that are traps, and between which circles VMs can move."""
+        circle_of, found, bits = self.takers.circles(self.groups, self.tell)
+        labels = circle_of.astype(np.int64)
+        count = int(labels.max(initial=-1)) + 1
+        octets = bits.view(np.uint8).reshape(count, -1) if count else np.zeros((0, 0), dtype=np.uint8)
+        moves = np.unpackbits(octets, axis=1, count=count, bitorder="little").view(np.bool_)
+        return labels, found, moves
+
+    @cached_property
+    def flows(self) -> npt.NDArray[np.bool_]:
+        """From which host classes VMs can move to which of another circle. Shape (classes, classes)."""
+        labels, _, moves = self.circles
+        return np.asarray(moves[labels][:, labels])
 
     def totals(self) -> dict[str, int]:
         """Count pairs of a VM and a host that is not its own, by outcome."""
-        weights = self.group_hosts * self.group_weight[:, None]
-        counts = np.bincount(self.outcomes[self.group_vm_class].ravel(), weights.ravel(), minlength=4)
-        return {outcome.name: int(counts[outcome]) for outcome in Outcome}
+        counts = (self.class_counts * self.class_vms[:, None]).sum(axis=0)
+        known = self.group_home_outcome >= 0
+        at_home = np.bincount(self.group_home_outcome[known], self.group_weight[known], minlength=4)
+        pairs = counts - at_home.astype(np.int64)
+        return {outcome.name: int(pairs[outcome]) for outcome in Outcome}
 
     def first_rows(self) -> tuple[Ints, Ints]:
         """Give one row for each VM class and each host class, of all rows; it speaks for its class."""
-        return (
-            _first(self.vm_class, self.outcomes.shape[0]),
-            _first(self.host_class, self.outcomes.shape[1]),
-        )
+        return self._first_rows
+
+    @cached_property
+    def _first_rows(self) -> tuple[Ints, Ints]:
+        shape = self.fleet.class_shape
+        return _first(self.vm_class, shape[0]), _first(self.host_class, shape[1])
 
     def by_value(self, column: Sequence[str]) -> tuple[list[str], Ints]:
         """Give the values of a column, and for each host row the number of its value; -1: filtered out."""
@@ -186,6 +239,36 @@ class Frame:
         return self.fleet.host_names[home] if home >= 0 else None
 
 
+def counted(keys: Ints) -> tuple[Ints, Ints]:
+    """Give distinct keys ascending, and how often each occurs."""
+    if _is_sparse(keys):
+        used, counts = np.unique(keys, return_counts=True)
+        return used, counts.astype(np.int64)
+    counts = np.bincount(keys)
+    used = np.flatnonzero(counts)
+    return used, counts[used].astype(np.int64)
+
+
+def numbered(keys: Ints) -> tuple[Ints, Ints, Ints]:
+    """Give distinct keys ascending, how often each occurs, and the number of each key among them."""
+    used, counts = counted(keys)
+    if _is_sparse(keys):
+        return used, counts, np.searchsorted(used, keys)
+    places = np.empty(int(keys.max(initial=-1)) + 1, dtype=np.int64)
+    places[used] = np.arange(len(used))
+    return used, counts, places[keys]
+
+
+def _is_sparse(keys: Ints) -> bool:
+    """Tell whether a table with a place for each number up to the greatest would be too large."""
+    return int(keys.max(initial=-1)) >= max(_FEW_KEYS, 4 * len(keys))
+
+
+def native_groups(vm_class: Ints, home: Ints, vms: Ints) -> Groups:
+    """Give columns of groups as the native half takes them."""
+    return vm_class.astype(np.uint32), np.ascontiguousarray(home, dtype=np.int64), vms.astype(np.uint64)
+
+
 def _first(classes: Ints, count: int) -> Ints:
     first = np.full(count, -1, dtype=np.int64)
     first[classes[::-1]] = np.arange(len(classes))[::-1]
@@ -200,6 +283,7 @@ def make_frame(
     where: Mapping[str, str] | None = None,
     change: bool = True,
     unknown: bool = False,
+    tell: Tell | None = None,
 ) -> Frame:
     """Make the frame of an audit.
 
@@ -215,6 +299,8 @@ def make_frame(
         Keep hosts whose column has this value, and the VMs that run on them.
     change, unknown : bool
         Whether these outcomes count as taken.
+    tell : callable, optional
+        Who is told how far long work is, in thousandths; what it raises stops the work.
 
     Raises
     ------
@@ -247,4 +333,4 @@ def make_frame(
         if not host_rows.size:
             words = " and ".join(f"{name} = {value}" for name, value in where.items())
             raise ArgumentError(f"no host has {words}")
-    return Frame(fleet, home, vm_rows, host_rows, change, unknown)
+    return Frame(fleet, home, vm_rows, host_rows, change, unknown, tell)

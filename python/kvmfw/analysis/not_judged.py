@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvmfw.analysis.blockers import CURES, Cures
 from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
 
-__all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged"]
+__all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged", "not_looked_at"]
 
 HOMELESS = "homeless"
 _BY_HOME = ("traps", "passages", "drain")
@@ -145,4 +146,35 @@ def not_judged(
     if not {"capture", "cpu", "kernel"} <= columns.keys():
         what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
         found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))
+    return found
+
+
+def not_looked_at(frame: Frame, cures: Cures, *, listed: int, moves: int) -> list[NotJudged]:
+    """List what an audit left out because there is too much of it; each with what the results still say.
+
+    Parameters
+    ----------
+    frame : Frame
+        The fleet.
+    cures : Cures
+        What was found to free stranded VMs.
+    listed, moves : int
+        How many moves that cannot be undone are listed, of how many.
+    """
+    found = []
+    if listed < moves:
+        why = "those with most VMs are listed"
+        found.append(
+            NotJudged("passages", moves - listed, moves, "moves that cannot be undone are not listed", why)
+        )
+    if cures.left_out:
+        every = cures.left_out + CURES
+        why = "fewer VMs need them than those that were; a cure or a plan that frees more may be among them"
+        found.append(
+            NotJudged("cures", cures.left_out, every, "sets of units were not looked at as cures", why)
+        )
+    if cures.cut:
+        stranded = int(frame.group_weight[frame.group_targets == 0].sum())
+        why = "those with fewest units were; a cure may free more VMs than it says"
+        found.append(NotJudged("ways", cures.cut, stranded, "stranded VMs have more ways to be freed", why))
     return found

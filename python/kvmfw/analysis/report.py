@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from kvmfw.analysis.blockers import blockers, cure_plan, cures
+from kvmfw.analysis.blockers import blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
-from kvmfw.analysis.frame import Frame
-from kvmfw.analysis.not_judged import not_judged
+from kvmfw.analysis.frame import Frame, numbered
+from kvmfw.analysis.not_judged import not_judged, not_looked_at
 from kvmfw.analysis.opened import CAPACITY, chosen_column
 from kvmfw.analysis.security import Protection
-from kvmfw.analysis.traps import passages, traps
-from kvmfw.analysis.units import Samples, UnitOutcomes, in_the_way, unit_outcomes
+from kvmfw.analysis.traps import Passage, passages, traps
+from kvmfw.analysis.units import Census, Samples, take_census
 from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
-from kvmfw.verdict import Finding, Outcome
 
 __all__ = ["Report", "examine"]
 
@@ -33,8 +33,8 @@ class Report:
     ----------
     frame : Frame
         The fleet, by classes.
-    units : UnitOutcomes
-        Units that do not simply take VMs, by pair of classes.
+    census : Census
+        What units say, counted by host class.
     samples : Samples
         A finding for each unit and host class.
     facts : dict
@@ -45,7 +45,7 @@ class Report:
     """
 
     frame: Frame
-    units: UnitOutcomes
+    census: Census
     samples: Samples
     facts: Row
     tables: dict[str, list[Row]] = field(default_factory=dict)
@@ -105,11 +105,10 @@ def examine(
     """
     columns = columns or {}
     grouped = None if group_by is None else chosen_column(columns, group_by)
-    units = unit_outcomes(frame)
-    samples = Samples(frame, units)
-    blocking = in_the_way(frame, units)
+    census = take_census(frame)
+    samples = Samples(frame, census)
     capacity = [int(text) for text in columns[CAPACITY]] if CAPACITY in columns else None
-    report = Report(frame, units, samples, _facts(frame, few))
+    report = Report(frame, census, samples, _facts(frame, few))
     tables = report.tables
     tables["not_judged"] = [
         one.to_dict()
@@ -126,8 +125,13 @@ def examine(
     tables["few_targets"] = _vms(frame, 1, few)
     tables["traps"] = _traps(frame)
     classes = host_classes(frame, columns)
-    tables["passages"] = _passages(frame, {row["class"]: row["label"] for row in classes})
+    one_way, moves = passages(frame)
+    tables["passages"] = _passages(one_way, {row["class"]: row["label"] for row in classes})
     names = frame.fleet.units
+    found = cures(frame)
+    tables["not_judged"] += [
+        one.to_dict() for one in not_looked_at(frame, found, listed=len(one_way), moves=moves)
+    ]
     tables["blockers"] = [
         {
             "unit": names[one.unit],
@@ -138,7 +142,7 @@ def examine(
             "sole_pairs": one.sole_pairs,
             "fields": _fields(report, one.unit),
         }
-        for one in blockers(frame, blocking)
+        for one in blockers(census, found)
     ]
     tables["cures"] = [
         {
@@ -146,11 +150,11 @@ def examine(
             "freed": cure.freed,
             "fields": [f"{names[unit]}.{field}" for unit in cure.units for field in _fields(report, unit)],
         }
-        for cure in cures(frame, blocking)
+        for cure in found.found
     ]
     tables["plan"] = [
         {"step": number, "cured": [names[unit] for unit in step.units], "freed": step.freed}
-        for number, step in enumerate(cure_plan(frame, blocking), start=1)
+        for number, step in enumerate(found.plan, start=1)
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
         tables["upgrades"] = [
@@ -167,7 +171,7 @@ def examine(
             "vms": one.vms,
             "hosts": one.hosts,
         }
-        for one in missing_inputs(frame, units, samples)
+        for one in missing_inputs(frame, census, samples)
     ]
     tables["host_classes"] = classes
     if grouped is not None:
@@ -218,12 +222,12 @@ def _vms(frame: Frame, least: int, below: int) -> list[Row]:
 
 
 def _traps(frame: Frame) -> list[Row]:
-    names = np.array(frame.fleet.host_names, dtype=object)
-    classes = frame.host_class[frame.host_rows]
+    names = frame.fleet.host_names
+    members = _members(frame)
     return [
         {
             "classes": list(trap.classes),
-            "names": names[frame.host_rows[np.isin(classes, trap.classes)]].tolist(),
+            "names": [names[row] for row in sorted(row for one in trap.classes for row in members[one])],
             "hosts": trap.hosts,
             "entrants": trap.entrants,
             "residents": trap.residents,
@@ -232,7 +236,16 @@ def _traps(frame: Frame) -> list[Row]:
     ]
 
 
-def _passages(frame: Frame, labels: Mapping[int, str]) -> list[Row]:
+def _members(frame: Frame) -> list[list[int]]:
+    """Give the kept host rows of each host class."""
+    classes = frame.host_class[frame.host_rows]
+    order = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[order], np.arange(len(frame.host_weight) + 1)).tolist()
+    rows = frame.host_rows[order].tolist()
+    return [rows[start:end] for start, end in pairwise(starts)]
+
+
+def _passages(found: Sequence[Passage], labels: Mapping[int, str]) -> list[Row]:
     return [
         {
             "from": one.source,
@@ -242,29 +255,19 @@ def _passages(frame: Frame, labels: Mapping[int, str]) -> list[Row]:
             "vms": one.vms,
             "residents": one.residents,
         }
-        for one in passages(frame)
-    ]
-
-
-def _findings(report: Report, unit: int) -> list[Finding]:
-    """Give the samples of a unit on all host classes."""
-    rows = report.units.unit == unit
-    keys = np.stack([report.units.host_class[rows], report.units.outcome[rows]], axis=1)
-    return [
-        report.samples.finding(unit, host_class, Outcome(outcome))
-        for host_class, outcome in np.unique(keys, axis=0).tolist()
+        for one in found
     ]
 
 
 def _rules(report: Report, unit: int) -> list[str]:
-    return sorted({finding.rule for finding in _findings(report, unit)})
+    return sorted({finding.rule for finding in report.samples.of_unit(unit)})
 
 
 def _fields(report: Report, unit: int) -> list[str]:
     """Name the fields that samples of a unit are about, from the highest bit down."""
     found = {
         (-field.low, field.name)
-        for finding in _findings(report, unit)
+        for finding in report.samples.of_unit(unit)
         for field in finding.fields
         if field.name
     }
@@ -286,46 +289,44 @@ def _groups(frame: Frame, column: Sequence[str]) -> list[Row]:
     """Count hosts and VMs by the value of a column; confined VMs find targets only outside of their group."""
     values, of = frame.by_value(column)
     group = frame.home_value(of)
-    homes = frame.homes[frame.vm_rows]
-    targets = frame.group_targets[frame.group_of]
-    classes = frame.outcomes.shape[1]
-    rows = []
-    for number, value in enumerate(values):
-        hosts = frame.host_rows[of[frame.host_rows] == number]
-        inside = np.flatnonzero(group == number)
-        weight = np.bincount(frame.host_class[hosts], minlength=classes)
-        within = (frame.taken * weight).sum(axis=1)[frame.vm_class[frame.vm_rows[inside]]]
-        own = frame.taken[frame.vm_class[frame.vm_rows[inside]], frame.host_class[homes[inside]]]
-        alone = within - own == 0
-        rows.append(
-            {
-                "group": value,
-                "hosts": len(hosts),
-                "vms": len(inside),
-                "stranded": int((targets[inside] == 0).sum()),
-                "confined": int((alone & (targets[inside] > 0)).sum()),
-            }
-        )
-    return rows
+    sets = np.bincount(of[frame.host_rows], minlength=len(values))
+    inside = group >= 0
+    targets = frame.group_targets[frame.group_of[inside]]
+    vm_class, number = frame.vm_class[frame.vm_rows][inside], group[inside]
+    lists = np.zeros((len(values), len(frame.host_weight)), dtype=np.uint64)
+    np.add.at(lists, (of[frame.host_rows], frame.host_class[frame.host_rows]), 1)
+    keys, _, key_of = numbered(vm_class * len(values) + number)
+    pairs = (keys // len(values)).astype(np.uint32), (keys % len(values)).astype(np.uint32)
+    within = frame.takers.sums_of(*pairs, lists.ravel()).astype(np.int64)[key_of]
+    own = frame.group_taken_at_home[frame.group_of[inside]]
+    confined = (within - own == 0) & (targets > 0)
+    counts = (
+        np.bincount(number[rows], minlength=len(values)).tolist()
+        for rows in (np.ones(len(number), dtype=np.bool_), targets == 0, confined)
+    )
+    return [
+        {"group": value, "hosts": hosts, "vms": vms, "stranded": stranded, "confined": alone}
+        for value, hosts, vms, stranded, alone in zip(values, sets.tolist(), *counts, strict=True)
+    ]
 
 
 def host_classes(frame: Frame, columns: Mapping[str, Sequence[str]]) -> list[Row]:
     """Describe the host classes: how many hosts, which, and how many VMs they have and take."""
     names = frame.fleet.host_names
-    vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
-    takes = (frame.taken * vm_weight[:, None]).sum(axis=0)
-    classes = frame.host_class[frame.host_rows]
-    order = np.argsort(classes, kind="stable")
-    starts = np.searchsorted(classes[order], np.arange(len(frame.host_weight) + 1))
+    living = np.flatnonzero(frame.class_vms)
+    vms = frame.class_vms[living].astype(np.uint64)
+    takes = frame.takers.taken(living.astype(np.uint32), vms).tolist()
+    residents = frame.residents.tolist()
     rows = []
-    for number in np.flatnonzero(frame.host_weight > 0).tolist():
-        members = frame.host_rows[order[starts[number] : starts[number + 1]]].tolist()
+    for number, members in enumerate(_members(frame)):
+        if not members:
+            continue
         row: Row = {
             "class": number,
             "hosts": len(members),
             "first": names[members[0]],
-            "residents": int(frame.residents[number]),
-            "takes": int(takes[number]),
+            "residents": residents[number],
+            "takes": takes[number],
         }
         for name in ("capture", "kernel", "cpu"):
             if name in columns:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from kvmfw.analysis.frame import Frame, Ints
 
-__all__ = ["Passage", "Trap", "circles", "passages", "traps"]
+__all__ = ["PASSAGES", "Passage", "Trap", "circles", "passages", "traps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +51,7 @@ class Passage:
     residents: int
 
 
-def _circles(frame: Frame) -> tuple[Ints, list[Trap]]:
-    circle_of, found = frame.fleet._native.circles(
-        frame.group_vm_class.astype(np.uint32),
-        np.ascontiguousarray(frame.group_home_class, dtype=np.int64),
-        frame.group_weight.astype(np.uint64),
-        frame.host_weight.astype(np.uint64),
-        frame.change,
-        frame.unknown,
-    )
-    traps = [Trap(tuple(classes), *counts) for classes, *counts in found]
-    return circle_of.astype(np.int64), traps
+PASSAGES = 10_000
 
 
 def circles(frame: Frame) -> tuple[int, Ints]:
@@ -74,22 +62,24 @@ def circles(frame: Frame) -> tuple[int, Ints]:
     tuple of int and array of int64, shape (host classes,)
         How many there are, and the circle of each class.
     """
-    labels = _circles(frame)[0]
+    labels = frame.circles[0]
     return int(labels.max(initial=-1)) + 1, labels
 
 
 def traps(frame: Frame) -> list[Trap]:
     """Find the one-way traps, most residents and entrants first."""
-    return _circles(frame)[1]
+    return [Trap(tuple(classes), *counts) for classes, *counts in frame.circles[1]]
 
 
-def passages(frame: Frame) -> list[Passage]:
-    """Find the moves between two classes that cannot be undone, most VMs first."""
-    forward = frame.flows > 0
-    living = np.asarray(frame.residents > 0, dtype=np.bool_)
-    one_way = forward & ~forward.T & living[None, :]
-    found = [
-        Passage(int(source), int(target), int(frame.flows[source, target]), int(frame.residents[target]))
-        for source, target in np.argwhere(one_way)
-    ]
-    return sorted(found, key=lambda one: (-one.vms, -one.residents, one.source, one.target))
+def passages(frame: Frame, *, most: int = PASSAGES) -> tuple[list[Passage], int]:
+    """Find the moves between two classes that cannot be undone, most VMs first.
+
+    Returns
+    -------
+    list of Passage
+        Those with most VMs, at most `most`: classes have as many pairs as their number squared.
+    int
+        How many there are in all.
+    """
+    found, count = frame.takers.passages(frame.groups, most, frame.tell)
+    return [Passage(*one) for one in found], count

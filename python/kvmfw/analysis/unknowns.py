@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from kvmfw import _native
 from kvmfw.analysis.frame import Frame
-from kvmfw.analysis.units import Samples, UnitOutcomes
+from kvmfw.analysis.units import Census, Samples
 from kvmfw.verdict import Outcome
 
 __all__ = ["Missing", "missing_inputs"]
@@ -40,36 +41,26 @@ class Missing:
     hosts: int
 
 
-def missing_inputs(frame: Frame, outcomes: UnitOutcomes, samples: Samples) -> list[Missing]:
+def missing_inputs(frame: Frame, census: Census, samples: Samples) -> list[Missing]:
     """Group unknown outcomes by what is missing, most decisive pairs first."""
-    rows = np.flatnonzero(outcomes.outcome == Outcome.UNKNOWN)
-    weight = np.zeros(frame.outcomes.shape, dtype=np.int64)
-    np.add.at(weight, frame.group_vm_class, frame.group_hosts * frame.group_weight[:, None])
-    vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
     groups: dict[tuple[int, str], list[int]] = defaultdict(list)
-    needs_of: dict[tuple[int, int], str] = {}
-    for row, unit, host in zip(
-        rows.tolist(), outcomes.unit[rows].tolist(), outcomes.host_class[rows].tolist(), strict=True
-    ):
-        needs = needs_of.get((unit, host))
-        if needs is None:
-            finding = samples.finding(unit, host, Outcome.UNKNOWN)
-            needs = finding.needs or finding.sentence
-            needs_of[unit, host] = needs
-        groups[unit, needs].append(row)
-    found = []
-    for (unit, needs), members in groups.items():
-        vm_class, host_class = outcomes.vm_class[members], outcomes.host_class[members]
-        pairs = weight[vm_class, host_class]
-        decisive = pairs[frame.outcomes[vm_class, host_class] == Outcome.UNKNOWN]
-        found.append(
-            Missing(
-                unit,
-                needs,
-                int(pairs.sum()),
-                int(decisive.sum()),
-                int(vm_weight[np.unique(vm_class)].sum()),
-                int(frame.host_weight[np.unique(host_class)].sum()),
-            )
+    for row in np.flatnonzero(census.outcome == Outcome.UNKNOWN).tolist():
+        unit = int(census.unit[row])
+        finding = samples.finding(unit, int(census.host_class[row]), Outcome.UNKNOWN)
+        groups[unit, finding.needs or finding.sentence].append(row)
+    if not groups:
+        return []
+    asked = [(unit, census.host_class[rows].tolist()) for (unit, _), rows in groups.items()]
+    vms = _native.unknown_vms(frame.fleet._native, frame.takers, frame.groups, asked, frame.tell)
+    found = [
+        Missing(
+            unit,
+            needs,
+            int(census.pairs[rows].sum()),
+            int(census.decisive[rows].sum()),
+            count,
+            int(frame.host_weight[census.host_class[rows]].sum()),
         )
+        for ((unit, needs), rows), count in zip(groups.items(), vms, strict=True)
+    ]
     return sorted(found, key=lambda one: (-one.decisive, -one.pairs, one.unit, one.needs))

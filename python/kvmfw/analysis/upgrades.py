@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from kvmfw.analysis.frame import Frame, Ints
-from kvmfw.analysis.security import Protection, Security, compare_security
+from kvmfw import _native
+from kvmfw.analysis.frame import Frame, Groups, Ints, Tell, counted, native_groups
+from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
 
 __all__ = ["Upgrade", "best_upgrades"]
+
+# Of how many upgrades the security is compared at first; most often one of them may be proposed.
+BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,53 +74,79 @@ def best_upgrades(
     weaker : bool
         Whether hosts may become what protects less.
     """
-    names, of = np.unique(np.array(columns["capture"])[frame.host_rows], return_inverse=True)
-    count = np.bincount(of, minlength=len(names))
-    first = np.array([np.flatnonzero(of == number)[0] for number in range(len(names))], dtype=np.int64)
-    class_of = frame.host_class[frame.host_rows[first]]
-    rows = frame.host_rows[first].tolist()
-    cpu_of = [columns["cpu"][row] for row in rows]
-    kernel_of = [_release(columns["kernel"][row]) for row in rows]
-    protects = [(protection or {}).get(name, Protection()) for name in names.tolist()]
-    vm_class, home, weight = _groups(frame, of)
-    state = class_of.copy()
+    rows = frame.host_rows.tolist()
+    names = sorted({columns["capture"][row] for row in rows})
+    number = {name: at for at, name in enumerate(names)}
+    of = np.array([number[columns["capture"][row]] for row in rows], dtype=np.int64)
+    first = frame.host_rows[np.unique(of, return_index=True)[1]].tolist()
+    hosts = np.bincount(of, minlength=len(names)).tolist()
+    cpus = {name: at for at, name in enumerate(sorted({columns["cpu"][row] for row in first}))}
+    releases = [_release(columns["kernel"][row]) for row in first]
+    ages = {release: at for at, release in enumerate(sorted(set(releases)))}
+    captures = (
+        hosts,
+        frame.host_class[first].tolist(),
+        [cpus[columns["cpu"][row]] for row in first],
+        [ages[release] for release in releases],
+    )
+    state = _native.Upgrades(frame.takers, captures, _groups(frame, of))
+    security = _Securities([(protection or {}).get(name, Protection()) for name in names])
     # What the hosts of each capture are by now: an earlier step may have changed them.
     become = list(range(len(names)))
     plan: list[Upgrade] = []
     for _ in range(steps):
-        before = _stranded(frame, state, count, vm_class, home)
-        best: tuple[tuple[int, int, str, str], Upgrade, int, int] | None = None
-        for old in range(len(names)):
-            for new in range(len(names)):
-                if cpu_of[old] != cpu_of[new] or kernel_of[become[old]] > kernel_of[new]:
-                    continue
-                if state[old] == class_of[new]:
-                    continue
-                compared = compare_security(protects[become[old]], protects[new])
-                if compared.security is Security.WEAKER and not weaker:
-                    continue
-                trial = state.copy()
-                trial[old] = class_of[new]
-                after = _stranded(frame, trial, count, vm_class, home)
-                made = Upgrade(
-                    str(names[old]),
-                    str(names[new]),
-                    int(count[old]),
-                    int(weight[before & ~after].sum()),
-                    int(weight[after & ~before].sum()),
-                    int(weight[after].sum()),
-                    compared.security,
-                    compared.reasons,
-                )
-                rank = made.stranded, made.newly_stranded, made.capture, made.becomes
-                if best is None or rank < best[0]:
-                    best = rank, made, old, new
-        if best is None or best[1].stranded >= int(weight[before].sum()):
+        chosen = _best(state, security, become, weaker, frame.tell)
+        if chosen is None:
             break
-        plan.append(best[1])
-        _, _, old, new = best
-        state[old], become[old] = class_of[new], new
+        before, (after, lost, old, new) = chosen
+        compared = security.compared(become[old], new)
+        freed = before - after + lost
+        security_words = (compared.security, compared.reasons)
+        plan.append(Upgrade(names[old], names[new], hosts[old], freed, lost, after, *security_words))
+        state.take(old, new)
+        become[old] = new
     return plan
+
+
+_Found = tuple[int, int, int, int]
+
+
+def _best(
+    state: _native.Upgrades, security: _Securities, become: Sequence[int], weaker: bool, tell: Tell | None
+) -> tuple[int, _Found] | None:
+    """Give the VMs stranded before, and the best upgrade that may be proposed; the security of the best ones is asked first."""
+    skipped, most = 0, BATCH
+    while True:
+        found, before = state.best(skipped, most, tell)
+        for one in found:
+            if weaker or security.compared(become[one[2]], one[3]).security is not Security.WEAKER:
+                return before, one
+        if len(found) < most:
+            return None
+        skipped, most = skipped + most, 4 * most
+
+
+class _Securities:
+    """How each capture protects beside others: equal ones are compared once."""
+
+    def __init__(self, protections: Sequence[Protection]) -> None:
+        distinct: list[Protection] = []
+        places: dict[str, int] = {}
+        self._of = []
+        for one in protections:
+            place = places.setdefault(repr(one), len(distinct))
+            if place == len(distinct):
+                distinct.append(one)
+            self._of.append(place)
+        self._distinct = distinct
+        self._known: dict[tuple[int, int], Comparison] = {}
+
+    def compared(self, before: int, after: int) -> Comparison:
+        """Compare two captures by their numbers."""
+        key = self._of[before], self._of[after]
+        if key not in self._known:
+            self._known[key] = compare_security(self._distinct[key[0]], self._distinct[key[1]])
+        return self._known[key]
 
 
 def _release(kernel: str) -> tuple[int, ...]:
@@ -126,23 +155,10 @@ def _release(kernel: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
-def _groups(frame: Frame, of: npt.NDArray[np.intp]) -> tuple[Ints, Ints, Ints]:
+def _groups(frame: Frame, of: Ints) -> Groups:
     """Group kept VMs by class and capture of their home."""
     number = np.full(len(frame.host_class), -1, dtype=np.int64)
     number[frame.host_rows] = of
-    homes = frame.homes[frame.vm_rows]
-    capture = np.where(homes >= 0, number[np.maximum(homes, 0)], -1)
     width = int(of.max(initial=0)) + 2
-    counts = np.bincount(frame.vm_class[frame.vm_rows] * width + capture + 1)
-    used = np.flatnonzero(counts)
-    return used // width, used % width - 1, counts[used].astype(np.int64)
-
-
-def _stranded(
-    frame: Frame, state: Ints, count: npt.NDArray[np.intp], vm_class: Ints, home: Ints
-) -> npt.NDArray[np.bool_]:
-    """Tell which groups no other host takes when captures have these host classes."""
-    takes = frame.taken[:, state]
-    targets = (takes @ count)[vm_class]
-    own = takes[vm_class, np.maximum(home, 0)] & (home >= 0)
-    return np.asarray(targets - own == 0)
+    keys, vms = counted(frame.vm_class[frame.vm_rows] * width + frame.home_value(number) + 1)
+    return native_groups(keys // width, keys % width - 1, vms)

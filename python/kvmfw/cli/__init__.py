@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import click
 
-import kvmfw
-from kvmfw.cli.audit import audit
-from kvmfw.cli.baseline import baseline
-from kvmfw.cli.collect import collect
-from kvmfw.cli.diff import diff
+from kvmfw import _native
 from kvmfw.cli.door import Door
-from kvmfw.cli.emit import emit
-from kvmfw.cli.explain import explain
-from kvmfw.cli.ingest import ingest
-from kvmfw.cli.probe import probe
-from kvmfw.cli.registers import registers
-from kvmfw.cli.rule import rule
-from kvmfw.cli.schema import schema
-from kvmfw.cli.schemes import schemes
-from kvmfw.cli.validate import validate
-from kvmfw.cli.vmms import vmms
-from kvmfw.cli.whatif import whatif
-from kvmfw.cli.why import why
 
 __all__ = ["main"]
 
+# Each verb is the command of the module of its name, which is imported when it is called: what it needs takes longer to
+# import than others take to work.
+VERBS = {
+    "audit": "Audit a fleet: stranded VMs, one-way traps, what blocks most.",
+    "baseline": "Find the greatest register values that all hosts take.",
+    "collect": "Capture many hosts over ssh.",
+    "diff": "Compare before and after an update: what VMs lose.",
+    "emit": "Print settings as ready text for a VMM or a scheduler.",
+    "explain": "Explain one pair of a fleet, by name.",
+    "ingest": "Take sources of any format into a fleet on disk.",
+    "probe": "Ask this machine's KVM and print its capture.",
+    "registers": "List the registers whose values KVM looks at.",
+    "rule": "Explain a rule id, or list all.",
+    "schema": "Print the JSON Schema of a format.",
+    "schemes": "Compare who judges: the target's KVM, a generic comparison, equality.",
+    "validate": "Judge whether HOST takes the VM's registers.",
+    "vmms": "List the VMMs whose restore is known, and from where.",
+    "whatif": "Suppose an upgrade, another level or a hidden register.",
+    "why": "Explain an error message, a log, or a register with its value.",
+}
 
-@click.group(cls=Door, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(kvmfw.__version__, prog_name="kvmfw")
+
+@click.group(
+    cls=Door,
+    verbs=VERBS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(_native.build_info()[0], prog_name="kvmfw")
 def main() -> None:
     """Tell whether a target host's arm64 KVM takes a VM's saved registers, and why not.
 
@@ -36,24 +45,3 @@ def main() -> None:
 
     Exit code: 0 nothing over the threshold, 2 findings (see --fail-on), 1 wrong usage or input.
     """
-
-
-for verb in (
-    validate,
-    audit,
-    explain,
-    why,
-    diff,
-    whatif,
-    baseline,
-    emit,
-    schemes,
-    ingest,
-    registers,
-    rule,
-    vmms,
-    schema,
-    probe,
-    collect,
-):
-    main.add_command(verb)

@@ -21,9 +21,9 @@ from kvmfw.cli.options import (
     weaker_option,
     where_option,
 )
-from kvmfw.cli.output import output_option, print_or_write
+from kvmfw.cli.output import note, output_option, print_or_write
 from kvmfw.cli.render import Shown, print_report
-from kvmfw.cli.screen import console, note, working
+from kvmfw.cli.screen import console, working
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.report import issues, read_waivers, waive, write_tables
@@ -122,9 +122,9 @@ def audit(
         note(f"kvmfw: a waiver of {waiver.rule} expired on {waiver.expires}: {waiver.reason}")
     with working("reading the fleet"):
         opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
-    with working("judging classes and drawing conclusions"):
+    with working("judging classes and drawing conclusions") as tell:
         taken = {"change": change == "accept", "unknown": unknown == "accept"}
-        frame = make_frame(opened.fleet, columns=opened.columns, where=where, **taken)
+        frame = make_frame(opened.fleet, columns=opened.columns, where=where, tell=tell, **taken)
         if not frame.vm_rows.size and (frame.homes >= 0).all():
             words = " and ".join(f"{name} = {value}" for name, value in where.items())
             raise InputError(f"no VM runs on a host with {words}: there is nothing to judge", file=str(fleet))

@@ -12,7 +12,8 @@ from kvmfw.analysis.means import any_means
 from kvmfw.analysis.settings import Settings
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, format_option, vmm_option, where_option
-from kvmfw.cli.screen import console, heading, note, outcome_text, print_json, table
+from kvmfw.cli.output import note
+from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
 from kvmfw.cli.settings import (
     gate,
     remains_option,

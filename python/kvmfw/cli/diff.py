@@ -15,6 +15,7 @@ from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.analysis.opened import file_protection, protections
 from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
 from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -23,7 +24,7 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
-from kvmfw.cli.screen import console, heading, outcome_text, print_json, print_not_judged, table
+from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from typing import Any, NoReturn
 
 import click
 
-from kvmfw.cli.output import leaving_reader
-from kvmfw.cli.screen import note
+from kvmfw.cli.output import leaving_reader, note
 from kvmfw.errors import KvmfwError
 
 __all__ = ["BAD_INPUT", "FINDINGS", "Door"]
@@ -23,7 +23,36 @@ _NO_ARGUMENTS: tuple[type[click.ClickException], ...] = (
 
 
 class Door(click.Group):
-    """A group of verbs that never shows a traceback: 0 fine, 2 findings, 1 wrong usage or input."""
+    """A group of verbs that never shows a traceback: 0 fine, 2 findings, 1 wrong usage or input.
+
+    Parameters
+    ----------
+    verbs : mapping of str to str
+        Name -> short help of each verb; it is the command of the module `kvmfw.cli.NAME`, imported when it is called.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, str], **extra: Any) -> None:
+        super().__init__(*args, **extra)
+        self.verbs = verbs
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Give the names of the verbs."""
+        del ctx
+        return [*self.verbs]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a verb."""
+        del ctx
+        if cmd_name not in self.verbs:
+            return None
+        verb: click.Command = getattr(import_module(f"kvmfw.cli.{cmd_name}"), cmd_name)
+        return verb
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the verbs, without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.verbs.items()))
 
     def main(
         self,

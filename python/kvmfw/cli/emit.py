@@ -12,8 +12,7 @@ from kvmfw.analysis import make_frame, open_fleet
 from kvmfw.analysis.means import MEANS, any_means
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, vmm_option, where_option
-from kvmfw.cli.output import output_option, print_or_write
-from kvmfw.cli.screen import note
+from kvmfw.cli.output import note, output_option, print_or_write
 from kvmfw.cli.settings import (
     gate,
     remains_option,

@@ -12,8 +12,9 @@ from typing import Any
 import click
 
 from kvmfw.files import write_whole
+from kvmfw.quoting import printable
 
-__all__ = ["leaving_reader", "output_option", "print_or_write"]
+__all__ = ["leaving_reader", "note", "output_option", "print_or_write"]
 
 output_option = click.option(
     "-o",
@@ -21,6 +22,11 @@ output_option = click.option(
     type=click.Path(path_type=Path),
     help="Where to write instead of standard output.",
 )
+
+
+def note(text: str) -> None:
+    """Say something on stderr that is not a result, in one line."""
+    click.echo(printable(text), err=True)
 
 
 def print_or_write(text: str, output: Path | None) -> None:

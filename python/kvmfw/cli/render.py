@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
-from kvmfw.cli.screen import ALARM, console, heading, outcome_text, print_not_judged, table
+from kvmfw.cli.not_judged import print_not_judged
+from kvmfw.cli.screen import ALARM, console, heading, outcome_text, table
 from kvmfw.quoting import json_text
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report

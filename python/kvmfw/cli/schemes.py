@@ -16,7 +16,8 @@ from kvmfw.cli.options import (
     format_option,
     vmm_option,
 )
-from kvmfw.cli.screen import console, heading, note, print_json, table
+from kvmfw.cli.output import note
+from kvmfw.cli.screen import console, heading, print_json, table
 from kvmfw.fleet import Fleet
 
 __all__ = ["schemes"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TextIO
@@ -11,12 +11,10 @@ from typing import Any, TextIO
 import click
 from rich import box
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
-from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
-from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.quoting import json_text, printable
 from kvmfw.verdict import Outcome
 
@@ -24,10 +22,8 @@ __all__ = [
     "ALARM",
     "console",
     "heading",
-    "note",
     "outcome_text",
     "print_json",
-    "print_not_judged",
     "table",
     "working",
 ]
@@ -66,11 +62,6 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
     return made
 
 
-def note(text: str) -> None:
-    """Say something on stderr that is not a result, in one line."""
-    click.echo(printable(text), err=True)
-
-
 def print_json(data: Any) -> None:
     """Print JSON."""
     click.echo(json_text(data))
@@ -82,30 +73,22 @@ def outcome_text(outcome: Outcome) -> Text:
 
 
 @contextmanager
-def working(text: str) -> Iterator[None]:
-    """Say on a terminal's stderr what takes its time; say nothing to files and pipes."""
+def working(text: str) -> Iterator[Callable[[int], None] | None]:
+    """Say on a terminal's stderr what takes its time; say nothing to files and pipes.
+
+    Gives who may be told how far the piece of work at hand is, in thousandths.
+    """
     err = Console(file=sys.stderr)
     if not err.is_terminal:
-        yield
+        yield None
         return
-    with err.status(text):
-        yield
+    with err.status(text) as status:
+        yield lambda permille: status.update(f"{text} {permille // 10:3} %")
 
 
 def heading(text: str) -> Text:
     """Give a heading."""
     return Text(text, style="bold")
-
-
-def print_not_judged(out: Console, sentences: Sequence[tuple[str, str]]) -> None:
-    """Say first what was not judged: (word, sentence) each; those that fail the gate stand out."""
-    if not sentences:
-        return
-    out.print(heading("Not judged"))
-    for word, sentence in sentences:
-        text = Text(sentence, style=ALARM if word == HOMELESS else "")
-        out.print(Padding(text, (0, 0, 0, 2), expand=False))
-    out.print()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Sequence[str] = ()) -> Table:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import click
 
-import kvmfw.probe
-from kvmfw import readers
+import kvmfw
 from kvmfw.cli.options import (
     VMMS,
     examples,
@@ -18,8 +18,8 @@ from kvmfw.cli.options import (
     vmm_option,
 )
 from kvmfw.cli.verdicts import all_option, show
-from kvmfw.errors import InputError
-from kvmfw.sets import Host
+from kvmfw.errors import FormatError, InputError
+from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import validate as judge
 
 __all__ = ["validate"]
@@ -86,10 +86,10 @@ def validate(
                 f"--on-host cannot write as {vmm} does; it writes in the order of {orders}"
             )
         return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", known[0]])
-    vms = list(readers.register_sets(vm))
+    vms = _sets(vm)
     if not vms:
         raise InputError("there is no VM in it: nothing to judge", file=str(vm))
-    hosts = readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
+    hosts = kvmfw.readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
     verdicts = [
         (one.name or vm.name, other.name, judge(one, other, vmm=policy, scheme=scheme, state=state))
         for one in vms
@@ -97,3 +97,13 @@ def validate(
         for policy in (VMMS if vmm == "all" else (vmm,))
     ]
     return show(verdicts, form, fail_on, every=every)
+
+
+def _sets(path: Path) -> list[RegisterSet]:
+    """Read the register sets of a file or folder; readers of other formats are not needed for one of our own."""
+    if path.suffix == ".json" and path.is_file():
+        with contextlib.suppress(FormatError):
+            one = RegisterSet.from_json(path.read_bytes())
+            if one.name:
+                return [one]
+    return list(kvmfw.readers.register_sets(path))

@@ -18,6 +18,7 @@ from kvmfw.analysis.opened import OpenedFleet, capture_documents, protections
 from kvmfw.analysis.security import Comparison, compare_security, protection_of
 from kvmfw.cli.diff import show_fleet_diff
 from kvmfw.cli.door import FINDINGS
+from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -27,7 +28,7 @@ from kvmfw.cli.options import (
     vmm_option,
     weaker_option,
 )
-from kvmfw.cli.screen import console, heading, print_json, print_not_judged, table
+from kvmfw.cli.screen import console, heading, print_json, table
 from kvmfw.documents import parsed_json
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet

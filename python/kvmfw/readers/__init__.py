@@ -16,7 +16,6 @@ from kvmfw.readers.stored import StoredVms
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.readers.vcpu import config_of_words as vcpu_config
 from kvmfw.readers.vcpus import distinct_vcpus, judge_vm
-from kvmfw.sets import read_other_formats
 
 __all__ = [
     "ENABLED",
@@ -31,6 +30,8 @@ __all__ = [
     "detect",
     "distinct_vcpus",
     "fleet_folder",
+    "foreign_host",
+    "foreign_set",
     "hosts",
     "judge_vm",
     "parts_of",
@@ -42,5 +43,3 @@ __all__ = [
 
 vms_of = register_sets
 """The name that `register_sets` had for folders of any format in 0.1.0."""
-
-read_other_formats(foreign_set, foreign_host)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 import kvmfw
-from kvmfw.analysis import SHOWN, Report, Table
+from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
 from kvmfw.report.charts import COLOURS, blocker_bars, class_order, heat_map, trap_graph
@@ -41,7 +41,7 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     Raises
     ------
     MissingExtraError
-        When jinja2, matplotlib or scipy is not installed.
+        When jinja2 or matplotlib is not installed.
     """
     jinja2 = need("jinja2")
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
@@ -134,8 +134,7 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
 
 def _classes(report: Report, vms: Ints, hosts: Ints, place: dict[str, float]) -> dict[str, Any]:
     """Give what the script needs to tell what stands in the way of a pair of classes."""
-    frame, units = report.frame, report.units
-    weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
+    frame, units = report.frame, unit_outcomes(report.frame, vms)
     vm_rows, _ = frame.first_rows()
     sets: dict[bytes, int] = {b"": 0}
     set_of = np.zeros(frame.outcomes.shape, dtype=np.uint32)
@@ -146,16 +145,16 @@ def _classes(report: Report, vms: Ints, hosts: Ints, place: dict[str, float]) ->
         set_of[units.vm_class[start], units.host_class[start]] = number
     labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
     names = frame.fleet.units
-    used = np.unique(np.stack([units.unit, units.host_class, units.outcome], axis=1), axis=0)
+    said = (report.census.unit, report.census.host_class, report.census.outcome)
     examples = {}
-    for unit, host, outcome in used.tolist():
+    for unit, host, outcome in zip(*(column.tolist() for column in said), strict=True):
         finding = report.samples.finding(unit, host, Outcome(outcome))
         examples[f"{unit} {host}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
     places = np.ix_(vms, hosts)
     return {
         "place": place,
         "vms": vms.tolist(),
-        "vmWeights": weight[vms].astype(np.int64).tolist(),
+        "vmWeights": frame.class_vms[vms].tolist(),
         "vmNames": frame.vm_names(vm_rows[vms]),
         "hosts": hosts.tolist(),
         "hostLabels": [labels[host] for host in hosts.tolist()],

@@ -11,8 +11,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.errors import FormatError, InputError
@@ -225,24 +223,17 @@ def _s(count: int) -> str:
 
 def _unit_issues(report: Report) -> list[Issue]:
     """One issue for each unit, host class and outcome REFUSE or UNKNOWN; its first VM speaks for the others."""
-    frame, units = report.frame, report.units
-    vm_weight = np.bincount(frame.group_vm_class, frame.group_weight, minlength=frame.outcomes.shape[0])
-    keys = np.stack([units.unit, units.host_class, units.outcome], axis=1)
-    distinct, number = np.unique(keys, axis=0, return_inverse=True)
-    vms = np.bincount(number.ravel(), vm_weight[units.vm_class], minlength=len(distinct))
+    frame, census = report.frame, report.census
     first = {row["class"]: row["first"] for row in report.tables["host_classes"]}
     names = frame.fleet.units
     found = []
-    for (unit, host_class, outcome), count in zip(distinct.tolist(), vms.tolist(), strict=True):
+    columns = (census.unit, census.host_class, census.outcome, census.vms)
+    for unit, host_class, outcome, count in zip(*(column.tolist() for column in columns), strict=True):
         if outcome == Outcome.CHANGE:
             continue
         finding = report.samples.finding(unit, host_class, Outcome(outcome))
         word = "refuse" if outcome == Outcome.REFUSE else "unknown"
-        message = (
-            f"host class {host_class} ({first[host_class]}), {int(count)} VM{_s(int(count))}: for example, "
-        )
+        message = f"host class {host_class} ({first[host_class]}), {count} VM{_s(count)}: for example, "
         message += finding.sentence
-        found.append(
-            Issue(word, finding.rule, names[unit], first[host_class], finding.name, message, int(count))
-        )
+        found.append(Issue(word, finding.rule, names[unit], first[host_class], finding.name, message, count))
     return found

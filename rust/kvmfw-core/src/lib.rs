@@ -7,6 +7,7 @@
 
 mod acceptor;
 pub mod answers;
+pub mod audit;
 pub mod capture;
 pub mod catalog;
 mod errno;
@@ -20,10 +21,12 @@ mod json;
 mod judgement;
 mod list;
 mod policy;
+mod pool;
 mod question;
 mod rule_ids;
 pub mod rules;
 mod set;
+mod taken;
 mod value;
 mod vcpu;
 mod verdict;
@@ -35,10 +38,7 @@ pub use errno::Errno;
 pub use error::{FormatError, RowError};
 pub use explain::rule_of;
 pub use finding::Finding;
-pub use fleet::{
-    AuditCounts, Blocked, Circles, Fleet, Heads, Limits, NO_UNIT, Number, Residents, RowIndex, Runs, Taken, Trap,
-    UnitOutcomes,
-};
+pub use fleet::{AuditCounts, Blocked, Fleet, Heads, Limits, NO_UNIT, Number, RowIndex, Runs, UnitOutcomes};
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome, Unit, UnitKind};
@@ -46,6 +46,7 @@ pub use policy::{Policy, is_looked_at};
 pub use question::Question;
 pub use rule_ids::RuleId;
 pub use set::RegisterSet;
+pub use taken::Taken;
 pub use value::Value;
 pub use vcpu::{ENABLED, FEATURES, Inference, VcpuConfig};
 pub use verdict::{Verdict, validate};

@@ -1,6 +1,8 @@
 //! Core errors become the exception classes of `kvmfw.errors`: the only place where they meet.
 
+use kvmfw_core::audit::AuditError;
 use kvmfw_core::{FormatError, RowError};
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -30,6 +32,15 @@ pub(crate) fn row_error(py: Python<'_>, error: &RowError) -> PyErr {
 /// An argument that cannot be used.
 pub(crate) fn argument_error(py: Python<'_>, problem: &str) -> PyErr {
     raise(py, "ArgumentError", |class| Ok(class.call1((problem,))?.unbind()))
+}
+
+/// An audit that was not finished.
+pub(crate) fn audit_error(py: Python<'_>, error: &AuditError) -> PyErr {
+    match error {
+        AuditError::Input(problem) => argument_error(py, problem),
+        AuditError::Memory { .. } => PyMemoryError::new_err(error.to_string()),
+        AuditError::Stopped => PyKeyboardInterrupt::new_err(()),
+    }
 }
 
 /// A panic that was caught: a bug of kvmfw.

@@ -22,14 +22,14 @@ type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
 /// Host classes, hosts, entrants, residents.
-type TrapRow = (Vec<u32>, u64, u64, u64);
+pub(crate) type TrapRow = (Vec<u32>, u64, u64, u64);
 
-fn trap_rows(traps: Vec<core::Trap>) -> Vec<TrapRow> {
+pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
     traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
 }
 
 impl Fleet {
-    fn read(&self) -> RwLockReadGuard<'_, core::Fleet> {
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, core::Fleet> {
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -39,7 +39,11 @@ impl Fleet {
 }
 
 /// The elements of a one-dimensional array that lie together in memory.
-fn slice<'a, T: Element>(py: Python<'_>, array: &'a PyReadonlyArray1<'_, T>, name: &str) -> PyResult<&'a [T]> {
+pub(crate) fn slice<'a, T: Element>(
+    py: Python<'_>,
+    array: &'a PyReadonlyArray1<'_, T>,
+    name: &str,
+) -> PyResult<&'a [T]> {
     array.as_slice().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous; pass a contiguous array")))
 }
 
@@ -276,26 +280,6 @@ impl Fleet {
         let counts = counts.map_err(|error| row_error(py, &error))?;
         let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
         Ok((counts.outcomes, counts.targets.into_pyarray(py).unbind(), trap_rows(counts.traps), blocked))
-    }
-
-    /// The circle of each host class, and the traps, for groups of VMs and hosts by class.
-    #[expect(clippy::too_many_arguments, reason = "four columns and two flags, as Python has them")]
-    fn circles<'py>(
-        &self,
-        py: Python<'py>,
-        vm_class: PyReadonlyArray1<'_, u32>,
-        home_class: PyReadonlyArray1<'_, i64>,
-        vms: PyReadonlyArray1<'_, u64>,
-        hosts: PyReadonlyArray1<'_, u64>,
-        change: bool,
-        unknown: bool,
-    ) -> PyResult<(Bound<'py, PyArray1<u32>>, Vec<TrapRow>)> {
-        let (vm_class, home_class) = (slice(py, &vm_class, "vm_class")?, slice(py, &home_class, "home_class")?);
-        let (vms, hosts) = (slice(py, &vms, "vms")?, slice(py, &hosts, "hosts")?);
-        let residents = core::Residents { vm_class, home_class, vms, hosts };
-        let circles = enter(py, || self.read().circles(residents, Taken { change, unknown }))?;
-        let circles = circles.map_err(|error| row_error(py, &error))?;
-        Ok((circles.circle_of.into_pyarray(py), trap_rows(circles.traps)))
     }
 
     /// Units in the way of these VM classes: VM class, host class, unit, outcome.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod audit;
 mod door;
 mod errors;
 mod fleet;
@@ -101,6 +102,8 @@ fn build_info() -> (&'static str, bool) {
 
 #[pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::audit::{Takers, Upgrades, census, cures, takers, unit_kinds, unknown_vms};
     #[pymodule_export]
     use super::build_info;
     #[pymodule_export]

@@ -9,7 +9,6 @@ mod changes;
 mod classes;
 mod grid;
 mod limits;
-mod pool;
 mod strip;
 mod tables;
 mod unit;
@@ -19,12 +18,10 @@ use std::sync::OnceLock;
 pub use self::ask::audit::{AuditCounts, Blocked};
 pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
-pub use self::ask::traps::{Circles, Residents, Trap};
 use self::classes::hosts::Hosts;
 pub use self::classes::intake::{Heads, Number, Runs};
 use self::classes::vms::Vms;
 pub use self::limits::Limits;
-use self::pool::Pool;
 use self::tables::bit_rows::HostBits;
 use self::tables::blocking::Blocking;
 use self::tables::class_table::Dense;
@@ -36,8 +33,10 @@ use crate::explain::{forget_value, unusable_finding};
 use crate::host::Host;
 use crate::judgement::Unit;
 use crate::policy::{is_judged_by_value, is_reduced};
+use crate::pool::Pool;
 use crate::question::Question;
 use crate::set::RegisterSet;
+pub(crate) use crate::taken::Taken;
 use crate::verdict::{Verdict, by_unit, validate};
 
 /// VMs and hosts, ready to be asked about any pair.
@@ -62,36 +61,6 @@ pub struct Fleet {
     pool: Pool,
     limits: Limits,
     generation: u64,
-}
-
-/// Which outcomes count as taken where an answer has only two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Taken {
-    /// CHANGE counts as taken.
-    pub change: bool,
-    /// UNKNOWN counts as taken.
-    pub unknown: bool,
-}
-
-impl Taken {
-    const fn takes(self, outcome: u8) -> bool {
-        match outcome {
-            0 => true,
-            1 => self.change,
-            2 => self.unknown,
-            _ => false,
-        }
-    }
-
-    /// The least outcome that is not taken; all three where what is taken has a gap.
-    const fn least(self) -> &'static [u8] {
-        match (self.change, self.unknown) {
-            (true, true) => &[3],
-            (true, false) => &[2],
-            (false, false) => &[1],
-            (false, true) => &[1, 2, 3],
-        }
-    }
 }
 
 impl Fleet {

@@ -3,7 +3,7 @@
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::traps::{Residents, Trap};
+use crate::audit::{Residents, Trap, Watch};
 use crate::error::RowError;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::{Fleet, Taken};
@@ -97,11 +97,14 @@ impl Fleet {
         }
         groups.extend((0..).zip(homeless).filter(|(_, vms)| *vms > 0).map(|(class, vms)| (class, -1, vms)));
         groups.sort_unstable();
-        let (classes, homes): (Vec<u32>, Vec<i64>) = groups.iter().map(|(class, home, _)| (*class, *home)).unzip();
+        let (vm_class, homes): (Vec<u32>, Vec<i64>) = groups.iter().map(|(class, home, _)| (*class, *home)).unzip();
         let vms: Vec<u64> = groups.iter().map(|(.., vms)| *vms).collect();
         let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
-        let residents = Residents { vm_class: &classes, home_class: &homes, vms: &vms, hosts: &hosts };
-        Ok(self.circles(residents, taken)?.traps)
+        let residents = Residents { vm_class: &vm_class, home_class: &homes, vms: &vms };
+        let watch = Watch::default();
+        let circles = self.all_takers(&hosts, taken, &watch).and_then(|(takers, _)| takers.circles(residents, &watch));
+        // Groups and classes are the fleet's own: only memory can be short.
+        Ok(circles.map_err(|error| RowError { row: 0, problem: error.to_string() })?.traps)
     }
 
     /// For each unit, on how many pairs it stands in the way, and on how many it alone.

@@ -7,4 +7,4 @@ pub(in crate::fleet) mod gather;
 pub(in crate::fleet) mod in_the_way;
 pub(in crate::fleet) mod matrix;
 pub(in crate::fleet) mod pairs;
-pub(in crate::fleet) mod traps;
+pub(in crate::fleet) mod unit_rows;

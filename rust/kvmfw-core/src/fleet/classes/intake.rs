@@ -13,10 +13,10 @@ use rayon::prelude::*;
 use super::intern::{short, spread};
 use super::shape::Shape;
 use super::vms::Vms;
+use crate::audit::pack;
 use crate::error::RowError;
-use crate::fleet::pool::Pool;
-use crate::fleet::strip::pack;
 use crate::id::RegisterId;
+use crate::pool::Pool;
 use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 

@@ -10,11 +10,12 @@ use rayon::prelude::*;
 use super::groups::{Group, Groups};
 use super::judged::Judged;
 use super::parts::value;
+use crate::audit::pack;
 use crate::fleet::classes::class_map::Class;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::pool::Pool;
-use crate::fleet::strip::{STRIP, Strip, pack};
+use crate::fleet::strip::{STRIP, Strip};
+use crate::pool::Pool;
 
 /// Rows over hosts, made when they are first needed.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use super::judged::Judged;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};
+use crate::pool::Pool;
 
 /// For every pair of classes its outcome and the first unit that has it, as one number.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::widened;
 use crate::fleet::limits::Limits;
-use crate::fleet::pool::Pool;
+use crate::pool::Pool;
 
 /// Outcomes by host class and VM class: a new capture, which has its outcome for every VM class, is one run of memory.
 #[derive(Clone, Debug)]

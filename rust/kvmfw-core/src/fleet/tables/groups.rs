@@ -13,7 +13,7 @@ use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::Grid;
 use crate::fleet::limits::Limits;
-use crate::fleet::pool::Pool;
+use crate::pool::Pool;
 
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 12;

@@ -11,9 +11,9 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::found;
 use crate::fleet::limits::Limits;
-use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};
 use crate::judgement::Outcome;
+use crate::pool::Pool;
 
 /// Judged units.
 #[derive(Clone, Debug, Default)]

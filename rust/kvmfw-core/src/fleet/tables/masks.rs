@@ -16,8 +16,8 @@ use super::parts::{CHUNK, Part, rows_of};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
-use crate::fleet::pool::Pool;
 use crate::fleet::unit::NO_UNIT;
+use crate::pool::Pool;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]

@@ -13,9 +13,9 @@ use crate::fleet::classes::intern::{Interner, RowInterner};
 use crate::fleet::classes::vms::{ABSENT, SavedValue, Vms};
 use crate::fleet::grid::{Grid, NO_ROW, SILENT_ROW, UNKNOWN, found};
 use crate::fleet::limits::Limits;
-use crate::fleet::pool::Pool;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
 use crate::judgement::Outcome;
+use crate::pool::Pool;
 
 /// The row of the list unit for VMs whose rows could not be used.
 const UNUSABLE_ROW: u32 = 1;

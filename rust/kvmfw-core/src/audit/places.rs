@@ -1,0 +1,128 @@
+//! Free places: how many VMs are left over when as many as can be are placed at once.
+//!
+//! VM classes and host classes are the two sides of a flow network: a greatest flow places most VMs. VMs are first placed
+//! wherever there is room; whoever is left is placed by moving others on, along a shortest way (Edmonds and Karp), until there
+//! is no way to a free place: then no placement is better.
+
+use super::AuditError;
+use super::bits::ones;
+use super::takers::Takers;
+
+impl Takers {
+    /// How many of these VMs find no place at once, where each host class has this many; VM classes come once.
+    ///
+    /// # Errors
+    ///
+    /// When columns do not fit together.
+    pub fn unplaced(&self, vm_class: &[u32], vms: &[u64], places: &[u64]) -> Result<u64, AuditError> {
+        if vm_class.len() != vms.len() || places.len() != self.shape().1 {
+            return Err(AuditError::Input("VM classes, VMs and places do not fit together".to_owned()));
+        }
+        let rows = vm_class.iter().map(|class| self.row(*class)).collect();
+        let mut placing = Placing { rows, left: vms.to_vec(), free: places.to_vec(), placed: Vec::new() };
+        placing.placed.resize(places.len(), Vec::new());
+        placing.place_greedily();
+        while placing.left.iter().any(|left| *left > 0) && placing.move_on() {}
+        Ok(placing.left.iter().sum())
+    }
+}
+
+/// VMs on their way to places.
+struct Placing<'a> {
+    /// Which host classes take each VM class.
+    rows: Vec<&'a [u64]>,
+    /// VMs of each class that have no place.
+    left: Vec<u64>,
+    /// Places that each host class has left.
+    free: Vec<u64>,
+    /// For each host class the VM classes that have places there, and how many.
+    placed: Vec<Vec<(usize, u64)>>,
+}
+
+impl Placing<'_> {
+    fn place_greedily(&mut self) {
+        for (vm, (row, left)) in self.rows.iter().zip(&mut self.left).enumerate() {
+            for host in ones(row) {
+                if *left == 0 {
+                    break;
+                }
+                let (Some(free), Some(placed)) = (self.free.get_mut(host), self.placed.get_mut(host)) else { continue };
+                let moved = (*free).min(*left);
+                if moved > 0 {
+                    (*free, *left) = (*free - moved, *left - moved);
+                    placed.push((vm, moved));
+                }
+            }
+        }
+    }
+
+    /// Places VMs that are left by moving others on; `false` where there is no way.
+    fn move_on(&mut self) -> bool {
+        // Who comes to each host class, and from which host class each VM class is moved on.
+        let mut comes = vec![None; self.free.len()];
+        let mut from = vec![None; self.rows.len()];
+        let mut waiting: Vec<usize> = (0..self.rows.len()).filter(|vm| self.left.get(*vm) > Some(&0)).collect();
+        let mut seen: Vec<bool> = self.left.iter().map(|left| *left > 0).collect();
+        let mut at = 0;
+        while let Some(vm) = waiting.get(at).copied() {
+            at += 1;
+            for host in self.rows.get(vm).into_iter().flat_map(|row| ones(row)) {
+                let Some(slot @ None) = comes.get_mut(host) else { continue };
+                *slot = Some(vm);
+                if self.free.get(host) > Some(&0) {
+                    self.shift(host, &comes, &from);
+                    return true;
+                }
+                for (other, vms) in self.placed.get(host).into_iter().flatten() {
+                    if let (true, Some(seen @ false)) = (*vms > 0, seen.get_mut(*other)) {
+                        *seen = true;
+                        from.get_mut(*other).into_iter().for_each(|from| *from = Some(host));
+                        waiting.push(*other);
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// Moves as many VMs as can be along the way that ends at a free place.
+    fn shift(&mut self, end: usize, comes: &[Option<usize>], from: &[Option<usize>]) {
+        let mut way = Vec::new();
+        let mut host = end;
+        while let Some(vm) = comes.get(host).copied().flatten() {
+            way.push((vm, host));
+            match from.get(vm).copied().flatten() {
+                Some(before) => host = before,
+                None => break,
+            }
+        }
+        let first = way.last().map_or(0, |(vm, _)| *vm);
+        let mut most = self.free.get(end).copied().unwrap_or(0).min(self.left.get(first).copied().unwrap_or(0));
+        for (vm, _) in &way {
+            if let Some(before) = from.get(*vm).copied().flatten() {
+                most = most.min(self.vms_at(before, *vm));
+            }
+        }
+        for (vm, host) in &way {
+            self.add(*host, *vm, most);
+            if let Some(before) = from.get(*vm).copied().flatten() {
+                let placed = self.placed.get_mut(before).into_iter().flatten().find(|(one, _)| one == vm);
+                placed.into_iter().for_each(|(_, vms)| *vms -= most);
+            }
+        }
+        self.free.get_mut(end).into_iter().for_each(|free| *free -= most);
+        self.left.get_mut(first).into_iter().for_each(|left| *left -= most);
+    }
+
+    fn vms_at(&self, host: usize, vm: usize) -> u64 {
+        self.placed.get(host).into_iter().flatten().find(|(one, _)| *one == vm).map_or(0, |(_, vms)| *vms)
+    }
+
+    fn add(&mut self, host: usize, vm: usize, more: u64) {
+        let Some(placed) = self.placed.get_mut(host) else { return };
+        match placed.iter_mut().find(|(one, _)| *one == vm) {
+            Some((_, vms)) => *vms += more,
+            None => placed.push((vm, more)),
+        }
+    }
+}

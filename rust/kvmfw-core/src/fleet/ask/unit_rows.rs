@@ -1,0 +1,136 @@
+//! What audits ask of a fleet: outcomes and units by class, as rows of bits over host classes.
+
+use crate::audit::{AuditError, Takers, UnitRoom, UnitRows, Watch, set};
+use crate::fleet::Fleet;
+use crate::fleet::classes::class_map::count;
+use crate::fleet::classes::intern::RowInterner;
+use crate::fleet::tables::judged::rest_of;
+use crate::fleet::tables::parts::{Part, key, rows_of};
+use crate::pool::Pool;
+use crate::taken::Taken;
+
+impl Fleet {
+    /// Which host classes take each VM class, where host classes have this many hosts; and for each VM class how many hosts
+    /// have which outcome.
+    ///
+    /// # Errors
+    ///
+    /// When there is not one number for each host class, memory is short, or the audit was stopped.
+    pub fn all_takers(
+        &self,
+        hosts: &[u64],
+        taken: Taken,
+        watch: &Watch,
+    ) -> Result<(Takers, Vec<[u64; 4]>), AuditError> {
+        let (vm_classes, host_classes) = self.class_counts();
+        if hosts.len() != host_classes {
+            let problem = format!("`hosts` has {} entries, expected {host_classes}", hosts.len());
+            return Err(AuditError::Input(problem));
+        }
+        // Filled before threads ask for it: they would wait for each other.
+        self.dense();
+        let pool = Pool::new(self.pool.threads());
+        Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| self.class_row_into(class, row))
+    }
+
+    /// What each unit says about VM classes, as bits over host classes.
+    pub fn unit_rows(&self) -> impl UnitRows + '_ {
+        FleetRows { fleet: self, parts: self.judged.parts.iter().map(|part| PartRows::new(part, self)).collect() }
+    }
+
+    /// For each unit and host class a number, the same where the unit judges alike: by unit, then by host class.
+    pub fn unit_kinds(&self) -> Vec<u32> {
+        let classes = self.hosts.classes.len();
+        let kinds = |unit: usize| {
+            let mut kinds = RowInterner::default();
+            (0..classes).map(move |class| kinds.intern(&key(&self.hosts, class, unit)))
+        };
+        (0..self.units().len()).flat_map(kinds).collect()
+    }
+}
+
+/// The rows of a fleet's units.
+struct FleetRows<'a> {
+    fleet: &'a Fleet,
+    parts: Vec<PartRows>,
+}
+
+/// For each row of a part the host classes with at least CHANGE, UNKNOWN and REFUSE; none where all accept.
+struct PartRows(Vec<Option<[Vec<u64>; 3]>>);
+
+impl PartRows {
+    fn new(part: &Part, fleet: &Fleet) -> Self {
+        let words = fleet.hosts.classes.len().div_ceil(64);
+        let row = |row: usize| {
+            let mut reached = [(); 3].map(|()| vec![0; words]);
+            for (host, column) in part.column_of.iter().enumerate() {
+                let outcome = part.cell(count(row), *column);
+                reached.iter_mut().take(usize::from(outcome)).for_each(|reached| set(reached, host));
+            }
+            let [change, ..] = &reached;
+            change.iter().any(|word| *word != 0).then_some(reached)
+        };
+        Self((0..part.row_count()).map(row).collect())
+    }
+}
+
+impl UnitRows for FleetRows<'_> {
+    fn units(&self) -> usize {
+        self.fleet.units().len()
+    }
+
+    fn host_classes(&self) -> usize {
+        self.fleet.hosts.classes.len()
+    }
+
+    fn each(&self, vm_class: u32, room: &mut UnitRoom, tell: &mut dyn FnMut(usize, &UnitRoom)) {
+        let (fleet, words) = (self.fleet, self.host_classes().div_ceil(64));
+        let Some(class) = fleet.vms.classes.get(vm_class) else { return };
+        let parts = &fleet.judged.parts;
+        room.rows.resize(parts.len(), 0);
+        rows_of(parts, &fleet.vms, class, &mut room.rows);
+        let rows = std::mem::take(&mut room.rows);
+        room.said.iter_mut().for_each(|row| row.resize(words, 0));
+        let mut at = 0;
+        for unit in parts.chunk_by(|one, other| one.unit == other.unit) {
+            let Some(number) = unit.first().map(|part| part.unit) else { continue };
+            let said = self.parts.iter().zip(&rows).skip(at).take(unit.len());
+            at += unit.len();
+            let mut spoke = false;
+            for reached in said.filter_map(|(part, row)| part.0.get(*row as usize)?.as_ref()) {
+                if spoke {
+                    for (said, reached) in room.said.iter_mut().zip(reached) {
+                        said.iter_mut().zip(reached).for_each(|(said, reached)| *said |= reached);
+                    }
+                } else {
+                    room.said.iter_mut().zip(reached).for_each(|(said, reached)| said.copy_from_slice(reached));
+                }
+                spoke = true;
+            }
+            for rest in fleet.judged.rests.iter().filter(|rest| rest.unit == number) {
+                for host in 0..self.host_classes() {
+                    let outcome = rest_of(rest, &fleet.vms, &fleet.hosts, vm_class, count(host));
+                    if outcome > 0 && !spoke {
+                        room.said.iter_mut().for_each(|said| said.fill(0));
+                        spoke = true;
+                    }
+                    room.said.iter_mut().take(usize::from(outcome)).for_each(|said| set(said, host));
+                }
+            }
+            if spoke {
+                exactly(room);
+                tell(number, room);
+            }
+        }
+        room.rows = rows;
+    }
+}
+
+/// Makes "at least CHANGE, UNKNOWN, REFUSE" to "CHANGE, UNKNOWN, REFUSE".
+fn exactly(room: &mut UnitRoom) {
+    let [change, unknown, refuse] = &mut room.said;
+    for ((change, unknown), refuse) in change.iter_mut().zip(unknown).zip(refuse) {
+        *change &= !*unknown;
+        *unknown &= !*refuse;
+    }
+}
