@@ -16,6 +16,10 @@ type Tell<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 type Array<T> = Py<PyArray1<T>>;
 /// VM class, class of the home, VMs: one column each.
 type Groups<'py> = (PyReadonlyArray1<'py, u32>, PyReadonlyArray1<'py, i64>, PyReadonlyArray1<'py, u64>);
+/// Source, target, VMs, residents.
+type PassageRow = (u32, u32, u64, u64);
+/// Stranded after it, newly stranded, old, new.
+type UpgradeRow = (u64, u64, u32, u32);
 /// Units, VMs that are free.
 type CureRow = (Vec<usize>, u64);
 /// Unit, host class, outcome, first VM class, VMs, pairs, decisive pairs: one column each; pairs and sole pairs by unit.
@@ -133,7 +137,7 @@ impl Takers {
         groups: Groups<'_>,
         most: usize,
         tell: Tell<'_, '_>,
-    ) -> PyResult<(Vec<(u32, u32, u64, u64)>, u64)> {
+    ) -> PyResult<(Vec<PassageRow>, u64)> {
         let residents = residents(py, &groups)?;
         let found = enter_watched(py, tell, |watch| self.0.passages(residents, most, watch))?;
         let rows = found.found.iter().map(|one| (one.source, one.target, one.vms, one.residents)).collect();
@@ -252,7 +256,7 @@ impl Upgrades {
         skipped: usize,
         most: usize,
         tell: Tell<'_, '_>,
-    ) -> PyResult<(Vec<(u64, u64, u32, u32)>, u64)> {
+    ) -> PyResult<(Vec<UpgradeRow>, u64)> {
         let (found, stranded) = enter_watched(py, tell, |watch| {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).best(skipped, most, watch)
         })?;

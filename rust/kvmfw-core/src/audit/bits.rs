@@ -18,7 +18,7 @@ impl Bits {
     pub(crate) fn new(rows: usize, width: usize) -> Result<Self, AuditError> {
         let words = width.div_ceil(64);
         let mut cells = Vec::new();
-        let wanted = rows.checked_mul(words).unwrap_or(usize::MAX);
+        let wanted = rows.saturating_mul(words);
         cells.try_reserve_exact(wanted).map_err(|_| AuditError::Memory { bytes: wanted.saturating_mul(8) })?;
         cells.resize(wanted, 0);
         Ok(Self { words, cells })
@@ -202,7 +202,7 @@ mod tests {
         let (mut tally, mut counts) = (Tally::new(2), vec![0; 100]);
         let mut wanted = vec![0; 100];
         for round in 0..50_u64 {
-            let row = [round.wrapping_mul(0x9e37_79b9_7f4a_7c15), round * round & ((1 << 36) - 1)];
+            let row = [round.wrapping_mul(0x9e37_79b9_7f4a_7c15), (round * round) & ((1 << 36) - 1)];
             tally.add(&row, round % 9);
             ones(&row).for_each(|bit| wanted[bit] += round % 9);
         }
@@ -216,7 +216,9 @@ mod tests {
     fn weights_add_up_the_numbers_of_a_row() {
         let numbers: Vec<u64> = (0..70).map(|at| at * 37 % 1_000).collect();
         let mut row = [0, 0];
-        [0, 3, 64, 69].into_iter().for_each(|bit| set(&mut row, bit));
+        for bit in [0, 3, 64, 69] {
+            set(&mut row, bit);
+        }
         assert_eq!(Weights::new(&numbers).sum(&row), numbers[3] + numbers[64] + numbers[69]);
         assert_eq!(ones(&row).collect::<Vec<_>>(), [0, 3, 64, 69]);
         assert!(has(&row, 64) && !has(&row, 65) && !has(&row, 700));

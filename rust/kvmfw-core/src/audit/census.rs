@@ -196,7 +196,7 @@ impl Counts {
     }
 
     fn finished(self) -> Vec<Option<Unit>> {
-        self.units.into_iter().map(|unit| unit.map(|counting| counting.finished())).collect()
+        self.units.into_iter().map(|unit| unit.map(Counting::finished)).collect()
     }
 }
 

@@ -70,7 +70,9 @@ impl Takers {
         if traps.iter().any(Option::is_some) {
             let entrants = self.entrants(residents, &circle_of, count, watch)?;
             for (trap, entrants) in traps.iter_mut().zip(entrants) {
-                trap.iter_mut().for_each(|trap| trap.entrants += entrants);
+                if let Some(trap) = trap {
+                    trap.entrants += entrants;
+                }
             }
         }
         let is_trap = |trap: &Trap| trap.hosts > 0 && trap.residents > 0 && trap.entrants > 0;

@@ -106,8 +106,10 @@ impl Placing<'_> {
         for (vm, host) in &way {
             self.add(*host, *vm, most);
             if let Some(before) = from.get(*vm).copied().flatten() {
-                let placed = self.placed.get_mut(before).into_iter().flatten().find(|(one, _)| one == vm);
-                placed.into_iter().for_each(|(_, vms)| *vms -= most);
+                let mut placed = self.placed.get_mut(before).into_iter().flatten();
+                if let Some((_, vms)) = placed.find(|(one, _)| one == vm) {
+                    *vms -= most;
+                }
             }
         }
         self.free.get_mut(end).into_iter().for_each(|free| *free -= most);

@@ -24,7 +24,9 @@ impl Asked {
     /// These of so many host classes.
     pub fn new(unit: usize, hosts: &[usize], classes: usize) -> Self {
         let mut bits = vec![0; classes.div_ceil(64)];
-        hosts.iter().for_each(|host| set(&mut bits, *host));
+        for host in hosts {
+            set(&mut bits, *host);
+        }
         Self { unit, hosts: bits }
     }
 }

@@ -161,7 +161,7 @@ impl Upgrades {
         old: usize,
         leaning: &Leaning,
         state: &[usize],
-        frees: &[u64],
+        would_free: &[u64],
         stranded: u64,
         wanted: usize,
     ) -> Vec<Upgrade> {
@@ -177,7 +177,7 @@ impl Upgrades {
                 continue;
             }
             let at = |counts: &[u64]| counts.get(class).copied().unwrap_or(0);
-            let freed = at(frees) - own.as_deref().map_or(0, at);
+            let freed = at(would_free) - own.as_deref().map_or(0, at);
             let newly_stranded = leaning.vms - kept.as_deref().map_or(0, at);
             if newly_stranded < freed {
                 let number = |capture| u32::try_from(capture).unwrap_or(u32::MAX);
@@ -195,7 +195,9 @@ impl Upgrades {
             return None;
         }
         let (mut tally, mut counts) = (Tally::new(self.takers.words()), vec![0; self.takers.shape().1]);
-        groups.iter().for_each(|(class, vms)| tally.add(self.takers.row(*class), *vms));
+        for (class, vms) in groups {
+            tally.add(self.takers.row(*class), *vms);
+        }
         tally.drain_into(&mut counts);
         Some(counts)
     }

@@ -161,8 +161,9 @@ fn ways_of(rows: &dyn UnitRows, class: u32, taken: Taken, hosts: &[u64], room: &
                 continue;
             }
             for host in ones(said) {
-                let word = sets.get_mut(host * words + unit / 64);
-                word.into_iter().for_each(|word: &mut u64| *word |= 1 << (unit % 64));
+                if let Some(word) = sets.get_mut(host * words + unit / 64) {
+                    *word |= 1_u64 << (unit % 64);
+                }
             }
         }
     });
@@ -212,7 +213,9 @@ mod tests {
         let lists: [&[usize]; 5] = [&[3], &[70], &[1, 2], &[1, 70], &[2, 65]];
         let set = |units: &[usize]| {
             let mut set = [0; 2];
-            units.iter().for_each(|unit| super::super::set(&mut set, *unit));
+            for unit in units {
+                super::super::set(&mut set, *unit);
+            }
             set
         };
         assert!(lists.is_sorted_by(|one, other| order(&set(one), &set(other)).is_lt()));
