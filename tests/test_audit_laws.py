@@ -26,8 +26,7 @@ from kvmfw.analysis import (
 from kvmfw.analysis.security import Protection, Security, compare_security
 from kvmfw.analysis.units import Samples, unit_of
 from kvmfw.verdict import Outcome
-
-from .slow_audit import RandomFleet, SlowAudit, random_fleet
+from tests.support.slow_audit import RandomFleet, SlowAudit, random_fleet
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = range(20)
