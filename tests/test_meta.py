@@ -192,7 +192,8 @@ def members_of_stub(node: ast.ClassDef) -> set[str]:
 def undocumented(owner: type | ModuleType, public: list[str], prefix: str) -> list[str]:
     missing = []
     for name in public:
-        item = inspect.getattr_static(owner, name)
+        # What a module imports later is there when it is asked for; what a class computes is not asked.
+        item = getattr(owner, name) if isinstance(owner, ModuleType) else inspect.getattr_static(owner, name)
         if isinstance(item, staticmethod | classmethod):
             item = item.__func__
         if not (inspect.isclass(item) or callable(item) or isinstance(item, property)):

@@ -192,12 +192,6 @@ class Frame:
         moves = np.unpackbits(octets, axis=1, count=count, bitorder="little").view(np.bool_)
         return labels, found, moves
 
-    @cached_property
-    def flows(self) -> npt.NDArray[np.bool_]:
-        """From which host classes VMs can move to which of another circle. Shape (classes, classes)."""
-        labels, _, moves = self.circles
-        return np.asarray(moves[labels][:, labels])
-
     def totals(self) -> dict[str, int]:
         """Count pairs of a VM and a host that is not its own, by outcome."""
         counts = (self.class_counts * self.class_vms[:, None]).sum(axis=0)
@@ -205,6 +199,13 @@ class Frame:
         at_home = np.bincount(self.group_home_outcome[known], self.group_weight[known], minlength=4)
         pairs = counts - at_home.astype(np.int64)
         return {outcome.name: int(pairs[outcome]) for outcome in Outcome}
+
+    def outcome_rows(self, vm_classes: Ints) -> npt.NDArray[np.uint8]:
+        """Give the outcomes of some VM classes on every host class. Shape (given VM classes, host classes)."""
+        rows = self.first_rows()[0][vm_classes].tolist()
+        return np.array([self.fleet.class_row(row) for row in rows], dtype=np.uint8).reshape(
+            len(rows), self.fleet.class_shape[1]
+        )
 
     def first_rows(self) -> tuple[Ints, Ints]:
         """Give one row for each VM class and each host class, of all rows; it speaks for its class."""

@@ -12,8 +12,9 @@ import numpy as np
 from kvmfw.analysis import Report, circles
 from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
+from kvmfw.report.shown import Classes
 
-__all__ = ["COLOURS", "blocker_bars", "class_order", "heat_map", "trap_graph"]
+__all__ = ["COLOURS", "blocker_bars", "heat_map", "trap_graph"]
 
 COLOURS = ("#8fd0b0", "#f1d36b", "#b9b3d3", "#a4303f")
 """ACCEPT, CHANGE, UNKNOWN, REFUSE: they differ in lightness too, for every kind of sight and for print."""
@@ -53,19 +54,7 @@ def _svg(figure: Any, name: str) -> str:
     )
 
 
-def class_order(report: Report) -> tuple[Ints, Ints]:
-    """Order host classes by CPU and kernel, and VM classes by who takes them: like stands by like."""
-    rows = {row["class"]: row for row in report.tables["host_classes"]}
-    hosts = sorted(rows, key=lambda one: (rows[one].get("cpu", []), rows[one].get("kernel", []), one))
-    frame = report.frame
-    taken, cells = frame.taken[:, hosts], frame.outcomes[:, hosts]
-    first = np.where(taken.any(axis=1), taken.argmax(axis=1), len(hosts))
-    living = np.unique(frame.group_vm_class).tolist()
-    vms = sorted(living, key=lambda vm: (int(first[vm]), cells[vm].tobytes(), vm))
-    return np.array(vms, dtype=np.int64), np.array(hosts, dtype=np.int64)
-
-
-def heat_map(report: Report, vms: Ints, hosts: Ints) -> tuple[str, dict[str, float]]:
+def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     """Draw the outcome of every pair of classes.
 
     Returns
@@ -73,16 +62,16 @@ def heat_map(report: Report, vms: Ints, hosts: Ints) -> tuple[str, dict[str, flo
     tuple of str and dict
         The SVG, and where the cells are: left, top, width and height as shares of the whole.
     """
+    vms, hosts = shown.vms, shown.hosts
     labels = {row["class"]: _short(row) for row in report.tables["host_classes"]}
     few = len(hosts) <= LABELLED
     height = min(3.2 if few else 1.4, 3.2) + min(max(len(vms) * 0.17, 1.5), 8)
     with _figure(9.6, height) as (figure, axes):
         colours = need("matplotlib.colors").ListedColormap(COLOURS)
-        cells = report.frame.outcomes[np.ix_(vms, hosts)]
-        axes.imshow(cells, cmap=colours, vmin=-0.5, vmax=3.5, aspect="auto", interpolation="none")
+        axes.imshow(shown.cells, cmap=colours, vmin=-0.5, vmax=3.5, aspect="auto", interpolation="none")
         _ticks(axes.xaxis, [f"{one}: {labels[one]}" for one in hosts.tolist()], hosts)
         axes.tick_params(axis="x", labelrotation=90, top=True, labeltop=True, bottom=False, labelbottom=False)
-        weight = np.bincount(report.frame.group_vm_class, report.frame.group_weight)
+        weight = report.frame.class_vms
         _ticks(axes.yaxis, [f"{one}  ({int(weight[one]):,})" for one in vms.tolist()], vms)
         axes.set_ylabel("VM class (VMs)")
         axes.set_xlabel("host class")
@@ -142,10 +131,7 @@ def trap_graph(report: Report) -> tuple[str, int]:
     count, labels = circles(frame)
     residents = np.bincount(labels, frame.residents, minlength=count)
     hosts = np.bincount(labels, frame.host_weight, minlength=count)
-    linked = np.zeros((count, count), dtype=np.bool_)
-    sources, targets = np.nonzero(frame.flows)
-    linked[labels[sources], labels[targets]] = True
-    np.fill_diagonal(linked, val=False)
+    linked = frame.circles[2]
     alone = ~linked.any(axis=0) & ~linked.any(axis=1)
     kept = np.flatnonzero((hosts > 0) & ~alone)
     kept = kept[np.lexsort((kept, -hosts[kept], -residents[kept]))][:MOST_NODES]

@@ -15,8 +15,9 @@ import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
-from kvmfw.report.charts import COLOURS, blocker_bars, class_order, heat_map, trap_graph
+from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
 from kvmfw.report.issues import Issue
+from kvmfw.report.shown import MOST_ALIKE, Classes, shown_classes
 from kvmfw.report.words import headline
 from kvmfw.verdict import Outcome
 
@@ -47,8 +48,8 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     markup = need("markupsafe").Markup
-    vms, hosts = class_order(report)
-    heat, place = heat_map(report, vms, hosts) if len(vms) and len(hosts) else ("", {})
+    shown = shown_classes(report)
+    heat, place = heat_map(report, shown) if shown.cells.size else ("", {})
     graph, left_out = trap_graph(report)
     present = report.tables.keys() | report.not_done.keys()
     sections = [
@@ -69,13 +70,14 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
         sections={section["table"]: section for section in sections},
         order=[section["table"] for section in sections],
         heat=markup(heat),
-        heat_size=(len(vms), len(hosts)),
+        heat_size=shown.cells.shape,
+        heat_left_out=(shown.vms_left_out, shown.hosts_left_out),
         graph=markup(graph),
         graph_left_out=left_out,
         bars=markup(blocker_bars(report)),
         classes=report.tables["host_classes"],
         waived=[issue for issue in found if issue.waiver is not None],
-        data=markup(_json(_classes(report, vms, hosts, place))),
+        data=markup(_json(_classes(report, shown, place))),
     )
     return text
 
@@ -132,39 +134,52 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
     }
 
 
-def _classes(report: Report, vms: Ints, hosts: Ints, place: dict[str, float]) -> dict[str, Any]:
+def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[str, Any]:
     """Give what the script needs to tell what stands in the way of a pair of classes."""
-    frame, units = report.frame, unit_outcomes(report.frame, vms)
-    vm_rows, _ = frame.first_rows()
-    sets: dict[bytes, int] = {b"": 0}
-    set_of = np.zeros(frame.outcomes.shape, dtype=np.uint32)
-    key = units.vm_class << 32 | units.host_class
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.zeros(0, dtype=np.int64)
-    for start, end in pairwise([*starts.tolist(), len(key)]):
-        number = sets.setdefault(units.unit[start:end].astype(np.int64).tobytes(), len(sets))
-        set_of[units.vm_class[start], units.host_class[start]] = number
+    frame, (vms, hosts) = report.frame, (shown.vms, shown.hosts)
+    set_of, sets = _in_the_way(report, shown)
     labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
-    names = frame.fleet.units
+    listed = set(hosts.tolist())
     said = (report.census.unit, report.census.host_class, report.census.outcome)
     examples = {}
     for unit, host, outcome in zip(*(column.tolist() for column in said), strict=True):
-        finding = report.samples.finding(unit, host, Outcome(outcome))
-        examples[f"{unit} {host}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
-    places = np.ix_(vms, hosts)
+        if host in listed:
+            finding = report.samples.finding(unit, host, Outcome(outcome))
+            examples[f"{unit} {host}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
     return {
         "place": place,
         "vms": vms.tolist(),
-        "vmWeights": frame.class_vms[vms].tolist(),
-        "vmNames": frame.vm_names(vm_rows[vms]),
+        "vmWeights": [int(frame.class_vms[group].sum()) for group in shown.alike],
+        "vmNames": frame.vm_names(frame.first_rows()[0][vms]),
+        "alike": {one: row for row, group in enumerate(shown.alike) for one in group[1:MOST_ALIKE]},
+        "alikeCounts": [len(group) for group in shown.alike],
         "hosts": hosts.tolist(),
         "hostLabels": [labels[host] for host in hosts.tolist()],
         "hostWeights": frame.host_weight[hosts].tolist(),
-        "outcomes": _packed(frame.outcomes[places].astype(np.uint8)),
-        "setOf": _packed(set_of[places].astype("<u4")),
-        "sets": [np.frombuffer(one, dtype=np.int64).tolist() for one in sets],
-        "units": names,
+        "outcomes": _packed(shown.cells),
+        "setOf": _packed(set_of.astype("<u4")),
+        "sets": sets,
+        "units": frame.fleet.units,
         "examples": examples,
     }
+
+
+def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
+    """Give for each cell the number of a set of units, and the sets."""
+    units = unit_outcomes(report.frame, shown.vms)
+    width = report.frame.fleet.class_shape
+    row_of, column_of = np.full(width[0], -1, dtype=np.int64), np.full(width[1], -1, dtype=np.int64)
+    row_of[shown.vms], column_of[shown.hosts] = np.arange(len(shown.vms)), np.arange(len(shown.hosts))
+    set_of = np.zeros(shown.cells.shape, dtype=np.int64)
+    sets: dict[bytes, int] = {b"": 0}
+    key = units.vm_class << 32 | units.host_class
+    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.zeros(0, dtype=np.int64)
+    rows, columns = row_of[units.vm_class[starts]].tolist(), column_of[units.host_class[starts]].tolist()
+    number_of = units.unit.astype(np.int64)
+    for (start, end), row, column in zip(pairwise([*starts.tolist(), len(key)]), rows, columns, strict=True):
+        if column >= 0:
+            set_of[row, column] = sets.setdefault(number_of[start:end].tobytes(), len(sets))
+    return set_of, [np.frombuffer(one, dtype=np.int64).tolist() for one in sets]
 
 
 def _packed(array: Any) -> str:
