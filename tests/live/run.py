@@ -100,6 +100,15 @@ def sets_for(
                 yield source, edited(one, seed)
 
 
+def as_made(one: Json, vmm: str, target: Json) -> Json:
+    """A set as it is asked: KVM makes the vCPU that it tells of, a VMM enables what the host offers and no more."""
+    vcpu = one["vcpu"]
+    offered = {name for made in target["vcpus"] if "refused" not in made for name in made.get("enabled", ())}
+    if vmm == "kvm" or offered.issuperset(vcpu.get("enabled", ())):
+        return one
+    return one | {"vcpu": vcpu | {"enabled": [name for name in vcpu["enabled"] if name in offered]}}
+
+
 def predictions(
     engine: Engine | None, sets: list[Json], capture: Path, policies: list[str], keep: Path
 ) -> tuple[dict[str, list[Prediction]], str]:
@@ -136,6 +145,7 @@ def restore_all(
         keep = arguments.keep / f"{target.name}.{kind}.json"
         predicted, digest = predictions(engine, sets, hosts.capture_path(target), arguments.vmm, keep)
         digests.append(f"| {target.name} | {len(sets)} | {digest or 'not predicted'} |")
+        capture = compare.load(hosts.capture_path(target))
         written: dict[str, list[Json]] = {}
         thoughts: dict[str, list[tuple[Host, Prediction | None]]] = {}
         for vmm in arguments.vmm:
@@ -145,7 +155,7 @@ def restore_all(
                 if thought is not None and thought.by_vmm:
                     tallies.setdefault((source.kernel, target.kernel), Tally()).add(Tally(sets=1, by_vmm=1))
                     continue
-                written[vmm].append(one)
+                written[vmm].append(as_made(one, vmm, capture))
                 thoughts[vmm].append((source, thought))
         try:
             answers = hosts.restore(target, written)
