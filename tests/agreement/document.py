@@ -37,8 +37,6 @@ UNKNOWN_CAUSES = {
     "ID_DFR0_EL1": "PerfMon 8 to 14: as PMUVer",
     "SCTLR_EL1": _NESTED,
     "SCTLR2_EL1": _NESTED,
-    "S3_4_C14_C2_1": "CNTHP_CTL_EL2, the control of a timer of EL2: what it keeps was not read",
-    "S3_4_C14_C3_1": "CNTHV_CTL_EL2: as CNTHP_CTL_EL2",
 }
 
 
@@ -48,8 +46,6 @@ def cause(name: str) -> str:
         return UNKNOWN_CAUSES[name]
     if name.startswith("PM"):
         return _PAIR
-    if name.startswith("S3_4_C12"):
-        return "a register of the interrupt controller for EL2, which 6.16 alone lists and no rule knows"
     return _NESTED if name.endswith("_EL2") else "**not explained**"
 
 
