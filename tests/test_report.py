@@ -25,7 +25,6 @@ from tests.support.command import EXAMPLES, needs_examples, run
 from tests.support.slow_audit import random_fleet
 
 pytest.importorskip("jinja2")
-pytest.importorskip("matplotlib")
 TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
 SARIF = {
     "type": "object",

@@ -1,16 +1,22 @@
-"""Charts as inline SVG: the heat map of classes, the graph of one-way moves, the bars of blockers."""
+"""Charts as inline SVG: the heat map of classes, the graph of one-way moves, the bars of blockers.
+
+They need no script and print well. Drawing a few rectangles, lines and texts takes a plotting library longer than the
+whole audit does.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import base64
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from kvmfw.analysis import Report, circles
-from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
 from kvmfw.report.shown import Classes
 
@@ -19,39 +25,24 @@ __all__ = ["COLOURS", "blocker_bars", "heat_map", "trap_graph"]
 COLOURS = ("#8fd0b0", "#f1d36b", "#b9b3d3", "#a4303f")
 """ACCEPT, CHANGE, UNKNOWN, REFUSE: they differ in lightness too, for every kind of sight and for print."""
 
+WIDTH = 960
+LETTER, LINE = 5.6, 13.0
 LABELLED = 45
 MOST_NODES = 40
 
 
-@contextmanager
-def _figure(width: float, height: float) -> Iterator[tuple[Any, Any]]:
-    """Open a figure with one set of axes, drawn without a window and the same way each time."""
-    matplotlib = need("matplotlib")
-    figure_module = need("matplotlib.figure")
-    settings = {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "kvmfw",
-        "font.family": "sans-serif",
-        "font.size": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-    }
-    with matplotlib.rc_context(settings):
-        figure = figure_module.Figure(figsize=(width, height), layout="constrained")
-        yield figure, figure.subplots()
-
-
-def _svg(figure: Any, name: str) -> str:
-    out = io.StringIO()
-    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = out.getvalue()
-    text = text[text.index("<svg") :]
-    # Ids are the document's own: two charts must not share them.
+def _svg(height: float, parts: Iterable[str]) -> str:
     return (
-        text.replace('id="', f'id="{name}-')
-        .replace("url(#", f"url(#{name}-")
-        .replace('href="#', f'href="#{name}-')
+        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
     )
+
+
+def _text(x: float, y: float, text: str, kind: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(text)}</text>'
+
+
+def _rect(x: float, y: float, width: float, height: float, kind: str) -> str:
+    return f'<rect x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" class="{kind}"/>'
 
 
 def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
@@ -62,43 +53,67 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     tuple of str and dict
         The SVG, and where the cells are: left, top, width and height as shares of the whole.
     """
-    vms, hosts = shown.vms, shown.hosts
+    vms, hosts = shown.vms.tolist(), shown.hosts.tolist()
     labels = {row["class"]: _short(row) for row in report.tables["host_classes"]}
-    few = len(hosts) <= LABELLED
-    height = min(3.2 if few else 1.4, 3.2) + min(max(len(vms) * 0.17, 1.5), 8)
-    with _figure(9.6, height) as (figure, axes):
-        colours = need("matplotlib.colors").ListedColormap(COLOURS)
-        axes.imshow(shown.cells, cmap=colours, vmin=-0.5, vmax=3.5, aspect="auto", interpolation="none")
-        _ticks(axes.xaxis, [f"{one}: {labels[one]}" for one in hosts.tolist()], hosts)
-        axes.tick_params(axis="x", labelrotation=90, top=True, labeltop=True, bottom=False, labelbottom=False)
-        weight = report.frame.class_vms
-        _ticks(axes.yaxis, [f"{one}  ({int(weight[one]):,})" for one in vms.tolist()], vms)
-        axes.set_ylabel("VM class (VMs)")
-        axes.set_xlabel("host class")
-        axes.xaxis.set_label_position("bottom")
-        if len(vms) <= 100 and len(hosts) <= 100:
-            axes.set_xticks(np.arange(len(hosts) + 1) - 0.5, minor=True)
-            axes.set_yticks(np.arange(len(vms) + 1) - 0.5, minor=True)
-            axes.grid(which="minor", color="white", linewidth=0.8)
-            axes.tick_params(which="minor", length=0)
-        svg = _svg(figure, "heat")
-        box = axes.get_position()
-    place = {"left": box.x0, "top": 1 - box.y1, "width": box.width, "height": box.height}
-    return svg, {key: round(float(value), 6) for key, value in place.items()}
+    columns = _labels([f"{one}: {labels[one]}" for one in hosts], hosts)
+    rows = _labels([f"{one}  ({int(report.frame.class_vms[one]):,})" for one in vms], vms)
+    left, top = 16 + _longest(rows), 10 + _longest(columns)
+    width, height = WIDTH - left - 8.0, min(max(len(vms) * 13.0, 90.0), 620.0)
+    across, down = width / len(hosts), height / len(vms)
+    parts = [
+        f'<image x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"'
+        f' style="image-rendering:pixelated" href="data:image/png;base64,{_png(shown.cells)}"/>'
+    ]
+    for at, label in columns:
+        x = left + (at + 0.5) * across + 3
+        parts.append(f'<text transform="translate({x:.1f} {top - 5:.1f}) rotate(-90)">{escape(label)}</text>')
+    parts += [_text(left - 5, top + (at + 0.5) * down + 3.5, label, "end") for at, label in rows]
+    parts.append(
+        _text(left, top + height + 14, "host classes from left to right, VM classes (VMs) from top to bottom")
+    )
+    whole = top + height + 22
+    place = {"left": left / WIDTH, "top": top / whole, "width": width / WIDTH, "height": height / whole}
+    return _svg(whole, parts), {key: round(value, 6) for key, value in place.items()}
+
+
+def _labels(labels: Sequence[str], numbers: Sequence[int]) -> list[tuple[int, str]]:
+    """Give the labels to write, with their places: some numbers only where there are many."""
+    if len(labels) <= LABELLED:
+        return list(enumerate(labels))
+    return [(at, str(numbers[at])) for at in range(0, len(labels), -(-len(labels) // 40))]
+
+
+def _longest(labels: Sequence[tuple[int, str]]) -> float:
+    return LETTER * max(len(label) for _, label in labels)
+
+
+def _png(cells: npt.NDArray[np.uint8]) -> str:
+    """Give cells as a picture with a palette, in base64."""
+    height, width = cells.shape
+    rows = np.zeros((height, width + 1), dtype=np.uint8)  # each begins with the number of its filter: none
+    rows[:, 1:] = cells
+    palette = b"".join(bytes.fromhex(colour[1:]) for colour in COLOURS)
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 3, 0, 0, 0)),
+        (b"PLTE", palette),
+        (b"IDAT", zlib.compress(rows.tobytes())),
+        (b"IEND", b""),
+    )
+    whole = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in chunks
+    )
+    return base64.b64encode(whole).decode("ascii")
 
 
 def _short(row: dict[str, Any]) -> str:
     """Name a host class in a few letters: its kernel and CPU, or its first host."""
     words = [*row.get("kernel", [])[:1], *row.get("cpu", [])[:1]] or [row["first"]]
-    text = " ".join(words)
-    return text if len(text) <= 36 else f"{text[:35]}…"
+    return _cut(" ".join(words), 36)
 
 
-def _ticks(axis: Any, labels: Sequence[str], numbers: Ints) -> None:
-    step = 1 if len(labels) <= LABELLED else -(-len(labels) // 40)
-    places = np.arange(0, len(labels), step)
-    names = labels if step == 1 else [str(number) for number in numbers.tolist()]
-    axis.set_ticks(places, [names[place] for place in places.tolist()])
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def blocker_bars(report: Report, *, top: int = 15) -> str:
@@ -106,17 +121,20 @@ def blocker_bars(report: Report, *, top: int = 15) -> str:
     rows = sorted(report.tables["blockers"], key=lambda row: (-row["pairs"], row["unit"]))[:top]
     if not rows:
         return ""
-    places = np.arange(len(rows))
-    with _figure(8, 0.8 + 0.26 * len(rows)) as (figure, axes):
-        axes.barh(places, [row["pairs"] for row in rows], color=COLOURS[2], label="with others")
-        axes.barh(places, [row["sole_pairs"] for row in rows], color=COLOURS[3], label="alone")
-        axes.set_yticks(places, [row["unit"] for row in rows])
-        axes.invert_yaxis()
-        axes.set_xlabel("pairs of a VM and another host")
-        axes.xaxis.set_major_locator(need("matplotlib.ticker").MaxNLocator(6, integer=True))
-        axes.xaxis.set_major_formatter(need("matplotlib.ticker").StrMethodFormatter("{x:,.0f}"))
-        axes.legend(frameon=False, loc="lower right")
-        return _svg(figure, "bars")
+    left = 12 + LETTER * max(len(row["unit"]) for row in rows)
+    scale = (WIDTH - left - 190) / rows[0]["pairs"]
+    parts = []
+    for number, row in enumerate(rows):
+        y, end = 6 + 20.0 * number, left + row["pairs"] * scale
+        parts += [
+            _text(left - 6, y + 11, row["unit"], "end"),
+            _rect(left, y, end - left, 15, "UNKNOWN"),
+            _rect(left, y, row["sole_pairs"] * scale, 15, "REFUSE"),
+            _text(end + 6, y + 11, f"{row['pairs']:,} ({row['sole_pairs']:,} alone)"),
+        ]
+    y = 6 + 20.0 * len(rows)
+    parts.append(_text(left, y + 12, "pairs of a VM and another host; dark: nothing else stands in the way"))
+    return _svg(y + 20, parts)
 
 
 def trap_graph(report: Report) -> tuple[str, int]:
@@ -140,30 +158,30 @@ def trap_graph(report: Report) -> tuple[str, int]:
         return "", left_out
     linked = linked[np.ix_(kept, kept)]
     layer = _layers(linked)
-    places = _places(layer, residents[kept])
     trapped = {one for trap in report.tables["traps"] for one in trap["classes"]}
     names = {row["class"]: row["first"] for row in report.tables["host_classes"]}
-    classes = [np.flatnonzero((labels == one) & (frame.host_weight > 0)).tolist() for one in kept.tolist()]
+    members = [np.flatnonzero((labels == one) & (frame.host_weight > 0)).tolist() for one in kept.tolist()]
     tallest = int(np.bincount(layer).max())
-    with _figure(9.6, max(2.4, 0.9 * tallest + 0.6)) as (figure, axes):
-        nodes = [
-            _node(
-                axes,
-                place,
-                _circle(members, names),
-                int(residents[number]),
-                trap=bool(trapped & set(members)),
-            )
-            for place, members, number in zip(places, classes, kept.tolist(), strict=True)
-        ]
-        axes.set_xlim(-0.6, max(float(places[:, 0].max()), 1) + 0.6)
-        axes.set_ylim(places[:, 1].min() - 0.7, places[:, 1].max() + 0.7)
-        axes.axis("off")
-        # Nodes know how large they are once they were drawn; arrows end at their edges.
-        figure.draw_without_rendering()
-        for source, target in np.argwhere(_reduced(linked)).tolist():
-            _arrow(axes, nodes[source], nodes[target])
-        return _svg(figure, "graph"), left_out
+    height = max(170.0, 68.0 * tallest + 20)
+    places = _places(layer, residents[kept], height)
+    sizes, nodes = [], []
+    for (x, y), classes, number in zip(places.tolist(), members, kept.tolist(), strict=True):
+        vms = int(residents[number])
+        lines = [*_circle(classes, names), f"{vms:,} VM{'' if vms == 1 else 's'}"]
+        size = LETTER * max(map(len, lines)) / 2 + 8, LINE * len(lines) / 2 + 5
+        is_trap = bool(trapped & set(classes))
+        kind, ink = ("REFUSE", "middle light") if is_trap else ("ACCEPT", "middle dark")
+        nodes.append(_rect(x - size[0], y - size[1], 2 * size[0], 2 * size[1], kind))
+        first = y - LINE * (len(lines) - 1) / 2 + 4
+        nodes += [_text(x, first + LINE * at, line, ink) for at, line in enumerate(lines)]
+        sizes.append(size)
+    arrows = [
+        _arrow(places[source], sizes[source], places[target], sizes[target])
+        for source, target in np.argwhere(_reduced(linked)).tolist()
+    ]
+    head = '<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
+    head += '<path d="M0 0L8 4L0 8z" class="arrow"/></marker></defs>'
+    return _svg(height, [head, *arrows, *nodes]), left_out
 
 
 def _layers(linked: Any) -> Ints:
@@ -187,43 +205,33 @@ def _reduced(linked: Any) -> Any:
     return linked & ~((linked.astype(np.int64) @ reach.astype(np.int64)) > 0)
 
 
-def _places(layer: Ints, residents: Any) -> Any:
+def _places(layer: Ints, residents: Any, height: float) -> npt.NDArray[np.float64]:
+    """Give each node its middle: layers from left to right, most residents on top."""
     places = np.zeros((len(layer), 2))
-    for number in range(int(layer.max()) + 1):
+    layers = int(layer.max()) + 1
+    for number in range(layers):
         members = np.flatnonzero(layer == number)
         members = members[np.argsort(-residents[members], kind="stable")]
-        places[members, 0] = number
-        places[members, 1] = (len(members) - 1) / 2 - np.arange(len(members))
+        places[members, 0] = WIDTH * (number + 0.5) / layers
+        places[members, 1] = height * (np.arange(len(members)) + 0.5) / len(members)
     return places
 
 
-def _circle(classes: Sequence[int], names: dict[int, str]) -> str:
+def _circle(classes: Sequence[int], names: dict[int, str]) -> list[str]:
     """Name a circle: its classes, and the first host of the first."""
     numbers = ", ".join(map(str, classes[:4])) + (f" +{len(classes) - 4}" if len(classes) > 4 else "")
-    first = names[classes[0]]
-    first = first if len(first) <= 22 else f"{first[:21]}…"
-    return f"{'class' if len(classes) == 1 else 'classes'} {numbers}\n{first}"
+    return [f"{'class' if len(classes) == 1 else 'classes'} {numbers}", _cut(names[classes[0]], 22)]
 
 
-def _node(axes: Any, place: Any, text: str, residents: int, *, trap: bool) -> Any:
-    return axes.annotate(
-        f"{text}\n{residents:,} VM{'' if residents == 1 else 's'}",
-        place,
-        ha="center",
-        va="center",
-        color="white" if trap else "black",
-        bbox={"boxstyle": "round,pad=0.5", "fc": COLOURS[3 if trap else 0], "ec": "none"},
-        zorder=3,
-    )
+def _arrow(source: Any, size: tuple[float, float], target: Any, other: tuple[float, float]) -> str:
+    """Draw an arrow from the edge of one node to the edge of another."""
+    way = target - source
+    start, end = source + way * _inside(way, size), target - way * _inside(way, other)
+    ends = f'x1="{start[0]:.1f}" y1="{start[1]:.1f}" x2="{end[0]:.1f}" y2="{end[1]:.1f}"'
+    return f'<line {ends} class="arrow" marker-end="url(#head)"/>'
 
 
-def _arrow(axes: Any, source: Any, target: Any) -> None:
-    style = {"arrowstyle": "-|>", "color": "#888888", "lw": 0.9, "shrinkA": 3, "shrinkB": 3}
-    ends = {"patchA": source.get_bbox_patch(), "patchB": target.get_bbox_patch()}
-    axes.annotate(
-        "",
-        target.xy,
-        source.xy,
-        arrowprops=style | ends | {"connectionstyle": "arc3,rad=0.06"},
-        zorder=1,
-    )
+def _inside(way: Any, size: tuple[float, float]) -> float:
+    """Tell which share of a way from its middle lies inside of a node, with a little space around it."""
+    shares = [(half + 3) / abs(float(step)) for step, half in zip(way, size, strict=True) if step]
+    return min([0.45, *shares])

@@ -42,7 +42,7 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     Raises
     ------
     MissingExtraError
-        When jinja2 or matplotlib is not installed.
+        When jinja2 is not installed.
     """
     jinja2 = need("jinja2")
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
