@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import json
 import os
 import re
+import zlib
 from datetime import date
 from html.parser import HTMLParser
 from pathlib import Path
 from xml.etree import ElementTree
 
 import jsonschema
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -21,6 +24,7 @@ from kvmfw.errors import FormatError
 from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
 from kvmfw.report.issues import expired
+from kvmfw.report.shown import shown_classes
 from tests.support.command import EXAMPLES, needs_examples, run
 from tests.support.slow_audit import random_fleet
 
@@ -179,6 +183,33 @@ def test_html_stands_alone_and_its_links_lead_somewhere(seed: int) -> None:
     data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
     assert len(data["vms"]) == report.facts["vm_classes"]
     assert page == html_report(report, issues(report), title="<fleet> & co")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_page_has_the_heat_map_once_and_in_words(seed: int) -> None:
+    report = report_of(seed)
+    page = html_report(report, issues(report), title="fleet")
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    cells = shown_classes(report).cells
+    assert "outcomes" not in data
+    assert page.count("data:image") == 1
+    ((words, packed),) = re.findall(
+        r'<image id="cells" role="img" aria-label="([^"]*)".*?href="data:image/png;base64,([^"]*)"', page
+    )
+    # What the script reads: chunks of a PNG of 8 bits with a palette, rows without a filter.
+    chunks, png, at = dict[bytes, bytes](), base64.b64decode(packed), 8
+    while at < len(png):
+        length = int.from_bytes(png[at : at + 4], "big")
+        chunks[png[at + 4 : at + 8]] = png[at + 8 : at + 8 + length]
+        at += 12 + length
+    assert chunks[b"IHDR"][8:] == bytes((8, 3, 0, 0, 0))
+    rows = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), dtype=np.uint8).reshape(len(cells), -1)
+    np.testing.assert_array_equal(rows, np.pad(cells, ((0, 0), (1, 0))))
+    assert base64.b64encode(cells.tobytes()).decode() not in page
+    counts = {outcome.name: int((cells == outcome).sum()) for outcome in kvmfw.Outcome}
+    assert words.endswith(": " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    assert re.search(r'<div id="map" tabindex="0" role="group" aria-label="[^"]*arrow keys', page)
+    assert all(f"Arrow{where}:" in page for where in ("Up", "Down", "Left", "Right"))
 
 
 @needs_examples

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from kvmfw.analysis import Report, circles
 from kvmfw.analysis.frame import Ints
 from kvmfw.report.shown import Classes
+from kvmfw.verdict import Outcome
 
 __all__ = ["COLOURS", "blocker_bars", "heat_map", "trap_graph"]
 
@@ -61,7 +62,8 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     width, height = WIDTH - left - 8.0, min(max(len(vms) * 13.0, 90.0), 620.0)
     across, down = width / len(hosts), height / len(vms)
     parts = [
-        f'<image x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"'
+        f'<image id="cells" role="img" aria-label="{_words(shown.cells)}"'
+        f' x="{left:.1f}" y="{top:.1f}" width="{width:.1f}" height="{height:.1f}" preserveAspectRatio="none"'
         f' style="image-rendering:pixelated" href="data:image/png;base64,{_png(shown.cells)}"/>'
     ]
     for at, label in columns:
@@ -76,6 +78,13 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     return _svg(whole, parts), {key: round(value, 6) for key, value in place.items()}
 
 
+def _words(cells: npt.NDArray[np.uint8]) -> str:
+    """Say what the picture shows."""
+    counts = np.bincount(cells.reshape(-1), minlength=4).tolist()
+    told = ", ".join(f"{count:,} {outcome.name}" for outcome, count in zip(Outcome, counts, strict=True))
+    return f"{len(cells):,} VM classes (rows) on {cells.shape[1]:,} host classes (columns): {told}"
+
+
 def _labels(labels: Sequence[str], numbers: Sequence[int]) -> list[tuple[int, str]]:
     """Give the labels to write, with their places: some numbers only where there are many."""
     if len(labels) <= LABELLED:
@@ -88,7 +97,7 @@ def _longest(labels: Sequence[tuple[int, str]]) -> float:
 
 
 def _png(cells: npt.NDArray[np.uint8]) -> str:
-    """Give cells as a picture with a palette, in base64."""
+    """Give cells as a picture with a palette, in base64: the one copy of them, which the page's script reads."""
     height, width = cells.shape
     rows = np.zeros((height, width + 1), dtype=np.uint8)  # each begins with the number of its filter: none
     rows[:, 1:] = cells

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zlib
 from collections.abc import Sequence
 from importlib import resources
 from itertools import pairwise
@@ -156,7 +157,6 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
         "hosts": hosts.tolist(),
         "hostLabels": [labels[host] for host in hosts.tolist()],
         "hostWeights": frame.host_weight[hosts].tolist(),
-        "outcomes": _packed(shown.cells),
         "setOf": _packed(set_of.astype("<u4")),
         "sets": sets,
         "units": frame.fleet.units,
@@ -183,4 +183,4 @@ def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
 
 
 def _packed(array: Any) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode("ascii")
