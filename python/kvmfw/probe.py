@@ -1308,27 +1308,69 @@ def read_sets(paths: Iterable[str]) -> Iterator[RegisterSet]:
             yield parse_set(text, path)
 
 
+# What a VMM writes and in which order; a test compares it with the core's, which this file cannot import.
 # Coprocessor number (bits 16..27 of an id) in the order in which KVM lists the groups.
-KVM_LIST_GROUPS = (0x10, 0x15, 0x14, 0x16, 0x13, 0x11)
-CROSVM_GROUPS = (0x10, 0x15, 0x13, 0x11, 0x14)
+CORE, SYSTEM, SVE = 0x10, 0x13, 0x15
+KVM_LIST_GROUPS = (CORE, SVE, 0x14, 0x16, SYSTEM, 0x11)
+CROSVM_GROUPS = (CORE, SYSTEM, 0x11, 0x14)
+TIMER_CNT, TIMER_CVAL = system_register(3, 3, 14, 3, 2), system_register(3, 3, 14, 0, 2)
+# What kernels up to 6.14 list before all other system registers.
+LISTED_FIRST = (
+    system_register(3, 3, 14, 3, 1), TIMER_CNT, TIMER_CVAL, system_register(3, 3, 14, 2, 1),
+    system_register(3, 3, 14, 0, 1), system_register(3, 3, 14, 2, 2), system_register(3, 0, 0, 0, 0),
+    system_register(3, 0, 0, 0, 6), system_register(3, 1, 0, 0, 1), system_register(3, 1, 0, 0, 7),
+    system_register(3, 3, 0, 0, 1),
+)
+VENDOR_HYP_BMAP_2 = 0x6030000000160003
 
 
-def by_groups(groups: Tuple[int, ...], registers: Iterable[int]) -> List[int]:
-    """Order of writing: group after group, ascending in each; other groups last."""
+def group_of(register: int) -> int:
+    group = register >> 16 & 0xFFF
+    return group if group in KVM_LIST_GROUPS else SYSTEM
+
+
+def as_saved(registers: Iterable[int]) -> List[int]:
+    """Order of a file that is not ascending, which is its kernel's list; else as such a kernel lists them."""
+    given = list(registers)
+    if given != sorted(given):
+        return given
+    is_new = VENDOR_HYP_BMAP_2 in given
 
     def place(register: int) -> Tuple[int, int]:
-        group = register >> 16 & 0xFFF
-        return (groups.index(group) if group in groups else len(groups), register)
+        rank = KVM_LIST_GROUPS.index(group_of(register))
+        if rank == 0:
+            return rank, register & 0xFFFF
+        if not is_new and register in LISTED_FIRST:
+            return rank, LISTED_FIRST.index(register)
+        return rank, {TIMER_CNT: TIMER_CVAL, TIMER_CVAL: TIMER_CNT}.get(register, register) if is_new else register
 
-    return sorted(registers, key=place)
+    return sorted(given, key=place)
+
+
+def core_then_saved(registers: Iterable[int]) -> List[int]:
+    """Order of cloud-hypervisor: core registers, SVE state, then the others as saved."""
+    order = as_saved(registers)
+    core = sorted((register for register in order if group_of(register) == CORE), key=lambda one: one & 0xFFFF)
+    sve = sorted(register for register in order if group_of(register) == SVE)
+    return core + sve + [register for register in order if group_of(register) not in (CORE, SVE)]
+
+
+def by_crosvm(registers: Iterable[int]) -> List[int]:
+    """Order of crosvm, which saves neither SVE state nor bitmap registers."""
+    carried = [register for register in registers if register >> 16 & 0xFFF in CROSVM_GROUPS]
+    return sorted(carried, key=lambda register: (CROSVM_GROUPS.index(group_of(register)), register))
+
+
+def lengths_first(order: List[int]) -> List[int]:
+    """Vector lengths can only be chosen before the vCPU is finalized."""
+    return sorted(order, key=lambda register: register != SVE_VLS)
 
 
 POLICIES: Dict[str, Callable[[Iterable[int]], List[int]]] = {
-    "kvm": sorted,
-    "firecracker": lambda registers: by_groups(KVM_LIST_GROUPS, registers),
-    "cloud-hypervisor": lambda registers: by_groups(KVM_LIST_GROUPS, registers),
-    # crosvm does not save the bitmap registers at all.
-    "crosvm": lambda registers: by_groups(CROSVM_GROUPS, [r for r in registers if r >> 16 & 0xFFF != 0x16]),
+    "kvm": lambda registers: lengths_first(sorted(registers)),
+    "firecracker": lambda registers: lengths_first(as_saved(registers)),
+    "cloud-hypervisor": lambda registers: lengths_first(core_then_saved(registers)),
+    "crosvm": by_crosvm,
 }
 
 
@@ -1367,8 +1409,7 @@ class Restore:
         errors: List[Tuple[int, int]] = []
         answers: List[Json] = []
         if "sve" in configuration.features:
-            # The vector lengths can only be chosen before the vCPU is finalized.
-            if SVE_VLS in registers:
+            if SVE_VLS in order:
                 order.remove(SVE_VLS)
                 errors.append((SVE_VLS, vcpu.write(SVE_VLS, registers[SVE_VLS])))
             error = vcpu.finalize_sve()

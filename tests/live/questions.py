@@ -247,8 +247,5 @@ class Questions:
         for _ in range(chance.choice([0, 0, 1, 2, 5])):
             register = chance.choice(self._registers)
             changed[register] = self._value(register, changed.get(register))
-        order = list(probe.POLICIES[policy](changed))
-        if SVE_VLS in order:
-            order.remove(SVE_VLS)
-            order.insert(0, SVE_VLS)
+        order = probe.POLICIES[policy](sorted(changed))
         return [(register, changed[register]) for register in order]

@@ -52,6 +52,15 @@ impl Policy {
         })
     }
 
+    /// The registers of `set` that this VMM writes with `KVM_SET_ONE_REG`, in its order.
+    pub fn writes(self, set: &RegisterSet) -> Vec<RegisterId> {
+        let rule = &self.row().rule;
+        let mut found: Vec<RegisterId> =
+            set.registers().iter().map(|(register, _)| *register).filter(|register| rule.carries(*register)).collect();
+        found.sort_by_key(|register| rule.write_order(*register, set));
+        found
+    }
+
     /// The rules as which this policy is judged for a VM made like `saved`, each once, with the names that share it.
     pub(crate) fn rules(self, saved: VcpuConfig) -> Vec<(Vec<&'static str>, &'static VmmRule)> {
         let row = self.row();

@@ -79,6 +79,12 @@ impl RegisterSet {
         self.0.in_file_order().into_iter().map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect()
     }
 
+    /// The registers that a VMM writes, in its order.
+    fn write_order(&self, py: Python<'_>, vmm: &str) -> PyResult<Vec<u64>> {
+        let policy = core::Policy::named(vmm).map_err(|problem| argument_error(py, &problem))?;
+        Ok(policy.writes(&self.0).into_iter().map(core::RegisterId::raw).collect())
+    }
+
     fn __len__(&self) -> usize {
         self.0.registers().len()
     }
