@@ -25,8 +25,9 @@ test: $(VENV)/.tests  ## set everything up and pass all tests
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
 	$(BIN)/python -m pytest benches -q
 
-guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline (needs valgrind)
+guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline (needs valgrind), ratios of small benches
 	$(BIN)/python benches/instructions.py
+	$(BIN)/python -m pytest benches/test_fleets.py -q -k "random_pairs or matrices"
 
 agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS, QEMU, VMM, FIELD, TRUTH are folders
 	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --field $(FIELD) --truth $(TRUTH) --out docs/agreement.md

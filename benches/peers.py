@@ -64,6 +64,21 @@ def numpy_classes(made: Synthetic, table: Array) -> Callable[[Array, Array], Arr
     return lambda vm, host: table[vm_class[vm], host_class[host]]
 
 
+def numpy_packbits(made: Synthetic, table: Array) -> Callable[[range], Array]:
+    """Make rows of the packed matrix in NumPy: what is taken by class, gathered for every host, packed."""
+    _, vm_class = np.unique(made.vm_class, return_inverse=True)
+    _, host_class = np.unique(made.host_class, return_inverse=True)
+    taken = table < 2
+
+    def rows(some: range) -> Array:
+        blocks = (vm_class[at : min(at + (1 << 10), some.stop)] for at in some[:: 1 << 10])
+        return np.concatenate(
+            [np.packbits(taken[block][:, host_class], axis=1, bitorder="little") for block in blocks]
+        )
+
+    return rows
+
+
 @numba.njit(parallel=True, cache=True)
 def _numba_direct(vms: Array, hosts: Array, vm: Array, host: Array, out: Array) -> None:
     even, high = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x8080808080808080)

@@ -48,12 +48,14 @@ class Race:
         """The same in CPU time: other processes on the machine do not count."""
         return statistics.median(self.cpu[other]) / statistics.median(self.cpu[name])
 
-    def guard(self, **least: float) -> None:
+    def guard(self, least: dict[str, float], amounts: dict[str, float] | None = None) -> None:
         """Fail where it is not at least so many times as fast as another, in CPU time, whatever else the machine does."""
+        ratios = {
+            other: self.cpu_ratio(other) * self.amount / (amounts or {}).get(other, self.amount)
+            for other in least
+        }
         slower = {
-            other: f"{self.cpu_ratio(other):.2f} < {wanted}"
-            for other, wanted in least.items()
-            if self.cpu_ratio(other) < wanted
+            other: f"{ratio:.2f} < {least[other]}" for other, ratio in ratios.items() if ratio < least[other]
         }
         assert not slower, f"{self.figure}: kvmfw is slower beside {slower}"
 
