@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kvmfw.verdict import Outcome
+
 __all__ = ["Audit"]
 
 
@@ -81,7 +83,7 @@ class Audit:
         blocked: list[tuple[int, int]],
     ) -> Audit:
         """Make the tables from counts by row."""
-        names = ("ACCEPT", "CHANGE", "UNKNOWN", "REFUSE")
+        names = [outcome.name for outcome in Outcome]
         every = sum(outcomes) or 1
         totals = pa.table(
             {

@@ -116,7 +116,7 @@ class Draft:
         if not self._generations.is_begun() and not is_stored(folder):
             raise InputError("something that is not a fleet on disk stands there", file=str(folder))
         if is_stored(folder):
-            read_manifest(snapshot(folder))
+            read_manifest(folder)
         self.folder, self.update, self.keep = folder, update, keep
         self._set_names: dict[bytes, str] = {}
         self._pending_vms: list[pa.Table] = []
