@@ -142,6 +142,26 @@ def test_helpers_of_tests_have_a_folder_of_their_own() -> None:
     assert names == {"__init__.py", "conftest.py", "make_policies_doc.py", "make_registers_doc.py"}
 
 
+def test_recipes_name_files_and_tests_that_there_are() -> None:
+    """Each recipe of CONTRIBUTING says which files, which test fails first, and a commit that did it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    recipes = re.split(r"^## Recipe: ", text, flags=re.MULTILINE)[1:]
+    assert len(recipes) == 5
+    written = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for recipe in recipes:
+        title = recipe.partition("\n")[0]
+        places = [word for word in re.findall(r"`([^`\s]+/[^`\s]*)`", recipe) if not word.startswith("../")]
+        assert places, title
+        for place in places:
+            found = [ROOT / place, CORE / place, PACKAGE / place]
+            assert any(path.exists() for path in found), f"{title}: {place}"
+        tests = re.findall(r"`(test_\w+)`", recipe)
+        for name in tests:
+            assert f"def {name}(" in written or (ROOT / "tests" / f"{name}.py").exists(), f"{title}: {name}"
+        assert tests or "make agreement" in recipe, title
+        assert re.search(r"Example: `[0-9a-f]{7}`", recipe), title
+
+
 def test_the_newest_kernel_is_known_in_one_place() -> None:
     trees = (CORE / "rules" / "trees.rs").read_text()
     newest = max(
