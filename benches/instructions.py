@@ -21,11 +21,26 @@ from pathlib import Path
 HERE = Path(__file__).parent
 BASELINE = HERE / "instructions.json"
 ROOT = HERE.parent
-WORKLOADS = ("build", "judge", "pairs", "matrix", "counts", "candidates")
+WORKLOADS = (
+    "build",
+    "judge",
+    "pairs",
+    "matrix",
+    "counts",
+    "candidates",
+    "names",
+    "known",
+    "add",
+    "remove",
+    "reboot",
+    "snapshot",
+)
 TOLERANCE = 0.01
 # What a workload does before its own work: a question's 20 M instructions come after 60 M of building the fleet, which would
 # hide a third of a slower question. Own work is a difference of two counts: builds of the same code differ by up to 0.8 %.
-SETUP = {"judge": "build"} | dict.fromkeys(("pairs", "matrix", "counts", "candidates"), "judge")
+SETUP = {"judge": "build", "known": "judge"}
+SETUP |= dict.fromkeys(("pairs", "matrix", "counts", "candidates", "names"), "judge")
+SETUP |= dict.fromkeys(("add", "remove", "reboot", "snapshot"), "known")
 OWN_TOLERANCE = 0.0125
 
 

@@ -154,7 +154,7 @@ def assert_freed(vms: list[kvmfw.RegisterSet], hosts: list[kvmfw.Host]) -> int:
     fleet = kvmfw.Fleet(vms, hosts)
     frame = make_frame(fleet)
     before = frame.group_targets[frame.group_of] == 0
-    ids = {number: register for number, (_, register, _) in enumerate(fleet._native.units())}
+    ids = {number: register for number, (_, register, _) in enumerate(fleet.snapshot()._native.units())}
     judged = set(ids.values())
     checked = 0
     for row in blockers(take_census(frame), cures(frame)):

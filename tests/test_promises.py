@@ -288,7 +288,9 @@ def test_what_upgrades_and_plan_promise_is_what_a_re_judged_fleet_shows(paths: l
             assert row["stranded"] == len(now)
             left = now
         made = kvmfw.Fleet(vms, list(hosts.values()))
-        units = dict(zip(made.units, (register for _, register, _ in made._native.units()), strict=True))
+        units = dict(
+            zip(made.units, (register for _, register, _ in made.snapshot()._native.units()), strict=True)
+        )
         cured: set[str] = set()
         for row in document["plan"]:
             cured |= set(row["cured"])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kvmfw import _native
+from kvmfw._native import HostHandle, VmHandle
 from kvmfw.errors import (
     ArgumentError,
     CopyError,
@@ -15,6 +16,7 @@ from kvmfw.errors import (
     InputError,
     InternalError,
     KvmfwError,
+    MissingError,
     RowError,
     TruthError,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from kvmfw import readers as readers
     from kvmfw.audit import Audit
     from kvmfw.fleet import Fleet
+    from kvmfw.snapshot import Snapshot
 
 __version__, _DEBUG_BUILD = _native.build_info()
 
@@ -36,7 +39,9 @@ if _DEBUG_BUILD:
     warnings.warn("kvmfw is a debug build and runs many times slower", RuntimeWarning, stacklevel=2)
 
 # What needs numpy, pyarrow or much else is imported when it is first asked for: `kvmfw --version` needs none of it.
-_LATER = {"Audit": "kvmfw.audit", "Fleet": "kvmfw.fleet", "probe": "", "readers": ""}
+_LATER = {"Audit": "kvmfw.audit", "Fleet": "kvmfw.fleet", "Snapshot": "kvmfw.snapshot"} | dict.fromkeys(
+    ("probe", "readers"), ""
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -72,16 +77,20 @@ __all__ = [
     "Fleet",
     "FormatError",
     "Host",
+    "HostHandle",
     "InputError",
     "InternalError",
     "KvmfwError",
+    "MissingError",
     "Outcome",
     "Register",
     "RegisterSet",
     "RowError",
     "Rule",
+    "Snapshot",
     "TruthError",
     "Verdict",
+    "VmHandle",
     "Vmm",
     "__version__",
     "fields_of",

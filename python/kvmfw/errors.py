@@ -9,6 +9,7 @@ __all__ = [
     "InputError",
     "InternalError",
     "KvmfwError",
+    "MissingError",
     "RowError",
     "TruthError",
 ]
@@ -82,6 +83,22 @@ class RowError(InputError):
         more = f" (and {len(self.others)} more bad rows)" if self.others else ""
         place = f"row {self.row}: {self.problem}{more}"
         return place if self.file is None else f"{self.file}: {place}"
+
+
+class MissingError(RowError, ArgumentError):
+    """A VM, host or class that there is not: a row out of range, a name that nobody or several have, a handle of one that left.
+
+    Attributes
+    ----------
+    row : int
+        The row that was asked for; -1 where it was no row.
+    """
+
+    def __init__(self, problem: str, row: int | None = None) -> None:
+        super().__init__(problem, -1 if row is None else row)
+
+    def __str__(self) -> str:
+        return self.problem
 
 
 class TruthError(KvmfwError, ValueError):

@@ -1,104 +1,59 @@
-"""Names of VMs by row: kept as Arrow arrays."""
+"""Names of VMs or hosts by row: a string is made when it is asked for."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import overload
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-__all__ = ["Names"]
+from kvmfw import _native
+
+__all__ = ["Names", "Texts", "arrow_texts", "texts_of"]
+
+Texts = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
+"""Where each text starts, with the end of the last one, and the bytes of all."""
+
+_BLOCK = 1 << 16
+
+
+def texts_of(names: pa.Array) -> Texts:
+    """Give the buffers of names; what has none is empty."""
+    names = names.cast(pa.large_string())
+    if names.null_count:
+        names = names.fill_null("")
+    _, starts, text = names.buffers()
+    if len(names) == 0 or starts is None:
+        return np.zeros(len(names) + 1, dtype=np.int64), np.empty(0, dtype=np.uint8)
+    ends = np.frombuffer(starts, dtype=np.int64)[names.offset : names.offset + len(names) + 1]
+    first, last = int(ends[0]), int(ends[-1])
+    if text is None or first == last:
+        return ends - first, np.empty(0, dtype=np.uint8)
+    return ends - first, np.frombuffer(text, dtype=np.uint8)[first:last]
+
+
+def arrow_texts(texts: Texts) -> pa.Array:
+    """Give texts as an Arrow array."""
+    starts, text = texts
+    buffers = [None, pa.py_buffer(starts), pa.py_buffer(text)]
+    return pa.Array.from_buffers(pa.large_string(), len(starts) - 1, buffers)
 
 
 class Names(Sequence[str]):
-    """Names by row, kept as Arrow arrays: a string is made when it is asked for."""
+    """The names of all VMs, or of all hosts, of one version of a fleet."""
 
-    __slots__ = ("_all", "_ascending", "_chunks", "_ends")
+    __slots__ = ("_native", "_of_hosts")
 
-    def __init__(self, *chunks: pa.Array) -> None:
-        self._chunks: list[pa.Array] = []
-        self._ends: list[int] = []
-        # How many names, from the first on, are known to ascend; while all do, none needs to be looked up.
-        self._ascending = 0
-        self._all: set[str] | None = None
-        for chunk in chunks:
-            self.append(chunk)
+    def __init__(self, native: _native.Snapshot, *, of_hosts: bool) -> None:
+        self._native = native
+        self._of_hosts = of_hosts
 
-    def append(self, chunk: pa.Array) -> None:
-        """Append names; an array of nulls stands for rows without one."""
-        if (
-            self._chunks
-            and len(chunk) == 1
-            and len(self._chunks[-1]) < 1024
-            and chunk.type == self._chunks[-1].type
-        ):
-            # One VM at a time: many tiny arrays would take more than the names.
-            self._chunks[-1] = pa.concat_arrays([self._chunks[-1], chunk])
-            self._ends[-1] += 1
-        elif len(chunk):
-            self._chunks.append(chunk)
-            self._ends.append(len(self) + len(chunk))
-        if self._all is not None:
-            self._all.update(str(name) for name in chunk.to_pylist())
-
-    def repeated(self, names: pa.Array) -> list[int]:
-        """Give the places of names that are here already, or stand earlier among these; no name occurs as often as it likes.
-
-        >>> Names(pa.array(["b", "a"])).repeated(pa.array(["c", "a", "c", "", ""]))
-        [1, 2]
-        """
-        if self._all is None and self._ascending == len(self) and self._ascend(names):
-            self._ascending += len(names)
-            return []
-        if not any(names.to_pylist()):
-            return []
-        if self._all is None:
-            self._all = set(self)
-        new: set[str] = set()
-        places = []
-        for at, name in enumerate(str(name) for name in names.to_pylist()):
-            if name and (name in self._all or name in new):
-                places.append(at)
-            new.add(name)
-        return places
-
-    def __contains__(self, name: object) -> bool:
-        if self._all is None:
-            self._all = set(self)
-        return name in self._all
-
-    def _ascend(self, names: pa.Array) -> bool:
-        if len(names) == 0:
-            return True
-        if len(self):
-            last, first = self._chunks[-1][-1].as_py(), names[0].as_py()
-            if not isinstance(first, type(last)) or not last < first:
-                return False
-        return len(names) == 1 or bool(pc.all(pc.less(names[:-1], names[1:])).as_py())
-
-    def remove(self, rows: npt.NDArray[np.intp]) -> None:
-        """Take rows away; the ones after them move up."""
-        keep = np.ones(len(self), dtype=bool)
-        keep[rows] = False
-        if self._all is not None:
-            self._all.difference_update(self[int(row)] for row in rows)
-        ascending = self._ascending == len(self)
-        starts = [0, *self._ends[:-1]]
-        parts = zip(self._chunks, starts, self._ends, strict=True)
-        chunks = [chunk.filter(pa.array(keep[start:end])) for chunk, start, end in parts]
-        self._chunks, self._ends = [], []
-        for chunk in chunks:
-            self.append(chunk)
-        self._ascending = len(self) if ascending else 0
-
-    @property
-    def chunks(self) -> Sequence[pa.Array]:
-        """The Arrow arrays, one after the other."""
-        return tuple(self._chunks)
+    def to_arrow(self, rows: slice = slice(None)) -> pa.Array:
+        """Give the names of some rows, which follow each other, as an Arrow array."""
+        start, stop, _ = rows.indices(len(self))
+        return arrow_texts(self._native.names(self._of_hosts, start, max(start, stop)))
 
     @overload
     def __getitem__(self, row: int) -> str: ...
@@ -108,20 +63,17 @@ class Names(Sequence[str]):
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
         at = int(row) + (len(self) if row < 0 else 0)
-        if not 0 <= at < len(self):
+        name = self._native.name(self._of_hosts, at) if at >= 0 else None
+        if name is None:
             raise IndexError(f"row {row} is out of range; there are {len(self)}")
-        chunk = bisect_right(self._ends, at)
-        start = self._ends[chunk - 1] if chunk else 0
-        name = self._chunks[chunk][at - start].as_py()
-        return name if isinstance(name, str) else str(name)
+        return name
 
     def __len__(self) -> int:
-        return self._ends[-1] if self._ends else 0
+        return self._native.sizes()[int(self._of_hosts)]
 
     def __iter__(self) -> Iterator[str]:
-        for chunk in self._chunks:
-            for name in chunk.to_pylist():
-                yield name if isinstance(name, str) else str(name)
+        for start in range(0, len(self), _BLOCK):
+            yield from self.to_arrow(slice(start, start + _BLOCK)).to_pylist()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):

@@ -1,129 +1,176 @@
-"""The VMs of a fleet as it takes them in: their names and homes by row, and the rows that could not be used."""
+"""The VMs of a fleet as it takes them in: what is set aside, and what occurs twice."""
 
 from __future__ import annotations
 
 from itertools import chain, groupby
 from operator import itemgetter
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kvmfw import _native, readers
 from kvmfw.errors import ArgumentError, RowError
-from kvmfw.names import Names
+from kvmfw.names import texts_of
 from kvmfw.readers.classes import one_of_each_kind
 from kvmfw.readers.rejects import twice
 from kvmfw.readers.runs import Runs
 from kvmfw.sets import RegisterSet
 
-__all__ = ["Vms"]
+__all__ = ["Parts", "Vms"]
 
 _LISTED_ROWS = 1000
 
+Parts = list[tuple[str | None, Any]]
+"""VMs of a source, cut into parts, each with the file that it is of."""
+
 
 class Vms:
-    """The VMs of a fleet.
-
-    Parameters
-    ----------
-    native : _native.Fleet
-        What judges them.
+    """The VMs of a fleet, as far as only those who add some need to know.
 
     Attributes
     ----------
-    names, homes : Names
-        The name of each VM, and of the host that it runs on.
     rejected : list of (int, str)
         The rows that could not be used.
     inferred : int
         Of how many vCPUs of tables nothing says how they are made.
     """
 
-    def __init__(self, native: _native.Fleet) -> None:
-        self._native = native
-        self.names, self.homes = Names(), Names()
+    def __init__(self) -> None:
         # VMs of which each kind of vCPU has a row of its own, so that none has their name.
-        self._split: set[str] = set()
+        self._split: frozenset[str] = frozenset()
+        # While all names ascend, none needs to be looked up.
+        self._ascends = True
+        self._last: Any = None
         self.rejected: list[tuple[int, str]] = []
         self.inferred = 0
 
-    def add(self, vms: Any, on_error: Literal["raise", "collect"]) -> None:
-        """Add VMs of any source, in order; raise `RowError` with all rows of one that cannot be used, where asked for."""
-        intake = readers.Intake(on_error)
-        # Register sets that a program made may share a name while the fleet is built: it knows them by their rows.
-        unique = len(self.names) > 0 or isinstance(vms, str | Path | readers.StoredVms)
-        parts = readers.parts_of(vms, self._native, intake)
-        # What is added later is read to its end first, so that a source which breaks leaves the fleet as it was.
-        for file, group in groupby(list(parts) if self.names else parts, key=itemgetter(0)):
-            bad: list[tuple[int, str]] = []
-            for _, part in group:
-                bad += self._add_runs(part) if isinstance(part, Runs) else self._add_sets(part, unique)
-            if bad and on_error == "raise":
-                (row, problem), *others = sorted(bad)
-                raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
-            self.rejected += [
-                (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
-            ]
-        self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
+    def add(
+        self,
+        change: _native.Change,
+        parts: Any,
+        intake: readers.Intake,
+        *,
+        unique: bool,
+    ) -> None:
+        """Add VMs in order; raise `RowError` with all rows of a source that cannot be used, where asked for.
 
-    def remove(self, rows: npt.NDArray[np.intp]) -> None:
-        """Take VMs away; the ones after them move up."""
-        self._native.remove_vms(rows.tolist())
+        Parameters
+        ----------
+        change : _native.Change
+            To what they are added.
+        parts : iterable
+            The VMs, as `kvmfw.readers.parts_of` cuts them.
+        intake : Intake
+            What was set aside before.
+        unique : bool
+            Whether register sets must have names of their own. Those that a program made may share a name while the
+            fleet is built: it knows them by their rows.
+        """
+        before = (self._split, self._ascends, self._last, list(self.rejected), self.inferred)
+        try:
+            for file, group in groupby(parts, key=itemgetter(0)):
+                bad: list[tuple[int, str]] = []
+                for _, part in group:
+                    bad += (
+                        self._add_runs(change, part)
+                        if isinstance(part, Runs)
+                        else self._add_sets(change, part, unique)
+                    )
+                if bad and intake.on_error == "raise":
+                    (row, problem), *others = sorted(bad)
+                    raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
+                self.rejected += [
+                    (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
+                ]
+            self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
+        except BaseException:
+            self._split, self._ascends, self._last, self.rejected, self.inferred = before
+            raise
+
+    def forget(self, names: list[str]) -> None:
+        """Take note of VMs that were taken away."""
         if self._split:
-            self._split.difference_update(self.names[int(row)].rpartition("/vcpu")[0] for row in rows)
-        self.names.remove(rows)
-        self.homes.remove(rows)
+            self._split -= {name.rpartition("/vcpu")[0] for name in names}
 
-    def _add_runs(self, runs: Runs) -> list[tuple[int, str]]:
+    def must_look_up(self) -> None:
+        """Take note of VMs whose names were not seen here."""
+        self._ascends = False
+
+    @property
+    def knows_parts(self) -> bool:
+        """Whether the names of VMs that are taken away matter."""
+        return bool(self._split)
+
+    def _add_runs(self, change: _native.Change, runs: Runs) -> list[tuple[int, str]]:
         """Add VMs of a table; give their rows that cannot be used."""
         bad: list[tuple[int, str]] = []
         split: dict[int, str] = {}
         if runs.index is not None:
             runs, found, split = one_of_each_kind(runs)
             bad += chain.from_iterable(found.values())
-        if again := sorted({*self._repeated(runs.names, split), *self.names.repeated(runs.names)}):
+        if again := sorted({*self._parted(change, runs.names, split), *self._repeated(change, runs.names)}):
             bad += chain.from_iterable(runs.bad(()).values())
             bad += [(int(runs.firsts[run]), twice(split.get(run, runs.names[run].as_py()))) for run in again]
             runs = runs.chosen(np.delete(np.arange(len(runs)), again))
-        rejected = runs.added_to(self._native)
+        rejected = runs.added_to(change)
         if rejected or runs.problems:
             bad += chain.from_iterable(runs.bad(rejected).values())
         self.inferred += runs.inferred
-        self.names.append(runs.names)
-        self.homes.append(pa.nulls(len(runs)) if runs.homes is None else runs.homes)
         return bad
 
-    def _repeated(self, names: pa.Array, split: dict[int, str]) -> list[int]:
+    def _repeated(self, change: _native.Change, names: pa.Array) -> list[int]:
+        """Give the places of names that are there already, or stand earlier among these."""
+        if self._ascends and self._ascend(names):
+            return []
+        self._ascends = False
+        return change.repeated(texts_of(names))
+
+    def _ascend(self, names: pa.Array) -> bool:
+        if len(names) == 0:
+            return True
+        first, before = names[0].as_py(), self._last
+        if before is not None and (not isinstance(first, type(before)) or not before < first):
+            return False
+        if len(names) > 1 and not bool(pc.all(pc.less(names[:-1], names[1:])).as_py()):
+            return False
+        self._last = names[-1].as_py()
+        return True
+
+    def _parted(self, change: _native.Change, names: pa.Array, split: dict[int, str]) -> list[int]:
         """Give the runs of VMs that are there already, where they or those have a row for each kind of vCPU."""
         if not split and not self._split:
             return []
         again: list[int] = []
         seen: set[str] = set()
         before, is_again = "", False
+        whole = dict(zip(split.values(), change.has_vms(list(split.values())), strict=True))
         for run, name in enumerate(str(name) for name in names.to_pylist()):
             vm = split.get(run, name)
             if run not in split or vm != before:
-                is_again = vm in seen or vm in self._split or (run in split and vm in self.names)
+                is_again = vm in seen or vm in self._split or (run in split and whole[vm])
             # Those without a name are kept in their places, unknown to every host.
             if is_again and vm:
                 again.append(run)
             seen.add(vm)
             before = vm
-        self._split.update(vm for run, vm in split.items() if run not in again)
+        self._split |= {vm for run, vm in split.items() if run not in again}
         return again
 
-    def _add_sets(self, sets: list[RegisterSet], unique: bool) -> list[tuple[int, str]]:
+    def _add_sets(
+        self, change: _native.Change, sets: list[RegisterSet], unique: bool
+    ) -> list[tuple[int, str]]:
         """Add register sets; give the places of those that are there already."""
         for row, one in enumerate(sets):
             if not isinstance(one, RegisterSet):
                 raise ArgumentError(f"VM {row} is a {type(one).__name__}; expected a kvmfw.RegisterSet")
         names = pa.array([one.name for one in sets], pa.string())
-        again = set(self.names.repeated(names)) if unique else set()
+        again: set[int] = set()
+        if unique:
+            again = set(self._repeated(change, names))
+        elif not self._ascend(names):
+            self._ascends = False
         new = [one for row, one in enumerate(sets) if row not in again] if again else sets
-        self._native.add_sets([one._native for one in new])
-        self.names.append(pa.array([one.name for one in new], pa.string()))
-        self.homes.append(pa.array([one.host for one in new], pa.string()))
+        change.add_sets([one._native for one in new])
         return [(row, f"the VM `{sets[row].name}` occurs twice") for row in sorted(again)]

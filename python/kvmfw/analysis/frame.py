@@ -130,7 +130,11 @@ class Frame:
     @cached_property
     def _takers(self) -> tuple[_native.Takers, Ints]:
         takers, counts = _native.takers(
-            self.fleet._native, self.host_weight.astype(np.uint64), self.change, self.unknown, self.tell
+            self.fleet.snapshot()._native,
+            self.host_weight.astype(np.uint64),
+            self.change,
+            self.unknown,
+            self.tell,
         )
         return takers, counts.astype(np.int64).reshape(-1, 4)
 

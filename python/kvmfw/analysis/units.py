@@ -52,7 +52,7 @@ def take_census(frame: Frame) -> Census:
     UNKNOWN is told also where it counts as taken: that nothing is known must not look like nothing was found.
     """
     (unit, host_class, outcome, vm_class, vms, pairs, decisive), by_unit = _native.census(
-        frame.fleet._native, frame.takers, frame.groups, frame.change, frame.unknown, frame.tell
+        frame.fleet.snapshot()._native, frame.takers, frame.groups, frame.change, frame.unknown, frame.tell
     )
     numbers = (column.astype(np.int64) for column in (vm_class, vms, pairs, decisive, *by_unit))
     return Census(unit.astype(np.int64), host_class.astype(np.int64), outcome, *numbers)
@@ -80,7 +80,10 @@ _Numbers = dict[tuple[str, int | None], int]
 
 
 def _numbers(fleet: Fleet) -> _Numbers:
-    return {(kind, register): number for number, (kind, register, _) in enumerate(fleet._native.units())}
+    return {
+        (kind, register): number
+        for number, (kind, register, _) in enumerate(fleet.snapshot()._native.units())
+    }
 
 
 def _number(fleet: Fleet, numbers: _Numbers, finding: Finding) -> int:
@@ -111,7 +114,7 @@ def unit_outcomes(frame: Frame, vm_classes: Ints | None = None) -> UnitOutcomes:
         The VM classes to look at; all by default.
     """
     living = np.unique(frame.group_vm_class) if vm_classes is None else np.sort(vm_classes)
-    vm_class, host_class, unit, outcome = frame.fleet._native.unit_outcomes(
+    vm_class, host_class, unit, outcome = frame.fleet.snapshot()._native.unit_outcomes(
         living.astype(np.uint32), frame.change, False
     )
     kept = frame.host_weight[host_class] > 0
@@ -141,7 +144,7 @@ class Samples:
         self._findings: dict[tuple[int, int, Outcome], Finding] = {}
         numbers, names = _numbers(frame.fleet), frame.fleet.units
         vm_rows, host_rows = frame.first_rows()
-        self._kinds = _native.unit_kinds(frame.fleet._native).reshape(len(names), -1)
+        self._kinds = _native.unit_kinds(frame.fleet.snapshot()._native).reshape(len(names), -1)
         kinds = self._kinds[census.unit, census.host_class]
         wanted = np.stack([census.unit, kinds, census.outcome], axis=1)
         keys, first = np.unique(wanted, axis=0, return_index=True)

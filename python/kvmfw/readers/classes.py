@@ -34,12 +34,13 @@ class Classes:
     """
 
     def __init__(self, vcpus: Runs | Sequence[RegisterSet]) -> None:
-        self._native = _native.Fleet("kvm", "kvm", 1)
+        change = _native.Fleet("kvm", "kvm", 1).change()
         self.bad: Bad = {}
         if isinstance(vcpus, Runs):
-            self.bad = vcpus.bad(vcpus.added_to(self._native))
+            self.bad = vcpus.bad(vcpus.added_to(change))
         else:
-            self._native.add_sets([one._native for one in vcpus])
+            change.add_sets([one._native for one in vcpus])
+        self._native = change.commit()
         self.of = self._native.vm_classes()
 
     def key(self, class_: int) -> bytes:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kvmfw import _native
+from kvmfw.names import texts_of
 from kvmfw.readers.vcpu import VcpuConfig
 
 __all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
@@ -74,9 +75,15 @@ class Runs:
         """How many vCPUs there are of which the table does not say how they are made."""
         return int(np.count_nonzero(self.config_of == INFERRED))
 
-    def added_to(self, native: _native.Fleet) -> list[tuple[int, str]]:
+    def added_to(self, change: _native.Change) -> list[tuple[int, str]]:
         """Add the vCPUs to a fleet; give the rows of the columns that cannot be used."""
-        return native.add_runs(self.starts, self.register, self.value, self.configs, self.config_of)
+        homes = None
+        if self.homes is not None:
+            places = self.homes.dictionary_encode()
+            codes = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+            homes = (texts_of(places.dictionary), codes)
+        named = (texts_of(self.names), homes)
+        return change.add_runs(self.starts, self.register, self.value, self.configs, self.config_of, named)
 
     def rows_of(self, run: int) -> Sequence[int]:
         """Give the rows of the source that a run was made of."""

@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use kvmfw_core::{Fleet, Host, Question, Runs, Taken, VcpuConfig};
+use kvmfw_core::{Fleet, Host, Named, Question, RegisterId, RegisterSet, Runs, Taken, Texts, Value, VcpuConfig};
 
 const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
 const HOSTS: u64 = 40;
 const PAIRS: u64 = 400_000;
+const CHANGES: u64 = 1_000;
 
 /// The same numbers on every machine.
 struct Numbers(u64);
@@ -59,17 +60,28 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     }
     let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
     let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[] };
-    let mut fleet = Fleet::new(Question::default(), 1);
-    fleet.add_runs(rows)?;
+    let fleet = Fleet::new(Question::default(), 1);
+    let mut change = fleet.change();
+    let (mut text, mut ends) = (String::new(), vec![0]);
+    for number in 0..VMS {
+        write!(text, "vm{number}")?;
+        ends.push(i64::try_from(text.len())?);
+    }
+    let names = Some(Texts { starts: &ends, text: &text });
+    change.add_runs(rows, Named { names, ..Named::default() })?;
+    change.commit();
     if name == "build" {
-        return Ok(fleet.class_counts().0 as u64);
+        return Ok(fleet.snapshot().class_counts().0 as u64);
     }
     let kinds: Vec<u32> = (0..1_000).map(|row| row % 40).collect();
-    fleet.add_hosts(&hosts, &kinds)?;
+    let mut change = fleet.change();
+    change.add_hosts(&hosts, &kinds, None)?;
+    let living = fleet;
+    let fleet = change.commit();
     let taken = Taken { change: true, unknown: false };
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum();
     Ok(match name {
-        "judge" => sum(&fleet.class_row(0)),
+        "judge" => sum(&fleet.class_row(0)?),
         "pairs" => {
             let vm: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(VMS))).collect::<Result<_, _>>()?;
             let host: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(1_000))).collect::<Result<_, _>>()?;
@@ -94,8 +106,53 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
             }
             all
         }
-        _ => return Err(format!("there is no workload `{name}`").into()),
+        "names" => {
+            let mut all = 0;
+            for vm in 0..500 {
+                all += fleet.candidates(format!("vm{}", vm * 37).as_str(), taken)?.len() as u64;
+            }
+            all
+        }
+        _ => return live(name, &living, &hosts, &classes),
     })
+}
+
+/// Changes of one VM each: of known classes, names included.
+fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Result<u64, Box<dyn std::error::Error>> {
+    let vcpu = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+    let set = |number: u64| {
+        let values = classes.get(usize::try_from(number % 300)?).into_iter().flatten();
+        let registers =
+            (0..REGISTERS).zip(values).map(|(at, value)| (RegisterId::new(register(at)), Value::Word(*value)));
+        Ok::<_, Box<dyn std::error::Error>>(RegisterSet::new(format!("new{number}"), None, vcpu, registers.collect())?)
+    };
+    let sets = (0..CHANGES).map(set).collect::<Result<Vec<_>, _>>()?;
+    // Names are looked at once.
+    let mut sum = fleet.snapshot().vm("vm0")?.0 + 1;
+    for number in 0..CHANGES {
+        match name {
+            "known" => {}
+            "add" => {
+                let mut change = fleet.change();
+                change.add_sets(sets.get(usize::try_from(number)?));
+                sum += change.commit().generation();
+            }
+            "remove" => {
+                let mut change = fleet.change();
+                change.remove_vms([format!("vm{}", number * 19).as_str()])?;
+                sum += change.commit().generation();
+            }
+            "reboot" => {
+                let mut change = fleet.change();
+                let host = hosts.get(usize::try_from(number % HOSTS)?).ok_or("no host")?;
+                change.update_hosts([(usize::try_from(number)? % 1_000, host)])?;
+                sum += change.commit().generation();
+            }
+            "snapshot" => sum += fleet.snapshot().vm_count() as u64,
+            _ => return Err(format!("there is no workload `{name}`").into()),
+        }
+    }
+    Ok(sum)
 }
 
 fn main() -> ExitCode {

@@ -25,3 +25,13 @@ pub struct RowError {
     /// One sentence: what was found and what was expected.
     pub problem: String,
 }
+
+/// A VM, a host or a class that there is not.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct MissingError {
+    /// One sentence: what was asked for, and what there is.
+    pub problem: String,
+    /// The row, where one was asked for.
+    pub row: Option<usize>,
+}

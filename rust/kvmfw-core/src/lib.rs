@@ -35,10 +35,13 @@ mod vmms;
 
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
-pub use error::{FormatError, RowError};
+pub use error::{FormatError, MissingError, RowError};
 pub use explain::rule_of;
 pub use finding::Finding;
-pub use fleet::{AuditCounts, Blocked, Fleet, Heads, Limits, NO_UNIT, Number, RowIndex, Runs, UnitOutcomes};
+pub use fleet::{
+    AuditCounts, Blocked, Change, ChangedClass, Changes, Fleet, Handle, Heads, HostHandle, Limits, NO_UNIT, Named,
+    Number, RowIndex, Runs, Snapshot, Texts, UnitOutcomes, VmHandle, Who,
+};
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome, Unit, UnitKind};

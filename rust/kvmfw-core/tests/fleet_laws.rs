@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use kvmfw_core::{Fleet, Host, Limits, Question, RegisterId, RegisterSet, Runs, Value, VcpuConfig, validate};
+use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Value, VcpuConfig, validate};
 use proptest::prelude::*;
 use proptest::sample::select;
 
@@ -90,7 +90,7 @@ fn set(saved: &Saved) -> RegisterSet {
     RegisterSet::new("", None, config(), registers).expect("a set")
 }
 
-fn add(fleet: &mut Fleet, vms: &[Saved]) {
+fn add(fleet: &Fleet, vms: &[Saved]) {
     let mut starts = vec![0_i64];
     let (mut register, mut value) = (Vec::new(), Vec::new());
     for vm in vms {
@@ -100,22 +100,27 @@ fn add(fleet: &mut Fleet, vms: &[Saved]) {
     }
     let configs = [config()];
     let rows = Runs { starts: &starts, register: &register, value: &value, configs: &configs, config_of: &[] };
-    assert_eq!(fleet.add_runs(rows), Ok(Vec::new()));
+    let mut change = fleet.change();
+    assert_eq!(change.add_runs(rows, Named::default()), Ok(Vec::new()));
+    change.commit();
 }
 
-fn hosts_of(fleet: &mut Fleet, hosts: &[Host]) {
+fn hosts_of(fleet: &Fleet, hosts: &[Host]) {
     let numbers: Vec<u32> = (0..).take(hosts.len()).collect();
-    assert_eq!(fleet.add_hosts(hosts, &numbers), Ok(()));
+    let mut change = fleet.change();
+    assert!(change.add_hosts(hosts, &numbers, None).is_ok());
+    change.commit();
 }
 
 fn fleet(vms: &[Saved], hosts: &[Host], threads: usize, limits: Limits) -> Fleet {
-    let mut fleet = Fleet::new(Question::default(), threads).with_limits(limits);
-    add(&mut fleet, vms);
-    hosts_of(&mut fleet, hosts);
+    let fleet = Fleet::with_limits(Question::default(), threads, limits);
+    add(&fleet, vms);
+    hosts_of(&fleet, hosts);
     fleet
 }
 
 fn all_pairs(fleet: &Fleet) -> (Vec<u8>, Vec<u16>) {
+    let fleet = fleet.snapshot();
     let hosts = fleet.host_count() as u64;
     let pairs = 0..fleet.vm_count() as u64 * hosts;
     let (vm, host): (Vec<u64>, Vec<u64>) = pairs.map(|pair| (pair / hosts, pair % hosts)).unzip();
@@ -166,9 +171,9 @@ fn a_host_added_to_split_units_is_judged_like_the_first() {
     let values = [0, 0x10, 0x11, 0x12, 0x20, 0x21, 0x22, 0x99, 0x10_0010, 0x20_0021, u64::MAX];
     let vms: Vec<Saved> = values.map(|value| vec![(ISAR0, value)]).to_vec();
     for (first, second) in pairs {
-        let mut fleet = fleet(&vms, std::slice::from_ref(&first), 1, WAYS[3]);
+        let fleet = fleet(&vms, std::slice::from_ref(&first), 1, WAYS[3]);
         all_pairs(&fleet);
-        hosts_of(&mut fleet, std::slice::from_ref(&second));
+        hosts_of(&fleet, std::slice::from_ref(&second));
         assert_eq!(all_pairs(&fleet).0, direct(&vms, &[first, second]));
     }
 }
@@ -180,9 +185,9 @@ fn classes_do_not_depend_on_whether_vms_are_compared_with_those_before() {
     let vms: Vec<Saved> = values.clone().map(|value| vec![(LEVEL, value % 4), (ISAR0, value)]).collect();
     let wanted: Vec<u32> = values.map(|value| u32::try_from(value).expect("small")).collect();
     for threads in [1, 2, 3] {
-        let mut fleet = Fleet::new(Question::default(), threads);
-        add(&mut fleet, &vms);
-        assert_eq!(fleet.vm_classes(), wanted, "{threads} threads");
+        let fleet = Fleet::new(Question::default(), threads);
+        add(&fleet, &vms);
+        assert_eq!(fleet.snapshot().vm_classes(), wanted, "{threads} threads");
     }
 }
 
@@ -202,8 +207,8 @@ proptest! {
             prop_assert!(outcomes.iter().zip(&units).all(|(outcome, unit)| (*outcome == 0) == (*unit == u16::MAX)));
             let hosts = hosts.len();
             for (vm, row) in wanted.chunks(hosts).enumerate() {
-                let classes = fleet.class_row(fleet.vm_class(vm).expect("a VM"));
-                let found: Vec<u8> = fleet.host_classes().iter().map(|class| classes[*class as usize]).collect();
+                let classes = fleet.snapshot().row_of(vm).expect("a VM");
+                let found: Vec<u8> = fleet.snapshot().host_classes().iter().map(|class| classes[*class as usize]).collect();
                 prop_assert_eq!(&found, row);
             }
         }
@@ -217,16 +222,18 @@ proptest! {
         other in any::<prop::sample::Index>(),
     ) {
         for limits in WAYS {
-            let mut fleet = fleet(&vms[..cut], &hosts[..cut], 1, limits);
+            let fleet = fleet(&vms[..cut], &hosts[..cut], 1, limits);
             all_pairs(&fleet);
-            add(&mut fleet, &vms[cut..]);
+            add(&fleet, &vms[cut..]);
             all_pairs(&fleet);
-            hosts_of(&mut fleet, &hosts[cut..]);
+            hosts_of(&fleet, &hosts[cut..]);
             prop_assert_eq!(all_pairs(&fleet).0, direct(&vms, &hosts));
             let mut changed = hosts.clone();
             changed[0] = hosts[other.index(hosts.len())].clone();
-            prop_assert_eq!(fleet.update_hosts(&[0], &changed[..1], &[0]), Ok(()));
-            prop_assert_eq!(fleet.remove_vms(&[1, 3]), Ok(()));
+            let mut change = fleet.change();
+            prop_assert_eq!(change.update_hosts([(0, &changed[0])]), Ok(()));
+            prop_assert_eq!(change.remove_vms([1, 3]), Ok(()));
+            change.commit();
             let left: Vec<Saved> =
                 vms.iter().enumerate().filter(|(row, _)| ![1, 3].contains(row)).map(|(_, vm)| vm.clone()).collect();
             prop_assert_eq!(all_pairs(&fleet).0, direct(&left, &changed));
@@ -240,12 +247,12 @@ proptest! {
         cut in any::<prop::sample::Index>(),
     ) {
         let whole = fleet(&vms, &hosts, 1, WAYS[0]);
-        let mut parts = Fleet::new(Question::default(), 1);
+        let parts = Fleet::new(Question::default(), 1);
         let cut = cut.index(vms.len());
-        add(&mut parts, &vms[..cut]);
-        add(&mut parts, &vms[cut..]);
-        hosts_of(&mut parts, &hosts);
-        prop_assert_eq!(whole.vm_classes(), parts.vm_classes());
+        add(&parts, &vms[..cut]);
+        add(&parts, &vms[cut..]);
+        hosts_of(&parts, &hosts);
+        prop_assert_eq!(whole.snapshot().vm_classes(), parts.snapshot().vm_classes());
         prop_assert_eq!(all_pairs(&whole), all_pairs(&parts));
     }
 }
@@ -260,11 +267,11 @@ proptest! {
     ) {
         let at = |row: u64| (row.wrapping_mul(seed | 1) >> 7) % vms.len() as u64;
         let many: Vec<Saved> = (0..9_000).map(|row| vms[usize::try_from(at(row)).expect("small")].clone()).collect();
-        let mut fleets = [1, 2, 5].map(|threads| Fleet::new(Question::default(), threads));
-        for fleet in &mut fleets {
+        let fleets = [1, 2, 5].map(|threads| Fleet::new(Question::default(), threads));
+        for fleet in &fleets {
             add(fleet, &many);
         }
-        let classes = fleets.map(|fleet| fleet.vm_classes());
+        let classes = fleets.map(|fleet| fleet.snapshot().vm_classes());
         prop_assert_eq!(&classes[0], &classes[1]);
         prop_assert_eq!(&classes[0], &classes[2]);
     }
@@ -278,9 +285,9 @@ proptest! {
         vms in proptest::collection::vec(saved(), 2..20),
     ) {
         let keys = |vms: &[Saved]| -> Vec<(u32, Option<Vec<u8>>)> {
-            let mut fleet = Fleet::new(Question::default(), 1);
-            add(&mut fleet, vms);
-            fleet.vm_classes().iter().map(|class| (*class, fleet.class_key(*class))).collect()
+            let fleet = Fleet::new(Question::default(), 1);
+            add(&fleet, vms);
+            fleet.snapshot().vm_classes().iter().map(|class| (*class, fleet.snapshot().class_key(*class))).collect()
         };
         let found = keys(&vms);
         let mut others = keys(&vms.iter().rev().cloned().collect::<Vec<_>>());
@@ -319,11 +326,11 @@ fn hosts_that_take_only_their_own_value_agree_too() {
         let (outcomes, units) = all_pairs(&whole);
         assert_eq!(outcomes, wanted);
         for known in [3, 30, 80] {
-            let mut late = fleet(&vms[..known], &hosts[..known], 2, limits);
-            add(&mut late, &vms[known..]);
-            hosts_of(&mut late, &hosts[known..]);
+            let late = fleet(&vms[..known], &hosts[..known], 2, limits);
+            add(&late, &vms[known..]);
+            hosts_of(&late, &hosts[known..]);
             assert_eq!(all_pairs(&late), (wanted.clone(), units.clone()));
-            assert_eq!(late.class_row(0), whole.class_row(0));
+            assert_eq!(late.snapshot().class_row(0), whole.snapshot().class_row(0));
         }
     }
 }

@@ -8,9 +8,10 @@ use kvmfw_core::audit::Residents;
 use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
+use crate::arrays::slice;
 use crate::door::{enter, enter_watched};
 use crate::errors::{argument_error, audit_error};
-use crate::fleet::{Fleet, TrapRow, slice, trap_rows};
+use crate::snapshot::{Snapshot, TrapRow, trap_rows};
 
 type Tell<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 type Array<T> = Py<PyArray1<T>>;
@@ -45,7 +46,7 @@ pub(crate) struct Takers(Arc<core::Takers>);
 #[pyo3(signature = (fleet, hosts, change, unknown, tell=None))]
 pub(crate) fn takers<'py>(
     py: Python<'py>,
-    fleet: &Bound<'py, Fleet>,
+    fleet: &Bound<'py, Snapshot>,
     hosts: PyReadonlyArray1<'py, u64>,
     change: bool,
     unknown: bool,
@@ -53,7 +54,7 @@ pub(crate) fn takers<'py>(
 ) -> PyResult<(Takers, Bound<'py, PyArray1<u64>>)> {
     let (fleet, hosts) = (fleet.get(), slice(py, &hosts, "hosts")?);
     let taken = Taken { change, unknown };
-    let (takers, counts) = enter_watched(py, tell, |watch| fleet.read().all_takers(hosts, taken, watch))?;
+    let (takers, counts) = enter_watched(py, tell, |watch| fleet.0.all_takers(hosts, taken, watch))?;
     Ok((Takers(Arc::new(takers)), counts.into_flattened().into_pyarray(py)))
 }
 
@@ -150,7 +151,7 @@ impl Takers {
 #[pyo3(signature = (fleet, takers, groups, change, unknown, tell=None))]
 pub(crate) fn census(
     py: Python<'_>,
-    fleet: &Bound<'_, Fleet>,
+    fleet: &Bound<'_, Snapshot>,
     takers: &Bound<'_, Takers>,
     groups: Groups<'_>,
     change: bool,
@@ -160,7 +161,7 @@ pub(crate) fn census(
     let (fleet, takers) = (fleet.get(), &takers.get().0);
     let (residents, taken) = (residents(py, &groups)?, Taken { change, unknown });
     let found =
-        enter_watched(py, tell, |watch| core::Census::of(&fleet.read().unit_rows(), takers, residents, taken, watch))?;
+        enter_watched(py, tell, |watch| core::Census::of(&fleet.0.unit_rows(), takers, residents, taken, watch))?;
     let said = &found.said;
     let (unit, host_class): (Vec<u32>, Vec<u32>) = said.iter().map(|said| (said.unit, said.host_class)).unzip();
     let (outcome, first): (Vec<u8>, Vec<u32>) = said.iter().map(|said| (said.outcome, said.first)).unzip();
@@ -185,7 +186,7 @@ pub(crate) fn census(
 #[expect(clippy::too_many_arguments, reason = "a fleet, its groups and two flags, as Python has them")]
 pub(crate) fn cures(
     py: Python<'_>,
-    fleet: &Bound<'_, Fleet>,
+    fleet: &Bound<'_, Snapshot>,
     takers: &Bound<'_, Takers>,
     stranded: Groups<'_>,
     change: bool,
@@ -195,9 +196,8 @@ pub(crate) fn cures(
 ) -> PyResult<CureRows> {
     let (fleet, takers) = (fleet.get(), &takers.get().0);
     let (residents, taken) = (residents(py, &stranded)?, Taken { change, unknown });
-    let found = enter_watched(py, tell, |watch| {
-        core::Cures::of(&fleet.read().unit_rows(), takers, residents, taken, most, watch)
-    })?;
+    let found =
+        enter_watched(py, tell, |watch| core::Cures::of(&fleet.0.unit_rows(), takers, residents, taken, most, watch))?;
     let cures = found.cures.into_iter().map(|cure| (cure.units, cure.freed)).collect();
     let plan = found.plan.into_iter().map(|step| (step.units, step.freed)).collect();
     Ok((found.freed, found.shared, cures, plan, found.left_out, found.cut))
@@ -208,7 +208,7 @@ pub(crate) fn cures(
 #[pyo3(signature = (fleet, takers, groups, asked, tell=None))]
 pub(crate) fn unknown_vms(
     py: Python<'_>,
-    fleet: &Bound<'_, Fleet>,
+    fleet: &Bound<'_, Snapshot>,
     takers: &Bound<'_, Takers>,
     groups: Groups<'_>,
     asked: Vec<(usize, Vec<usize>)>,
@@ -218,14 +218,14 @@ pub(crate) fn unknown_vms(
     let residents = residents(py, &groups)?;
     let classes = takers.shape().1;
     let asked = asked.into_iter().map(|(unit, hosts)| core::Asked::new(unit, &hosts, classes)).collect::<Vec<_>>();
-    enter_watched(py, tell, |watch| core::unknown_vms(&fleet.read().unit_rows(), takers, residents, &asked, watch))
+    enter_watched(py, tell, |watch| core::unknown_vms(&fleet.0.unit_rows(), takers, residents, &asked, watch))
 }
 
 /// For each unit and host class a number, the same where the unit judges alike.
 #[pyfunction]
-pub(crate) fn unit_kinds<'py>(py: Python<'py>, fleet: &Bound<'py, Fleet>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+pub(crate) fn unit_kinds<'py>(py: Python<'py>, fleet: &Bound<'py, Snapshot>) -> PyResult<Bound<'py, PyArray1<u32>>> {
     let fleet = fleet.get();
-    Ok(enter(py, || fleet.read().unit_kinds())?.into_pyarray(py))
+    Ok(enter(py, || fleet.0.unit_kinds())?.into_pyarray(py))
 }
 
 /// A fleet's captures on their way through upgrades.

@@ -1,7 +1,7 @@
 //! Core errors become the exception classes of `kvmfw.errors`: the only place where they meet.
 
 use kvmfw_core::audit::AuditError;
-use kvmfw_core::{FormatError, RowError};
+use kvmfw_core::{FormatError, MissingError, RowError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -46,4 +46,9 @@ pub(crate) fn audit_error(py: Python<'_>, error: &AuditError) -> PyErr {
 /// A panic that was caught: a bug of kvmfw.
 pub(crate) fn internal_error(py: Python<'_>, problem: &str) -> PyErr {
     raise(py, "InternalError", |class| Ok(class.call1((problem,))?.unbind()))
+}
+
+/// A VM, a host or a class that there is not.
+pub(crate) fn missing_error(py: Python<'_>, error: &MissingError) -> PyErr {
+    raise(py, "MissingError", |class| Ok(class.call1((error.problem.as_str(), error.row))?.unbind()))
 }

@@ -1,60 +1,35 @@
-//! `Fleet`: bulk questions, fixed-width buffers in and out.
+//! `Fleet` and `Change`: how versions come about.
 
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kvmfw_core as core;
-use kvmfw_core::{Limits, NO_UNIT, RowIndex, Runs, Taken, VcpuConfig};
-use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
+use kvmfw_core::{Limits, NO_UNIT, Named, Runs, VcpuConfig};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
+use crate::arrays::{Columns, slice, texts};
 use crate::door::enter;
-use crate::errors::{argument_error, row_error};
-use crate::judge::{question, rows, unit_name};
+use crate::errors::{argument_error, missing_error, row_error};
+use crate::judge::question;
 use crate::sets::{Host, RegisterSet};
+use crate::snapshot::Snapshot;
+use crate::who::who;
 
-/// VMs and hosts, interned. Readers never see half a change: writers hold the lock for the whole of it.
+/// VMs and hosts that come and go.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Fleet(RwLock<core::Fleet>);
+pub(crate) struct Fleet(core::Fleet);
 
-type Verdict<'py> = Bound<'py, PyAny>;
+/// Some steps, of which readers see all or none.
+#[pyclass(frozen, module = "kvmfw._native")]
+pub(crate) struct Change(Mutex<Option<core::Change>>);
+
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
-type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
-type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
-/// Host classes, hosts, entrants, residents.
-pub(crate) type TrapRow = (Vec<u32>, u64, u64, u64);
+/// The name of each VM, names of places, and for each VM which of these.
+type NamesOf<'py> = (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>);
 
-pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
-    traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
-}
-
-impl Fleet {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, core::Fleet> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn change<T: Send>(&self, py: Python<'_>, work: impl FnOnce(&mut core::Fleet) -> T + Send) -> PyResult<T> {
-        enter(py, || work(&mut self.0.write().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-/// The elements of a one-dimensional array that lie together in memory.
-pub(crate) fn slice<'a, T: Element>(
-    py: Python<'_>,
-    array: &'a PyReadonlyArray1<'_, T>,
-    name: &str,
-) -> PyResult<&'a [T]> {
-    array.as_slice().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous; pass a contiguous array")))
-}
-
-/// The same of an array to write to.
-fn slice_mut<'a, T: Element>(
-    py: Python<'_>,
-    array: &'a mut PyReadwriteArray1<'_, T>,
-    name: &str,
-) -> PyResult<&'a mut [T]> {
-    array.as_slice_mut().map_err(|_| argument_error(py, &format!("`{name}` is not contiguous")))
-}
+/// How long a signal may wait for one who waits.
+const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
 #[pymethods]
 impl Fleet {
@@ -67,105 +42,60 @@ impl Fleet {
         threads: usize,
         limits: Option<(usize, usize, usize, usize)>,
     ) -> PyResult<Self> {
-        let mut fleet = core::Fleet::new(question(py, vmm, scheme, "fresh", false)?, threads);
-        if let Some((unit_cells, group_rows, class_cells, unpacked_cells)) = limits {
-            let limits = Limits { unit_cells, group_rows, class_cells, unpacked_cells };
-            fleet = fleet.with_limits(limits);
-        }
-        Ok(Self(RwLock::new(fleet)))
+        let question = question(py, vmm, scheme, "fresh", false)?;
+        let limits = limits.map(|(unit_cells, group_rows, class_cells, unpacked_cells)| Limits {
+            unit_cells,
+            group_rows,
+            class_cells,
+            unpacked_cells,
+        });
+        Ok(Self(core::Fleet::with_limits(question, threads, limits.unwrap_or_default())))
     }
 
-    fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<()> {
+    /// The fleet as it is now.
+    fn snapshot(&self) -> Snapshot {
+        Snapshot(self.0.snapshot())
+    }
+
+    /// Begins a change; waits while others change the fleet.
+    fn change(&self, py: Python<'_>) -> PyResult<Change> {
+        self.whole(py, |change| Change(Mutex::new(Some(change))))
+    }
+
+    /// Adds VMs in one change; where names are there already, gives their places and adds none.
+    fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<Vec<usize>> {
         let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.0).collect();
-        self.change(py, |fleet| fleet.add_sets(sets))
-    }
-
-    fn add_runs(
-        &self,
-        py: Python<'_>,
-        starts: PyReadonlyArray1<'_, i64>,
-        register: PyReadonlyArray1<'_, u64>,
-        value: PyReadonlyArray1<'_, u64>,
-        configs: Vec<(u32, bool, u8)>,
-        config_of: PyReadonlyArray1<'_, u32>,
-    ) -> PyResult<Vec<(usize, String)>> {
-        let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
-        let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
-        let configs: Vec<VcpuConfig> =
-            configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
-        let rows = Runs { starts, register, value, configs: &configs, config_of };
-        let errors = self.change(py, |fleet| fleet.add_runs(rows))?.map_err(|error| row_error(py, &error))?;
-        Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
-    }
-
-    fn remove_vms(&self, py: Python<'_>, rows: Vec<usize>) -> PyResult<()> {
-        self.change(py, |fleet| fleet.remove_vms(&rows))?.map_err(|error| row_error(py, &error))
-    }
-
-    fn add_hosts(
-        &self,
-        py: Python<'_>,
-        kinds: Vec<PyRef<'_, Host>>,
-        kind_of: PyReadonlyArray1<'_, u32>,
-    ) -> PyResult<()> {
-        let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
-        let kind_of = slice(py, &kind_of, "kind_of")?;
-        self.change(py, |fleet| fleet.add_hosts(&kinds, kind_of))?.map_err(|error| row_error(py, &error))
-    }
-
-    fn update_hosts(&self, py: Python<'_>, rows: Vec<usize>, hosts: Vec<PyRef<'_, Host>>) -> PyResult<()> {
-        let hosts: Vec<core::Host> = hosts.iter().map(|host| host.0.clone()).collect();
-        let kind_of: Vec<u32> = (0..).take(hosts.len()).collect();
-        self.change(py, |fleet| fleet.update_hosts(&rows, &hosts, &kind_of))?.map_err(|error| row_error(py, &error))
-    }
-
-    fn generation(&self) -> u64 {
-        self.read().generation()
-    }
-
-    fn sizes(&self) -> (usize, usize, usize, usize) {
-        let fleet = self.read();
-        let (vm_classes, host_classes) = fleet.class_counts();
-        (fleet.vm_count(), fleet.host_count(), vm_classes, host_classes)
-    }
-
-    /// The kind, register and name of each unit, by number.
-    fn units(&self) -> Vec<(&'static str, Option<u64>, String)> {
-        let words =
-            |unit: &core::Unit| (unit.kind().name(), unit.register().map(core::RegisterId::raw), unit_name(*unit));
-        self.read().units().iter().map(words).collect()
-    }
-
-    fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(enter(py, || self.read().vm_classes())?.into_pyarray(py))
-    }
-
-    /// All that tells a VM class from others, as bytes that are the same in every fleet.
-    fn class_key<'py>(&self, py: Python<'py>, vm_class: u32) -> Option<Bound<'py, PyBytes>> {
-        Some(PyBytes::new(py, &self.read().class_key(vm_class)?))
-    }
-
-    fn host_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(enter(py, || self.read().host_classes())?.into_pyarray(py))
-    }
-
-    /// The outcomes of the VM classes from `start` on, class by class, as many as `out` has room for.
-    fn class_rows(&self, py: Python<'_>, start: u32, mut out: PyReadwriteArray1<'_, u8>) -> PyResult<()> {
-        let out = slice_mut(py, &mut out, "out")?;
-        enter(py, || {
-            let fleet = self.read();
-            let width = fleet.class_counts().1.max(1);
-            for (class, row) in (start..).zip(out.chunks_mut(width)) {
-                fleet.class_row_into(class, row);
+        self.whole(py, |mut change| {
+            let again = change.repeated(sets.iter().map(|set| set.name.as_str()));
+            if again.is_empty() {
+                change.add_sets(sets);
+                change.commit();
             }
+            again
         })
     }
 
-    /// The outcomes of the VM in row `vm` on all host classes.
-    fn class_row<'py>(&self, py: Python<'py>, vm: usize) -> Option<Bound<'py, PyArray1<u8>>> {
-        // A row is copied faster than the GIL is let go and taken back.
-        let fleet = self.read();
-        Some(fleet.class_row(fleet.vm_class(vm)?).into_pyarray(py))
+    /// Takes VMs away in one change.
+    fn remove_vms(&self, py: Python<'_>, vms: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let vms = vms.iter().map(who::<core::VmHandle>).collect::<PyResult<Vec<_>>>()?;
+        self.whole(py, |mut change| {
+            change.remove_vms(vms)?;
+            change.commit();
+            Ok(())
+        })?
+        .map_err(|error| missing_error(py, &error))
+    }
+
+    /// Takes note in one change that a VM runs on another host; nobody knows where without one.
+    fn move_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, host: Option<Bound<'_, PyAny>>) -> PyResult<()> {
+        let vm = who::<core::VmHandle>(vm)?;
+        let host = host.as_ref().map(who::<core::HostHandle>).transpose()?;
+        self.whole(py, |mut change| {
+            change.move_vm(vm, host)?;
+            change.commit();
+            Ok(())
+        })?
+        .map_err(|error| missing_error(py, &error))
     }
 
     /// Where the VMs of a long table start, with its length, their numbers, and whether those ascend.
@@ -185,128 +115,6 @@ impl Fleet {
         Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
     }
 
-    fn pairs(
-        &self,
-        py: Python<'_>,
-        vm: &Bound<'_, PyAny>,
-        host: &Bound<'_, PyAny>,
-        mut out: PyReadwriteArray1<'_, u8>,
-        mut units: Option<PyReadwriteArray1<'_, u16>>,
-    ) -> PyResult<()> {
-        let out = slice_mut(py, &mut out, "out")?;
-        let units = units.as_mut().map(|units| slice_mut(py, units, "units")).transpose()?;
-        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
-            return self.pairs_of::<i64>(py, &vm, &host, out, units);
-        }
-        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
-            return self.pairs_of::<u32>(py, &vm, &host, out, units);
-        }
-        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
-            return self.pairs_of::<i32>(py, &vm, &host, out, units);
-        }
-        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
-            return self.pairs_of::<u64>(py, &vm, &host, out, units);
-        }
-        Err(argument_error(
-            py,
-            "VM and host rows must be one-dimensional arrays of one dtype: int64, uint32, int32 or uint64",
-        ))
-    }
-
-    fn matrix(
-        &self,
-        py: Python<'_>,
-        start: usize,
-        stop: usize,
-        change: bool,
-        unknown: bool,
-        mut out: PyReadwriteArray1<'_, u8>,
-    ) -> PyResult<()> {
-        let out = slice_mut(py, &mut out, "out")?;
-        let taken = Taken { change, unknown };
-        enter(py, || self.read().matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
-    }
-
-    fn takers<'py>(
-        &self,
-        py: Python<'py>,
-        vm_class: u32,
-        change: bool,
-        unknown: bool,
-    ) -> PyResult<Bound<'py, PyArray1<u8>>> {
-        let takers = enter(py, || self.read().takers(vm_class, Taken { change, unknown }))?;
-        Ok(takers.map_err(|error| argument_error(py, &error.problem))?.into_pyarray(py))
-    }
-
-    fn candidates<'py>(
-        &self,
-        py: Python<'py>,
-        vm: usize,
-        change: bool,
-        unknown: bool,
-    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let rows = enter(py, || self.read().candidates(vm, Taken { change, unknown }))?;
-        Ok(rows.map_err(|error| row_error(py, &error))?.into_pyarray(py))
-    }
-
-    fn counts(&self, py: Python<'_>, by_host: bool, mut out: PyReadwriteArray1<'_, u64>) -> PyResult<()> {
-        let out = slice_mut(py, &mut out, "out")?;
-        enter(py, || {
-            let fleet = self.read();
-            let rows = if by_host { fleet.host_count() } else { fleet.vm_count() };
-            if out.len() != 4 * rows {
-                return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
-            }
-            if by_host {
-                fleet.counts_by_host(out);
-            } else {
-                fleet.counts_by_vm(out);
-            }
-            Ok(())
-        })?
-        .map_err(|problem| argument_error(py, &problem))
-    }
-
-    /// Outcomes of all pairs, targets per VM, traps, and (pairs, sole) per unit.
-    fn audit(
-        &self,
-        py: Python<'_>,
-        home: PyReadonlyArray1<'_, i64>,
-        change: bool,
-        unknown: bool,
-    ) -> PyResult<AuditRows> {
-        let home = slice(py, &home, "home")?;
-        let counts = enter(py, || self.read().audit(home, Taken { change, unknown }))?;
-        let counts = counts.map_err(|error| row_error(py, &error))?;
-        let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
-        Ok((counts.outcomes, counts.targets.into_pyarray(py).unbind(), trap_rows(counts.traps), blocked))
-    }
-
-    /// Units in the way of these VM classes: VM class, host class, unit, outcome.
-    fn unit_outcomes(
-        &self,
-        py: Python<'_>,
-        vm_classes: PyReadonlyArray1<'_, u32>,
-        change: bool,
-        unknown: bool,
-    ) -> PyResult<UnitRows> {
-        let classes = slice(py, &vm_classes, "vm_classes")?;
-        let found = enter(py, || self.read().unit_outcomes(classes, Taken { change, unknown }))?;
-        let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
-        let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
-        Ok((vm_class.unbind(), host_class.unbind(), unit.unbind(), outcome.unbind()))
-    }
-
-    fn explain<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {
-        let verdict = enter(py, || self.read().explain(vm, host))?.map_err(|error| row_error(py, &error))?;
-        Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
-    }
-
-    fn explain_units<'py>(&self, py: Python<'py>, vm: usize, host: usize) -> PyResult<Verdict<'py>> {
-        let verdict = enter(py, || self.read().explain_units(vm, host))?.map_err(|error| row_error(py, &error))?;
-        Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
-    }
-
     #[classattr]
     const NO_UNIT: u16 = NO_UNIT;
     #[classattr]
@@ -322,25 +130,132 @@ impl Fleet {
         column: &PyReadonlyArray1<'py, T>,
     ) -> PyResult<Heads<'py>> {
         let column = slice(py, column, "vm")?;
-        let found = enter(py, || self.read().heads(column))?;
+        let found = enter(py, || self.0.heads(column))?;
         Ok((found.starts.into_pyarray(py), found.numbers.into_pyarray(py).into_any(), found.ascending))
     }
+}
 
-    fn pairs_of<I: RowIndex + Element>(
+impl Fleet {
+    /// Runs a change as soon as nobody else has one; signals are seen meanwhile.
+    fn whole<T: Send>(&self, py: Python<'_>, work: impl FnOnce(core::Change) -> T + Send) -> PyResult<T> {
+        let mut work = Some(work);
+        loop {
+            let done = enter(py, || {
+                let change = self.0.try_change(BETWEEN_SIGNALS)?;
+                work.take().map(|work| work(change))
+            })?;
+            if let Some(done) = done {
+                return Ok(done);
+            }
+            py.check_signals()?;
+        }
+    }
+}
+
+impl Change {
+    fn step<T: Send>(&self, py: Python<'_>, step: impl FnOnce(&mut core::Change) -> T + Send) -> PyResult<T> {
+        let done = enter(py, || {
+            let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            change.as_mut().map(step)
+        })?;
+        done.ok_or_else(|| argument_error(py, "the change is over"))
+    }
+}
+
+#[pymethods]
+impl Change {
+    fn vm_count(&self, py: Python<'_>) -> PyResult<usize> {
+        self.step(py, |change| change.vm_count())
+    }
+
+    /// Whether each name is one of a VM by now.
+    fn has_vms(&self, py: Python<'_>, names: Vec<String>) -> PyResult<Vec<bool>> {
+        self.step(py, |change| names.iter().map(|name| change.has_vm(name)).collect())
+    }
+
+    /// The places of names that VMs have by now, or that stand earlier among these.
+    fn repeated(&self, py: Python<'_>, names: Columns<'_>) -> PyResult<Vec<usize>> {
+        let names = texts(py, &names, "names")?;
+        self.step(py, |change| change.repeated(names.iter()))
+    }
+
+    /// Adds VMs with their names and homes; gives the number of the first handle.
+    fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<u64> {
+        let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.0).collect();
+        self.step(py, |change| change.add_sets(sets).0)
+    }
+
+    /// Adds VMs given as columns; gives the rows that cannot be used.
+    #[pyo3(signature = (starts, register, value, configs, config_of, named=None))]
+    #[expect(clippy::too_many_arguments, reason = "five columns and their names, as Python has them")]
+    fn add_runs(
         &self,
         py: Python<'_>,
-        vm: &PyReadonlyArray1<'_, I>,
-        host: &PyReadonlyArray1<'_, I>,
-        out: &mut [u8],
-        units: Option<&mut [u16]>,
-    ) -> PyResult<()> {
-        let (vm, host) = (slice(py, vm, "vm_rows")?, slice(py, host, "host_rows")?);
-        let lengths = [vm.len(), host.len(), out.len(), units.as_ref().map_or(vm.len(), |units| units.len())];
-        if lengths.iter().any(|length| *length != vm.len()) {
-            let problem =
-                format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
-            return Err(argument_error(py, &problem));
+        starts: PyReadonlyArray1<'_, i64>,
+        register: PyReadonlyArray1<'_, u64>,
+        value: PyReadonlyArray1<'_, u64>,
+        configs: Vec<(u32, bool, u8)>,
+        config_of: PyReadonlyArray1<'_, u32>,
+        named: Option<NamesOf<'_>>,
+    ) -> PyResult<Vec<(usize, String)>> {
+        let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
+        let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
+        let configs: Vec<VcpuConfig> =
+            configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
+        let rows = Runs { starts, register, value, configs: &configs, config_of };
+        let mut who = Named::default();
+        if let Some((names, homes)) = &named {
+            who.names = Some(texts(py, names, "names")?);
+            if let Some((homes, home_of)) = homes {
+                (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);
+            }
         }
-        enter(py, || self.read().pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
+        let errors = self.step(py, |change| change.add_runs(rows, who))?.map_err(|error| row_error(py, &error))?;
+        Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
+    }
+
+    fn update_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, registers: PyRef<'_, RegisterSet>) -> PyResult<()> {
+        let (vm, set) = (who::<core::VmHandle>(vm)?, &registers.0);
+        self.step(py, |change| change.update_vm(vm, set))?.map_err(|error| missing_error(py, &error))
+    }
+
+    /// Adds hosts; gives the number of the first handle.
+    fn add_hosts(
+        &self,
+        py: Python<'_>,
+        kinds: Vec<PyRef<'_, Host>>,
+        kind_of: PyReadonlyArray1<'_, u32>,
+        names: Columns<'_>,
+    ) -> PyResult<u64> {
+        let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
+        let (kind_of, names) = (slice(py, &kind_of, "kind_of")?, texts(py, &names, "names")?);
+        let first = self.step(py, |change| change.add_hosts(&kinds, kind_of, Some(names)))?;
+        first.map(|first| first.0).map_err(|error| row_error(py, &error))
+    }
+
+    fn update_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>, kinds: Vec<PyRef<'_, Host>>) -> PyResult<()> {
+        let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
+        let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
+        let updated = self.step(py, |change| change.update_hosts(hosts.into_iter().zip(&kinds)))?;
+        updated.map_err(|error| missing_error(py, &error))
+    }
+
+    fn remove_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+        let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
+        self.step(py, |change| change.remove_hosts(hosts))?.map_err(|error| missing_error(py, &error))
+    }
+
+    /// Lets readers see the change; gives the version that it made.
+    fn commit(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        let made = enter(py, || {
+            let change = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+            change.map(core::Change::commit)
+        })?;
+        made.map(Snapshot).ok_or_else(|| argument_error(py, "the change is over"))
+    }
+
+    /// Ends the change as if it had not begun, if it is not over.
+    fn abandon(&self, py: Python<'_>) -> PyResult<()> {
+        enter(py, || drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take()))
     }
 }

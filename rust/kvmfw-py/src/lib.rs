@@ -2,13 +2,16 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "PyO3 hands arguments over by value")]
 
+mod arrays;
 mod audit;
 mod door;
 mod errors;
 mod fleet;
 mod judge;
 mod sets;
+mod snapshot;
 mod values;
+mod who;
 
 use pyo3::prelude::*;
 
@@ -115,7 +118,7 @@ mod _native {
     #[pymodule_export]
     use super::find_register;
     #[pymodule_export]
-    use super::fleet::Fleet;
+    use super::fleet::{Change, Fleet};
     #[pymodule_export]
     use super::inferred_vcpu;
     #[pymodule_export]
@@ -133,7 +136,11 @@ mod _native {
     #[pymodule_export]
     use super::sets::{Host, RegisterSet};
     #[pymodule_export]
+    use super::snapshot::Snapshot;
+    #[pymodule_export]
     use super::treatment;
     #[pymodule_export]
     use super::vcpu_words;
+    #[pymodule_export]
+    use super::who::{HostHandle, VmHandle};
 }

@@ -76,7 +76,7 @@ impl Grid {
 }
 
 /// A table of `rows` rows with more room in each of them.
-pub(in crate::fleet) fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
+fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
     let mut wide = vec![0; rows * wanted];
     for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
         if let Some(to) = to.get_mut(..from.len()) {

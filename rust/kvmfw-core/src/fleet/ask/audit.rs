@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use crate::audit::{Residents, Trap, Watch};
 use crate::error::RowError;
 use crate::fleet::classes::class_map::count;
-use crate::fleet::{Fleet, Taken};
+use crate::fleet::{Snapshot, Taken};
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 64;
@@ -36,7 +36,7 @@ pub struct AuditCounts {
 /// How many VMs of a class are at home on hosts of a class.
 type AtHome = HashMap<(u32, u32), u64, foldhash::fast::FixedState>;
 
-impl Fleet {
+impl Snapshot {
     /// Counts over all pairs; `home` gives the host row of each VM, negative where it has none.
     ///
     /// # Errors
@@ -51,12 +51,12 @@ impl Fleet {
         let mut at_home = AtHome::default();
         let mut taken_at_home = vec![false; home.len()];
         for (row, ((place, class), at_home_taken)) in
-            home.iter().zip(self.vms.class_of.iter()).zip(&mut taken_at_home).enumerate()
+            home.iter().zip(self.vm_rows().iter()).zip(&mut taken_at_home).enumerate()
         {
             if *place < 0 {
                 continue;
             }
-            let host_class = usize::try_from(*place).ok().and_then(|host| self.hosts.class_of.get(host));
+            let host_class = usize::try_from(*place).ok().and_then(|host| self.host_rows().get(host));
             let host_class = host_class.ok_or_else(|| RowError {
                 row,
                 problem: format!("home {place} is out of range; there are {} hosts", self.host_count()),
@@ -89,7 +89,7 @@ impl Fleet {
     }
 
     fn traps(&self, at_home: &AtHome, taken: Taken) -> Result<Vec<Trap>, RowError> {
-        let mut homeless = self.vms.class_of.histogram(self.vms.classes.len());
+        let mut homeless = self.0.vm_classes.histogram(self.world().vms.classes.len());
         let mut groups: Vec<(u32, i64, u64)> = Vec::with_capacity(at_home.len());
         for ((class, host_class), vms) in at_home {
             groups.push((*class, i64::from(*host_class), *vms));
@@ -99,7 +99,7 @@ impl Fleet {
         groups.sort_unstable();
         let (vm_class, homes): (Vec<u32>, Vec<i64>) = groups.iter().map(|(class, home, _)| (*class, *home)).unzip();
         let vms: Vec<u64> = groups.iter().map(|(.., vms)| *vms).collect();
-        let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
+        let hosts = self.0.host_classes.histogram(self.world().hosts.classes.len());
         let residents = Residents { vm_class: &vm_class, home_class: &homes, vms: &vms };
         let watch = Watch::default();
         let circles = self.all_takers(&hosts, taken, &watch).and_then(|(takers, _)| takers.circles(residents, &watch));
@@ -109,11 +109,11 @@ impl Fleet {
 
     /// For each unit, on how many pairs it stands in the way, and on how many it alone.
     fn blocked(&self, at_home: &AtHome, taken: Taken) -> Vec<Blocked> {
-        let vms = self.vms.class_of.histogram(self.vms.classes.len());
-        let hosts = self.hosts.class_of.histogram(self.hosts.classes.len());
+        let vms = self.0.vm_classes.histogram(self.world().vms.classes.len());
+        let hosts = self.0.host_classes.histogram(self.world().hosts.classes.len());
         let starts: Vec<usize> = (0..vms.len()).step_by(CHUNK).collect();
         let units = self.units().len();
-        let groups = self.groups();
+        let groups = self.world().groups(self.settings());
         let chunk = |start: &usize| {
             let mut blocked = vec![Blocked::default(); units];
             for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
@@ -139,7 +139,7 @@ impl Fleet {
             all
         };
         let none = || vec![Blocked::default(); units];
-        self.pool.run(|| starts.par_iter().map(chunk).reduce(none, add))
+        self.settings().pool.run(|| starts.par_iter().map(chunk).reduce(none, add))
     }
 }
 

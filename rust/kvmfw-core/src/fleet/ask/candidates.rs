@@ -1,68 +1,193 @@
 //! The hosts of one VM: rows of the class table, and who takes it.
 
-use crate::error::RowError;
-use crate::fleet::classes::class_map::{Class, with_classes};
-use crate::fleet::grid::UNKNOWN;
-use crate::fleet::{Fleet, Taken};
+use crate::audit::pack;
+use crate::error::MissingError;
+use crate::fleet::classes::class_map::{Class, count, with_classes};
+use crate::fleet::{Snapshot, Taken, VmHandle, Who};
 
-impl Fleet {
-    /// The rows of the hosts that take the VM in row `vm`, ascending.
+/// With more host classes than this, the class of each host is looked up; else classes have their hosts as bits.
+const FEW_CLASSES: usize = 1 << 8;
+
+impl Snapshot {
+    /// The rows of the hosts that take a VM, ascending. Its own host is one of them where it takes it; [`Snapshot::homes`] tells
+    /// which it is.
     ///
     /// # Errors
     ///
     /// When there is no such VM.
-    pub fn candidates(&self, vm: usize, taken: Taken) -> Result<Vec<u32>, RowError> {
-        let class = self.vms.class_of.get(vm).ok_or_else(|| self.no_vm(vm))?;
-        let takers = self.takers(class, taken)?;
-        let mut rows = Vec::with_capacity(self.host_count());
-        let mut start = 0_u32;
-        let mut collect = |classes: &mut dyn Iterator<Item = usize>| {
-            let mut bits = 0_u64;
-            for (bit, class) in classes.enumerate() {
-                bits |= u64::from(takers.get(class).copied().unwrap_or(0)) << bit;
-            }
-            while bits != 0 {
-                rows.push(start + bits.trailing_zeros());
-                bits &= bits - 1;
-            }
-            start += 64;
-        };
-        with_classes!(&self.hosts.class_of, classes => {
-            classes.chunks(64).for_each(|chunk| collect(&mut chunk.iter().map(|class| class.class() as usize)));
-        });
+    pub fn candidates<'a>(&self, vm: impl Into<Who<'a, VmHandle>>, taken: Taken) -> Result<Vec<u32>, MissingError> {
+        let (_, member) = self.find_vm(vm)?;
+        let row = self.row(member.class);
+        Ok(self.rows_that_take(&row, taken))
+    }
+
+    /// [`Snapshot::candidates`] without the host that the VM runs on.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such VM.
+    pub fn other_candidates<'a>(
+        &self,
+        vm: impl Into<Who<'a, VmHandle>>,
+        taken: Taken,
+    ) -> Result<Vec<u32>, MissingError> {
+        let (handle, member) = self.find_vm(vm)?;
+        let mut rows = self.rows_that_take(&self.row(member.class), taken);
+        if let Some(at) = self.home(handle).and_then(|home| rows.binary_search(&count(home)).ok()) {
+            rows.remove(at);
+        }
         Ok(rows)
+    }
+
+    /// [`Snapshot::candidates`] of many VMs, with or without their own hosts: where the rows of each start, with the end of the last one, and all of them.
+    ///
+    /// # Errors
+    ///
+    /// The first VM that is not there.
+    pub fn candidates_of<'a>(
+        &self,
+        vms: impl IntoIterator<Item = impl Into<Who<'a, VmHandle>>>,
+        taken: Taken,
+        with_home: bool,
+    ) -> Result<(Vec<u64>, Vec<u32>), MissingError> {
+        let vms = vms.into_iter().map(|vm| self.find_vm(vm)).collect::<Result<Vec<_>, _>>()?;
+        let mut known: hashbrown::HashMap<u32, Vec<u32>, foldhash::fast::FixedState> = hashbrown::HashMap::default();
+        let (mut starts, mut all) = (vec![0], Vec::new());
+        for (handle, member) in vms {
+            let rows = known.entry(member.class);
+            let rows = rows.or_insert_with(|| self.rows_that_take(&self.row(member.class), taken));
+            let home = self.home(handle).filter(|_| !with_home).and_then(|home| rows.binary_search(&count(home)).ok());
+            let (before, after) = rows.split_at(home.unwrap_or(0));
+            all.extend_from_slice(before);
+            all.extend_from_slice(after.get(usize::from(home.is_some())..).unwrap_or(&[]));
+            starts.push(all.len() as u64);
+        }
+        Ok((starts, all))
+    }
+
+    /// The rows of the hosts whose classes have an outcome that is taken.
+    fn rows_that_take(&self, row: &[u8], taken: Taken) -> Vec<u32> {
+        let mut bits = vec![0; self.host_count().div_ceil(64)];
+        if row.len() <= FEW_CLASSES {
+            let takers = row.iter().zip(self.0.hosts.class_bits()).filter(|(outcome, _)| taken.takes(**outcome));
+            for (_, hosts) in takers {
+                bits.iter_mut().zip(hosts).for_each(|(bits, hosts)| *bits |= hosts);
+            }
+        } else {
+            let takers: Vec<u8> = row.iter().map(|outcome| u8::from(taken.takes(*outcome))).collect();
+            with_classes!(self.host_rows(), classes => {
+                for (bits, classes) in bits.iter_mut().zip(classes.chunks(64)) {
+                    let mut bytes = [0; 64];
+                    for (byte, class) in bytes.iter_mut().zip(classes) {
+                        *byte = takers.get(class.class() as usize).copied().unwrap_or(0);
+                    }
+                    *bits = pack(&bytes);
+                }
+            });
+        }
+        places(&bits)
     }
 
     /// Which host classes take a VM class: one byte each, 1 for taken.
     ///
     /// # Errors
     ///
-    /// When there is no such class.
-    pub fn takers(&self, vm_class: u32, taken: Taken) -> Result<Vec<u8>, RowError> {
-        if vm_class as usize >= self.vms.classes.len() {
-            let problem = format!("VM class {vm_class} is out of range; there are {}", self.vms.classes.len());
-            return Err(RowError { row: vm_class as usize, problem });
-        }
-        let mut row = self.class_row(vm_class);
+    /// When nobody is of such a class.
+    pub fn takers(&self, vm_class: u32, taken: Taken) -> Result<Vec<u8>, MissingError> {
+        let mut row = self.class_row(vm_class)?;
         for outcome in &mut row {
             *outcome = u8::from(taken.takes(*outcome));
         }
         Ok(row)
     }
 
-    /// The outcome of a VM class on every host class; UNKNOWN where there is no such class.
-    pub fn class_row(&self, vm_class: u32) -> Vec<u8> {
-        let mut row = vec![0; self.hosts.classes.len()];
-        self.class_row_into(vm_class, &mut row);
-        row
+    /// The outcome of a VM class on every host class.
+    ///
+    /// # Errors
+    ///
+    /// When nobody is of such a class.
+    pub fn class_row(&self, vm_class: u32) -> Result<Vec<u8>, MissingError> {
+        if self.0.vm_classes.members(vm_class) == 0 {
+            let problem =
+                format!("VM class {vm_class} is out of range or has no VMs; {} have", self.0.vm_classes.used());
+            return Err(MissingError { problem, row: None });
+        }
+        Ok(self.row(vm_class))
     }
 
-    /// [`Fleet::class_row`] into `row`, which has one byte for each host class.
-    pub fn class_row_into(&self, vm_class: u32, row: &mut [u8]) {
-        match self.dense.get() {
-            _ if vm_class as usize >= self.vms.classes.len() => row.fill(UNKNOWN),
-            Some(dense) => dense.row(vm_class, row),
-            None => self.judged.row(&self.vms, &self.hosts, vm_class, row),
+    /// The outcomes of the VM classes from `first` on, class by class, as many as `out` has room for. Of classes that nobody is
+    /// of it says nothing.
+    pub fn class_rows(&self, first: u32, out: &mut [u8]) {
+        let world = self.world();
+        for (class, row) in (first..).zip(out.chunks_mut(world.hosts.classes.len().max(1))) {
+            world.row(class, row);
         }
+    }
+
+    /// The outcomes of a VM on every host class.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such VM.
+    pub fn row_of<'a>(&self, vm: impl Into<Who<'a, VmHandle>>) -> Result<Vec<u8>, MissingError> {
+        self.find_vm(vm).map(|(_, member)| self.row(member.class))
+    }
+
+    fn row(&self, vm_class: u32) -> Vec<u8> {
+        if let Some(fresh) = self.0.fresh.value(vm_class) {
+            return fresh.row.clone();
+        }
+        let world = &self.0.tables.world;
+        let mut row = vec![0; world.hosts.classes.len()];
+        world.row(vm_class, &mut row);
+        row
+    }
+}
+
+/// The places of the bits that are set, ascending: eight are written at a time, however many of them count.
+fn places(bits: &[u64]) -> Vec<u32> {
+    let count: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
+    let mut places = vec![0; count + 8];
+    let mut end = 0;
+    for (first, byte) in (0..).step_by(8).zip(bits.iter().flat_map(|word| word.to_le_bytes())) {
+        let Some(eight) = places.get_mut(end..end + 8) else { break };
+        for (place, bit) in eight.iter_mut().zip(BITS_OF[usize::from(byte)]) {
+            *place = first + u32::from(bit);
+        }
+        end += byte.count_ones() as usize;
+    }
+    places.truncate(count);
+    places
+}
+
+/// The places of the bits of each byte, ascending; what is left is 0.
+const BITS_OF: [[u8; 8]; 256] = {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut end) = (0, 0);
+        while bit < 8 {
+            if byte >> bit & 1 == 1 {
+                table[byte][end] = bit;
+                end += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_bits() {
+        let bits = [0x8000_0000_0000_0001, 0, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 63];
+        let wanted: Vec<u32> =
+            (0..320_u32).filter(|place| bits[*place as usize / 64] >> (place % 64) & 1 == 1).collect();
+        assert_eq!(places(&bits), wanted);
+        assert_eq!((places(&[]), places(&[0])), (vec![], vec![]));
     }
 }

@@ -2,34 +2,34 @@
 
 use rayon::prelude::*;
 
-use crate::fleet::Fleet;
+use crate::fleet::Snapshot;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;
 
-impl Fleet {
+impl Snapshot {
     /// For each VM, how many hosts have each outcome: `[accept, change, unknown, refuse]`, into `4 × VMs` numbers.
     pub fn counts_by_vm(&self, out: &mut [u64]) {
         let by_class = self.class_counts_by_vm();
-        self.spread(&self.vms.class_of, &by_class, out);
+        self.spread(self.vm_rows(), &by_class, out);
     }
 
     /// For each host, how many VMs have each outcome, into `4 × hosts` numbers.
     pub fn counts_by_host(&self, out: &mut [u64]) {
-        if !self.has_class_table() {
+        if !self.world().has_class_table(self.settings().limits) {
             self.counts_by_host_from_bits(out);
             return;
         }
-        let weights = self.vms.class_of.histogram(self.vms.classes.len());
-        let hosts = self.hosts.classes.len();
+        let weights = self.0.vm_classes.histogram(self.world().vms.classes.len());
+        let hosts = self.world().hosts.classes.len();
         let starts: Vec<usize> = (0..weights.len()).step_by(CHUNK).collect();
         let chunk = |start: &usize| {
             let mut counts = vec![[0_u64; 4]; hosts];
             let mut row = vec![0; hosts];
             for (class, weight) in weights.iter().enumerate().skip(*start).take(CHUNK) {
-                self.class_row_into(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                self.world().row(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
                 for (counts, outcome) in counts.iter_mut().zip(&row) {
                     if let Some(count) = counts.get_mut(usize::from(outcome & 3)) {
                         *count += weight;
@@ -46,26 +46,26 @@ impl Fleet {
             }
             all
         };
-        self.dense();
+        self.world().dense(self.settings());
         let zero = || vec![[0; 4]; hosts];
-        let by_class = self.pool.run(|| starts.par_iter().map(chunk).reduce(zero, add));
-        self.spread(&self.hosts.class_of, &by_class, out);
+        let by_class = self.settings().pool.run(|| starts.par_iter().map(chunk).reduce(zero, add));
+        self.spread(self.host_rows(), &by_class, out);
     }
 
     fn class_counts_by_vm(&self) -> Vec<[u64; 4]> {
-        let classes = self.vms.classes.len();
+        let classes = self.world().vms.classes.len();
         let mut by_class = vec![[0; 4]; classes];
-        if self.has_class_table() {
-            let weights = self.hosts.class_of.histogram(self.hosts.classes.len());
-            self.dense();
+        if self.world().has_class_table(self.settings().limits) {
+            let weights = self.0.host_classes.histogram(self.world().hosts.classes.len());
+            self.world().dense(self.settings());
             let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
                 let mut row = vec![0; weights.len()];
                 for (class, counts) in (at * CHUNK..).zip(counts) {
-                    self.class_row_into(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                    self.world().row(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
                     *counts = weigh(&row, &weights);
                 }
             };
-            self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
+            self.settings().pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
             return by_class;
         }
         let (planes, sides) = (self.planes(), self.sides());
@@ -82,15 +82,15 @@ impl Fleet {
                 *counts = [hosts - change, change - unknown, unknown - refuse, refuse];
             }
         };
-        self.pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
+        self.settings().pool.run(|| by_class.par_chunks_mut(CHUNK).enumerate().for_each(fill));
         by_class
     }
 
     /// Without a class table: every VM class's bits are added up in counters that are bit rows themselves.
     fn counts_by_host_from_bits(&self, out: &mut [u64]) {
-        let weights = self.vms.class_of.histogram(self.vms.classes.len());
+        let weights = self.0.vm_classes.histogram(self.world().vms.classes.len());
         let (planes, sides) = (self.planes(), self.sides());
-        let chunk = weights.len().div_ceil(self.pool.threads()).max(CHUNK);
+        let chunk = weights.len().div_ceil(self.settings().pool.threads()).max(CHUNK);
         let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
         let part = |start: &usize| {
             let mut counters = [(); 3].map(|()| Counter::default());
@@ -103,7 +103,7 @@ impl Fleet {
             }
             counters.map(|counter| counter.counts())
         };
-        let parts: Vec<[Vec<u64>; 3]> = self.pool.run(|| starts.par_iter().map(part).collect());
+        let parts: Vec<[Vec<u64>; 3]> = self.settings().pool.run(|| starts.par_iter().map(part).collect());
         let all = self.vm_count() as u64;
         for (host, out) in out.chunks_mut(4).enumerate() {
             let reached = |plane: usize| {
@@ -128,7 +128,7 @@ impl Fleet {
                 *out = by_class.get(*class as usize).copied().unwrap_or_default();
             }
         };
-        self.pool.run(|| out.par_chunks_mut(4 * ROWS).enumerate().for_each(write));
+        self.settings().pool.run(|| out.par_chunks_mut(4 * ROWS).enumerate().for_each(write));
     }
 }
 

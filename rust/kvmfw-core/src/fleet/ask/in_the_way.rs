@@ -2,10 +2,11 @@
 
 use rayon::prelude::*;
 
+use crate::error::MissingError;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::tables::groups::Groups;
 use crate::fleet::tables::judged::rest_of;
-use crate::fleet::{Fleet, Taken};
+use crate::fleet::{Snapshot, Taken};
 use crate::judgement::Outcome;
 
 /// VM classes that one thread takes at a time.
@@ -24,10 +25,19 @@ pub struct UnitOutcomes {
     pub outcome: Vec<u8>,
 }
 
-impl Fleet {
+impl Snapshot {
     /// All units in the way of these VM classes on any host class.
-    pub fn unit_outcomes(&self, vm_classes: &[u32], taken: Taken) -> UnitOutcomes {
-        let groups = self.groups();
+    ///
+    /// # Errors
+    ///
+    /// When there is no such class.
+    pub fn unit_outcomes(&self, vm_classes: &[u32], taken: Taken) -> Result<UnitOutcomes, MissingError> {
+        let classes = self.world().vms.classes.len();
+        if let Some(class) = vm_classes.iter().find(|class| **class as usize >= classes) {
+            let problem = format!("VM class {class} is out of range; there are {classes}");
+            return Err(MissingError { problem, row: None });
+        }
+        let groups = self.world().groups(self.settings());
         let chunk = |classes: &[u32]| {
             let mut found = UnitOutcomes::default();
             for class in classes {
@@ -35,14 +45,14 @@ impl Fleet {
             }
             found
         };
-        let parts: Vec<UnitOutcomes> = self.pool.run(|| vm_classes.par_chunks(CHUNK).map(chunk).collect());
-        parts.into_iter().fold(UnitOutcomes::default(), |mut all, part| {
+        let parts: Vec<UnitOutcomes> = self.settings().pool.run(|| vm_classes.par_chunks(CHUNK).map(chunk).collect());
+        Ok(parts.into_iter().fold(UnitOutcomes::default(), |mut all, part| {
             all.vm_class.extend(part.vm_class);
             all.host_class.extend(part.host_class);
             all.unit.extend(part.unit);
             all.outcome.extend(part.outcome);
             all
-        })
+        }))
     }
 
     fn units_in_the_way(&self, groups: &Groups, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
@@ -72,20 +82,20 @@ impl Fleet {
     /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
     /// outcome. Several parts of one unit may speak about the same host class.
     fn each_saying(&self, groups: &Groups, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
-        let Some(class) = self.vms.classes.get(vm) else { return };
+        let Some(class) = self.world().vms.classes.get(vm) else { return };
         for (group, row) in groups.rows_of(vm) {
             if group.row(row).iter().all(|cell| *cell < least) {
                 continue;
             }
-            for part in self.judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
-                let row = part.row(&self.vms, class);
+            for part in self.world().judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
+                let row = part.row(&self.world().vms, class);
                 let said = (0..).zip(&part.column_of).map(|(host, column)| (host, part.cell(row, *column)));
                 said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(part.unit, host, said));
             }
         }
-        for rest in &self.judged.rests {
-            let said = (0..count(self.hosts.classes.len()))
-                .map(|host| (host, rest_of(rest, &self.vms, &self.hosts, vm, host)));
+        for rest in &self.world().judged.rests {
+            let said = (0..count(self.world().hosts.classes.len()))
+                .map(|host| (host, rest_of(rest, &self.world().vms, &self.world().hosts, vm, host)));
             said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(rest.unit, host, said));
         }
     }

@@ -4,8 +4,8 @@ use rayon::prelude::*;
 
 use crate::error::RowError;
 use crate::fleet::strip::{STRIP, Strip};
-use crate::fleet::tables::bit_rows::{Plane, Sides};
-use crate::fleet::{Fleet, Taken};
+use crate::fleet::tables::bit_rows::Plane;
+use crate::fleet::{Snapshot, Taken};
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
 const BLOCK_BYTES: usize = 3 << 19;
@@ -18,15 +18,10 @@ const SHARES: usize = 8;
 /// The rows of all classes are kept if they take at most this much.
 const KEPT_BYTES: usize = 1 << 26;
 
-impl Fleet {
+impl Snapshot {
     /// The bit rows for "at least this outcome": 1, 2 or 3.
     pub(in crate::fleet) fn plane(&self, least: u8) -> &Plane {
-        self.bits.plane(|| self.sides(), &self.pool, least)
-    }
-
-    /// What rows over hosts are made of.
-    pub(in crate::fleet) fn sides(&self) -> Sides<'_> {
-        Sides { judged: &self.judged, groups: self.groups(), vms: &self.vms, hosts: &self.hosts }
+        self.tables().bits.plane(|| self.sides(), &self.settings().pool, least)
     }
 
     /// Which hosts take which VMs: for each VM of `vms`, a row of bits over hosts, lowest bit first, padded to bytes.
@@ -37,7 +32,10 @@ impl Fleet {
     pub fn matrix(&self, vms: std::ops::Range<usize>, taken: Taken, out: &mut [u8]) -> Result<(), RowError> {
         let width = self.host_count().div_ceil(8);
         if vms.end > self.vm_count() || vms.start > vms.end {
-            return Err(self.no_vm(vms.end.saturating_sub(1)));
+            return Err(RowError {
+                row: vms.end,
+                problem: format!("VM rows {vms:?} are out of range; there are {} VMs", self.vm_count()),
+            });
         }
         if out.len() != vms.len() * width {
             let problem = format!("the output has {} bytes, expected {}", out.len(), vms.len() * width);
@@ -48,7 +46,7 @@ impl Fleet {
         }
         let planes: Vec<&Plane> = taken.least().iter().map(|least| self.plane(*least)).collect();
         let mut classes = vec![0; vms.len()];
-        self.vms.class_of.write(vms.start, &mut classes);
+        self.vm_rows().write(vms.start, &mut classes);
         let Some(rows) = self.rows_of_classes(&planes, taken, vms.len(), width) else {
             self.expand(&planes, &classes, width, out);
             return Ok(());
@@ -62,14 +60,14 @@ impl Fleet {
                 }
             }
         };
-        self.pool.run(|| out.par_chunks_mut(width * CHUNK).zip(classes.par_chunks(CHUNK)).for_each(copy));
+        self.settings().pool.run(|| out.par_chunks_mut(width * CHUNK).zip(classes.par_chunks(CHUNK)).for_each(copy));
         Ok(())
     }
 
     /// A row for each class, kept for the next question; `None` where that is not worth it for so many VMs.
     fn rows_of_classes(&self, planes: &[&Plane], taken: Taken, vms: usize, width: usize) -> Option<&Vec<u8>> {
-        let rows = self.bits.rows.get(usize::from(taken.change) * 2 + usize::from(taken.unknown))?;
-        let classes = self.vms.classes.len();
+        let rows = self.tables().bits.rows.get(usize::from(taken.change) * 2 + usize::from(taken.unknown))?;
+        let classes = self.world().vms.classes.len();
         if rows.get().is_none() && (classes >= vms || classes.saturating_mul(width) > KEPT_BYTES) {
             return None;
         }
@@ -80,11 +78,11 @@ impl Fleet {
         }))
     }
 
-    /// Writes which hosts take each of some classes, as in [`Fleet::matrix`].
+    /// Writes which hosts take each of some classes, as in [`Snapshot::matrix`].
     fn expand(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
-        let chunk = classes.len().div_ceil(SHARES * self.pool.threads()).clamp(1, MOST_AT_ONCE);
+        let chunk = classes.len().div_ceil(SHARES * self.settings().pool.threads()).clamp(1, MOST_AT_ONCE);
         let rows = out.par_chunks_mut(width * chunk).zip(classes.par_chunks(chunk));
-        self.pool.run(|| rows.for_each(|(out, classes)| self.expand_chunk(planes, classes, width, out)));
+        self.settings().pool.run(|| rows.for_each(|(out, classes)| self.expand_chunk(planes, classes, width, out)));
     }
 
     /// With three planes what is not taken has a gap: everything counts but CHANGE.

@@ -4,19 +4,24 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use super::gather::{BLOCK, Gather, RowIndex};
 use crate::error::RowError;
-use crate::fleet::Fleet;
+use crate::fleet::Snapshot;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::class_map::{Class, with_classes};
 use crate::fleet::grid::UNKNOWN;
 use crate::fleet::tables::blocking::{Blocking, code, decode};
 use crate::fleet::tables::class_table::Dense;
+use crate::fleet::tables::world::World;
 
 /// Pairs are worked on in chunks of this many rows: large enough to hide the hand-over, small enough to share evenly.
 const CHUNK: usize = 1 << 16;
 /// Fewer pairs than this take less time than waking a thread.
 const WORTH_SHARING: usize = CHUNK;
+/// A pair in so many VMs is looked up by itself.
+const FEW: usize = 16;
+/// A table is made for so many of its cells for each pair.
+const CELLS_FOR_A_PAIR: usize = 8;
 
-impl Fleet {
+impl Snapshot {
     /// The outcome of each pair of rows, into `out`; with `units`, also the number of the unit that decides.
     ///
     /// # Errors
@@ -29,9 +34,14 @@ impl Fleet {
         out: &mut [u8],
         units: Option<&mut [u16]>,
     ) -> Result<(), RowError> {
-        let done = with_classes!(&self.vms.class_of, vms => with_classes!(&self.hosts.class_of, hosts => {
-            self.pairs_of(&Gather { vms, hosts, vm, host }, out, units)
-        }));
+        let is_few = units.is_none() && vm.len() < self.vm_count() / FEW;
+        let done = if is_few && self.0.vms.known_classes().is_none() {
+            self.few_pairs(vm, host, out)
+        } else {
+            with_classes!(self.vm_rows(), vms => with_classes!(self.host_rows(), hosts => {
+                self.pairs_of(&Gather { vms, hosts, vm, host }, out, units)
+            }))
+        };
         done.map_err(|row| {
             let of = |rows: &[I]| rows.get(row).map_or_else(String::new, |index| format!("{index:?}"));
             let (vm, host, vms, hosts) = (of(vm), of(host), self.vm_count(), self.host_count());
@@ -39,6 +49,16 @@ impl Fleet {
                 format!("pair (VM row {vm}, host row {host}) is out of range; there are {vms} VMs and {hosts} hosts");
             RowError { row, problem }
         })
+    }
+
+    /// Pairs of so few VMs that the classes of all are not worth writing down.
+    fn few_pairs<I: RowIndex>(&self, vm: &[I], host: &[I], out: &mut [u8]) -> Result<(), usize> {
+        let hosts = self.host_rows();
+        for (at, ((vm, host), out)) in vm.iter().zip(host).zip(out).enumerate() {
+            let (vm, host) = self.vm_class(vm.row()).zip(hosts.get(host.row())).ok_or(at)?;
+            *out = self.outcome(vm, host);
+        }
+        Ok(())
     }
 
     fn pairs_of<I: RowIndex, V: Class, H: Class>(
@@ -51,17 +71,20 @@ impl Fleet {
             Some(units) => out.chunks_mut(CHUNK).zip(units.chunks_mut(CHUNK).map(Some)).collect(),
             None => out.chunks_mut(CHUNK).map(|out| (out, None)).collect(),
         };
-        // Tables are made by all threads, before each goes about its chunks.
-        let tables = if chunks.first().is_some_and(|(_, units)| units.is_some()) {
-            (None, self.blocking())
-        } else {
-            (self.dense(), None)
+        // Tables are made by all threads, before each goes about its chunks; for pairs that are few beside their cells, masks do.
+        let (world, settings) = (self.world(), self.settings());
+        let is_worth_it = rows.vm.len() >= world.cells() / CELLS_FOR_A_PAIR;
+        let tables = match (chunks.first().is_some_and(|(_, units)| units.is_some()), is_worth_it) {
+            (true, true) => (None, world.blocking(settings)),
+            (true, false) => (None, world.known_blocking()),
+            (false, true) => (world.dense(settings), None),
+            (false, false) => (world.known_dense(), None),
         };
         let work = |(at, (out, units)): (usize, &mut (&mut [u8], Option<&mut [u16]>))| {
             let rows = rows.part(at * CHUNK..at * CHUNK + out.len());
             let done = match units {
-                None => self.outcomes_of(&rows, tables.0, out),
-                Some(units) => self.units_of(&rows, tables.1, out, units),
+                None => outcomes_of(world, &rows, tables.0, out),
+                Some(units) => units_of(world, &rows, tables.1, out, units),
             };
             done.map_err(|row| at * CHUNK + row)
         };
@@ -71,7 +94,7 @@ impl Fleet {
         // Chunks are taken in order: those before the first one with a stray pair are done or under way.
         let stray = AtomicUsize::new(usize::MAX);
         let left = chunks.iter_mut().enumerate().take_while(|_| stray.load(Relaxed) == usize::MAX);
-        self.pool.share(left, |chunk| {
+        self.settings().pool.share(left, |chunk| {
             if let Err(row) = work(chunk) {
                 stray.fetch_min(row, Relaxed);
             }
@@ -81,70 +104,62 @@ impl Fleet {
             row => Err(row),
         }
     }
+}
 
-    fn outcomes_of<I: RowIndex, V: Class, H: Class>(
-        &self,
-        rows: &Gather<'_, I, V, H>,
-        table: Option<&Dense>,
-        out: &mut [u8],
-    ) -> Result<(), usize> {
-        match table {
-            Some(Dense { cells, packs: false, stride, .. }) => {
-                rows.cells(*stride, out, |place| cells.get(place).copied().unwrap_or(UNKNOWN))
-            }
-            Some(Dense { cells, packs: true, stride, .. }) => rows.far_cells(count(*stride), out, |place| {
-                cells.get(place as usize / 4).map_or(UNKNOWN, |four| four >> (place % 4 * 2) & 3)
-            }),
-            None => rows.classes(|start, pairs| {
-                self.judged.masks.fetch(pairs);
-                let out = out.get_mut(start..start + pairs.len()).unwrap_or_default();
-                self.judged.outcomes(&self.vms, &self.hosts, pairs, out);
-            }),
+fn outcomes_of<I: RowIndex, V: Class, H: Class>(
+    world: &World,
+    rows: &Gather<'_, I, V, H>,
+    table: Option<&Dense>,
+    out: &mut [u8],
+) -> Result<(), usize> {
+    match table {
+        Some(Dense { cells, packs: false, stride, .. }) => {
+            rows.cells(*stride, out, |place| cells.get(place).copied().unwrap_or(UNKNOWN))
         }
+        Some(Dense { cells, packs: true, stride, .. }) => rows.far_cells(count(*stride), out, |place| {
+            cells.get(place as usize / 4).map_or(UNKNOWN, |four| four >> (place % 4 * 2) & 3)
+        }),
+        None => rows.classes(|start, pairs| {
+            world.judged.masks.fetch(pairs);
+            let out = out.get_mut(start..start + pairs.len()).unwrap_or_default();
+            world.judged.outcomes(&world.vms, &world.hosts, pairs, out);
+        }),
     }
+}
 
-    fn units_of<I: RowIndex, V: Class, H: Class>(
-        &self,
-        rows: &Gather<'_, I, V, H>,
-        table: Option<&Blocking>,
-        out: &mut [u8],
-        units: &mut [u16],
-    ) -> Result<(), usize> {
-        let Some(table) = table else {
-            return rows.classes(|start, pairs| {
-                self.judged.masks.fetch(pairs);
-                let range = start..start + pairs.len();
-                if let (Some(out), Some(units)) = (out.get_mut(range.clone()), units.get_mut(range)) {
-                    self.judged.units(&self.vms, &self.hosts, pairs, out, units);
-                }
-            });
+fn units_of<I: RowIndex, V: Class, H: Class>(
+    world: &World,
+    rows: &Gather<'_, I, V, H>,
+    table: Option<&Blocking>,
+    out: &mut [u8],
+    units: &mut [u16],
+) -> Result<(), usize> {
+    let Some(table) = table else {
+        return rows.classes(|start, pairs| {
+            world.judged.masks.fetch(pairs);
+            let range = start..start + pairs.len();
+            if let (Some(out), Some(units)) = (out.get_mut(range.clone()), units.get_mut(range)) {
+                world.judged.units(&world.vms, &world.hosts, pairs, out, units);
+            }
+        });
+    };
+    let stride = count(world.vms.classes.len());
+    let mut codes = [0; BLOCK];
+    for (at, (out, units)) in out.chunks_mut(BLOCK).zip(units.chunks_mut(BLOCK)).enumerate() {
+        let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
+        let codes = codes.get_mut(..out.len()).unwrap_or_default();
+        let done = match table {
+            Blocking::Bytes(table) => rows.far_cells(stride, codes, |place| {
+                table.get(place as usize).map_or(code(UNKNOWN, 0), |code| u16::from(*code))
+            }),
+            Blocking::Words(table) => {
+                rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(code(UNKNOWN, 0)))
+            }
         };
-        let stride = count(self.vms.classes.len());
-        let mut codes = [0; BLOCK];
-        for (at, (out, units)) in out.chunks_mut(BLOCK).zip(units.chunks_mut(BLOCK)).enumerate() {
-            let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
-            let codes = codes.get_mut(..out.len()).unwrap_or_default();
-            let done = match table {
-                Blocking::Bytes(table) => rows.far_cells(stride, codes, |place| {
-                    table.get(place as usize).map_or(code(UNKNOWN, 0), |code| u16::from(*code))
-                }),
-                Blocking::Words(table) => rows
-                    .far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(code(UNKNOWN, 0))),
-            };
-            done.map_err(|row| at * BLOCK + row)?;
-            for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {
-                (*out, *unit) = decode(*code);
-            }
+        done.map_err(|row| at * BLOCK + row)?;
+        for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {
+            (*out, *unit) = decode(*code);
         }
-        Ok(())
     }
-
-    /// The table of deciding units; `None` where classes are too many.
-    fn blocking(&self) -> Option<&Blocking> {
-        if !self.has_class_table() {
-            return None;
-        }
-        let new = || Blocking::new(&self.judged, &self.vms, &self.hosts, &self.pool);
-        Some(self.blocking.get_or_init(new))
-    }
+    Ok(())
 }

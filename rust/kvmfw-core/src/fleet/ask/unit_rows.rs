@@ -1,15 +1,16 @@
 //! What audits ask of a fleet: outcomes and units by class, as rows of bits over host classes.
 
 use crate::audit::{AuditError, Takers, UnitRoom, UnitRows, Watch, set};
-use crate::fleet::Fleet;
+use crate::fleet::Snapshot;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::tables::judged::rest_of;
 use crate::fleet::tables::parts::{Part, key, rows_of};
+use crate::fleet::tables::world::World;
 use crate::pool::Pool;
 use crate::taken::Taken;
 
-impl Fleet {
+impl Snapshot {
     /// Which host classes take each VM class, where host classes have this many hosts; and for each VM class how many hosts
     /// have which outcome.
     ///
@@ -28,22 +29,29 @@ impl Fleet {
             return Err(AuditError::Input(problem));
         }
         // Filled before threads ask for it: they would wait for each other.
-        self.dense();
-        let pool = Pool::new(self.pool.threads());
-        Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| self.class_row_into(class, row))
+        let (world, settings) = (self.world(), self.settings());
+        let _ = world.dense(settings);
+        let pool = Pool::new(settings.pool.threads());
+        Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| world.row(class, row))
     }
 
     /// What each unit says about VM classes, as bits over host classes.
     pub fn unit_rows(&self) -> impl UnitRows + '_ {
-        FleetRows { fleet: self, parts: self.judged.parts.iter().map(|part| PartRows::new(part, self)).collect() }
+        let world = self.world();
+        FleetRows {
+            fleet: world,
+            units: self.units().len(),
+            parts: world.judged.parts.iter().map(|part| PartRows::new(part, world)).collect(),
+        }
     }
 
     /// For each unit and host class a number, the same where the unit judges alike: by unit, then by host class.
     pub fn unit_kinds(&self) -> Vec<u32> {
-        let classes = self.hosts.classes.len();
+        let hosts = &self.world().hosts;
+        let classes = hosts.classes.len();
         let kinds = |unit: usize| {
             let mut kinds = RowInterner::default();
-            (0..classes).map(move |class| kinds.intern(&key(&self.hosts, class, unit)))
+            (0..classes).map(move |class| kinds.intern(&key(hosts, class, unit)))
         };
         (0..self.units().len()).flat_map(kinds).collect()
     }
@@ -51,7 +59,8 @@ impl Fleet {
 
 /// The rows of a fleet's units.
 struct FleetRows<'a> {
-    fleet: &'a Fleet,
+    fleet: &'a World,
+    units: usize,
     parts: Vec<PartRows>,
 }
 
@@ -59,7 +68,7 @@ struct FleetRows<'a> {
 struct PartRows(Vec<Option<[Vec<u64>; 3]>>);
 
 impl PartRows {
-    fn new(part: &Part, fleet: &Fleet) -> Self {
+    fn new(part: &Part, fleet: &World) -> Self {
         let words = fleet.hosts.classes.len().div_ceil(64);
         let row = |row: usize| {
             let mut reached = [(); 3].map(|()| vec![0; words]);
@@ -76,7 +85,7 @@ impl PartRows {
 
 impl UnitRows for FleetRows<'_> {
     fn units(&self) -> usize {
-        self.fleet.units().len()
+        self.units
     }
 
     fn host_classes(&self) -> usize {

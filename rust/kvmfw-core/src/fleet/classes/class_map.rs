@@ -55,6 +55,11 @@ impl Default for ClassMap {
 }
 
 impl ClassMap {
+    /// No row yet, and room for so many.
+    pub(crate) fn with_room(rows: usize) -> Self {
+        Self::Bytes(Vec::with_capacity(rows))
+    }
+
     /// How many rows there are.
     pub(crate) fn len(&self) -> usize {
         with_classes!(self, map => map.len())
@@ -79,11 +84,6 @@ impl ClassMap {
         });
     }
 
-    /// Appends one row.
-    pub(crate) fn push(&mut self, class: u32) {
-        self.extend(std::iter::once(class));
-    }
-
     /// Appends rows.
     pub(crate) fn extend(&mut self, mut classes: impl ExactSizeIterator<Item = u32>) {
         with_classes!(self, map => map.reserve(classes.len()));
@@ -91,14 +91,6 @@ impl ClassMap {
         while let Some(class) = with_classes!(self, map => fill(map, &mut classes)) {
             *self = self.wider(class);
             with_classes!(self, map => fill(map, &mut std::iter::once(class)));
-        }
-    }
-
-    /// Gives a row another class.
-    pub(crate) fn set(&mut self, row: usize, class: u32) {
-        if let Some(class) = with_classes!(self, map => replace(map, row, class)) {
-            *self = self.wider(class);
-            with_classes!(self, map => replace(map, row, class));
         }
     }
 
@@ -110,26 +102,6 @@ impl ClassMap {
             return Self::Words(map.iter().map(|class| u16::from(*class)).collect());
         }
         Self::Wide(self.iter().collect())
-    }
-
-    /// Takes away the rows that are marked, and closes up.
-    pub(crate) fn remove(&mut self, marked: &[bool]) {
-        let mut marks = marked.iter();
-        let mut keep = || !marks.next().copied().unwrap_or(false);
-        with_classes!(self, map => map.retain(|_| keep()));
-    }
-
-    /// How many rows each of `classes` classes has.
-    pub(crate) fn histogram(&self, classes: usize) -> Vec<u64> {
-        let mut counts = vec![0; classes];
-        with_classes!(self, map => {
-            for class in map {
-                if let Some(count) = counts.get_mut(class.class() as usize) {
-                    *count += 1;
-                }
-            }
-        });
-        counts
     }
 }
 
@@ -144,19 +116,6 @@ fn fill<C: Class>(map: &mut Vec<C>, classes: &mut impl Iterator<Item = u32>) -> 
     None
 }
 
-/// Gives a row another class; gives it back where it is too wide.
-fn replace<C: Class>(map: &mut [C], row: usize, class: u32) -> Option<u32> {
-    match C::try_from(class) {
-        Ok(class) => {
-            if let Some(slot) = map.get_mut(row) {
-                *slot = class;
-            }
-            None
-        }
-        Err(_) => Some(class),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +127,10 @@ mod tests {
         assert!(matches!(map, ClassMap::Bytes(_)));
         map.extend([256, 7, 65_535].into_iter());
         assert!(matches!(map, ClassMap::Words(_)));
-        map.push(65_536);
+        map.extend([65_536].into_iter());
         assert!(matches!(map, ClassMap::Wide(_)));
         assert_eq!(map.iter().collect::<Vec<_>>(), [3, 255, 256, 7, 65_535, 65_536]);
-        map.remove(&[false, true, false, true]);
-        assert_eq!((map.get(0), map.get(1), map.len()), (Some(3), Some(256), 4));
-        assert_eq!(map.histogram(257).iter().sum::<u64>(), 2);
+        assert_eq!((map.get(0), map.get(6), map.len()), (Some(3), None, 6));
     }
 
     #[test]
@@ -181,11 +138,5 @@ mod tests {
         let mut narrow = ClassMap::default();
         narrow.extend([1, 70_000, 2].into_iter());
         assert_eq!(narrow.iter().collect::<Vec<_>>(), [1, 70_000, 2]);
-        let mut set = ClassMap::default();
-        set.push(1);
-        set.set(0, 300);
-        assert!(matches!(set, ClassMap::Words(_)));
-        set.set(0, 70_000);
-        assert_eq!((set.get(0), set.get(1)), (Some(70_000), None));
     }
 }

@@ -1,10 +1,11 @@
 //! The host side: captures become classes that no unit can tell apart.
 
+use std::sync::Arc;
+
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use rayon::prelude::*;
 
-use super::class_map::ClassMap;
 use super::intern::{Interner, RowInterner};
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
@@ -40,19 +41,20 @@ pub(crate) struct Hosts {
     pub(crate) kinds: Vec<Host>,
     /// The number of each kind, by its address.
     number_of_kind: HashMap<usize, u32, FixedState>,
-    /// The kind of each host, by row.
-    pub(crate) kind_of: Vec<u32>,
     /// The class of each kind that was compiled.
     pub(crate) class_of_kind: Vec<u32>,
-    /// The class of each host, by row.
-    pub(crate) class_of: ClassMap,
     /// Acceptors by unit: the vCPU, the list, then the register units.
-    pub(crate) acceptors: Vec<Interner<UnitAcceptor>>,
+    pub(crate) acceptors: Vec<Arc<Interner<UnitAcceptor>>>,
     /// For each class and configuration, the acceptor numbers of all units.
     pub(crate) classes: RowInterner,
 }
 
 impl Hosts {
+    /// The number of a kind that is here.
+    pub(in crate::fleet) fn find_kind(&self, host: &Host) -> Option<u32> {
+        self.number_of_kind.get(&host.address()).copied()
+    }
+
     /// Adds one host and gives the number of its kind.
     pub(crate) fn kind(&mut self, host: &Host) -> u32 {
         // A kind is kept, so its address stays its own.
@@ -64,13 +66,10 @@ impl Hosts {
 
     /// Compiles every kind for the configurations and units that the VMs have.
     pub(crate) fn compile(&mut self, vms: &Vms, question: Question, pool: &Pool) {
-        self.acceptors = (0..FIRST_REGISTER_UNIT + vms.units.len()).map(|_| Interner::default()).collect();
+        self.acceptors = (0..FIRST_REGISTER_UNIT + vms.units.len()).map(|_| Arc::default()).collect();
         self.classes = RowInterner::default();
         self.class_of_kind.clear();
         self.compile_new(vms, question, pool);
-        let class = |kind: &u32| self.class_of_kind.get(*kind as usize).copied().unwrap_or(0);
-        self.class_of = ClassMap::default();
-        self.class_of.extend(self.kind_of.iter().map(class));
     }
 
     /// Compiles the kinds that were added since the last time.
@@ -102,6 +101,19 @@ impl Hosts {
         }
     }
 
+    /// The class of a kind that was compiled.
+    pub(in crate::fleet) fn class_of_kind(&self, kind: u32) -> u32 {
+        self.class_of_kind.get(kind as usize).copied().unwrap_or(0)
+    }
+
+    /// Only some kinds, and the number that each kind had.
+    pub(in crate::fleet) fn kept(&self, kept: &[bool]) -> (Self, Vec<u32>) {
+        let mut hosts = Self::default();
+        let number = |(kind, kept): (&Host, &bool)| if *kept { hosts.kind(kind) } else { u32::MAX };
+        let numbers = self.kinds.iter().zip(kept).map(number).collect();
+        (hosts, numbers)
+    }
+
     /// The acceptor number of a class for a configuration and a unit.
     pub(crate) fn acceptor_number(&self, class: u32, config: u32, unit: usize) -> Option<u32> {
         let numbers = self.classes.get(class)?;
@@ -122,9 +134,14 @@ fn hashed(acceptors: Vec<UnitAcceptor>) -> Derived {
 }
 
 /// The numbers of the acceptors of one unit, kind by kind.
-fn numbers((unit, interner): (usize, &mut Interner<UnitAcceptor>), units: usize, derived: &[Derived]) -> Vec<u32> {
+fn numbers((unit, interner): (usize, &mut Arc<Interner<UnitAcceptor>>), units: usize, derived: &[Derived]) -> Vec<u32> {
     let own = derived.iter().flat_map(|kind| kind.iter().skip(unit).step_by(units));
-    own.map(|(hash, acceptor)| interner.intern_hashed(*hash, acceptor)).collect()
+    // Copied only where something is new: the hosts of another version may share it.
+    let number = |(hash, acceptor): &(u32, UnitAcceptor)| {
+        let known = interner.find(*hash, acceptor);
+        known.unwrap_or_else(|| Arc::make_mut(interner).intern_hashed(*hash, acceptor))
+    };
+    own.map(number).collect()
 }
 
 /// What a host says to each configuration and unit.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::intern::{short, spread};
 use super::shape::Shape;
-use super::vms::Vms;
+use super::vms::{ABSENT, Vms};
 use crate::audit::pack;
 use crate::error::RowError;
 use crate::id::RegisterId;
@@ -131,28 +131,29 @@ impl<'a> Runs<'a> {
     }
 }
 
-/// Appends the VMs of `rows`; gives the rows that cannot be used. Their VMs are kept in place, unknown to every host.
-pub(in crate::fleet) fn add(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Vec<RowError> {
+/// The class of each VM of `rows`, and the rows that cannot be used. Their VMs are kept in place, unknown to every host.
+pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (Vec<u32>, Vec<RowError>) {
     if rows.len() < WORTH_SHARING || pool.threads() == 1 {
-        return Intake::new(rows).add(vms, 0..rows.len());
+        return Intake::new(rows).classes(vms, 0..rows.len());
     }
     let chunk = rows.len().div_ceil(pool.threads());
     let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
     // One hand-over for all of it: waking threads again and again would take longer than small parts.
     pool.run(|| {
-        let parts: Vec<(Vms, Vec<RowError>)> = starts
+        let parts: Vec<(Vms, Vec<u32>, Vec<RowError>)> = starts
             .par_iter()
             .map(|start| {
                 let mut part = Vms::default();
-                let errors = Intake::new(rows).add(&mut part, *start..(start + chunk).min(rows.len()));
-                (part, errors)
+                let (classes, errors) = Intake::new(rows).classes(&mut part, *start..(start + chunk).min(rows.len()));
+                (part, classes, errors)
             })
             .collect();
         // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
-        let mut all = Vec::new();
-        for (part, errors) in parts {
-            vms.absorb(part);
-            all.extend(errors);
+        let mut all = (Vec::with_capacity(rows.len()), Vec::new());
+        for (part, classes, errors) in parts {
+            let numbers = vms.absorb(part);
+            all.0.extend(classes.iter().map(|class| numbers.get(*class as usize).copied().unwrap_or(ABSENT)));
+            all.1.extend(errors);
         }
         all
     })
@@ -171,7 +172,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn add(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Vec<RowError> {
+    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> (Vec<u32>, Vec<RowError>) {
         let mut last: Option<(VcpuConfig, u32)> = None;
         let mut classes = Vec::with_capacity(runs.len());
         let mut known = vms.classes.len();
@@ -204,8 +205,7 @@ impl<'a> Intake<'a> {
             });
             classes.push(self.class(vms, run, start, shape, values));
         }
-        vms.class_of.extend(classes.into_iter());
-        self.errors
+        (classes, self.errors)
     }
 
     fn class(&mut self, vms: &mut Vms, run: usize, start: usize, shape: usize, values: &[u64]) -> u32 {

@@ -40,7 +40,8 @@ impl<T: Eq + Hash> Interner<T> {
         self.find(short, item).unwrap_or_else(|| self.insert(short, item.clone()))
     }
 
-    fn find(&self, short: u32, item: &T) -> Option<u32> {
+    /// The number of an item whose hash is known; `None` where it was not seen before.
+    pub(crate) fn find(&self, short: u32, item: &T) -> Option<u32> {
         let is = |&(at, known): &(u32, u32)| known == short && self.items.get(at as usize) == Some(item);
         self.table.find(spread(short), is).map(|(number, _)| *number)
     }
@@ -132,9 +133,6 @@ pub(crate) struct RowInterner {
     table: HashTable<(u32, u32)>,
 }
 
-/// Rows that one thread translates at a time, and how many are in memory at once.
-const CHUNK: usize = 1 << 9;
-const AT_ONCE: usize = 1 << 17;
 /// Fewer items than this are found sooner than a thread wakes.
 const WORTH_SHARING: usize = 1 << 10;
 
@@ -159,34 +157,6 @@ impl RowInterner {
         self.rows.push(row);
         self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
         number
-    }
-
-    /// Adds the rows of another interner as `translate` writes them, by which they must stay different from each other;
-    /// gives their numbers. Threads of the pool in which this is called share all but the adding.
-    pub(crate) fn absorb(&mut self, others: &Self, translate: impl Fn(&[u32], &mut Vec<u32>) + Sync) -> Vec<u32> {
-        let chunk = |known: &Self, first: usize| {
-            let (mut rows, mut found, mut row) = (Rows::default(), Vec::with_capacity(CHUNK), Vec::new());
-            for number in first..others.len().min(first + CHUNK) {
-                let number = u32::try_from(number).unwrap_or(u32::MAX);
-                translate(others.get(number).unwrap_or(&[]), &mut row);
-                let short = Self::hash(&row);
-                found.push((short, known.find(short, &row)));
-                rows.push(&row);
-            }
-            (rows, found)
-        };
-        let mut numbers = Vec::with_capacity(others.len());
-        for start in (0..others.len()).step_by(AT_ONCE) {
-            let firsts: Vec<usize> = (start..others.len().min(start + AT_ONCE)).step_by(CHUNK).collect();
-            let chunks: Vec<_> = firsts.par_iter().map(|first| chunk(self, *first)).collect();
-            for (rows, found) in &chunks {
-                for (at, (short, found)) in (0..).zip(found) {
-                    let row = rows.get(at).unwrap_or(&[]);
-                    numbers.push(found.unwrap_or_else(|| self.insert(*short, row)));
-                }
-            }
-        }
-        numbers
     }
 
     /// The row with this number.

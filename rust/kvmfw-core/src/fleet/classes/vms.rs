@@ -2,8 +2,8 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::class_map::{Class, ClassMap, with_classes};
-use super::intern::{Interner, RowInterner};
+use super::class_rows::ClassRows;
+use super::intern::Interner;
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
@@ -125,16 +125,14 @@ pub(crate) struct Vms {
     pub(crate) units: Vec<RegisterUnit>,
     /// Classes: the number of the list ([`ABSENT`] for VMs whose rows could not be used), then for each register unit
     /// the number of its value; values of units after the last one that the set holds are left out.
-    pub(crate) classes: RowInterner,
-    /// The class of each VM, by row.
-    pub(crate) class_of: ClassMap,
+    pub(crate) classes: ClassRows,
     pub(in crate::fleet) shapes: Shapes,
     scratch: Vec<u32>,
 }
 
 impl Vms {
-    /// Adds one VM; its registers ascend by id.
-    pub(crate) fn add(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) {
+    /// The class of one VM; its registers ascend by id.
+    pub(crate) fn class_of(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) -> u32 {
         let config = self.configs.intern(config);
         let mut shapes = std::mem::take(&mut self.shapes);
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
@@ -145,7 +143,7 @@ impl Vms {
         let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, word, value));
         let class = class.unwrap_or_else(|| self.unusable_class());
         self.shapes = shapes;
-        self.class_of.push(class);
+        class
     }
 
     /// The class of a VM of this shape. `word` gives the value at a place of `ids` where its register has at most 8 bytes,
@@ -248,47 +246,6 @@ impl Vms {
         (self.units.len() - 1, gate)
     }
 
-    /// Appends the VMs of `other`, as if they had been added one by one. The threads of the pool in which this is called share
-    /// the work.
-    pub(crate) fn absorb(&mut self, other: Self) {
-        if self.class_of.len() == 0 && self.classes.len() == 0 {
-            *self = other;
-            return;
-        }
-        let configs: Vec<u32> = other.configs.items().iter().map(|config| self.configs.intern(*config)).collect();
-        let config = |number: u32| configs.get(number as usize).copied().unwrap_or(ABSENT);
-        let lists: Vec<u32> = other
-            .lists
-            .items()
-            .iter()
-            .map(|list| self.lists.intern(Saved { config: config(list.config), list: list.list.clone() }))
-            .collect();
-        // Numbers first: with them classes are translated while the tables of values grow.
-        let (mut units, mut new_values) = (Vec::new(), Vec::new());
-        for unit in other.units {
-            let (at, _) = self.unit(unit.register);
-            let Some(own) = self.units.get(at) else { continue };
-            let values = unit.values.into_items().into_iter();
-            let values = values.map(|value| SavedValue { config: config(value.config), ..value }).collect();
-            let (numbers, new) = own.values.place(values);
-            units.push((at, numbers));
-            new_values.push((at, new));
-        }
-        let add_values = || {
-            for (at, new) in new_values {
-                if let Some(unit) = self.units.get_mut(at) {
-                    unit.values.append(new);
-                }
-            }
-        };
-        let add_classes = || self.classes.absorb(&other.classes, |class, row| translate(class, &lists, &units, row));
-        let ((), classes) = rayon::join(add_values, add_classes);
-        with_classes!(&other.class_of, rows => {
-            let class = |row: &_| classes.get(Class::class(*row) as usize).copied().unwrap_or(ABSENT);
-            self.class_of.extend(rows.iter().map(class));
-        });
-    }
-
     /// The numbers of a class; none where there is no such class.
     pub(in crate::fleet) fn numbers(&self, class: usize) -> &[u32] {
         u32::try_from(class).ok().and_then(|class| self.classes.get(class)).unwrap_or(&[])
@@ -352,19 +309,5 @@ impl Hasher for Bytes {
 
     fn finish(&self) -> u64 {
         0
-    }
-}
-
-/// A class of other VMs in the numbers of these, into `row`.
-fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)], row: &mut Vec<u32>) {
-    row.clear();
-    row.push(class.first().and_then(|list| lists.get(*list as usize)).copied().unwrap_or(ABSENT));
-    for (number, (at, numbers)) in class.iter().skip(1).zip(units).filter(|(number, _)| **number != ABSENT) {
-        if row.len() <= at + 1 {
-            row.resize(at + 2, ABSENT);
-        }
-        if let (Some(slot), Some(own)) = (row.get_mut(at + 1), numbers.get(*number as usize)) {
-            *slot = *own;
-        }
     }
 }

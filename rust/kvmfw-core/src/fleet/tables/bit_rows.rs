@@ -11,7 +11,7 @@ use super::groups::{Group, Groups};
 use super::judged::Judged;
 use super::parts::value;
 use crate::audit::pack;
-use crate::fleet::classes::class_map::Class;
+use crate::fleet::classes::class_map::{Class, ClassMap};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::strip::{STRIP, Strip};
@@ -33,6 +33,8 @@ pub(in crate::fleet) struct Sides<'a> {
     pub(in crate::fleet) groups: &'a Groups,
     pub(in crate::fleet) vms: &'a Vms,
     pub(in crate::fleet) hosts: &'a Hosts,
+    /// The class of each host, by row.
+    pub(in crate::fleet) rows: &'a ClassMap,
 }
 
 /// For each group and row, which hosts have at least some outcome.
@@ -60,8 +62,8 @@ impl HostBits {
 
 impl Plane {
     fn new(sides: Sides<'_>, pool: &Pool, least: u8) -> Self {
-        let mut class_of = vec![0; sides.hosts.class_of.len()];
-        sides.hosts.class_of.write(0, &mut class_of);
+        let mut class_of = vec![0; sides.rows.len()];
+        sides.rows.write(0, &mut class_of);
         let strips = class_of.len().div_ceil(64 * STRIP);
         let groups = sides.groups;
         let table = |group: &Group| {
@@ -116,8 +118,8 @@ impl Plane {
 
     fn join_rests(&self, sides: Sides<'_>, class: u32, start: usize, out: &mut [Strip]) {
         let start = start * 64 * STRIP;
-        let mut hosts = vec![0; (sides.hosts.class_of.len() - start).min(out.len() * 64 * STRIP)];
-        sides.hosts.class_of.write(start, &mut hosts);
+        let mut hosts = vec![0; (sides.rows.len() - start).min(out.len() * 64 * STRIP)];
+        sides.rows.write(start, &mut hosts);
         for rest in &sides.judged.rests {
             let saved = sides.vms.classes.get(class).and_then(|class| value(sides.vms, rest.unit, class));
             let Some(saved) = saved else { continue };

@@ -6,7 +6,6 @@ use super::judged::Judged;
 use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::grid::widened;
 use crate::fleet::limits::Limits;
 use crate::pool::Pool;
 
@@ -19,8 +18,6 @@ pub(in crate::fleet) struct Dense {
     pub(in crate::fleet) packs: bool,
     /// Cells from one host class to the next, with room for more VM classes.
     pub(in crate::fleet) stride: usize,
-    vms: usize,
-    hosts: usize,
 }
 
 /// Places of cells fit into 32 bits.
@@ -44,43 +41,12 @@ impl Dense {
         let column = Column { judged, vms, hosts, count: vms.classes.len() };
         let write = |(host, cells): (usize, &mut [u8])| column.write(host, packs, cells);
         pool.run(|| cells.par_chunks_mut(width).enumerate().for_each(write));
-        Self { cells, packs, stride, vms: vms.classes.len(), hosts: classes }
+        Self { cells, packs, stride }
     }
 
     /// Bytes from one host class to the next.
     fn width(&self) -> usize {
         if self.packs { self.stride / 4 } else { self.stride }
-    }
-
-    /// Appends the next VM class.
-    pub(in crate::fleet) fn add_vm_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
-        if self.vms == self.stride {
-            self.make_room();
-        }
-        let mut row = vec![0; self.hosts];
-        let vm = self.vms;
-        judged.row(vms, hosts, count(vm), &mut row);
-        self.vms += 1;
-        let (at, shift) = if self.packs { (vm / 4, vm % 4 * 2) } else { (vm, 0) };
-        let width = self.width();
-        for (column, outcome) in self.cells.chunks_mut(width).zip(row) {
-            column.get_mut(at).into_iter().for_each(|cell| *cell |= outcome << shift);
-        }
-    }
-
-    fn make_room(&mut self) {
-        let before = self.width();
-        self.stride = stride(self.vms + 1);
-        self.cells = widened(&self.cells, self.hosts, before, self.width());
-    }
-
-    /// Appends the next host class.
-    pub(in crate::fleet) fn add_host_class(&mut self, judged: &Judged, vms: &Vms, hosts: &Hosts) {
-        let start = self.cells.len();
-        self.cells.resize(start + self.width(), 0);
-        let cells = self.cells.get_mut(start..).unwrap_or_default();
-        Column { judged, vms, hosts, count: self.vms }.write(self.hosts, self.packs, cells);
-        self.hosts += 1;
     }
 
     /// The outcomes of one VM class.

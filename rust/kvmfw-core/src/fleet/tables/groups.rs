@@ -53,7 +53,7 @@ impl Groups {
     pub(in crate::fleet) fn new(parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
         let ranges = choose(parts, vms, limits.group_rows);
         let mut groups = Self(ranges.into_iter().map(Group::new).collect());
-        groups.catch_up(parts, vms, hosts, pool);
+        groups.place(parts, vms, hosts, pool);
         groups
     }
 
@@ -62,17 +62,16 @@ impl Groups {
         self.0.iter()
     }
 
-    /// Places the classes that have no place yet.
-    pub(in crate::fleet) fn catch_up(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
+    /// Places all classes.
+    fn place(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
         if self.0.is_empty() {
             return;
         }
-        let (placed, width) = self.0.first().map_or((0, 0), |group| (group.row_of.len(), group.column_of.len()));
-        for class in width..hosts.classes.len() {
+        for class in 0..hosts.classes.len() {
             self.0.iter_mut().for_each(|group| group.add_column(parts, class));
         }
         self.0.iter_mut().for_each(|group| group.make_places(parts));
-        for start in (placed..vms.classes.len()).step_by(BATCH) {
+        for start in (0..vms.classes.len()).step_by(BATCH) {
             let classes = start..vms.classes.len().min(start + BATCH);
             let rows = rows_of_classes(parts, vms, classes, pool);
             let place = |group: &mut Group| rows.chunks(parts.len()).for_each(|rows| group.add_row(parts, rows));

@@ -1,17 +1,17 @@
 //! What all units say, ready to be asked about any pair of classes.
 
-use std::ops::Range;
-
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::masks::Masks;
-use super::parts::{Part, value};
+use super::parts::{Part, rows_of, value};
 use super::split::{Rest, learn, split};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::grid::found;
+use crate::fleet::grid::{SILENT_ROW, found};
 use crate::fleet::limits::Limits;
-use crate::fleet::unit::{FIRST_REGISTER_UNIT, NO_UNIT};
+use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, NO_UNIT};
 use crate::judgement::Outcome;
 use crate::pool::Pool;
 
@@ -40,19 +40,13 @@ impl Judged {
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
         let masks = Masks::new(&parts, hosts, pool);
         let mut judged = Self { parts, rests: rests.into_iter().flatten().collect(), masks };
-        judged.masks.add_vm_classes(&judged.parts, vms, pool);
+        judged.masks.add_vm_classes(&judged.parts, vms, &[], pool);
         judged
     }
 
-    /// Judges what appeared since the last time, and gives the numbers of the VM and host classes that are new. `None`
-    /// where everything must be judged anew.
-    pub(in crate::fleet) fn catch_up(
-        &mut self,
-        vms: &Vms,
-        hosts: &Hosts,
-        pool: &Pool,
-    ) -> Option<(Range<usize>, Range<usize>)> {
-        let new_vms = self.masks.vm_classes()..vms.classes.len();
+    /// Judges what appeared since the last time, and the VM classes of `changed`, whose numbers others had before. `None` where
+    /// everything must be judged anew.
+    pub(in crate::fleet) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, changed: &[u32], pool: &Pool) -> Option<()> {
         let new_hosts = self.masks.host_classes()..hosts.classes.len();
         if !new_hosts.is_empty() && !learn(&mut self.parts, &mut self.rests, vms, hosts) {
             return None;
@@ -64,14 +58,45 @@ impl Judged {
             return None;
         }
         let masks_fit = self.masks.learn(&self.parts);
-        for class in new_hosts.clone() {
+        for class in new_hosts {
             self.masks.add_host_class(&self.parts, class);
         }
         if !masks_fit {
             self.masks = Masks::new(&self.parts, hosts, pool);
         }
-        self.masks.add_vm_classes(&self.parts, vms, pool);
-        Some((new_vms, new_hosts))
+        self.masks.add_vm_classes(&self.parts, vms, changed, pool);
+        Some(())
+    }
+
+    /// The outcomes on all host classes of a VM class that came after everything was judged. `vms` has all that these tables
+    /// were made of, and more.
+    pub(in crate::fleet) fn row_of_new(&self, vms: &Vms, hosts: &Hosts, class: &[u32]) -> Vec<u8> {
+        let mut rows = vec![0; self.parts.len()];
+        rows_of(&self.parts, vms, class, &mut rows);
+        let mut unseen = Vec::new();
+        for (row, part) in rows.iter_mut().zip(&self.parts) {
+            if *row as usize >= part.row_count() {
+                *row = SILENT_ROW;
+                unseen.push(part.unit);
+            }
+        }
+        let mut out = vec![0; hosts.classes.len()];
+        self.masks.row_of(&self.parts, &rows, &mut out);
+        for at in &self.masks.left {
+            let (Some(part), Some(row)) = (self.parts.get(*at), rows.get(*at)) else { continue };
+            for (out, column) in out.iter_mut().zip(&part.column_of) {
+                *out = (*out).max(part.cell(*row, *column));
+            }
+        }
+        for rest in &self.rests {
+            for (host, out) in (0..).zip(&mut out) {
+                *out = (*out).max(rest_of_class(rest, vms, hosts, class, host));
+            }
+        }
+        for unit in unseen {
+            judge_unseen(vms, hosts, class, unit, &mut out);
+        }
+        out
     }
 
     /// The outcome of a pair of classes, and the first unit that has it.
@@ -176,7 +201,33 @@ impl Judged {
 /// What is left of a split unit says about a pair of classes.
 pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
     let Some(class) = vms.classes.get(vm) else { return found(None) };
+    rest_of_class(rest, vms, hosts, class, host)
+}
+
+fn rest_of_class(rest: &Rest, vms: &Vms, hosts: &Hosts, class: &[u32], host: u32) -> u8 {
     let Some(saved) = value(vms, rest.unit, class) else { return Outcome::Accept as u8 };
     let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
     found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor)))
+}
+
+/// What a unit says of a value that has no row: each acceptor is asked once.
+fn judge_unseen(vms: &Vms, hosts: &Hosts, class: &[u32], unit: usize, out: &mut [u8]) {
+    let list = class.first().and_then(|list| vms.lists.get(*list));
+    let config =
+        if unit == LIST_UNIT { list.map(|list| list.config) } else { value(vms, unit, class).map(|one| one.config) };
+    let mut known: HashMap<u32, u8, FixedState> = HashMap::default();
+    for (host, out) in (0..).zip(out) {
+        let number = config.and_then(|config| hosts.acceptor_number(host, config, unit));
+        let judge = |number: u32| {
+            let acceptor = hosts.acceptors.get(unit)?.get(number)?;
+            let said = if unit == LIST_UNIT {
+                acceptor.judge_list(list?)
+            } else {
+                acceptor.judge_value(value(vms, unit, class)?)
+            };
+            Some(said as u8)
+        };
+        let said = number.map(|number| *known.entry(number).or_insert_with(|| found(judge(number))));
+        *out = (*out).max(found(said));
+    }
 }

@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -43,7 +44,8 @@ const OUTCOMES: [u8; 3] = [3, 2, 1];
 pub(in crate::fleet) struct Masks {
     /// Lines of a class.
     width: usize,
-    vms: Vec<Line>,
+    /// Shared by versions that differ in hosts only.
+    vms: Arc<Vec<Line>>,
     hosts: Vec<Line>,
     /// The bits of host classes once more, for rows over all of them.
     objectors: Objectors,
@@ -171,27 +173,31 @@ impl Masks {
         self.left.len() <= self.chosen_left + MOST_LATE
     }
 
-    /// Masks the VM classes that have no bits yet.
-    pub(in crate::fleet) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, pool: &Pool) {
+    /// Masks the VM classes that have no bits yet, and those of `changed`, whose numbers others had before.
+    pub(in crate::fleet) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, changed: &[u32], pool: &Pool) {
         let (first, classes) = (self.vm_classes(), vms.classes.len());
-        let mut lines = std::mem::take(&mut self.vms);
+        if first == classes && changed.is_empty() {
+            return;
+        }
+        let mut lines = Arc::unwrap_or_clone(std::mem::take(&mut self.vms));
         if lines.capacity() < classes * self.width {
             // With room for classes to come: the first of them should not have to move all others.
             lines.reserve_exact((classes - first + classes / 32 + 64) * self.width);
         }
         lines.resize(classes * self.width, Line::default());
+        for class in changed.iter().map(|class| *class as usize).filter(|class| *class < first) {
+            let lines = lines.get_mut(class * self.width..(class + 1) * self.width).unwrap_or_default();
+            lines.fill(Line::default());
+            let mut rows = vec![0; parts.len()];
+            rows_of(parts, vms, vms.numbers(class), &mut rows);
+            self.hold(parts, &rows, lines);
+        }
         let new = lines.get_mut(first * self.width..).unwrap_or_default();
         let hold = |(chunk, lines): (usize, &mut [Line])| {
             let mut rows = vec![0; parts.len()];
             for (class, lines) in (first + chunk * CHUNK..).zip(lines.chunks_mut(self.width)) {
                 rows_of(parts, vms, vms.numbers(class), &mut rows);
-                let is_row = |(row, part): (&u32, &Part)| (*row as usize) < part.row_count();
-                debug_assert!(rows.iter().zip(parts).all(is_row), "a row that its part has not");
-                for (held, row) in self.held.iter().zip(&rows) {
-                    let start = *row as usize * self.width;
-                    let held = held.get(start..start + self.width).unwrap_or(&[]);
-                    lines.iter_mut().zip(held).for_each(|(line, held)| line.or(held));
-                }
+                self.hold(parts, &rows, lines);
             }
         };
         if classes - first <= CHUNK {
@@ -199,7 +205,19 @@ impl Masks {
         } else {
             pool.run(|| new.par_chunks_mut(CHUNK * self.width).enumerate().for_each(hold));
         }
-        self.vms = lines;
+        self.vms = Arc::new(lines);
+    }
+
+    /// The bits of a VM class with these rows in the parts.
+    #[inline]
+    fn hold(&self, parts: &[Part], rows: &[u32], lines: &mut [Line]) {
+        let is_row = |(row, part): (&u32, &Part)| (*row as usize) < part.row_count();
+        debug_assert!(rows.iter().zip(parts).all(is_row), "a row that its part has not");
+        for (held, row) in self.held.iter().zip(rows) {
+            let start = *row as usize * self.width;
+            let held = held.get(start..start + self.width).unwrap_or(&[]);
+            lines.iter_mut().zip(held).for_each(|(line, held)| line.or(held));
+        }
     }
 
     /// Masks the next host class.
@@ -293,6 +311,17 @@ impl Masks {
             out.fill(UNKNOWN);
             return;
         }
+        self.row_of_lines(lines, out);
+    }
+
+    /// The outcomes on all host classes of a VM class that is not here, by its rows in the parts.
+    pub(in crate::fleet) fn row_of(&self, parts: &[Part], rows: &[u32], out: &mut [u8]) {
+        let mut lines = vec![Line::default(); self.width];
+        self.hold(parts, rows, &mut lines);
+        self.row_of_lines(&lines, out);
+    }
+
+    fn row_of_lines(&self, lines: &[Line], out: &mut [u8]) {
         let held: Vec<usize> = bits_of(lines).collect();
         let [refuse, unknown, _] = &self.bits_of;
         let (refusing, others) = held.split_at(held.partition_point(|bit| *bit < refuse.end));

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::digits::{Kinds, Split};
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::intern::{Interner, RowInterner};
+use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{ABSENT, SavedValue, Vms};
 use crate::fleet::grid::{Grid, NO_ROW, SILENT_ROW, UNKNOWN, found};
 use crate::fleet::limits::Limits;
@@ -76,7 +76,7 @@ impl Part {
     /// Whether a unit is better split.
     pub(in crate::fleet) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let values = unit.checked_sub(FIRST_REGISTER_UNIT).and_then(|at| vms.units.get(at));
-        let acceptors = hosts.acceptors.get(unit).map_or(0, Interner::len);
+        let acceptors = hosts.acceptors.get(unit).map_or(0, |known| known.len());
         values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
     }
 
@@ -134,7 +134,7 @@ impl Part {
         let mut known = Vec::new();
         for row in self.grid.row_count()..rows {
             known.clear();
-            known.resize(hosts.acceptors.get(self.unit).map_or(0, Interner::len), None);
+            known.resize(hosts.acceptors.get(self.unit).map_or(0, |known| known.len()), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),

@@ -1,0 +1,325 @@
+"""Questions to a fleet: pairs, rows of hosts, counts, verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from kvmfw import _native
+from kvmfw.errors import ArgumentError, MissingError
+from kvmfw.roster import On, Roster, Vm, whole
+from kvmfw.verdict import Verdict
+
+__all__ = ["Home", "Questions", "Treat", "taken_as"]
+
+Treat = Literal["accept", "refuse"]
+Home = Literal["include", "exclude"]
+
+_MOST_CELLS = 1 << 31
+_TAKEN = {
+    f"{change} {unknown}": (change == "accept", unknown == "accept")
+    for change in ("accept", "refuse")
+    for unknown in ("accept", "refuse")
+}
+_ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
+
+
+def taken_as(change: str, unknown: str) -> tuple[bool, bool]:
+    """Tell whether CHANGE and UNKNOWN count as taken.
+
+    Raises
+    ------
+    ArgumentError
+        When a word is neither of the two.
+    """
+    taken = _TAKEN.get(f"{change} {unknown}")
+    if taken is not None:
+        return taken
+    name, word = ("unknown", unknown) if change in ("accept", "refuse") else ("change", change)
+    raise ArgumentError(f"`{name}` is `{word}`; expected `accept` or `refuse`")
+
+
+def _with_home(home: str) -> bool:
+    if home not in ("include", "exclude"):
+        raise ArgumentError(f"`home` is `{home}`; expected `include` or `exclude`")
+    return home == "include"
+
+
+def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    """Give rows from outside as an array of integers that lie where the native module can read them.
+
+    Buffers that came over a network need not start at a multiple of their width.
+    """
+    array = np.asarray(rows)
+    if array.size and array.dtype.kind not in "iu":
+        raise ArgumentError(f"`{name}` is of dtype {array.dtype}; expected integers")
+    return np.require(array, requirements=["A"])
+
+
+class Questions(Roster):
+    """What a fleet, or a snapshot of one, can be asked. Each answer is of one generation."""
+
+    @property
+    def units(self) -> list[str]:
+        """What the units judge, by number: the vCPU, the register list, then registers by name."""
+        return [name for _, _, name in self._now().units()]
+
+    def class_table(self) -> npt.NDArray[np.uint8]:
+        """Give the outcome of every pair of classes, as they are now. Shape (VM classes, host classes).
+
+        Who needs the rows of many VMs asks once for the table, and takes ``table[fleet.vm_classes[vm]]``.
+
+        Raises
+        ------
+        ArgumentError
+            When it would take more than 2 GiB; ask for the rows of single VMs instead.
+        """
+        now = self._now()
+        shape = now.sizes()[2:]
+        if shape[0] * shape[1] > _MOST_CELLS:
+            raise ArgumentError(f"a table of {shape[0]} x {shape[1]} classes is too large; ask for rows")
+        table = np.empty(shape, dtype=np.uint8)
+        now.class_rows(0, table.reshape(-1))
+        return table
+
+    def class_row(self, vm: Vm) -> npt.NDArray[np.uint8]:
+        """Give the outcomes of a VM on every host class, as an array of the caller's own. Shape (host classes,).
+
+        Raises
+        ------
+        MissingError
+            When there is no such VM.
+
+        Examples
+        --------
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> from kvmfw import Fleet
+        >>> Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)]).class_row(0)
+        array([3], dtype=uint8)
+        """
+        return self._now().class_row(vm)
+
+    def validate_pairs(
+        self,
+        vm_rows: npt.ArrayLike,
+        host_rows: npt.ArrayLike,
+        *,
+        out: npt.NDArray[np.uint8] | None = None,
+        units: npt.NDArray[np.uint16] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Give the outcome of each pair of rows, in their order.
+
+        Parameters
+        ----------
+        vm_rows, host_rows : array_like of int, shape (n,)
+            Rows of VMs and hosts. Contiguous arrays of one dtype (int64, uint32, int32 or uint64) are not copied.
+        out : array of uint8, shape (n,), optional
+            Where to write; made if not given.
+        units : array of uint16, shape (n,), optional
+            Where to write the number (see `units`) of the first unit with the pair's outcome; 65535: all accept.
+
+        Returns
+        -------
+        array of uint8, shape (n,)
+            `Outcome` of each pair; ``out`` if given.
+
+        Raises
+        ------
+        RowError
+            When a pair is out of range; it names the pair.
+        ArgumentError
+            When dtypes or lengths do not fit.
+        """
+        vm, host = _rows(vm_rows, "vm_rows"), _rows(host_rows, "host_rows")
+        if vm.size == 0 and host.size == 0 and out is None:
+            return np.empty(0, dtype=np.uint8)
+        if vm.dtype != host.dtype or vm.dtype not in _ROW_TYPES:
+            # A row beyond 2^63 becomes one that no fleet has.
+            vm, host = vm.astype(np.int64), host.astype(np.int64)
+        if out is None:
+            out = np.empty(vm.shape, dtype=np.uint8)
+        for name, array, wanted in (("out", out, np.uint8), ("units", units, np.uint16)):
+            if array is not None and (array.dtype != wanted or array.ndim != 1):
+                found = f"{array.dtype}, {array.ndim} dimensions"
+                raise ArgumentError(f"`{name}` is {found}; expected {np.dtype(wanted)}, one dimension")
+        self._now().pairs(vm, host, out, units)
+        return out
+
+    def validate_matrix(
+        self,
+        *,
+        unknown: Treat,
+        change: Treat = "accept",
+        vms: slice = slice(None),
+        out: npt.NDArray[np.uint8] | None = None,
+    ) -> npt.NDArray[np.uint8]:
+        """Tell for every VM and host whether the host takes the VM, as packed bits.
+
+        Parameters
+        ----------
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+        vms : slice, optional
+            The rows of VMs to answer for; all by default. Ask in blocks where the whole would not fit.
+        out : array of uint8, shape (VMs, ceil(hosts / 8)), optional
+            Where to write; made if not given.
+
+        Returns
+        -------
+        array of uint8, shape (VMs, ceil(hosts / 8))
+            Bit ``h % 8`` (lowest first) of byte ``h // 8`` is 1 where host ``h`` takes the VM; the order of
+            ``numpy.unpackbits(..., bitorder="little")``.
+        """
+        return self._matrix(self._now(), vms, taken_as(change, unknown), out)
+
+    @staticmethod
+    def _matrix(
+        now: _native.Snapshot, vms: slice, taken: tuple[bool, bool], out: npt.NDArray[np.uint8] | None
+    ) -> npt.NDArray[np.uint8]:
+        sizes = now.sizes()
+        start, stop, step = vms.indices(sizes[0])
+        if step != 1:
+            raise ArgumentError(f"`vms` has step {step}; expected 1")
+        shape = (max(stop - start, 0), (sizes[1] + 7) // 8)
+        if out is None:
+            out = np.empty(shape, dtype=np.uint8)
+        if out.shape != shape or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise ArgumentError(f"`out` is {out.dtype} {out.shape}; expected contiguous uint8 {shape}")
+        now.matrix(start, max(stop, start), *taken, out.reshape(-1))
+        return out
+
+    def iter_matrix(
+        self, *, unknown: Treat, change: Treat = "accept", block_bytes: int = 1 << 26
+    ) -> Iterator[tuple[slice, npt.NDArray[np.uint8]]]:
+        """Give the matrix of one version block by block, in memory that is used again.
+
+        Parameters
+        ----------
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+        block_bytes : int
+            How much memory a block may take.
+
+        Yields
+        ------
+        slice, array of uint8
+            The rows of VMs and their part of `validate_matrix`; the array is written over by the next block.
+        """
+        taken, now = taken_as(change, unknown), self._now()
+        count, hosts, _, _ = now.sizes()
+        width = (hosts + 7) // 8
+        rows = max(block_bytes // max(width, 1), 1)
+        memory = np.empty((min(rows, count), width), dtype=np.uint8)
+        for start in range(0, count, rows):
+            block = slice(start, min(start + rows, count))
+            out = memory[: block.stop - start]
+            yield block, self._matrix(now, block, taken, out)
+
+    def candidates(
+        self, vm: Vm, *, unknown: Treat, change: Treat = "accept", home: Home = "include"
+    ) -> npt.NDArray[np.uint32]:
+        """Give the rows of the hosts that take this VM, ascending.
+
+        Parameters
+        ----------
+        vm : int, str or VmHandle
+            Row, name or handle of the VM.
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; ``unknown`` must be chosen.
+        home : {"include", "exclude"}
+            Whether the host that the VM runs on is told too, where it takes it.
+
+        Raises
+        ------
+        MissingError
+            When there is no such VM.
+        """
+        return self._now().candidates(vm, *taken_as(change, unknown), _with_home(home))
+
+    def candidates_of(
+        self, vms: npt.ArrayLike, *, unknown: Treat, change: Treat, home: Home
+    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+        """Give the candidates of many VMs in one call, as rows of a sparse matrix (CSR).
+
+        Parameters
+        ----------
+        vms : array_like of int
+            Their rows.
+        unknown, change, home
+            As for `candidates`; all must be chosen.
+
+        Returns
+        -------
+        starts : array of uint64, shape (n + 1,)
+            Where the hosts of each VM start in ``hosts``, and where those of the last one end.
+        hosts : array of uint32
+            Rows of hosts, ascending for each VM.
+
+        Raises
+        ------
+        MissingError
+            When there is no such VM.
+        """
+        rows = _rows(vms, "vms").astype(np.int64)
+        return self._now().candidates_of(rows, *taken_as(change, unknown), _with_home(home))
+
+    def class_candidates(
+        self, vm_class: int, *, unknown: Treat, change: Treat = "accept"
+    ) -> npt.NDArray[np.bool_]:
+        """Tell which host classes take a VM class. Shape (host classes,).
+
+        Raises
+        ------
+        MissingError
+            When nobody is of such a class.
+        """
+        number = whole(vm_class, "`vm_class`")
+        if not 0 <= number < 1 << 32:
+            raise MissingError(f"VM class {number} is out of range")
+        return self._now().takers(number, *taken_as(change, unknown)).view(np.bool_)
+
+    def counts(
+        self, axis: Literal["vm", "host"] = "vm", *, out: npt.NDArray[np.uint64] | None = None
+    ) -> npt.NDArray[np.uint64]:
+        """Count outcomes per VM (over hosts) or per host (over VMs).
+
+        Parameters
+        ----------
+        axis : {"vm", "host"}
+            What to count for.
+        out : array of uint64, shape (VMs or hosts, 4), optional
+            Where to write; made if not given.
+
+        Returns
+        -------
+        array of uint64, shape (VMs or hosts, 4)
+            How many accept, change, are unknown, refuse.
+        """
+        if axis not in ("vm", "host"):
+            raise ArgumentError(f"`axis` is `{axis}`; expected `vm` or `host`")
+        now = self._now()
+        shape = (now.sizes()[axis == "host"], 4)
+        if out is None:
+            out = np.empty(shape, dtype=np.uint64)
+        if out.shape != shape or out.dtype != np.uint64 or not out.flags.c_contiguous:
+            raise ArgumentError(f"`out` is {out.dtype} {out.shape}; expected contiguous uint64 {shape}")
+        now.counts(axis == "host", out.reshape(-1))
+        return out
+
+    def explain(self, vm: Vm, host: On) -> Verdict:
+        """Give the verdict of one pair of rows, with every finding.
+
+        Values of registers that KVM does not look at are not kept in a fleet: their findings have no ``saved``.
+        """
+        return Verdict._from_native(self._now().explain(vm, host, False), self.vmm, self.scheme)
+
+    def explain_units(self, vm: Vm, host: On) -> Verdict:
+        """Give what each unit says of one pair by itself, as if the host took all others.
+
+        A saved ID register that the host refuses leaves the host's own fields in place, so that `explain` judges what it
+        shows and hides by those. What stands in the way, and what a cure must deal with, is told here.
+        """
+        return Verdict._from_native(self._now().explain(vm, host, True), self.vmm, self.scheme)

@@ -1,0 +1,372 @@
+//! Changes: some steps from one version to the next, all of them or none.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+use super::classes::Classes;
+use super::members::{Member, Texts};
+use super::places::NOWHERE;
+use super::shared::{Shared, Writer};
+use super::snapshot::State;
+use super::who::{HostHandle, VmHandle, Who};
+use crate::error::{MissingError, RowError};
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::intake::{self, Runs};
+use crate::host::Host;
+use crate::set::RegisterSet;
+
+/// Fewer VMs than this are counted one by one.
+const FEW: usize = 1 << 8;
+/// In place of a class: the host is judged at the end of the change.
+pub(super) const UNJUDGED: u32 = u32::MAX;
+
+/// A change of a fleet: some steps, of which readers see all or none. Nothing happens until [`Change::commit`]; a change that is
+/// dropped has not been. Other changes wait for this one; a thread that begins two waits for itself.
+#[derive(Debug)]
+pub struct Change {
+    pub(super) shared: Arc<Shared>,
+    pub(super) base: Arc<State>,
+    pub(super) state: State,
+    pub(super) writer: Writer,
+    /// VM classes that had no member before.
+    pub(super) born: Vec<u32>,
+    /// VM classes that lost their last member.
+    pub(super) left: Vec<u32>,
+    /// Captures, with those that are new.
+    pub(super) hosts: Arc<Hosts>,
+    /// Hosts that are new or have another capture.
+    pub(super) touched: Vec<u64>,
+    pub(super) is_done: bool,
+}
+
+impl Change {
+    pub(in crate::fleet) fn begin(shared: &Arc<Shared>) -> Self {
+        // Longer than anybody waits.
+        const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+        loop {
+            if let Some(change) = Self::try_begin(Arc::clone(shared), FOR_EVER) {
+                return change;
+            }
+        }
+    }
+
+    pub(in crate::fleet) fn try_begin(shared: Arc<Shared>, patience: Duration) -> Option<Self> {
+        let writer = shared.take(patience)?;
+        let base = shared.now.load_full();
+        let mut state = State { whole: OnceLock::new(), ..State::clone(&base) };
+        state.generation += 1;
+        let hosts = Arc::clone(&base.tables.world.hosts);
+        let (born, left, touched) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Self { shared, base, state, writer, born, left, hosts, touched, is_done: false })
+    }
+
+    /// How many VMs there are by now.
+    pub fn vm_count(&self) -> usize {
+        self.state.vms.len()
+    }
+
+    /// The VM with a name, by now.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such VM, or more than one.
+    pub fn vm<'a>(&self, vm: impl Into<Who<'a, VmHandle>>) -> Result<VmHandle, MissingError> {
+        vm.into().find(&self.state.vms).map(|(handle, _)| VmHandle(handle))
+    }
+
+    /// Whether there is a VM with a name by now.
+    pub fn has_vm(&self, name: &str) -> bool {
+        self.state.vms.first_bearer(name).is_some()
+    }
+
+    /// The places of names that VMs have by now, or that stand earlier among these; no name may be had by many.
+    pub fn repeated<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
+        let mut seen = HashSet::with_hasher(FixedState::default());
+        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty());
+        borne.filter(|(_, name)| !seen.insert(*name) || self.has_vm(name)).map(|(at, _)| at).collect()
+    }
+
+    /// Adds VMs in order, with their names and homes; gives the handle of the first. Those after it have the next numbers.
+    pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> VmHandle {
+        let (mut starts, mut text, mut members) = (vec![0], String::new(), Vec::new());
+        for set in sets {
+            let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
+            let tag = set.host.as_deref().map_or(NOWHERE, |home| self.state.places.enter(home, 1));
+            members.push(Member { class, tag });
+            text.push_str(&set.name);
+            starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
+        }
+        self.add(&members, Some(Texts { starts: &starts, text: &text }))
+    }
+
+    /// Adds VMs given as columns, in order; gives the rows that cannot be used. A VM with such a row is kept in its place, and
+    /// is unknown to every host.
+    ///
+    /// # Errors
+    ///
+    /// When the columns do not fit together; nothing is added then.
+    pub fn add_runs(&mut self, rows: Runs<'_>, who: Named<'_>) -> Result<Vec<RowError>, RowError> {
+        rows.check()?;
+        who.check(rows.len())?;
+        let vms = Arc::make_mut(&mut self.writer.vms);
+        let (classes, errors) = intake::classes(vms, rows, &self.state.settings.pool);
+        let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
+        for home in who.home_of.iter().filter_map(|home| usize::try_from(*home).ok()) {
+            guests.get_mut(home).into_iter().for_each(|guests| *guests += 1);
+        }
+        let enter =
+            |(home, guests): (&str, &u64)| if *guests == 0 { NOWHERE } else { self.state.places.enter(home, *guests) };
+        let places: Vec<u32> = who.homes.iter().flat_map(Texts::iter).zip(&guests).map(enter).collect();
+        let tag = |at: usize| {
+            let home = who.home_of.get(at).and_then(|home| usize::try_from(*home).ok());
+            home.and_then(|home| places.get(home)).copied().unwrap_or(NOWHERE)
+        };
+        let members: Vec<Member> =
+            classes.into_iter().enumerate().map(|(at, class)| Member { class, tag: tag(at) }).collect();
+        self.add(&members, who.names);
+        Ok(errors)
+    }
+
+    fn add(&mut self, members: &[Member], names: Option<Texts<'_>>) -> VmHandle {
+        let classes = self.writer.vms.classes.len();
+        let generation = self.state.generation;
+        if members.len() < FEW {
+            for member in members {
+                self.join(member.class, 1);
+            }
+        } else {
+            let mut counts = vec![0; classes];
+            for member in members {
+                counts.get_mut(member.class as usize).into_iter().for_each(|count| *count += 1);
+            }
+            if self.state.vms.arrivals() == 0 {
+                self.born.extend((0_u32..).zip(&counts).filter(|(_, count)| **count > 0).map(|(class, _)| class));
+                self.state.vm_classes = Classes::of(&counts, generation);
+            } else {
+                for (class, count) in (0..).zip(counts).filter(|(_, count)| *count > 0) {
+                    self.join(class, count);
+                }
+            }
+        }
+        VmHandle(Arc::make_mut(&mut self.state.vms).add(members, names))
+    }
+
+    fn join(&mut self, class: u32, count: u64) {
+        if self.state.vm_classes.members(class) == 0 && self.base.vm_classes.members(class) == 0 {
+            self.born.push(class);
+        }
+        self.state.vm_classes.join(class, count, self.state.generation);
+    }
+
+    fn leave(&mut self, class: u32) {
+        if self.state.vm_classes.leave(class, self.state.generation) {
+            self.left.push(class);
+        }
+    }
+
+    /// Takes VMs away. Rows are those that there are by now; the rows after them move up.
+    ///
+    /// # Errors
+    ///
+    /// When one is not there; none is removed then.
+    pub fn remove_vms<'a>(
+        &mut self,
+        vms: impl IntoIterator<Item = impl Into<Who<'a, VmHandle>>>,
+    ) -> Result<(), MissingError> {
+        let found = vms.into_iter().map(|vm| self.vm(vm));
+        let mut found: Vec<VmHandle> = found.collect::<Result<_, _>>()?;
+        found.sort_unstable();
+        found.dedup();
+        for vm in found {
+            if let Some(member) = Arc::make_mut(&mut self.state.vms).remove(vm.0) {
+                self.leave(member.class);
+                self.state.places.leave(member.tag);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a VM other registers, as after a reconfiguration: it keeps its handle, its name and its home.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such VM.
+    pub fn update_vm<'a>(&mut self, vm: impl Into<Who<'a, VmHandle>>, set: &RegisterSet) -> Result<(), MissingError> {
+        let vm = self.vm(vm)?;
+        let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
+        // First the new class, then the old one: where they are the same, it never was without members.
+        self.join(class, 1);
+        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.class = class);
+        if let Some(before) = before {
+            self.leave(before.class);
+        }
+        Ok(())
+    }
+
+    /// A VM runs on another host from now on; `None`: nobody knows where.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such VM or host.
+    pub fn move_vm<'a>(
+        &mut self,
+        vm: impl Into<Who<'a, VmHandle>>,
+        host: Option<Who<'a, HostHandle>>,
+    ) -> Result<(), MissingError> {
+        let vm = self.vm(vm)?;
+        let host = host.map(|host| host.find(&self.state.hosts)).transpose()?;
+        let name = host.and_then(|(host, _)| self.state.hosts.name(host)).map(str::to_owned);
+        let tag = name.map_or(NOWHERE, |name| self.state.places.enter(&name, 1));
+        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.tag = tag);
+        if let Some(before) = before {
+            self.state.places.leave(before.tag);
+        }
+        Ok(())
+    }
+
+    /// Adds hosts in order: each is one of `kinds`. Where `names` are not given, hosts have those of their captures. Gives the
+    /// handle of the first.
+    ///
+    /// # Errors
+    ///
+    /// When a row names a kind that there is not; nothing is added then.
+    pub fn add_hosts(
+        &mut self,
+        kinds: &[Host],
+        kind_of: &[u32],
+        names: Option<Texts<'_>>,
+    ) -> Result<HostHandle, RowError> {
+        check_kinds(kinds, kind_of)?;
+        let numbers: Vec<u32> = kinds.iter().map(|kind| self.kind(kind)).collect();
+        let member = |kind: &u32| numbers.get(*kind as usize).map(|kind| Member { class: UNJUDGED, tag: *kind });
+        let members: Vec<Member> = kind_of.iter().filter_map(member).collect();
+        let (mut starts, mut text) = (vec![0], String::new());
+        if names.is_none() {
+            for kind in kind_of.iter().filter_map(|kind| kinds.get(*kind as usize)) {
+                text.push_str(kind.name());
+                starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
+            }
+        }
+        let names = names.unwrap_or(Texts { starts: &starts, text: &text });
+        let first = Arc::make_mut(&mut self.state.hosts).add(&members, Some(names));
+        self.touched.extend((first..).take(members.len()));
+        Ok(HostHandle(first))
+    }
+
+    /// Gives hosts other captures, as after a reboot into another kernel: they keep handles and names.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such host; nothing is changed then.
+    pub fn update_hosts<'a>(
+        &mut self,
+        hosts: impl IntoIterator<Item = (impl Into<Who<'a, HostHandle>>, &'a Host)>,
+    ) -> Result<(), MissingError> {
+        let find = |(host, kind): (_, &'a Host)| {
+            Into::<Who<'_, HostHandle>>::into(host).find(&self.state.hosts).map(|(host, _)| (host, kind))
+        };
+        let found: Vec<(u64, &Host)> = hosts.into_iter().map(find).collect::<Result<_, _>>()?;
+        for (host, kind) in found {
+            let kind = self.kind(kind);
+            let member = Member { class: UNJUDGED, tag: kind };
+            let before = Arc::make_mut(&mut self.state.hosts).change(host, |known| *known = member);
+            self.leave_host_class(before);
+            self.touched.push(host);
+        }
+        Ok(())
+    }
+
+    /// Takes hosts away. VMs that run there keep their home: nobody has its name now.
+    ///
+    /// # Errors
+    ///
+    /// When one is not there; none is removed then.
+    pub fn remove_hosts<'a>(
+        &mut self,
+        hosts: impl IntoIterator<Item = impl Into<Who<'a, HostHandle>>>,
+    ) -> Result<(), MissingError> {
+        let found = hosts.into_iter().map(|host| host.into().find(&self.state.hosts).map(|(host, _)| host));
+        let found: Vec<u64> = found.collect::<Result<_, _>>()?;
+        for host in found {
+            let before = Arc::make_mut(&mut self.state.hosts).remove(host);
+            self.leave_host_class(before);
+            self.touched.push(host);
+        }
+        Ok(())
+    }
+
+    fn leave_host_class(&mut self, before: Option<Member>) {
+        if let Some(Member { class, .. }) = before.filter(|before| before.class != UNJUDGED) {
+            self.state.host_classes.leave(class, self.state.generation);
+        }
+    }
+
+    /// The number of a capture.
+    fn kind(&mut self, kind: &Host) -> u32 {
+        // Looked for first: captures that are known are not copied.
+        self.hosts.find_kind(kind).unwrap_or_else(|| Arc::make_mut(&mut self.hosts).kind(kind))
+    }
+}
+
+impl Drop for Change {
+    fn drop(&mut self) {
+        let mut writer = std::mem::take(&mut self.writer);
+        if !self.is_done {
+            let born = |class: &&u32| self.base.vm_classes.members(**class) == 0;
+            let born: Vec<u32> = self.born.iter().filter(born).copied().collect();
+            if !born.is_empty() {
+                let vms = Arc::make_mut(&mut writer.vms);
+                for class in born {
+                    vms.classes.forget(class);
+                }
+            }
+        }
+        self.shared.give_back(writer);
+    }
+}
+
+/// Names and homes of VMs given as columns.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Named<'a> {
+    /// The name of each VM; none where they have none.
+    pub names: Option<Texts<'a>>,
+    /// Names of places where VMs run.
+    pub homes: Option<Texts<'a>>,
+    /// For each VM which of `homes`; negative where that is not known. Empty where nothing is known.
+    pub home_of: &'a [i32],
+}
+
+impl Named<'_> {
+    fn check(&self, vms: usize) -> Result<(), RowError> {
+        let problem = |row: usize, problem: &str| Err(RowError { row, problem: problem.to_owned() });
+        if self.names.is_some_and(|names| names.len() != vms) {
+            return problem(vms, "`names` needs one entry for each VM");
+        }
+        if !self.home_of.is_empty() && self.home_of.len() != vms {
+            return problem(vms, "`home_of` needs one entry for each VM");
+        }
+        let places = self.homes.map_or(0, |homes| homes.len());
+        let stray = |home: &i32| usize::try_from(*home).is_ok_and(|home| home >= places);
+        if let Some(row) = self.home_of.iter().position(stray) {
+            return problem(row, "a VM names a home that there is not");
+        }
+        let cut = |texts: &Texts<'_>| (0..texts.len()).find(|at| texts.get(*at).is_none());
+        match self.names.iter().chain(&self.homes).find_map(cut) {
+            Some(row) => problem(row, "a name does not start and end where texts do"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_kinds(kinds: &[Host], kind_of: &[u32]) -> Result<(), RowError> {
+    match kind_of.iter().enumerate().find(|(_, kind)| **kind as usize >= kinds.len()) {
+        Some((row, kind)) => {
+            let problem = format!("host kind {kind} is out of range; there are {}", kinds.len());
+            Err(RowError { row, problem })
+        }
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,86 @@
+//! How many members each class has, and since when it means what it means.
+
+use super::map::Map;
+
+/// What is known of a class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Entry {
+    /// The generation in which the class got its first member, or lost its last one.
+    since: u64,
+    members: u64,
+}
+
+/// A class that means something else than it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChangedClass {
+    /// Its number.
+    pub class: u32,
+    /// Whether anybody is of it now.
+    pub is_used: bool,
+}
+
+/// The classes of one side.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct Classes {
+    entries: Map<u32, Entry>,
+    used: usize,
+}
+
+impl Classes {
+    /// Classes with so many members each, all of which are new.
+    pub(in crate::fleet) fn of(members: &[u64], generation: u64) -> Self {
+        let entry = |members: &u64| Entry { since: generation, members: *members };
+        let used = members.iter().filter(|members| **members > 0).count();
+        Self { entries: Map::of((0..).zip(members.iter().map(entry))), used }
+    }
+
+    /// How many members a class has.
+    pub(in crate::fleet) fn members(&self, class: u32) -> u64 {
+        self.entries.value(class).map_or(0, |entry| entry.members)
+    }
+
+    /// How many classes have members.
+    pub(in crate::fleet) fn used(&self) -> usize {
+        self.used
+    }
+
+    /// The classes that have members, ascending, and how many.
+    pub(in crate::fleet) fn in_use(&self) -> impl Iterator<Item = (u32, u64)> {
+        let used = self.entries.rows().filter(|(_, entry)| entry.members > 0);
+        used.map(|(class, entry)| (*class, entry.members))
+    }
+
+    /// How many members each class up to a number has.
+    pub(in crate::fleet) fn histogram(&self, classes: usize) -> Vec<u64> {
+        let mut members = vec![0; classes];
+        for (class, entry) in self.entries.rows() {
+            members.get_mut(*class as usize).into_iter().for_each(|members| *members = entry.members);
+        }
+        members
+    }
+
+    /// A class has more members.
+    pub(in crate::fleet) fn join(&mut self, class: u32, more: u64, generation: u64) {
+        let entry = self.entries.value(class).copied().unwrap_or_default();
+        let is_first = entry.members == 0;
+        self.used += usize::from(is_first);
+        let since = if is_first { generation } else { entry.since };
+        self.entries.set(class, Entry { since, members: entry.members + more });
+    }
+
+    /// A class has one member less; `true` where that was the last.
+    pub(in crate::fleet) fn leave(&mut self, class: u32, generation: u64) -> bool {
+        let entry = self.entries.value(class).copied().unwrap_or_default();
+        let is_last = entry.members == 1;
+        self.used -= usize::from(is_last);
+        let since = if is_last { generation } else { entry.since };
+        self.entries.set(class, Entry { since, members: entry.members.saturating_sub(1) });
+        is_last
+    }
+
+    /// The classes that mean something else than they did in a generation, ascending.
+    pub(in crate::fleet) fn changed_since(&self, generation: u64) -> Vec<ChangedClass> {
+        let changed = self.entries.rows().filter(|(_, entry)| entry.since > generation);
+        changed.map(|(class, entry)| ChangedClass { class: *class, is_used: entry.members > 0 }).collect()
+    }
+}

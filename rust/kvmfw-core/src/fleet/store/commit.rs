@@ -1,0 +1,145 @@
+//! The end of a change: what is new is judged, and readers see the next version.
+
+use std::sync::Arc;
+
+use super::change::{Change, UNJUDGED};
+use super::classes::Classes;
+use super::map::Map;
+use super::members::Member;
+use super::snapshot::Snapshot;
+use crate::fleet::tables::fresh::Fresh;
+use crate::fleet::tables::world::{Tables, World};
+
+/// At least so many VM classes wait before there are new tables, or one for each eight that the tables have; their outcomes
+/// take at most so many bytes.
+const FEW: usize = 1 << 8;
+const MOST_WAITING_BYTES: usize = 1 << 24;
+/// What classes had that are gone is let go of when there were so many of them, and more than there are.
+const MOST_GONE: usize = 1 << 12;
+/// The same for captures that no host has.
+const MOST_UNUSED_KINDS: usize = 1 << 6;
+
+impl Change {
+    /// Judges what is new, and lets readers see it.
+    pub fn commit(mut self) -> Snapshot {
+        for classes in [&mut self.born, &mut self.left] {
+            classes.sort_unstable();
+            classes.dedup();
+        }
+        let (state, left) = (&mut self.state, &self.left);
+        let gone: Vec<u32> = left.iter().copied().filter(|class| state.vm_classes.members(*class) == 0).collect();
+        for class in &gone {
+            state.fresh.remove(*class);
+        }
+        let born: Vec<u32> = self.born.iter().copied().filter(|class| state.vm_classes.members(*class) > 0).collect();
+        self.writer.births += born.len();
+        self.judge(&born);
+        let snapshot = Snapshot(Arc::new(self.state.clone()));
+        self.shared.now.store(Arc::clone(&snapshot.0));
+        // Numbers of classes are given to others from the next generation on.
+        if !gone.is_empty() {
+            let vms = Arc::make_mut(&mut self.writer.vms);
+            for class in &gone {
+                vms.classes.forget(*class);
+            }
+        }
+        self.is_done = true;
+        snapshot
+    }
+
+    fn judge(&mut self, born: &[u32]) {
+        let world = Arc::clone(&self.base.tables.world);
+        if self.state.hosts.len() == 0 {
+            // Without hosts there is nothing to judge.
+            let state = &mut self.state;
+            state.tables = Arc::new(Tables::new(Arc::new(World::unjudged(Arc::clone(&self.writer.vms)))));
+            state.fresh = Map::default();
+            return;
+        }
+        let new_kinds = self.hosts.kinds.len() > world.hosts.kinds.len();
+        if self.is_worth_letting_go() || !world.can_learn(&self.writer.vms) {
+            self.rebuild();
+            return;
+        }
+        let state = &mut self.state;
+        let classes = world.vms.classes.len();
+        let waiting = state.fresh.len() + born.len();
+        let is_few = waiting <= FEW.max(classes / 8) && waiting * world.hosts.classes.len() <= MOST_WAITING_BYTES;
+        if !new_kinds && (born.is_empty() || (is_few && self.base.whole.get().is_none())) {
+            for class in born {
+                let fresh = Fresh::new(*class, &self.writer.vms, &world.hosts, &world.judged);
+                state.fresh.set(*class, Arc::new(fresh));
+            }
+            if !self.touched.is_empty() {
+                state.tables = Arc::new(Tables::new(world));
+            }
+        } else {
+            let changed: Vec<u32> = state.fresh.rows().map(|(class, _)| *class).chain(born.iter().copied()).collect();
+            let (vms, hosts) = (Arc::clone(&self.writer.vms), Arc::clone(&self.hosts));
+            let Some(world) = world.with(vms, hosts, &changed, &state.settings) else {
+                self.rebuild();
+                return;
+            };
+            state.tables = Arc::new(Tables::new(Arc::new(world)));
+            state.fresh = Map::default();
+        }
+        self.place_hosts();
+    }
+
+    /// Gives the hosts that were touched their classes.
+    fn place_hosts(&mut self) {
+        let state = &mut self.state;
+        let hosts = &state.tables.world.hosts;
+        for host in std::mem::take(&mut self.touched) {
+            let Some(member) = state.hosts.member(host).filter(|member| member.class == UNJUDGED) else { continue };
+            let class = hosts.class_of_kind(member.tag);
+            Arc::make_mut(&mut state.hosts).change(host, |member| member.class = class);
+            state.host_classes.join(class, 1, state.generation);
+        }
+    }
+
+    /// Whether memory of what is gone is worth judging everything anew.
+    fn is_worth_letting_go(&mut self) -> bool {
+        if self.writer.births > MOST_GONE + 2 * self.state.vm_classes.used() {
+            return true;
+        }
+        let kinds = self.hosts.kinds.len();
+        if kinds <= MOST_UNUSED_KINDS + 2 * self.writer.kinds {
+            return false;
+        }
+        self.writer.kinds = self.used_kinds().iter().filter(|used| **used).count();
+        kinds > MOST_UNUSED_KINDS + 2 * self.writer.kinds
+    }
+
+    fn used_kinds(&self) -> Vec<bool> {
+        let mut used = vec![false; self.hosts.kinds.len()];
+        for (_, member, _) in self.state.hosts.iter() {
+            used.get_mut(member.tag as usize).into_iter().for_each(|used| *used = true);
+        }
+        used
+    }
+
+    /// Judges everything anew, without what nobody has any more.
+    fn rebuild(&mut self) {
+        if self.writer.births > MOST_GONE + self.state.vm_classes.used() {
+            let kept: Vec<u32> = self.state.vm_classes.in_use().map(|(class, _)| class).collect();
+            self.writer.vms = Arc::new(self.writer.vms.kept(&kept));
+            self.writer.births = kept.len();
+        }
+        let (hosts, numbers) = self.hosts.kept(&self.used_kinds());
+        let state = &mut self.state;
+        let world = World::built(Arc::clone(&self.writer.vms), hosts, &state.settings);
+        let members: Vec<(u64, Member)> = state.hosts.iter().map(|(host, member, _)| (host, member)).collect();
+        let mut counts = vec![0; world.hosts.classes.len()];
+        for (host, member) in members {
+            let tag = numbers.get(member.tag as usize).copied().unwrap_or(0);
+            let class = world.hosts.class_of_kind(tag);
+            counts.get_mut(class as usize).into_iter().for_each(|count| *count += 1);
+            Arc::make_mut(&mut state.hosts).change(host, |member| *member = Member { class, tag });
+        }
+        state.host_classes = Classes::of(&counts, state.generation);
+        state.tables = Arc::new(Tables::new(Arc::new(world)));
+        state.fresh = Map::default();
+        self.touched.clear();
+    }
+}

@@ -1,0 +1,125 @@
+//! Values by key, in versions that share: a tree with plain leaves.
+
+use std::fmt::Debug;
+
+use super::tree::{Leaf, Tree};
+
+/// Rows of a leaf at most.
+const MOST: usize = 64;
+
+/// Rows with one value each.
+impl<K: Ord + Copy + Debug, V: Clone + Debug> Leaf for Vec<(K, V)> {
+    type Key = K;
+    const MOST: usize = MOST;
+
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn key(&self, at: usize) -> Option<K> {
+        self.get(at).map(|(key, _)| *key)
+    }
+
+    fn find(&self, key: K) -> Result<usize, usize> {
+        self.binary_search_by_key(&key, |(key, _)| *key)
+    }
+
+    fn remove(&mut self, at: usize) {
+        Self::remove(self, at);
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        Self::split_off(self, at)
+    }
+
+    fn append(&mut self, other: &Self) {
+        self.extend_from_slice(other);
+    }
+}
+
+/// Rows by key, each with a value.
+pub(in crate::fleet) type Map<K, V> = Tree<Vec<(K, V)>>;
+
+impl<K: Ord + Copy + Debug, V: Clone + Debug> Map<K, V> {
+    /// Rows that ascend by key.
+    pub(in crate::fleet) fn of(rows: impl IntoIterator<Item = (K, V)>) -> Self {
+        let (mut map, mut rows) = (Self::default(), rows.into_iter());
+        map.append(std::iter::from_fn(|| {
+            let leaf: Vec<(K, V)> = rows.by_ref().take(MOST / 4 * 3).collect();
+            (!leaf.is_empty()).then_some(leaf)
+        }));
+        map
+    }
+
+    /// The value of a key.
+    pub(in crate::fleet) fn value(&self, key: K) -> Option<&V> {
+        self.get(key).and_then(|(leaf, at)| leaf.get(at)).map(|(_, value)| value)
+    }
+
+    /// Gives a key another value.
+    pub(in crate::fleet) fn set(&mut self, key: K, value: V) {
+        let mut value = Some(value);
+        let replaced = self.get(key).is_some()
+            && self
+                .change(key, |leaf, at| leaf.get_mut(at).zip(value.take()).map(|(row, value)| row.1 = value))
+                .is_some();
+        if let (false, Some(value)) = (replaced, value) {
+            self.insert(key, |leaf, at| leaf.insert(at, (key, value)));
+        }
+    }
+
+    /// The rows, in order.
+    pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = &(K, V)> {
+        self.leaves().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn versions_are_maps_that_know_their_places(
+            steps in proptest::collection::vec((any::<bool>(), 0..4_000_u16, 1..300_u16), 1..60),
+        ) {
+            let (mut tree, mut model) = (Map::<u16, u8>::default(), BTreeMap::new());
+            let mut versions = vec![(tree.clone(), model.clone())];
+            for (adds, start, count) in steps {
+                for (turn, key) in (start..start + count).enumerate() {
+                    let value = u8::try_from(turn % 251).unwrap_or(0);
+                    if adds {
+                        tree.set(key, value);
+                        model.insert(key, value);
+                    } else {
+                        prop_assert_eq!(tree.remove(key), model.remove(&key).is_some());
+                    }
+                }
+                versions.push((tree.clone(), model.clone()));
+            }
+            for (tree, model) in versions {
+                prop_assert!(tree.rows().map(|(key, value)| (key, value)).eq(model.iter()));
+                prop_assert_eq!(tree.len(), model.len());
+                prop_assert!(tree.is_whole());
+                for (place, (key, value)) in model.iter().enumerate() {
+                    prop_assert_eq!(tree.value(*key), Some(value));
+                    prop_assert_eq!(tree.rank(*key), place);
+                    prop_assert_eq!(tree.at(place).and_then(|(leaf, at)| leaf.get(at)), Some(&(*key, *value)));
+                }
+                prop_assert!(tree.value(9_999).is_none() && tree.at(model.len()).is_none());
+            }
+        }
+
+        #[test]
+        fn a_map_made_at_once_is_the_map_made_row_by_row(rows in 0..20_000_u16) {
+            let tree = Map::of((0..rows).map(|key| (key, 0_u8)));
+            prop_assert!(tree.rows().map(|(key, _)| *key).eq(0..rows));
+            prop_assert!(tree.is_whole());
+            prop_assert_eq!((tree.len(), tree.from(rows / 2).count()), (usize::from(rows), usize::from(rows - rows / 2)));
+        }
+    }
+}

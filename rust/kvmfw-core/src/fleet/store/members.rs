@@ -1,0 +1,376 @@
+//! Members: VMs or hosts in the order of their arrival, with names, found by handle, by name and by row.
+//!
+//! A handle is the number of an arrival. It is given once: what it names stays what it names, and a handle of one that has
+//! left finds nobody, for 2^64 arrivals; memory is that of the members there are. A row is a place in one version.
+
+use std::hash::BuildHasher;
+use std::sync::{Arc, OnceLock};
+
+use foldhash::fast::FixedState;
+
+use super::map::Map;
+use super::tree::{Leaf, Tree};
+use crate::fleet::classes::class_map::ClassMap;
+
+/// Texts one after the other: where each starts, with the end of the last one, and all of them together.
+#[derive(Clone, Copy, Debug)]
+pub struct Texts<'a> {
+    /// Where each text starts in bytes, and where the last one ends.
+    pub starts: &'a [i64],
+    /// All texts.
+    pub text: &'a str,
+}
+
+impl<'a> Texts<'a> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// One of them; `None` where there is none, or its ends are not those of a text.
+    pub fn get(&self, at: usize) -> Option<&'a str> {
+        let start = usize::try_from(*self.starts.get(at)?).ok()?;
+        self.text.get(start..usize::try_from(*self.starts.get(at + 1)?).ok()?)
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
+        (0..self.len()).map(|at| self.get(at).unwrap_or(""))
+    }
+}
+
+/// What is known of a member besides its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) struct Member {
+    pub(in crate::fleet) class: u32,
+    /// Of a VM the place of its home, of a host the number of its kind.
+    pub(in crate::fleet) tag: u32,
+}
+
+/// A copied leaf has room for a name of so many bytes more.
+const ROOM_FOR_A_NAME: usize = 64;
+/// Neighbours at most.
+const MOST: usize = 128;
+
+/// Neighbours.
+#[derive(Debug, Default)]
+struct Members {
+    handles: Vec<u64>,
+    known: Vec<Member>,
+    /// Where each name ends.
+    ends: Vec<usize>,
+    text: String,
+}
+
+impl Clone for Members {
+    /// A copy with room for one more: it is made to be changed.
+    fn clone(&self) -> Self {
+        let rows = self.handles.len() + 1;
+        let mut copy = Self {
+            handles: Vec::with_capacity(rows),
+            known: Vec::with_capacity(rows),
+            ends: Vec::with_capacity(rows),
+            text: String::with_capacity(self.text.len() + ROOM_FOR_A_NAME),
+        };
+        copy.append(self);
+        copy
+    }
+}
+
+impl Members {
+    fn name_range(&self, at: usize) -> Option<std::ops::Range<usize>> {
+        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
+        Some(start..*self.ends.get(at)?)
+    }
+
+    fn name(&self, at: usize) -> &str {
+        self.name_range(at).and_then(|range| self.text.get(range)).unwrap_or("")
+    }
+
+    fn push(&mut self, handle: u64, member: Member, name: &str) {
+        self.handles.push(handle);
+        self.known.push(member);
+        self.text.push_str(name);
+        self.ends.push(self.text.len());
+    }
+}
+
+impl Leaf for Members {
+    type Key = u64;
+    const MOST: usize = MOST;
+
+    fn len(&self) -> usize {
+        self.handles.len()
+    }
+
+    fn key(&self, at: usize) -> Option<u64> {
+        self.handles.get(at).copied()
+    }
+
+    fn find(&self, key: u64) -> Result<usize, usize> {
+        self.handles.binary_search(&key)
+    }
+
+    fn remove(&mut self, at: usize) {
+        let Some(name) = self.name_range(at) else { return };
+        let length = name.len();
+        self.text.drain(name);
+        self.handles.remove(at);
+        self.known.remove(at);
+        self.ends.remove(at);
+        self.ends.iter_mut().skip(at).for_each(|end| *end -= length);
+    }
+
+    fn split_off(&mut self, at: usize) -> Self {
+        let cut = at.checked_sub(1).and_then(|before| self.ends.get(before).copied()).unwrap_or(0);
+        let mut ends = self.ends.split_off(at);
+        for end in &mut ends {
+            *end -= cut;
+        }
+        let (handles, known) = (self.handles.split_off(at), self.known.split_off(at));
+        Self { handles, known, ends, text: self.text.split_off(cut) }
+    }
+
+    fn append(&mut self, other: &Self) {
+        let cut = self.text.len();
+        self.handles.extend_from_slice(&other.handles);
+        self.known.extend_from_slice(&other.known);
+        self.ends.extend(other.ends.iter().map(|end| end + cut));
+        self.text.push_str(&other.text);
+    }
+}
+
+/// Handles by the hash of a name; hashes of different names may be equal.
+type Index = Map<(u64, u64), ()>;
+
+/// Who bears a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::fleet) enum Bearer {
+    Nobody,
+    One(u64),
+    Several,
+}
+
+/// All VMs, or all hosts.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct Roster {
+    tree: Tree<Members>,
+    /// How many there have been: the next handle.
+    arrivals: u64,
+    /// Made when somebody asks by name, and kept from then on.
+    index: OnceLock<Index>,
+    /// The class of each row, made when all are asked for.
+    rows: OnceLock<Arc<ClassMap>>,
+    /// For each class the rows of its members, as bits.
+    bits: OnceLock<Arc<Vec<Vec<u64>>>>,
+}
+
+/// Fewer than this are added one by one.
+const FEW: usize = MOST / 8;
+
+impl Roster {
+    /// How many there are.
+    pub(in crate::fleet) fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// How many there have been.
+    pub(in crate::fleet) fn arrivals(&self) -> u64 {
+        self.arrivals
+    }
+
+    /// What is known of a member.
+    pub(in crate::fleet) fn member(&self, handle: u64) -> Option<Member> {
+        self.tree.get(handle).and_then(|(leaf, at)| leaf.known.get(at)).copied()
+    }
+
+    /// The name of a member.
+    pub(in crate::fleet) fn name(&self, handle: u64) -> Option<&str> {
+        self.tree.get(handle).map(|(leaf, at)| leaf.name(at))
+    }
+
+    /// The row of a member.
+    pub(in crate::fleet) fn row(&self, handle: u64) -> Option<usize> {
+        self.tree.get(handle).map(|_| self.tree.rank(handle))
+    }
+
+    /// The member in a row: its handle, and what is known of it.
+    pub(in crate::fleet) fn at(&self, row: usize) -> Option<(u64, Member)> {
+        let (leaf, at) = self.tree.at(row)?;
+        Some((*leaf.handles.get(at)?, *leaf.known.get(at)?))
+    }
+
+    /// Who bears a name. The empty one is nobody's.
+    pub(in crate::fleet) fn bearer(&self, name: &str) -> Bearer {
+        let mut bearers = self.bearers(name);
+        match (bearers.next(), bearers.next()) {
+            (None, _) => Bearer::Nobody,
+            (Some(handle), None) => Bearer::One(handle),
+            (Some(_), Some(_)) => Bearer::Several,
+        }
+    }
+
+    /// Whether who bears a name is known without looking at all.
+    pub(in crate::fleet) fn knows_names(&self) -> bool {
+        self.index.get().is_some()
+    }
+
+    fn bearers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+        let hash = hash(name);
+        let alike = self.index().from((hash, 0)).filter_map(|(leaf, at)| leaf.get(at));
+        let alike = alike.take_while(move |((known, _), ())| *known == hash).map(|((_, handle), ())| *handle);
+        alike.filter(move |handle| !name.is_empty() && self.name(*handle) == Some(name))
+    }
+
+    /// The first of those who bear a name.
+    pub(in crate::fleet) fn first_bearer(&self, name: &str) -> Option<u64> {
+        self.bearers(name).next()
+    }
+
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| {
+            let leaves: Vec<&Members> = self.tree.leaves().collect();
+            let of_leaf = |leaf: &&Members| {
+                let names = leaf.handles.iter().enumerate().map(|(at, handle)| (leaf.name(at), *handle));
+                names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| ((hash(name), handle), ())).collect()
+            };
+            let mut entries: Vec<((u64, u64), ())> =
+                leaves.iter().map(of_leaf).flat_map(|entries: Vec<_>| entries).collect();
+            entries.sort_unstable();
+            Map::of(entries)
+        })
+    }
+
+    /// The class of each row.
+    pub(in crate::fleet) fn classes(&self) -> &ClassMap {
+        self.rows.get_or_init(|| {
+            let mut rows = ClassMap::with_room(self.len());
+            for leaf in self.tree.leaves() {
+                rows.extend(leaf.known.iter().map(|member| member.class));
+            }
+            Arc::new(rows)
+        })
+    }
+
+    /// The class of each row, where it was asked for before.
+    pub(in crate::fleet) fn known_classes(&self) -> Option<&ClassMap> {
+        self.rows.get().map(AsRef::as_ref)
+    }
+
+    /// For each class up to the last that has members, its rows as bits, lowest first.
+    pub(in crate::fleet) fn class_bits(&self) -> &[Vec<u64>] {
+        self.bits.get_or_init(|| {
+            let (words, mut bits): (usize, Vec<Vec<u64>>) = (self.len().div_ceil(64), Vec::new());
+            for (row, class) in self.classes().iter().enumerate() {
+                let class = class as usize;
+                if bits.len() <= class {
+                    bits.resize(class + 1, Vec::new());
+                }
+                let Some(bits) = bits.get_mut(class) else { continue };
+                bits.resize(words, 0);
+                bits.get_mut(row / 64).into_iter().for_each(|word| *word |= 1 << (row % 64));
+            }
+            Arc::new(bits)
+        })
+    }
+
+    fn forget_rows(&mut self) {
+        (self.rows, self.bits) = (OnceLock::new(), OnceLock::new());
+    }
+
+    /// All members, by row: handle, what is known, name.
+    pub(in crate::fleet) fn iter(&self) -> impl Iterator<Item = (u64, Member, &str)> {
+        self.tree.leaves().flat_map(|leaf| {
+            let members = leaf.handles.iter().zip(&leaf.known).enumerate();
+            members.map(|(at, (handle, member))| (*handle, *member, leaf.name(at)))
+        })
+    }
+
+    /// The names of some rows.
+    pub(in crate::fleet) fn names(&self, rows: std::ops::Range<usize>) -> (Vec<i64>, String) {
+        let (mut starts, mut text) = (vec![0], String::new());
+        let mut left = rows.len();
+        let mut row = rows.start;
+        while let Some((leaf, at)) = self.tree.at(row).filter(|_| left > 0) {
+            for at in (at..leaf.len()).take(left) {
+                text.push_str(leaf.name(at));
+                starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
+            }
+            let taken = (leaf.len() - at).min(left);
+            (left, row) = (left - taken, row + taken);
+        }
+        (starts, text)
+    }
+
+    /// Adds members in order; gives the handle of the first.
+    pub(in crate::fleet) fn add(&mut self, members: &[Member], names: Option<Texts<'_>>) -> u64 {
+        let first = self.arrivals;
+        self.forget_rows();
+        if self.len() == 0 {
+            let mut rows = ClassMap::with_room(members.len());
+            rows.extend(members.iter().map(|member| member.class));
+            self.rows = OnceLock::from(Arc::new(rows));
+        }
+        self.arrivals += members.len() as u64;
+        let name = |at: usize| names.and_then(|names| names.get(at)).unwrap_or("");
+        let all = (first..).zip(members).enumerate().map(|(at, (handle, member))| (handle, *member, name(at)));
+        if let Some(index) = self.index.get_mut() {
+            for (handle, _, name) in all.clone().filter(|(.., name)| !name.is_empty()) {
+                index.set((hash(name), handle), ());
+            }
+        }
+        if members.len() <= FEW {
+            for (handle, member, name) in all {
+                self.tree.insert(handle, |leaf, _| leaf.push(handle, member, name));
+            }
+        } else {
+            let mut all = all;
+            self.tree.append(std::iter::from_fn(|| {
+                let mut leaf = Members::default();
+                leaf.handles.reserve_exact(MOST);
+                leaf.known.reserve_exact(MOST);
+                leaf.ends.reserve_exact(MOST);
+                all.by_ref().take(MOST).for_each(|(handle, member, name)| leaf.push(handle, member, name));
+                leaf.text.shrink_to_fit();
+                (leaf.len() > 0).then_some(leaf)
+            }));
+        }
+        first
+    }
+
+    /// Takes a member away, and tells what was known of it.
+    pub(in crate::fleet) fn remove(&mut self, handle: u64) -> Option<Member> {
+        let member = self.member(handle)?;
+        let hash = self.name(handle).filter(|name| !name.is_empty()).map(hash);
+        if let (Some(index), Some(hash)) = (self.index.get_mut(), hash) {
+            index.remove((hash, handle));
+        }
+        self.tree.remove(handle);
+        self.forget_rows();
+        Some(member)
+    }
+
+    /// Changes what is known of a member; gives what was.
+    pub(in crate::fleet) fn change(&mut self, handle: u64, change: impl FnOnce(&mut Member)) -> Option<Member> {
+        let before = self.member(handle)?;
+        let mut after = before;
+        change(&mut after);
+        if after == before {
+            return Some(before);
+        }
+        self.tree.change(handle, |leaf, at| leaf.known.get_mut(at).map(|member| *member = after));
+        if after.class != before.class {
+            self.forget_rows();
+        }
+        Some(before)
+    }
+}
+
+fn hash(name: &str) -> u64 {
+    FixedState::default().hash_one(name)
+}

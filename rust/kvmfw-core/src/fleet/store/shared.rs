@@ -1,0 +1,100 @@
+//! What all holders of a fleet share: the last version, and who may make the next.
+
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use super::classes::Classes;
+use super::map::Map;
+use super::places::Places;
+use super::snapshot::{Snapshot, State};
+use crate::fleet::classes::vms::Vms;
+use crate::fleet::tables::world::{Settings, Tables};
+
+/// What all holders of a fleet share.
+#[derive(Debug)]
+pub(in crate::fleet) struct Shared {
+    pub(in crate::fleet) settings: Arc<Settings>,
+    /// The last version. Readers load it without waiting.
+    pub(super) now: ArcSwap<State>,
+    writer: Mutex<Slot>,
+    given_back: Condvar,
+}
+
+/// Who may change the fleet: the one who has the writer.
+#[derive(Debug)]
+enum Slot {
+    Here(Writer),
+    /// A thread of this process has it.
+    Lent(u32),
+}
+
+/// What only changes need: who is alike, for VMs that come.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// Their numbers are those of the tables of the last version, which know the first of them.
+    pub(super) vms: Arc<Vms>,
+    /// Classes that appeared since memory was last let go of.
+    pub(super) births: usize,
+    /// Captures that there were when those without hosts were last let go of.
+    pub(super) kinds: usize,
+}
+
+impl Shared {
+    pub(in crate::fleet) fn new(settings: Settings) -> Self {
+        let settings = Arc::new(settings);
+        let state = State {
+            settings: Arc::clone(&settings),
+            generation: 0,
+            vms: Arc::default(),
+            hosts: Arc::default(),
+            places: Places::default(),
+            vm_classes: Classes::default(),
+            host_classes: Classes::default(),
+            tables: Arc::default(),
+            fresh: Map::default(),
+            whole: OnceLock::new(),
+        };
+        let writer = Mutex::new(Slot::Here(Writer::default()));
+        Self { settings, now: ArcSwap::from_pointee(state), writer, given_back: Condvar::new() }
+    }
+
+    pub(in crate::fleet) fn snapshot(&self) -> Snapshot {
+        Snapshot(self.now.load_full())
+    }
+
+    /// The writer, as soon as nobody has it; `None` where that takes too long.
+    pub(super) fn take(&self, patience: Duration) -> Option<Writer> {
+        let end = Instant::now().checked_add(patience);
+        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = std::process::id();
+        loop {
+            match std::mem::replace(&mut *slot, Slot::Lent(own)) {
+                Slot::Here(writer) => return Some(writer),
+                Slot::Lent(owner) if owner != own => return Some(self.writer_anew()),
+                Slot::Lent(_) => {}
+            }
+            let left = end.map_or(patience, |end| end.saturating_duration_since(Instant::now()));
+            if left.is_zero() {
+                return None;
+            }
+            slot = self.given_back.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A writer for a child process, in which the thread that has the writer does not go on.
+    fn writer_anew(&self) -> Writer {
+        let snapshot = self.snapshot();
+        let tables = Arc::new(Tables::new(Arc::clone(&snapshot.tables().world)));
+        let vms = Arc::clone(&tables.world.vms);
+        let state = State { tables, fresh: Map::default(), whole: OnceLock::new(), ..State::clone(&snapshot.0) };
+        self.now.store(Arc::new(state));
+        Writer { vms, ..Writer::default() }
+    }
+
+    pub(super) fn give_back(&self, writer: Writer) {
+        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Here(writer);
+        self.given_back.notify_one();
+    }
+}

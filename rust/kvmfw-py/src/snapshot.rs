@@ -1,0 +1,346 @@
+//! `Snapshot`: bulk questions about one version, fixed-width buffers in and out.
+
+use kvmfw_core as core;
+use kvmfw_core::{RowIndex, Taken, Who};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::arrays::{slice, slice_mut};
+use crate::door::enter;
+use crate::errors::{argument_error, missing_error, row_error};
+use crate::judge::{rows, unit_name};
+use crate::who::{HostHandle, VmHandle, who};
+
+/// A fleet as it was at one moment.
+#[pyclass(frozen, module = "kvmfw._native")]
+pub(crate) struct Snapshot(pub(crate) core::Snapshot);
+
+type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
+type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
+/// Host classes, hosts, entrants, residents.
+pub(crate) type TrapRow = (Vec<u32>, u64, u64, u64);
+/// Numbers of classes, and whether they have members.
+type Changed = Vec<(u32, bool)>;
+/// Where the entries of each row start, with the end of the last one, and all of them.
+type Sparse<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u32>>);
+/// Numbers of classes, and how many members each has.
+type Members<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
+/// Where each name starts, with the end of the last one, and their bytes.
+type Names<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>);
+
+pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
+    traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
+}
+
+/// Hosts up to which the hosts of one VM are told faster than the GIL is let go and taken back.
+const FEW_HOSTS: usize = 1 << 15;
+
+impl Snapshot {
+    /// Runs a short question with the GIL; where names are asked for that nobody asked for before, without.
+    fn short<T: Send>(
+        &self,
+        py: Python<'_>,
+        vm: &Who<'_, core::VmHandle>,
+        work: impl FnOnce() -> T + Send,
+    ) -> PyResult<T> {
+        let is_short = self.0.host_count() <= FEW_HOSTS && (!matches!(vm, Who::Name(_)) || self.0.knows_vm_names());
+        if is_short { Ok(work()) } else { enter(py, work) }
+    }
+}
+
+#[pymethods]
+impl Snapshot {
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+
+    fn sizes(&self) -> (usize, usize, usize, usize) {
+        let (vm_classes, host_classes) = self.0.class_counts();
+        (self.0.vm_count(), self.0.host_count(), vm_classes, host_classes)
+    }
+
+    /// How many VM classes and host classes have members.
+    fn used_classes(&self) -> (usize, usize) {
+        self.0.used_classes()
+    }
+
+    /// The VM classes, or host classes, that have members, and how many.
+    fn members<'py>(&self, py: Python<'py>, of_hosts: bool) -> PyResult<Members<'py>> {
+        let (classes, members) = enter(py, || {
+            if of_hosts { self.0.host_class_members() } else { self.0.vm_class_members() }.into_iter().unzip()
+        })?;
+        let (classes, members): (Vec<u32>, Vec<u64>) = (classes, members);
+        Ok((classes.into_pyarray(py), members.into_pyarray(py)))
+    }
+
+    /// The kind, register and name of each unit, by number.
+    fn units(&self) -> Vec<(&'static str, Option<u64>, String)> {
+        let words =
+            |unit: &core::Unit| (unit.kind().name(), unit.register().map(core::RegisterId::raw), unit_name(*unit));
+        self.0.units().iter().map(words).collect()
+    }
+
+    fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(enter(py, || self.0.vm_classes())?.into_pyarray(py))
+    }
+
+    /// All that tells a VM class from others, as bytes that are the same in every fleet.
+    fn class_key<'py>(&self, py: Python<'py>, vm_class: u32) -> Option<Bound<'py, PyBytes>> {
+        Some(PyBytes::new(py, &self.0.class_key(vm_class)?))
+    }
+
+    fn host_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        Ok(enter(py, || self.0.host_classes())?.into_pyarray(py))
+    }
+
+    /// The outcomes of the VM classes from `start` on, class by class, as many as `out` has room for.
+    fn class_rows(&self, py: Python<'_>, start: u32, mut out: PyReadwriteArray1<'_, u8>) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        enter(py, || self.0.class_rows(start, out))
+    }
+
+    /// The outcomes of a VM on all host classes.
+    fn class_row<'py>(&self, py: Python<'py>, vm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let vm = who(vm)?;
+        let row = self.short(py, &vm, || self.0.row_of(vm))?;
+        Ok(row.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
+    }
+
+    fn pairs(
+        &self,
+        py: Python<'_>,
+        vm: &Bound<'_, PyAny>,
+        host: &Bound<'_, PyAny>,
+        mut out: PyReadwriteArray1<'_, u8>,
+        mut units: Option<PyReadwriteArray1<'_, u16>>,
+    ) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        let units = units.as_mut().map(|units| slice_mut(py, units, "units")).transpose()?;
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<i64>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<u32>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<i32>(py, &vm, &host, out, units);
+        }
+        if let (Ok(vm), Ok(host)) = (vm.extract(), host.extract()) {
+            return self.pairs_of::<u64>(py, &vm, &host, out, units);
+        }
+        Err(argument_error(
+            py,
+            "VM and host rows must be one-dimensional arrays of one dtype: int64, uint32, int32 or uint64",
+        ))
+    }
+
+    fn matrix(
+        &self,
+        py: Python<'_>,
+        start: usize,
+        stop: usize,
+        change: bool,
+        unknown: bool,
+        mut out: PyReadwriteArray1<'_, u8>,
+    ) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        let taken = Taken { change, unknown };
+        enter(py, || self.0.matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
+    }
+
+    fn takers<'py>(
+        &self,
+        py: Python<'py>,
+        vm_class: u32,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        let takers = self.0.takers(vm_class, Taken { change, unknown });
+        Ok(takers.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
+    }
+
+    /// The rows of the hosts that take a VM; without `home`, its own is left out.
+    fn candidates<'py>(
+        &self,
+        py: Python<'py>,
+        vm: &Bound<'py, PyAny>,
+        change: bool,
+        unknown: bool,
+        home: bool,
+    ) -> PyResult<Bound<'py, PyArray1<u32>>> {
+        let (vm, taken) = (who(vm)?, Taken { change, unknown });
+        let rows = self
+            .short(py, &vm, || if home { self.0.candidates(vm, taken) } else { self.0.other_candidates(vm, taken) })?;
+        Ok(rows.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
+    }
+
+    /// The same of the VMs in some rows: where those of each start, with the end of the last one, and all of them.
+    fn candidates_of<'py>(
+        &self,
+        py: Python<'py>,
+        vms: PyReadonlyArray1<'py, i64>,
+        change: bool,
+        unknown: bool,
+        home: bool,
+    ) -> PyResult<Sparse<'py>> {
+        let rows = slice(py, &vms, "vms")?.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
+        let rows: Vec<usize> = rows.collect();
+        let found = enter(py, || self.0.candidates_of(rows, Taken { change, unknown }, home))?;
+        let (starts, all) = found.map_err(|error| missing_error(py, &error))?;
+        Ok((starts.into_pyarray(py), all.into_pyarray(py)))
+    }
+
+    fn counts(&self, py: Python<'_>, by_host: bool, mut out: PyReadwriteArray1<'_, u64>) -> PyResult<()> {
+        let out = slice_mut(py, &mut out, "out")?;
+        enter(py, || {
+            let rows = if by_host { self.0.host_count() } else { self.0.vm_count() };
+            if out.len() != 4 * rows {
+                return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
+            }
+            if by_host {
+                self.0.counts_by_host(out);
+            } else {
+                self.0.counts_by_vm(out);
+            }
+            Ok(())
+        })?
+        .map_err(|problem| argument_error(py, &problem))
+    }
+
+    /// Outcomes of all pairs, targets per VM, traps, and (pairs, sole) per unit.
+    fn audit(
+        &self,
+        py: Python<'_>,
+        home: PyReadonlyArray1<'_, i64>,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<AuditRows> {
+        let home = slice(py, &home, "home")?;
+        let counts = enter(py, || self.0.audit(home, Taken { change, unknown }))?;
+        let counts = counts.map_err(|error| row_error(py, &error))?;
+        let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
+        Ok((counts.outcomes, counts.targets.into_pyarray(py).unbind(), trap_rows(counts.traps), blocked))
+    }
+
+    /// Units in the way of these VM classes: VM class, host class, unit, outcome.
+    fn unit_outcomes(
+        &self,
+        py: Python<'_>,
+        vm_classes: PyReadonlyArray1<'_, u32>,
+        change: bool,
+        unknown: bool,
+    ) -> PyResult<UnitRows> {
+        let classes = slice(py, &vm_classes, "vm_classes")?;
+        let found = enter(py, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
+        let found = found.map_err(|error| missing_error(py, &error))?;
+        let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
+        let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
+        Ok((vm_class.unbind(), host_class.unbind(), unit.unbind(), outcome.unbind()))
+    }
+
+    fn explain<'py>(
+        &self,
+        py: Python<'py>,
+        vm: &Bound<'py, PyAny>,
+        host: &Bound<'py, PyAny>,
+        by_unit: bool,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let (vm, host) = (who(vm)?, who(host)?);
+        let verdict = enter(py, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
+        let verdict = verdict.map_err(|error| missing_error(py, &error))?;
+        Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
+    }
+
+    /// The handle of a VM.
+    fn vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>) -> PyResult<VmHandle> {
+        let vm = who(vm)?;
+        self.short(py, &vm, || self.0.vm(vm))?.map(VmHandle).map_err(|error| missing_error(py, &error))
+    }
+
+    /// The handle of a host.
+    fn host(&self, py: Python<'_>, host: &Bound<'_, PyAny>) -> PyResult<HostHandle> {
+        let host = who(host)?;
+        let found = enter(py, || self.0.host(host))?;
+        found.map(HostHandle).map_err(|error| missing_error(py, &error))
+    }
+
+    /// The row of a VM.
+    fn vm_row(&self, py: Python<'_>, vm: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let vm = self.vm(py, vm)?;
+        Ok(self.0.vm_row(vm.0).unwrap_or_default())
+    }
+
+    /// The row of a host.
+    fn host_row(&self, py: Python<'_>, host: &Bound<'_, PyAny>) -> PyResult<usize> {
+        let host = self.host(py, host)?;
+        Ok(self.0.host_row(host.0).unwrap_or_default())
+    }
+
+    /// The name of a VM or of a host, by row; `None` where there is no such row.
+    fn name(&self, of_host: bool, row: usize) -> Option<&str> {
+        if of_host { self.0.host_name(self.0.host(row).ok()?) } else { self.0.vm_name(self.0.vm(row).ok()?) }
+    }
+
+    /// The names of VMs or hosts in some rows: where each starts, with the end of the last one, and their bytes.
+    fn names<'py>(&self, py: Python<'py>, of_hosts: bool, start: usize, stop: usize) -> PyResult<Names<'py>> {
+        let names = enter(py, || if of_hosts { self.0.host_names(start..stop) } else { self.0.vm_names(start..stop) })?;
+        Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
+    }
+
+    /// The numbers of the handles of all VMs, or of all hosts.
+    fn handles<'py>(&self, py: Python<'py>, of_hosts: bool) -> PyResult<Bound<'py, PyArray1<u64>>> {
+        let handles: Vec<u64> = enter(py, || {
+            if of_hosts {
+                self.0.host_handles().into_iter().map(|host| host.0).collect()
+            } else {
+                self.0.vm_handles().into_iter().map(|vm| vm.0).collect()
+            }
+        })?;
+        Ok(handles.into_pyarray(py))
+    }
+
+    /// For each VM the row of its host; -1 where that is not known.
+    fn homes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
+        let row = |home: Option<usize>| home.and_then(|row| i64::try_from(row).ok()).unwrap_or(-1);
+        let homes: Vec<i64> = enter(py, || self.0.homes().into_iter().map(row).collect())?;
+        Ok(homes.into_pyarray(py))
+    }
+
+    /// Where VMs are said to run and no host has the name, and how many.
+    fn unmatched_homes(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
+        enter(py, || self.0.unmatched_homes())
+    }
+
+    /// Where a VM is said to run.
+    fn home_name(&self, py: Python<'_>, vm: &Bound<'_, PyAny>) -> PyResult<Option<&str>> {
+        Ok(self.0.home_name(self.vm(py, vm)?.0))
+    }
+
+    /// VM classes and host classes that mean something else than in a generation: number, and whether they have members.
+    fn changes_since(&self, py: Python<'_>, generation: u64) -> PyResult<(Changed, Changed)> {
+        let changes = enter(py, || self.0.changes_since(generation))?;
+        let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
+        Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
+    }
+}
+
+impl Snapshot {
+    fn pairs_of<I: RowIndex + Element>(
+        &self,
+        py: Python<'_>,
+        vm: &PyReadonlyArray1<'_, I>,
+        host: &PyReadonlyArray1<'_, I>,
+        out: &mut [u8],
+        units: Option<&mut [u16]>,
+    ) -> PyResult<()> {
+        let (vm, host) = (slice(py, vm, "vm_rows")?, slice(py, host, "host_rows")?);
+        let lengths = [vm.len(), host.len(), out.len(), units.as_ref().map_or(vm.len(), |units| units.len())];
+        if lengths.iter().any(|length| *length != vm.len()) {
+            let problem =
+                format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
+            return Err(argument_error(py, &problem));
+        }
+        enter(py, || self.0.pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
+    }
+}

@@ -1,0 +1,76 @@
+//! Whom a question is about: a row, a name or a handle of Python.
+
+use kvmfw_core as core;
+use kvmfw_core::{Handle, MissingError, Who};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString};
+
+use crate::errors::missing_error;
+
+macro_rules! handle {
+    ($name:ident, $doc:literal) => {
+        #[doc = $doc]
+        #[pyclass(frozen, eq, ord, hash, module = "kvmfw._native")]
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub(crate) struct $name(pub(crate) core::$name);
+
+        #[pymethods]
+        impl $name {
+            #[new]
+            fn new(number: u64) -> Self {
+                Self(core::$name(number))
+            }
+
+            /// Which arrival it is.
+            #[getter]
+            fn number(&self) -> u64 {
+                self.0.0
+            }
+
+            fn __repr__(&self) -> String {
+                format!(concat!(stringify!($name), "({})"), self.0.0)
+            }
+
+            fn __getnewargs__(&self) -> (u64,) {
+                (self.0.0,)
+            }
+        }
+
+        impl Named for core::$name {
+            fn of_python(asked: &Bound<'_, PyAny>) -> Option<Self> {
+                asked.cast::<$name>().ok().map(|handle| handle.get().0)
+            }
+        }
+    };
+}
+handle!(VmHandle, "A VM for as long as it is in its fleet; it never means another one.");
+handle!(HostHandle, "A host for as long as it is in its fleet; it never means another one.");
+
+/// A side of a fleet.
+pub(crate) trait Named: Handle {
+    fn of_python(asked: &Bound<'_, PyAny>) -> Option<Self>;
+}
+
+/// Whom Python asks for.
+pub(crate) fn who<'a, H: Named>(asked: &'a Bound<'_, PyAny>) -> PyResult<Who<'a, H>> {
+    if let Some(handle) = H::of_python(asked) {
+        return Ok(Who::Handle(handle));
+    }
+    if let Ok(name) = asked.cast::<PyString>() {
+        return Ok(Who::Name(name.to_str()?));
+    }
+    let is_number = !asked.is_instance_of::<PyBool>();
+    match asked.extract::<i64>() {
+        // Where a row is negative, no fleet has it.
+        Ok(row) if is_number && row >= 0 => Ok(Who::Row(usize::try_from(row).unwrap_or(usize::MAX))),
+        Ok(row) if is_number => {
+            let problem = format!("{} row {row} is out of range", H::SIDE);
+            Err(missing_error(asked.py(), &MissingError { problem, row: None }))
+        }
+        _ => {
+            let problem =
+                format!("{} is no {}; expected a row (a whole number), a name or a handle", asked.repr()?, H::SIDE);
+            Err(missing_error(asked.py(), &MissingError { problem, row: None }))
+        }
+    }
+}
