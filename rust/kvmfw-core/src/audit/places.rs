@@ -5,7 +5,7 @@
 //! is no way to a free place: then no placement is better.
 
 use super::AuditError;
-use super::bits::ones;
+use super::bits::{Weights, ones};
 use super::takers::Takers;
 
 impl Takers {
@@ -18,8 +18,17 @@ impl Takers {
         if vm_class.len() != vms.len() || places.len() != self.shape().1 {
             return Err(AuditError::Input("VM classes, VMs and places do not fit together".to_owned()));
         }
-        let rows = vm_class.iter().map(|class| self.row(*class)).collect();
-        let mut placing = Placing { rows, left: vms.to_vec(), free: places.to_vec(), placed: Vec::new() };
+        // Whoever has fewest places to go to chooses first: then few have to be moved on.
+        let weights = Weights::new(places);
+        let mut wanted: Vec<(u64, &[u64], u64)> = vm_class
+            .iter()
+            .zip(vms)
+            .map(|(class, vms)| (weights.sum(self.row(*class)), self.row(*class), *vms))
+            .collect();
+        wanted.sort_by_key(|(places, ..)| *places);
+        let rows = wanted.iter().map(|(_, row, _)| *row).collect();
+        let left = wanted.iter().map(|(.., vms)| *vms).collect();
+        let mut placing = Placing { rows, left, free: places.to_vec(), placed: Vec::new() };
         placing.placed.resize(places.len(), Vec::new());
         placing.place_greedily();
         while placing.left.iter().any(|left| *left > 0) && placing.move_on() {}
