@@ -341,6 +341,16 @@ def test_what_was_not_looked_at_is_among_what_was_not_judged(monkeypatch: pytest
     assert rows["cures"]["count"] > 0
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_audit_is_of_the_fleet_as_it_was_when_its_frame_was_made(seed: int) -> None:
+    made = random_fleet(seed)
+    fleet = kvmfw.Fleet(made.vms, made.hosts)
+    frame, other = make_frame(fleet), make_frame(_fleet(seed))
+    fleet.update_hosts(dict.fromkeys(range(len(made.hosts)), made.hosts[0]))
+    fleet.remove_vms(list(range(len(made.vms) // 2)))
+    assert examine(frame).to_dict() == examine(other).to_dict()
+
+
 class _StopError(Exception):
     pass
 

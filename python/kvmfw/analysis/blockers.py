@@ -110,7 +110,7 @@ def cures(frame: Frame, *, limit: int = CURES, steps: int = STEPS) -> Cures:
     stranded = frame.group_targets == 0
     columns = (frame.group_vm_class, frame.group_home_class, frame.group_weight)
     freed, shared, found, plan, left_out, cut = _native.cures(
-        frame.fleet.snapshot()._native,
+        frame.fleet._native,
         frame.takers,
         native_groups(*(column[stranded] for column in columns)),
         frame.change,

@@ -13,6 +13,7 @@ from kvmfw import _native
 from kvmfw.analysis.opened import chosen_column
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
+from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
 
 __all__ = ["Frame", "Groups", "Ints", "Tell", "counted", "make_frame", "native_groups", "numbered"]
@@ -34,8 +35,8 @@ class Frame:
 
     Attributes
     ----------
-    fleet : Fleet
-        Whose outcomes these are.
+    fleet : Snapshot
+        Whose outcomes these are: the fleet as it was when the frame was made.
     homes : array of int64, shape (VMs,)
         The host row that each VM runs on; -1 where not known.
     vm_rows, host_rows : array of int64
@@ -44,15 +45,18 @@ class Frame:
         Whether these outcomes count as taken.
     tell : callable, optional
         Who is told how far long work is, in thousandths.
+    rejected : int
+        Rows that could not be used when the fleet was made.
     """
 
-    fleet: Fleet
+    fleet: Snapshot
     homes: Ints
     vm_rows: Ints
     host_rows: Ints
     change: bool = True
     unknown: bool = False
     tell: Tell | None = None
+    rejected: int = 0
 
     @cached_property
     def outcomes(self) -> npt.NDArray[np.uint8]:
@@ -130,7 +134,7 @@ class Frame:
     @cached_property
     def _takers(self) -> tuple[_native.Takers, Ints]:
         takers, counts = _native.takers(
-            self.fleet.snapshot()._native,
+            self.fleet._native,
             self.host_weight.astype(np.uint64),
             self.change,
             self.unknown,
@@ -319,10 +323,11 @@ def make_frame(
     >>> make_frame(fleet, homes=[0, 1]).totals()
     {'ACCEPT': 1, 'CHANGE': 0, 'UNKNOWN': 0, 'REFUSE': 1}
     """
-    vms, hosts = fleet.shape
+    state = fleet.snapshot()
+    vms, hosts = state.shape
     if not (vms and hosts):
         raise ArgumentError(f"the fleet has no {'VM' if hosts else 'host'}: there is nothing to judge")
-    home = fleet.vm_homes if homes is None else np.asarray(homes, dtype=np.int64)
+    home = state.vm_homes if homes is None else np.asarray(homes, dtype=np.int64)
     if home.shape != (vms,):
         raise ArgumentError(f"`homes` has shape {home.shape}; expected ({vms},)")
     if home.size and int(home.max()) >= hosts:
@@ -338,4 +343,4 @@ def make_frame(
         if not host_rows.size:
             words = " and ".join(f"{name} = {value}" for name, value in where.items())
             raise ArgumentError(f"no host has {words}")
-    return Frame(fleet, home, vm_rows, host_rows, change, unknown, tell)
+    return Frame(state, home, vm_rows, host_rows, change, unknown, tell, len(fleet.rejected))

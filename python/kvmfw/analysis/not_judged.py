@@ -114,8 +114,8 @@ def not_judged(
     """
     found = homeless(frame, grouped=grouped)
     rejected, rows = intake
-    if frame.fleet.rejected:
-        rejected, rows = len(frame.fleet.rejected), max(rows, len(frame.fleet.rejected))
+    if frame.rejected:
+        rejected, rows = frame.rejected, max(rows, frame.rejected)
     if rejected:
         why = "their VMs are not in the fleet, or unknown to every host"
         found.append(NotJudged("rejected", rejected, rows, "rows were rejected at intake", why))

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from kvmfw import _native
 from kvmfw.analysis.frame import Frame, Ints
 from kvmfw.errors import InternalError
-from kvmfw.fleet import Fleet
+from kvmfw.snapshot import View
 from kvmfw.verdict import Finding, Outcome
 
 __all__ = ["Census", "Samples", "UnitOutcomes", "take_census", "unit_of", "unit_outcomes"]
@@ -52,7 +52,7 @@ def take_census(frame: Frame) -> Census:
     UNKNOWN is told also where it counts as taken: that nothing is known must not look like nothing was found.
     """
     (unit, host_class, outcome, vm_class, vms, pairs, decisive), by_unit = _native.census(
-        frame.fleet.snapshot()._native, frame.takers, frame.groups, frame.change, frame.unknown, frame.tell
+        frame.fleet._native, frame.takers, frame.groups, frame.change, frame.unknown, frame.tell
     )
     numbers = (column.astype(np.int64) for column in (vm_class, vms, pairs, decisive, *by_unit))
     return Census(unit.astype(np.int64), host_class.astype(np.int64), outcome, *numbers)
@@ -79,14 +79,14 @@ class UnitOutcomes:
 _Numbers = dict[tuple[str, int | None], int]
 
 
-def _numbers(fleet: Fleet) -> _Numbers:
+def _numbers(fleet: View) -> _Numbers:
     return {
         (kind, register): number
         for number, (kind, register, _) in enumerate(fleet.snapshot()._native.units())
     }
 
 
-def _number(fleet: Fleet, numbers: _Numbers, finding: Finding) -> int:
+def _number(fleet: View, numbers: _Numbers, finding: Finding) -> int:
     number = numbers.get((finding.unit, finding.register if finding.unit == "register" else None))
     if number is None and fleet.scheme != "kvm":
         # Other schemes compare state that every KVM keeps, of which a fleet makes no unit: the list speaks for it.
@@ -96,7 +96,7 @@ def _number(fleet: Fleet, numbers: _Numbers, finding: Finding) -> int:
     return number
 
 
-def unit_of(fleet: Fleet, finding: Finding) -> int:
+def unit_of(fleet: View, finding: Finding) -> int:
     """Give the number of the unit that a finding belongs to."""
     return _number(fleet, _numbers(fleet), finding)
 
@@ -114,7 +114,7 @@ def unit_outcomes(frame: Frame, vm_classes: Ints | None = None) -> UnitOutcomes:
         The VM classes to look at; all by default.
     """
     living = np.unique(frame.group_vm_class) if vm_classes is None else np.sort(vm_classes)
-    vm_class, host_class, unit, outcome = frame.fleet.snapshot()._native.unit_outcomes(
+    vm_class, host_class, unit, outcome = frame.fleet._native.unit_outcomes(
         living.astype(np.uint32), frame.change, False
     )
     kept = frame.host_weight[host_class] > 0
@@ -144,7 +144,7 @@ class Samples:
         self._findings: dict[tuple[int, int, Outcome], Finding] = {}
         numbers, names = _numbers(frame.fleet), frame.fleet.units
         vm_rows, host_rows = frame.first_rows()
-        self._kinds = _native.unit_kinds(frame.fleet.snapshot()._native).reshape(len(names), -1)
+        self._kinds = _native.unit_kinds(frame.fleet._native).reshape(len(names), -1)
         kinds = self._kinds[census.unit, census.host_class]
         wanted = np.stack([census.unit, kinds, census.outcome], axis=1)
         keys, first = np.unique(wanted, axis=0, return_index=True)

@@ -51,7 +51,7 @@ def missing_inputs(frame: Frame, census: Census, samples: Samples) -> list[Missi
     if not groups:
         return []
     asked = [(unit, census.host_class[rows].tolist()) for (unit, _), rows in groups.items()]
-    vms = _native.unknown_vms(frame.fleet.snapshot()._native, frame.takers, frame.groups, asked, frame.tell)
+    vms = _native.unknown_vms(frame.fleet._native, frame.takers, frame.groups, asked, frame.tell)
     found = [
         Missing(
             unit,
