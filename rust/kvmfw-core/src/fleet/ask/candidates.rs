@@ -146,30 +146,30 @@ impl Snapshot {
 
 /// The places of the bits that are set, ascending: eight are written at a time, however many of them count.
 fn places(bits: &[u64]) -> Vec<u32> {
-    let count: usize = bits.iter().map(|word| word.count_ones() as usize).sum();
-    let mut places = vec![0; count + 8];
+    let mut places = vec![0; 64 * bits.len() + 8];
     let mut end = 0;
     for (first, byte) in (0..).step_by(8).zip(bits.iter().flat_map(|word| word.to_le_bytes())) {
-        let Some(eight) = places.get_mut(end..end + 8) else { break };
-        for (place, bit) in eight.iter_mut().zip(BITS_OF[usize::from(byte)]) {
-            *place = first + u32::from(bit);
-        }
-        end += byte.count_ones() as usize;
+        let (Some(eight), Some((known, count))) = (places.get_mut(end..end + 8), BITS_OF.get(usize::from(byte))) else {
+            break;
+        };
+        eight.iter_mut().zip(known).for_each(|(place, bit)| *place = first + bit);
+        end += count;
     }
-    places.truncate(count);
+    places.truncate(end);
     places
 }
 
-/// The places of the bits of each byte, ascending; what is left is 0.
-const BITS_OF: [[u8; 8]; 256] = {
-    let mut table = [[0; 8]; 256];
+/// The places of the bits of each byte, ascending, and how many there are; what is left is 0. (A processor that may lack an
+/// instruction for it takes longer to count than to look up.)
+static BITS_OF: [([u32; 8], usize); 256] = {
+    let mut table = [([0; 8], 0); 256];
     let mut byte = 0;
     while byte < 256 {
-        let (mut bit, mut end) = (0, 0);
+        let mut bit = 0;
         while bit < 8 {
             if byte >> bit & 1 == 1 {
-                table[byte][end] = bit;
-                end += 1;
+                table[byte].0[table[byte].1] = bit;
+                table[byte].1 += 1;
             }
             bit += 1;
         }

@@ -48,16 +48,23 @@ macro_rules! with_classes {
 }
 pub(crate) use with_classes;
 
-impl Default for ClassMap {
-    fn default() -> Self {
-        Self::Bytes(Vec::new())
-    }
-}
-
 impl ClassMap {
-    /// No row yet, and room for so many.
-    pub(crate) fn with_room(rows: usize) -> Self {
-        Self::Bytes(Vec::with_capacity(rows))
+    /// The classes of `rows` rows, piece by piece; none of them is greater than `most`.
+    pub(crate) fn of<'a, P: 'a>(
+        rows: usize,
+        most: u32,
+        pieces: impl Iterator<Item = &'a [P]>,
+        class: impl Fn(&P) -> u32,
+    ) -> Self {
+        // Each loop is over memory that lies together: the classes of a million rows are a fraction of a millisecond.
+        match most {
+            ..256 => Self::Bytes(written(rows, pieces, |one| class(one).to_le_bytes()[0])),
+            256..65_536 => Self::Words(written(rows, pieces, |one| {
+                let [low, high, ..] = class(one).to_le_bytes();
+                u16::from_le_bytes([low, high])
+            })),
+            65_536.. => Self::Wide(written(rows, pieces, class)),
+        }
     }
 
     /// How many rows there are.
@@ -83,37 +90,12 @@ impl ClassMap {
             }
         });
     }
-
-    /// Appends rows.
-    pub(crate) fn extend(&mut self, mut classes: impl ExactSizeIterator<Item = u32>) {
-        with_classes!(self, map => map.reserve(classes.len()));
-        // Each round ends at a class for which the map is too narrow.
-        while let Some(class) = with_classes!(self, map => fill(map, &mut classes)) {
-            *self = self.wider(class);
-            with_classes!(self, map => fill(map, &mut std::iter::once(class)));
-        }
-    }
-
-    /// The same rows with room for `class`.
-    fn wider(&self, class: u32) -> Self {
-        if u16::try_from(class).is_ok()
-            && let Self::Bytes(map) = self
-        {
-            return Self::Words(map.iter().map(|class| u16::from(*class)).collect());
-        }
-        Self::Wide(self.iter().collect())
-    }
 }
 
-/// Appends classes; gives the first that is too wide.
-fn fill<C: Class>(map: &mut Vec<C>, classes: &mut impl Iterator<Item = u32>) -> Option<u32> {
-    for class in classes {
-        match C::try_from(class) {
-            Ok(class) => map.push(class),
-            Err(_) => return Some(class),
-        }
-    }
-    None
+fn written<'a, P: 'a, C>(rows: usize, pieces: impl Iterator<Item = &'a [P]>, class: impl Fn(&P) -> C) -> Vec<C> {
+    let mut classes = Vec::with_capacity(rows);
+    pieces.for_each(|piece| classes.extend(piece.iter().map(&class)));
+    classes
 }
 
 #[cfg(test)]
@@ -121,22 +103,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_map_widens_when_it_must() {
-        let mut map = ClassMap::default();
-        map.extend([3, 255].into_iter());
-        assert!(matches!(map, ClassMap::Bytes(_)));
-        map.extend([256, 7, 65_535].into_iter());
-        assert!(matches!(map, ClassMap::Words(_)));
-        map.extend([65_536].into_iter());
-        assert!(matches!(map, ClassMap::Wide(_)));
-        assert_eq!(map.iter().collect::<Vec<_>>(), [3, 255, 256, 7, 65_535, 65_536]);
-        assert_eq!((map.get(0), map.get(6), map.len()), (Some(3), None, 6));
-    }
-
-    #[test]
-    fn a_map_widens_in_one_step_or_two() {
-        let mut narrow = ClassMap::default();
-        narrow.extend([1, 70_000, 2].into_iter());
-        assert_eq!(narrow.iter().collect::<Vec<_>>(), [1, 70_000, 2]);
+    fn a_map_is_as_narrow_as_its_classes_allow() {
+        for most in [0, 1, 255, 256, 65_535, 65_536, u32::MAX] {
+            let classes = [0, most / 2, most, 0, 1.min(most)];
+            let (first, last) = classes.split_at(2);
+            let map = ClassMap::of(classes.len(), most, [first, last].into_iter(), |class| *class);
+            assert_eq!(map.iter().collect::<Vec<_>>(), classes);
+            assert_eq!((map.get(2), map.get(5), map.len()), (Some(most), None, 5));
+            let width = match map {
+                ClassMap::Bytes(_) => 1,
+                ClassMap::Words(_) => 2,
+                ClassMap::Wide(_) => 4,
+            };
+            assert_eq!(
+                width,
+                if most < 256 {
+                    1
+                } else if most < 65_536 {
+                    2
+                } else {
+                    4
+                }
+            );
+        }
     }
 }

@@ -249,10 +249,7 @@ impl Roster {
     /// The class of each row.
     pub(in crate::fleet) fn classes(&self) -> &ClassMap {
         self.rows.get_or_init(|| {
-            let mut rows = ClassMap::with_room(self.len());
-            for leaf in self.tree.leaves() {
-                rows.extend(leaf.known.iter().map(|member| member.class));
-            }
+            let rows = classes_of(self.len(), || self.tree.leaves().map(|leaf| leaf.known.as_slice()));
             Arc::new(rows)
         })
     }
@@ -312,8 +309,7 @@ impl Roster {
         let first = self.arrivals;
         self.forget_rows();
         if self.len() == 0 {
-            let mut rows = ClassMap::with_room(members.len());
-            rows.extend(members.iter().map(|member| member.class));
+            let rows = classes_of(members.len(), || std::iter::once(members));
             self.rows = OnceLock::from(Arc::new(rows));
         }
         self.arrivals += members.len() as u64;
@@ -369,6 +365,12 @@ impl Roster {
         }
         Some(before)
     }
+}
+
+/// The class of each row of some pieces.
+fn classes_of<'a, I: Iterator<Item = &'a [Member]>>(rows: usize, pieces: impl Fn() -> I) -> ClassMap {
+    let most = pieces().filter_map(|piece| piece.iter().map(|member| member.class).max()).max();
+    ClassMap::of(rows, most.unwrap_or(0), pieces(), |member| member.class)
 }
 
 fn hash(name: &str) -> u64 {
