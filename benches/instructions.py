@@ -127,6 +127,10 @@ def main() -> int:
     before = baseline["instructions"] if same else counts_of_baseline()
     outside = []
     for workload, instructions in now.items():
+        if workload not in before:
+            print(f"{workload:12} {instructions:15,} instructions, not in the baseline  <-- outside")
+            outside.append(workload)
+            continue
         change = instructions / before[workload] - 1
         own = own_work(now, workload) / own_work(before, workload) - 1
         note = ""
