@@ -104,7 +104,7 @@ def _rust_name(path: Path, source: Path) -> str:
 
 
 def _without_tests(text: str) -> str:
-    return text.split("#[cfg(test)]\nmod tests", 1)[0]
+    return re.split(r"#\[cfg\(test\)\]\n(?:pub\([^)]*\) )?mod tests", text, maxsplit=1)[0]
 
 
 def _named(text: str, name: str, files: dict[str, Path], keyword: str) -> Iterator[tuple[str, list[str]]]:

@@ -127,6 +127,11 @@ pub enum Effect {
 }
 
 impl Effect {
+    /// Kept, or refused with this error.
+    pub(crate) fn kept_if(kept: bool, errno: Errno) -> Self {
+        if kept { Self::Kept } else { Self::Refused(Some(errno)) }
+    }
+
     /// The outcome that this effect stands for.
     pub const fn outcome(&self) -> Outcome {
         match self {

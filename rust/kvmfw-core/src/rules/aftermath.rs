@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{Facts, PROBE, Release, Rule, trees};
+use super::facts::{Facts, PROBE};
+use super::release::Release;
+use super::trees;
 use crate::answers::{Answer, State};
 use crate::catalog::{
     self, CNTPCT, CNTVOFF_EL2, HCR_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_AA64PFR2, ID_PFR1,
@@ -91,7 +93,7 @@ fn is_identification(register: RegisterId) -> bool {
 }
 
 /// Whether nested VMs have reserved bits in this register (`kvm_init_nv_sysregs` in `nested.c`, 7.3.4).
-fn is_masked(register: RegisterId) -> bool {
+pub(super) fn is_masked(register: RegisterId) -> bool {
     match catalog::kind_of(register) {
         Kind::Masked => true,
         // Of those behind a field, permission indirection and overlay have none.
@@ -103,21 +105,9 @@ fn is_masked(register: RegisterId) -> bool {
     }
 }
 
-/// How KVM stores a register that it does not look at. The masks of nested VMs are made at the first run: before it a value
-/// is stored as written, later it loses its reserved bits (`__vcpu_assign_sys_reg`; run on 6.16.12, 7.0.13, 7.3.4).
-pub(super) fn stored(register: RegisterId, facts: &Facts<'_>) -> Rule {
-    if facts.state == State::Fresh || !facts.config.has("has_el2") || !is_masked(register) {
-        return Rule::Kept;
-    }
-    masks(facts)
-        .into_iter()
-        .find(|(id, ..)| *id == register)
-        .map_or(Rule::Unknown(PROBE), |(_, mask, _)| Rule::Masked(mask))
-}
-
 /// The masks that are known, with their evidence: those of `VMPIDR_EL2`, the same in all kernels (run on 6.16.12, 7.0.13,
 /// 7.3.4), and what a vCPU that had run made of all ones and of zeros.
-fn masks(facts: &Facts<'_>) -> Vec<(RegisterId, Mask, Evidence)> {
+pub(super) fn masks(facts: &Facts<'_>) -> Vec<(RegisterId, Mask, Evidence)> {
     const VMPIDR: Mask = Mask { zeros: 0xffff_ff00_7f00_0000, ones: 0x8000_0000 };
     let mut masks = vec![(VMPIDR_EL2, VMPIDR, Evidence::Derived)];
     let answers = facts.answers.unwrap_or_default();

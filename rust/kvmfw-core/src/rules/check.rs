@@ -1,7 +1,8 @@
 //! The check of one ID register from 6.5 on: its wrapper, the run of the VM, its fields (specification, 3.3, 3.5, 3.6).
 
+use super::facts::Facts;
+use super::fields;
 use super::trees::{self, Tree};
-use super::{Facts, fields};
 use crate::catalog::{CTR, ID_AA64DFR0, ID_AA64PFR0, ID_AA64PFR1};
 use crate::errno::Errno;
 use crate::id::RegisterId;

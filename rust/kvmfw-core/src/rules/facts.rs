@@ -10,6 +10,9 @@ use crate::id::RegisterId;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
+/// What an operator can do about most unknowns.
+pub(crate) const PROBE: &str = "probe this host with this vCPU configuration";
+
 /// What was observed of one vCPU configuration of a host; the input of every rule.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts<'a> {

@@ -1,6 +1,6 @@
 //! Fields of the ID registers, and the check that KVM makes field by field (specification, 3.3).
 
-use super::Release;
+use super::release::Release;
 use super::tables::{Field, Row, Safe, Sign, TABLE};
 use super::trees::{self, Tree};
 use crate::catalog;

@@ -1,29 +1,9 @@
 //! Firmware pseudo-registers (specification, section 1).
 
-use super::{Facts, PROBE, Rule, keep_if, trees};
-use crate::catalog;
+use super::facts::Context;
 use crate::errno::Errno;
 use crate::judgement::Effect;
-use crate::rules::Context;
 use crate::value::Value;
-
-const PSCI_0_2: u64 = 0x2;
-const PSCI_1_0: u64 = 0x10000;
-const PSCI_1_1: u64 = 0x10001;
-const PSCI_1_2: u64 = 0x10002;
-const PSCI_1_3: u64 = 0x10003;
-
-/// 1.4: `kvm_arm_set_fw_reg`, `KVM_REG_ARM_PSCI_VERSION`. The fresh value is the newest version that the
-/// kernel knows, or 0x1 for a vCPU without the feature, so the release is not needed.
-pub(super) fn psci_version(facts: &Facts<'_>) -> Rule {
-    match facts.word(catalog::PSCI_VERSION) {
-        Some(0x1) if !facts.config.has("psci_0_2") => Rule::OneOf(&[0x1]),
-        Some(PSCI_1_0) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0]),
-        Some(PSCI_1_1) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1]),
-        Some(PSCI_1_3) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1, PSCI_1_2, PSCI_1_3]),
-        _ => Rule::Unknown(PROBE),
-    }
-}
 
 /// 1.5: nothing is stored, the guest goes on seeing the host's level.
 pub(super) fn judge_level(value: &Value, level: u64) -> Effect {
@@ -38,40 +18,9 @@ pub(super) fn judge_level(value: &Value, level: u64) -> Effect {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Workaround2 {
     /// The level that a fresh vCPU reads: 0 or 3.
-    level: u64,
+    pub(super) level: u64,
     /// Whether hiding SSBS from the VM raises the level to 3: `None` where that is not known.
-    raised_without_ssbs: Option<bool>,
-}
-
-/// 1.6. From 6.12 the level of a mitigated host depends on the VM's own SSBS field (commit e8d164974cfa).
-pub(super) fn workaround_2(facts: &Facts<'_>) -> Rule {
-    let Some(level) = facts.word(catalog::WORKAROUND_2) else {
-        return Rule::Unknown(PROBE);
-    };
-    match facts.at_least(5, 10) {
-        Some(true) => {}
-        Some(false) => return Rule::Workaround2Flag(level & 0xf),
-        None => return Rule::Unknown(facts.untold()),
-    }
-    if level != 0 && level != 3 {
-        return Rule::Unknown(PROBE);
-    }
-    let ssbs = facts.word(catalog::ID_AA64PFR1).map(|value| value >> catalog::SSBS.shift & 0xf);
-    // The field became writable together with the dependency (commit 78c4446b5f95).
-    let ssbs_mask = 0xf << catalog::SSBS.shift;
-    let depends = match facts.mask(catalog::ID_AA64PFR1) {
-        Some(mask) => Some(mask & ssbs_mask != 0),
-        None => facts.at_least(6, 12),
-    };
-    let raised_without_ssbs = match (level, ssbs) {
-        (3, _) | (_, Some(0)) => Some(false),
-        // The host shows SSBS and level 0: either mitigated by SSBS, or vulnerable (`ssbd=force-off`), and then
-        // the level stays 0 whatever the VM sees. Only sysfs tells which.
-        (_, Some(_)) if depends == Some(true) => facts.spec_store_bypass_mitigated,
-        (_, Some(_)) if depends.is_none() && facts.spec_store_bypass_mitigated != Some(false) => None,
-        _ => Some(false),
-    };
-    Rule::Workaround2(Workaround2 { level, raised_without_ssbs })
+    pub(super) raised_without_ssbs: Option<bool>,
 }
 
 impl Workaround2 {
@@ -123,29 +72,19 @@ pub(crate) fn reads(written: u64, host: u64) -> Effect {
     if higher { Effect::Raised(Value::Word(host)) } else { Effect::Dropped(Some(Value::Word(host))) }
 }
 
-const NEW_BIT: &str = "this kernel may have service bits that kvmfw does not know; probe this host";
-
-/// 1.7: the mask comes first, then the check that the VM has not run. A newer kernel may widen a mask, so
-/// bits above the fresh value and the known mask are not trusted to be refused.
-pub(super) fn bitmap(mask: u64, fresh: &Value, facts: &Facts<'_>) -> Rule {
-    let Some(fresh) = fresh.word() else { return Rule::Unknown(PROBE) };
-    let bits = |mask| Rule::Bits { mask, current: facts.has_run().then_some(fresh) };
-    if fresh & !mask != 0 || facts.is_vendors || facts.release.is_some_and(trees::is_younger) {
-        return Rule::AnyOf(vec![bits(mask), bits(u64::MAX)].into(), NEW_BIT);
-    }
-    bits(mask)
-}
-
 pub(super) fn judge_bits(value: &Value, mask: u64, current: Option<u64>) -> Effect {
     let Some(word) = value.word().filter(|word| word & !mask == 0) else {
         return Effect::Refused(Some(Errno::EINVAL));
     };
-    current.map_or(Effect::Kept, |current| keep_if(word == current, Errno::EBUSY))
+    current.map_or(Effect::Kept, |current| Effect::kept_if(word == current, Errno::EBUSY))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog;
+    use crate::rules::derive::firmware::{NEW_BIT, bitmap, psci_version, workaround_2};
+    use crate::rules::{Facts, Rule};
 
     fn word(value: u64) -> Value {
         Value::Word(value)

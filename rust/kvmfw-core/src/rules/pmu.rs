@@ -1,9 +1,7 @@
 //! Registers of the PMU (specification, section 4). Listed ones are never refused, `PMMIR_EL1` apart, but not all read
 //! back as written.
 
-use super::pmu_bits::is_paired;
-use super::{Context, Facts, Rule, keep_if};
-use crate::catalog::{self, ID_AA64DFR0};
+use super::facts::{Context, Facts};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
@@ -36,25 +34,6 @@ pub(super) fn taken(written: u64, read: u64, own: u64) -> Effect {
     }
 }
 
-/// The rule `later`, which a kernel has from 6.7 on; up to 6.6 the value is stored as written.
-pub(super) fn stored_before_6_7(later: Rule, facts: &Facts<'_>) -> Rule {
-    match facts.at_least(6, 7) {
-        Some(false) if facts.masks.is_none() => Rule::Kept,
-        None if facts.masks.is_none() => Rule::AnyTaken([Rule::Kept, later].into()),
-        _ => later,
-    }
-}
-
-/// The rule `later`, which a kernel has from 6.1 on; up to 5.10 the value is stored as written. [R 5.10, 6.1]
-fn stored_up_to_5_10(later: Rule, facts: &Facts<'_>) -> Rule {
-    match (facts.at_least(5, 11), facts.at_least(6, 1)) {
-        (Some(false), _) => Rule::Kept,
-        (_, Some(true)) => later,
-        _ if facts.masks.is_some() => later,
-        _ => Rule::AnyTaken([Rule::Kept, later].into()),
-    }
-}
-
 /// What `PMCR_EL0` needs to know from 6.7 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PmuControl {
@@ -64,18 +43,6 @@ pub struct PmuControl {
     fewer: bool,
     /// Bits that are always set.
     set: u64,
-}
-
-/// Never refused. Up to 6.6 stored as written. From 6.7 on (`set_pmcr`, `arch/arm64/kvm/sys_regs.c`) a number of
-/// counters up to the host's is taken, unless the VM has run, is nested or (7.3) has the strict PMU; any other is
-/// ignored in silence. Of the other bits only the low 8 are stored (restores of 5.10 and 6.1 values to 6.12, 6.18 and
-/// 7.3); `LC` is always set on hosts without AArch32.
-pub(super) fn control(fresh: u64, facts: &Facts<'_>) -> Rule {
-    if !facts.config.has("pmu_v3") {
-        // 5.10 lists PMU registers without the feature (specification, 2); nothing looks at them.
-        return Rule::Kept;
-    }
-    stored_before_6_7(Rule::PmuControl(PmuControl::new(fresh, facts)), facts)
 }
 
 impl PmuControl {
@@ -97,25 +64,13 @@ impl PmuControl {
     }
 }
 
-/// `PMSWINC_EL0`: stored up to 5.10; later any value is taken and it reads 0 (commit 7a3ba3095a32). [R 5.10, 6.1 to 7.3]
-pub(super) fn increment(facts: &Facts<'_>) -> Rule {
-    stored_up_to_5_10(Rule::Ignored(0), facts)
-}
-
 /// What an event counter needs to know from 6.1 on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PmuCounter {
     /// The fresh value.
-    own: u64,
+    pub(super) own: u64,
     /// The PMU version of a fresh VM.
-    version: Context,
-}
-
-/// `PMEVCNTRn_EL0`: stored up to 5.10; in 6.1 and later reads give the low 32 bits (`kvm_pmu_get_counter_value`,
-/// `arch/arm64/kvm/pmu-emul.c`) unless the VM's PMU has counters of 64 bits. [R 5.10, 6.1 to 7.3]
-pub(super) fn counter(own: u64, facts: &Facts<'_>) -> Rule {
-    let version = facts.word(ID_AA64DFR0).and_then(|word| catalog::PMU_VERSION.of(word));
-    stored_up_to_5_10(Rule::PmuCounter(PmuCounter { own, version }), facts)
+    pub(super) version: Context,
 }
 
 impl PmuCounter {
@@ -130,37 +85,11 @@ impl PmuCounter {
     }
 }
 
-/// The part of a value on which the outcome depends: whether there is anything in `PMSWINC_EL0` and above the 32nd bit
-/// of a counter, and of the counters that count or interrupt the greatest ([`super::pmu_bits`]: above 6.12 all are there or not;
-/// in 6.12 all are lost). Of the overflows, and of one name alone, each bit counts, as the host may have some of its own.
-pub(crate) fn judged_bits(register: RegisterId, word: u64, context: Context) -> u64 {
-    let above = u64::from(word >> 32 != 0) << 32;
-    match register {
-        catalog::PMSWINC => u64::from(word != 0),
-        PMINTENSET | PMINTENCLR | PMCNTENSET | PMCNTENCLR if is_paired(context) => {
-            let counters = word & (CYCLES - 1);
-            above | (word & CYCLES) | counters.checked_ilog2().map_or(0, |greatest| 1 << greatest)
-        }
-        _ if is_counter(register) => above,
-        _ => word,
-    }
-}
-
-fn is_counter(register: RegisterId) -> bool {
-    let first = RegisterId::system(3, 3, 14, 8, 0).raw();
-    (first..first + MOST).contains(&register.raw())
-}
-
-/// `PMMIR_EL1` (7.3): the number of slots, 0 or the host's own; once the VM has run only its current value. [R 7.3.4]
-pub(super) fn machine(fresh: u64, facts: &Facts<'_>) -> Rule {
-    Rule::PmuMachine { own: fresh, has_run: facts.has_run() }
-}
-
 pub(super) fn judge_machine(value: &Value, own: u64, has_run: bool) -> Effect {
     match value.word() {
         Some(word) if word & !SLOTS != 0 => Effect::Refused(Some(Errno::EINVAL)),
-        Some(word) if has_run => keep_if(word == own, Errno::EBUSY),
-        Some(word) => keep_if(word == own || word == 0, Errno::EINVAL),
+        Some(word) if has_run => Effect::kept_if(word == own, Errno::EBUSY),
+        Some(word) => Effect::kept_if(word == own || word == 0, Errno::EINVAL),
         None => Effect::Refused(Some(Errno::EINVAL)),
     }
 }
@@ -169,7 +98,11 @@ pub(super) fn judge_machine(value: &Value, own: u64, has_run: bool) -> Effect {
 pub(super) mod tests {
     use super::*;
     use crate::answers::State;
+    use crate::catalog::{self, ID_AA64DFR0};
     use crate::catalog::{ID_AA64PFR0, PMCR, PMOVSSET};
+    use crate::rules::Rule;
+    use crate::rules::derive::pmu::{control, stored_before_6_7, stored_up_to_5_10};
+    use crate::rules::pmu_bits::judged_bits;
     use crate::rules::{PmuNames, Release};
     use crate::vcpu::VcpuConfig;
 

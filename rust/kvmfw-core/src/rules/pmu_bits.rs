@@ -1,15 +1,15 @@
 //! PMU registers with a bit for each counter, each of which has two names (specification, section 4).
 
-use super::pmu::{CYCLES, MOST, PMCNTENCLR, PMCNTENSET, PMINTENCLR, PMINTENSET, PmuControl, stored_before_6_7, taken};
-use super::trees::{self, Tree};
-use super::{Context, Facts, Rule};
-use crate::catalog::{PMCR, PMOVSCLR, PMOVSSET};
+use super::facts::Context;
+use super::pmu::{CYCLES, MOST, PMCNTENCLR, PMCNTENSET, PMINTENCLR, PMINTENSET, PmuControl, taken};
+use crate::catalog::{PMOVSCLR, PMOVSSET, PMSWINC};
 use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
 /// The two names of each register: the one that sets bits, the one that clears them.
-const PAIRS: [(RegisterId, RegisterId); 3] = [(PMINTENSET, PMINTENCLR), (PMCNTENSET, PMCNTENCLR), (PMOVSSET, PMOVSCLR)];
+pub(super) const PAIRS: [(RegisterId, RegisterId); 3] =
+    [(PMINTENSET, PMINTENCLR), (PMCNTENSET, PMCNTENCLR), (PMOVSSET, PMOVSCLR)];
 
 /// The other name of a register that has two.
 pub(crate) fn other_name(register: RegisterId) -> Option<RegisterId> {
@@ -58,7 +58,7 @@ pub(crate) fn context(counters: Context, names: Names) -> u8 {
 }
 
 /// Whether a set holds both names, with one value.
-pub(super) fn is_paired(context: Context) -> bool {
+fn is_paired(context: Context) -> bool {
     context.is_some_and(|context| context & PAIRED != 0)
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn torn(context: Context) -> Option<Effect> {
 
 /// What writes do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Way {
+pub(super) enum Way {
     /// Replace the register.
     Replace,
     /// Clear bits: where the clear name comes last, what was saved is lost.
@@ -84,40 +84,13 @@ enum Way {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PmuBits {
     /// The fresh value.
-    own: u64,
+    pub(super) own: u64,
     /// How the host takes `PMCR_EL0`, which tells how many counters there are; `None` where that cannot be told.
-    control: Option<PmuControl>,
+    pub(super) control: Option<PmuControl>,
     /// What this name does.
-    alone: Way,
+    pub(super) alone: Way,
     /// What the last of the two does.
-    paired: Way,
-}
-
-/// `PMINTENSET`, `PMCNTENSET` and `PMOVSSET` with their clear names: two names of one register, of which a saved set
-/// holds both, with one value. Up to 6.6 each write replaces it. From 6.7 on (`set_pmreg`, `get_pmreg`,
-/// `arch/arm64/kvm/sys_regs.c`; commit a45f41d754e0) only bits of counters that the VM has are stored and read, and
-/// the names set and clear; later both replace (commit f2aeb7bbd574). All policies write in the order of ids, so that
-/// the clear name is last, but of `PMOVSSET` the set name. [R 5.10, 6.1, 6.12.117, 6.16 to 7.3]
-pub(super) fn bits(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
-    let is_set = PAIRS.iter().any(|(set, _)| *set == register);
-    let set_is_last = matches!(register, PMOVSCLR | PMOVSSET);
-    let way = |set: bool, tree: Tree| match (trees::replaces_pmu_bits(tree), set) {
-        (true, _) => Way::Replace,
-        (false, true) => Way::Set,
-        (false, false) => Way::Clear,
-    };
-    // A nested VM's own hypervisor may keep counters for itself (MDCR_EL2.HPMN).
-    let control = facts.word(PMCR).filter(|_| !facts.config.has("has_el2"));
-    let control = control.map(|own| PmuControl::new(own, facts));
-    let both = |tree: &Tree| (way(is_set, *tree), way(set_is_last, *tree));
-    let mut ways: Vec<(Way, Way)> = trees::plausible(facts).iter().map(both).collect();
-    ways.dedup();
-    let rule = |(alone, paired): &(Way, Way)| Rule::PmuBits(PmuBits { own, control, alone: *alone, paired: *paired });
-    let later = match ways.as_slice() {
-        [way] => rule(way),
-        ways => Rule::AnyTaken(ways.iter().map(rule).collect()),
-    };
-    stored_before_6_7(later, facts)
+    pub(super) paired: Way,
 }
 
 impl PmuBits {
@@ -149,9 +122,31 @@ impl PmuBits {
     }
 }
 
+/// The part of a value on which the outcome depends: whether there is anything in `PMSWINC_EL0` and above the 32nd bit
+/// of a counter, and of the counters that count or interrupt the greatest (above 6.12 all are there or not;
+/// in 6.12 all are lost). Of the overflows, and of one name alone, each bit counts, as the host may have some of its own.
+pub(crate) fn judged_bits(register: RegisterId, word: u64, context: Context) -> u64 {
+    let above = u64::from(word >> 32 != 0) << 32;
+    match register {
+        PMSWINC => u64::from(word != 0),
+        PMINTENSET | PMINTENCLR | PMCNTENSET | PMCNTENCLR if is_paired(context) => {
+            let counters = word & (CYCLES - 1);
+            above | (word & CYCLES) | counters.checked_ilog2().map_or(0, |greatest| 1 << greatest)
+        }
+        _ if is_counter(register) => above,
+        _ => word,
+    }
+}
+
+fn is_counter(register: RegisterId) -> bool {
+    let first = RegisterId::system(3, 3, 14, 8, 0).raw();
+    (first..first + MOST).contains(&register.raw())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::PMCR;
     use crate::rules::pmu::tests::{derived, read};
 
     #[test]

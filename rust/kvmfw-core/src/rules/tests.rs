@@ -1,4 +1,11 @@
+use super::facts::PROBE;
 use super::*;
+use crate::answers::State;
+use crate::catalog;
+use crate::errno::Errno;
+use crate::id::RegisterId;
+use crate::judgement::Effect;
+use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
 fn judge(register: u64, facts: &Facts<'_>) -> Effect {

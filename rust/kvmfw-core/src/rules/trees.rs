@@ -3,7 +3,8 @@
 //! A release that is none of them lies between two: what both do alike, it does too, because a change that went in
 //! stays in. Where they differ the answer is unknown, for exactly the values on which they differ.
 
-use super::{Facts, Release};
+use super::facts::Facts;
+use super::release::Release;
 
 /// One known kernel, by its place in [`TREES`].
 pub(super) type Tree = u8;

@@ -1,4 +1,7 @@
 use super::*;
+use crate::errno::Errno;
+use crate::judgement::Effect;
+use crate::rules::state::{judged, quadwords};
 use crate::rules::{Release, derive};
 use crate::vcpu::VcpuConfig;
 

@@ -1,5 +1,7 @@
 use super::*;
 use crate::answers::State;
+use crate::errno::Errno;
+use crate::judgement::Effect;
 use crate::rules::{Release, derive, is_upstream};
 use crate::vcpu::VcpuConfig;
 

@@ -1,0 +1,77 @@
+//! Which rule a host has for a register, by what was observed of it.
+
+mod cache;
+pub(super) mod firmware;
+mod identification;
+mod implementation;
+mod listing;
+mod plain;
+pub(super) mod pmu;
+mod pmu_bits;
+mod state;
+
+use super::facts::{Facts, PROBE};
+use super::rule::Rule;
+use super::trees;
+use crate::answers::State;
+use crate::catalog::{self, Kind};
+use crate::errno::Errno;
+use crate::id::RegisterId;
+
+/// The rule by which a KVM with these facts decides `register`.
+pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    let Some(fresh) = facts.value(register) else {
+        return listing::absent(register, facts);
+    };
+    let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
+    let kind = catalog::kind_of(register);
+    if facts.release.is_some_and(trees::is_younger) && has_changed(kind) {
+        return Rule::only_fresh(fresh.clone(), trees::YOUNGER, facts);
+    }
+    match kind {
+        Kind::Plain | Kind::Masked => plain::stored(register, facts),
+        Kind::ProcessorState => state::processor_state(facts),
+        Kind::General => word(&|own| state::general(register, own, facts)),
+        Kind::SveState => state::sve_state(register, fresh, facts),
+        Kind::TimerControl => word(&|own| state::timer_control(register, own, facts)),
+        Kind::PsciVersion => firmware::psci_version(facts),
+        Kind::Level => word(&Rule::Level),
+        Kind::Workaround2 => firmware::workaround_2(facts),
+        Kind::Bitmap(mask) => firmware::bitmap(mask, fresh, facts),
+        Kind::Gated(gate) => listing::gated(register, gate, facts),
+        // 4: after the vCPU is finalised, and so after it ran, the lengths are fixed.
+        Kind::VectorLengths if facts.state != State::Fresh => Rule::Refused(Errno::EPERM),
+        Kind::VectorLengths => Rule::VectorLengths(fresh.clone()),
+        Kind::Identification => word(&|own| identification::identification(register, own, facts)),
+        Kind::Implementation(mask) => word(&|own| implementation::implementation(own, mask, facts)),
+        Kind::CacheType => word(&|own| identification::cache_type(own, facts)),
+        Kind::CacheLevels => word(&|own| cache::cache_levels(own, facts)),
+        Kind::CacheSize => word(&|own| cache::cache_size(register, own, facts)),
+        Kind::OsLockStatus => word(&Rule::OsLock),
+        Kind::PmuControl => word(&|own| pmu::control(own, facts)),
+        Kind::PmuMachine => word(&|own| pmu::machine(own, facts)),
+        Kind::PmuIncrement => pmu::increment(facts),
+        Kind::PmuCounter => word(&|own| pmu::counter(own, facts)),
+        Kind::PmuBits => word(&|own| pmu_bits::bits(register, own, facts)),
+        Kind::Unlisted => Rule::only_fresh(fresh.clone(), PROBE, facts),
+    }
+}
+
+/// Whether known kernels have decided such registers differently; a younger one may again. (Those of identification and
+/// bitmaps know it by themselves.)
+const fn has_changed(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Masked
+            | Kind::Gated(_)
+            | Kind::TimerControl
+            | Kind::Workaround2
+            | Kind::CacheLevels
+            | Kind::CacheSize
+            | Kind::PmuControl
+            | Kind::PmuMachine
+            | Kind::PmuIncrement
+            | Kind::PmuCounter
+            | Kind::PmuBits
+    )
+}
