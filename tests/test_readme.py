@@ -23,8 +23,9 @@ def blocks(language: str) -> list[str]:
 
 def test_python_blocks_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(ROOT)
+    typed: dict[str, object] = {}
     for block in blocks("python"):
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, "README.md", "exec"), typed)
     assert "SMCCC_ARCH_WORKAROUND_3" in capsys.readouterr().out
 
 
