@@ -27,7 +27,7 @@ COLOURS = ("#8fd0b0", "#f1d36b", "#b9b3d3", "#a4303f")
 """ACCEPT, CHANGE, UNKNOWN, REFUSE: they differ in lightness too, for every kind of sight and for print."""
 
 WIDTH = 960
-LETTER, LINE = 5.6, 13.0
+LETTER, LINE = 6.2, 13.0
 LABELLED = 45
 MOST_NODES = 40
 
