@@ -143,12 +143,15 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
                 sum += change.commit().generation();
             }
             "reboot" => {
-                let mut change = fleet.change();
-                let host = hosts.get(usize::try_from(number % HOSTS)?).ok_or("no host")?;
-                change.update_hosts([(usize::try_from(number)? % 1_000, host)])?;
-                sum += change.commit().generation();
+                for time in 0..3 {
+                    let mut change = fleet.change();
+                    let host = hosts.get(usize::try_from((number + time) % HOSTS)?).ok_or("no host")?;
+                    change.update_hosts([(usize::try_from(number)? % 1_000, host)])?;
+                    sum += change.commit().generation();
+                }
             }
-            "snapshot" => sum += fleet.snapshot().vm_count() as u64,
+            // Many, as two builds of the same code differ by more than what a thousand take.
+            "snapshot" => sum += (0..100).map(|_| fleet.snapshot().vm_count() as u64).sum::<u64>(),
             _ => return Err(format!("there is no workload `{name}`").into()),
         }
     }
