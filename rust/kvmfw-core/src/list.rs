@@ -100,8 +100,9 @@ pub(crate) fn gates() -> Vec<Gate> {
 }
 
 impl SavedList {
-    /// The list of registers that ascend by id; fields of ID registers that the host `refused` do not count.
-    pub(crate) fn new(registers: &[(RegisterId, Value)], refused: &[RegisterId]) -> Self {
+    /// The list of registers that ascend by id; fields of ID registers that the host `refused` do not count. `nested`: whether
+    /// the vCPU has EL2.
+    pub(crate) fn new(registers: &[(RegisterId, Value)], refused: &[RegisterId], nested: bool) -> Self {
         let find = |register: RegisterId| {
             let at = registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
             registers.get(at)?.1.word()
@@ -111,7 +112,7 @@ impl SavedList {
             gate.of(word)
         };
         let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).collect();
-        let words = aftermath::looked_at(&ids).into_iter().filter(|(id, _)| !refused.contains(id));
+        let words = aftermath::looked_at(&ids, nested).into_iter().filter(|(id, _)| !refused.contains(id));
         Self {
             words: words.filter_map(|(id, bits)| Some((id, find(id)? & bits))).collect(),
             ids,

@@ -121,7 +121,8 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static V
     let host_list = HostList::new(config, set.vcpu.vgic, rule, question);
     let (mut findings, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
     let mut changes: Vec<Change> = Vec::new();
-    for finding in host_list.findings(&SavedList::new(set.registers(), &refused)) {
+    let list = SavedList::new(set.registers(), &refused, set.vcpu.has("has_el2"));
+    for finding in host_list.findings(&list) {
         match finding {
             // KVM is asked for these, below.
             ListFinding::Missing(_) => {}

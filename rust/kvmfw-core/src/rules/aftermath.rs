@@ -10,8 +10,8 @@ use super::release::Release;
 use super::trees;
 use crate::answers::{Answer, State};
 use crate::catalog::{
-    self, CNTPCT, CNTVOFF_EL2, HCR_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_AA64PFR2, ID_PFR1,
-    Kind, SCTLR, TIMER_CNT, VMPIDR_EL2,
+    self, CNTPCT, CNTVOFF_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_AA64PFR2, ID_PFR1, Kind,
+    SCTLR, TIMER_CNT, VMPIDR_EL2,
 };
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence};
@@ -73,9 +73,9 @@ const fn bits(field: Field) -> u64 {
     0xf << field.1
 }
 
-/// The saved registers that the aftermath looks at, with the bits of them, ascending by id: `ids` ascend.
-pub(crate) fn looked_at(ids: &[RegisterId]) -> Vec<(RegisterId, u64)> {
-    let nested = ids.binary_search(&HCR_EL2).is_ok();
+/// The saved registers that the aftermath looks at, with the bits of them, ascending by id: `ids` ascend. `nested`: whether the
+/// vCPU has EL2.
+pub(crate) fn looked_at(ids: &[RegisterId], nested: bool) -> Vec<(RegisterId, u64)> {
     let looked_at = ids.iter().filter_map(|id| {
         let whole = id.size() <= 8 && (is_masked(*id) || *id == CNTVOFF_EL2 || is_identification(*id));
         let bits = if nested && whole { u64::MAX } else { fields_of(*id) };
@@ -206,8 +206,9 @@ impl Aftermath {
     /// whether that of which the facts were recorded had one.
     pub(crate) fn derive(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Self {
         let ids: Vec<RegisterId> = facts.registers.iter().map(|(id, _)| *id).collect();
-        let own = looked_at(&ids).into_iter().filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
         let nested = facts.config.has("has_el2");
+        let own = looked_at(&ids, nested).into_iter();
+        let own = own.filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
         Self {
             vgic,
             gic: gic(facts, vgic, recorded_vgic),

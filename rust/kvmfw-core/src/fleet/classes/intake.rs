@@ -199,7 +199,9 @@ impl<'a> Intake<'a> {
             let shape = vms.shapes.is_last(number, ids).unwrap_or_else(|| {
                 let mut shapes = std::mem::take(&mut vms.shapes);
                 let found = shapes.find(number, ids);
-                let shape = found.unwrap_or_else(|| shapes.add(number, ids.to_vec(), |register| vms.unit(register)));
+                let shape = found.unwrap_or_else(|| {
+                    shapes.add((number, vms.has_el2(number)), ids.to_vec(), |register| vms.unit(register))
+                });
                 vms.shapes = shapes;
                 shape
             });

@@ -19,6 +19,8 @@ use crate::value::Value;
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) config: u32,
+    /// Whether such a vCPU has EL2.
+    nested: bool,
     /// The ids, in the order of the input.
     pub(in crate::fleet) ids: Vec<u64>,
     /// The places whose values are looked at, ascending by id.
@@ -95,16 +97,17 @@ impl Shapes {
         self.all.get_mut(number)
     }
 
-    /// Adds a shape that was not found; `unit` gives the number of the unit of a register, and what decides about it.
+    /// Adds a shape that was not found; `nested`: whether its vCPU has EL2; `unit` gives the number of the unit of a register, and
+    /// what decides about it.
     pub(in crate::fleet) fn add(
         &mut self,
-        config: u32,
+        (config, nested): (u32, bool),
         ids: Vec<u64>,
         unit: impl FnMut(RegisterId) -> (usize, Option<Gate>),
     ) -> usize {
         let hash = self.state.hash_one((config, ids.as_slice()));
         self.last = self.all.len();
-        self.all.push(Shape::new(config, ids, unit));
+        self.all.push(Shape::new((config, nested), ids, unit));
         let number = u32::try_from(self.last).unwrap_or(u32::MAX);
         let (shapes, state) = (&self.all, &self.state);
         let hash_of = |shape: &Shape| state.hash_one((shape.config, shape.ids.as_slice()));
@@ -114,7 +117,11 @@ impl Shapes {
 }
 
 impl Shape {
-    fn new(config: u32, ids: Vec<u64>, mut unit: impl FnMut(RegisterId) -> (usize, Option<Gate>)) -> Self {
+    fn new(
+        (config, nested): (u32, bool),
+        ids: Vec<u64>,
+        mut unit: impl FnMut(RegisterId) -> (usize, Option<Gate>),
+    ) -> Self {
         let mut order: Vec<usize> = (0..ids.len()).collect();
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
         order.sort_by_key(|at| (id(at), *at));
@@ -152,10 +159,21 @@ impl Shape {
         let (bitmap_2, mode) = (place(TOLERATED_ZERO), place(RegisterId::PSTATE));
         let lengths = place(RegisterId::SVE_VLS);
         let ascending: Vec<RegisterId> = order.iter().map(id).collect();
-        let aftermath = aftermath::looked_at(&ascending).into_iter();
+        let aftermath = aftermath::looked_at(&ascending, nested).into_iter();
         let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
-        let shape =
-            Self { config, ids, columns, looked_at, narrow, problems, gates, bitmap_2, aftermath, ..Self::default() };
+        let shape = Self {
+            config,
+            nested,
+            ids,
+            columns,
+            looked_at,
+            narrow,
+            problems,
+            gates,
+            bitmap_2,
+            aftermath,
+            ..Self::default()
+        };
         Self { general, sve, lengths, mode, ..shape }
     }
 
@@ -191,7 +209,7 @@ impl Shape {
         let registers = ids.iter().enumerate().filter_map(|(at, id)| Some((RegisterId::new(*id), value(at)?)));
         let mut registers: Vec<(RegisterId, Value)> = registers.collect();
         registers.sort_by_key(|(id, _)| *id);
-        let number = make(SavedList::new(&registers, &[]));
+        let number = make(SavedList::new(&registers, &[], self.nested));
         self.lists.insert(key, number);
         number
     }

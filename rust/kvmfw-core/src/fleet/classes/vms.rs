@@ -137,7 +137,8 @@ impl Vms {
         let mut shapes = std::mem::take(&mut self.shapes);
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
         let found = shapes.is_last(config, &ids).or_else(|| shapes.find(config, &ids));
-        let shape = found.unwrap_or_else(|| shapes.add(config, ids.clone(), |register| self.unit(register)));
+        let shape = found
+            .unwrap_or_else(|| shapes.add((config, self.has_el2(config)), ids.clone(), |register| self.unit(register)));
         let word = |at: usize| registers.get(at).and_then(|(_, value)| value.word());
         let value = |at: usize| registers.get(at).map(|(_, value)| value.clone());
         let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, word, value));
@@ -185,6 +186,11 @@ impl Vms {
         let class = self.classes.intern(&row);
         self.scratch = row;
         class
+    }
+
+    /// Whether vCPUs made like this have EL2.
+    pub(super) fn has_el2(&self, config: u32) -> bool {
+        self.configs.get(config).is_some_and(|config| config.has("has_el2"))
     }
 
     /// Whether vCPUs made like this begin in AArch32.
