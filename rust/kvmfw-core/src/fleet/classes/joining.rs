@@ -1,7 +1,7 @@
 //! VM classes of several makers become one numbering, and one without what nobody has any more.
 
 use super::class_map::count;
-use super::vms::{ABSENT, Saved, SavedValue, Vms};
+use super::vms::{ABSENT, Saved, SavedValue, Vms, slot_of};
 
 impl Vms {
     /// Adds the classes of `other`, as if their VMs had been added one by one; gives the number that each has here. The threads
@@ -98,10 +98,7 @@ fn translate(class: &[u32], lists: &[u32], units: &[(usize, Vec<u32>)], row: &mu
     row.push(class.first().and_then(|list| lists.get(*list as usize)).copied().unwrap_or(ABSENT));
     let values = class.iter().skip(1).zip(units).filter(|(number, _)| **number != ABSENT);
     for (number, (at, numbers)) in values {
-        if row.len() <= at + 1 {
-            row.resize(at + 2, ABSENT);
-        }
-        if let (Some(slot), Some(own)) = (row.get_mut(at + 1), numbers.get(*number as usize)) {
+        if let (Some(slot), Some(own)) = (slot_of(row, *at), numbers.get(*number as usize)) {
             *slot = *own;
         }
     }

@@ -18,6 +18,15 @@ use crate::vcpu::VcpuConfig;
 /// In place of a value number: the set does not hold the register of this unit.
 pub(crate) const ABSENT: u32 = u32::MAX;
 
+/// Where a unit's number stands in the row of a class, behind that of the list; the row gets as long as that.
+pub(in crate::fleet) fn slot_of(row: &mut Vec<u32>, unit: usize) -> Option<&mut u32> {
+    let at = unit + 1;
+    if row.len() <= at {
+        row.resize(at + 1, ABSENT);
+    }
+    row.get_mut(at)
+}
+
 /// A list unit value: how the vCPU was made, and the list of saved registers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Saved {
@@ -164,13 +173,10 @@ impl Vms {
         row.push(list);
         for column in &shape.columns {
             let Some(unit) = self.units.get_mut(column.unit) else { continue };
-            if row.len() <= column.unit + 1 {
-                row.resize(column.unit + 2, ABSENT);
-            }
             let found = column.gate.and_then(|(at, shift)| field(at, shift));
             let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
             let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
-            if let Some(slot) = row.get_mut(column.unit + 1) {
+            if let Some(slot) = slot_of(&mut row, column.unit) {
                 let word = if column.is_wide { None } else { word(column.at) };
                 *slot = unit.number(word, || value(column.at), config, context);
             }
@@ -214,10 +220,7 @@ impl Vms {
             return;
         }
         let (number, _) = self.unit(register);
-        if row.len() <= number + 1 {
-            row.resize(number + 2, ABSENT);
-        }
-        if let (Some(slot), Some(unit)) = (row.get_mut(number + 1), self.units.get_mut(number)) {
+        if let (Some(slot), Some(unit)) = (slot_of(row, number), self.units.get_mut(number)) {
             *slot = unit.number(None, || value(at), config, context);
         }
     }

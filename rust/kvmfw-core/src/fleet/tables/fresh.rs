@@ -5,7 +5,7 @@
 
 use super::judged::Judged;
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::vms::{ABSENT, Saved, SavedValue, Vms};
+use crate::fleet::classes::vms::{ABSENT, Saved, SavedValue, Vms, slot_of};
 use crate::set::RegisterSet;
 
 /// A VM class by itself, in numbers of no table.
@@ -38,8 +38,7 @@ impl Fresh {
                 *slot = vms.lists.intern(list.clone());
             }
             for (at, saved) in values {
-                row.resize(row.len().max(at + 2), ABSENT);
-                if let (Some(slot), Some(unit)) = (row.get_mut(at + 1), vms.units.get_mut(*at)) {
+                if let (Some(slot), Some(unit)) = (slot_of(&mut row, *at), vms.units.get_mut(*at)) {
                     *slot = unit.values.intern(saved.clone());
                 }
             }
