@@ -13,7 +13,6 @@ mod fields;
 mod firmware;
 mod identification;
 mod implementation;
-mod other;
 mod pmu;
 mod pmu_bits;
 mod release;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::aftermath::Mask;
 use super::facts::{Context, Facts};
-use super::{cache, check, firmware, identification, implementation, other, pmu, pmu_bits, state};
+use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state};
 use crate::answers::State;
 use crate::errno::Errno;
 use crate::judgement::Effect;
@@ -157,7 +157,7 @@ impl Rule {
             Self::Narrowed(rule) => rule.judge(value, context),
             Self::SveState(rule) => rule.judge(value, context),
             Self::TimerControl(rule) => rule.judge(value),
-            Self::VectorLengths(available) => other::judge_vector_lengths(value, available),
+            Self::VectorLengths(available) => state::judge_vector_lengths(value, available),
             Self::Ignored(own) if value.word() == Some(*own) => Effect::Kept,
             Self::Ignored(own) => Effect::Dropped(Some(Value::Word(*own))),
             Self::Lowered { own, fields } => identification::judge_lowered(value, *own, fields),

@@ -204,3 +204,37 @@ pub(crate) fn judged(register: RegisterId, value: &Value) -> Option<u64> {
         _ => None,
     }
 }
+
+/// 4: at least one length, and for every length up to the greatest one asked for, exactly what the host has.
+pub(super) fn judge_vector_lengths(value: &Value, available: &Value) -> Effect {
+    let greatest = (0..512).rev().find(|bit| value.bit(*bit));
+    let same = |greatest: usize| (0..=greatest).all(|bit| value.bit(bit) == available.bit(bit));
+    match greatest {
+        Some(greatest) if same(greatest) => Effect::Kept,
+        _ => Effect::Refused(Some(Errno::EINVAL)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(text: &str) -> Value {
+        Value::parse(text, RegisterId::SVE_VLS).unwrap()
+    }
+
+    #[test]
+    fn vector_lengths_are_the_hosts_up_to_the_greatest() {
+        let host = lengths("0xb");
+        assert_eq!(judge_vector_lengths(&lengths("0xb"), &host), Effect::Kept);
+        assert_eq!(judge_vector_lengths(&lengths("0x3"), &host), Effect::Kept);
+        assert_eq!(judge_vector_lengths(&lengths("0x1"), &host), Effect::Kept);
+        for refused in ["0x0", "0x2", "0x7", "0xf", "0x9", "0x10b", "0x1000000000000000000b"] {
+            assert_eq!(
+                judge_vector_lengths(&lengths(refused), &host),
+                Effect::Refused(Some(Errno::EINVAL)),
+                "{refused}"
+            );
+        }
+    }
+}
