@@ -133,6 +133,23 @@ def test_called_again_it_asks_only_whom_it_does_not_know(hosts: Hosts, tmp_path:
     assert "a," in (out / "hosts.csv").read_text()
 
 
+def test_columns_that_people_added_stay(hosts: Hosts, tmp_path: Path) -> None:
+    hosts.add("a")
+    hosts.add("b")
+    out = tmp_path / "out"
+    collect(hosts.places, out, hosts.remote)
+    table = out / "hosts.csv"
+    lines = table.read_text().splitlines()
+    table.write_text(
+        "\n".join(f"{line},{more}" for line, more in zip(lines, ("rack", "r1", "r2"), strict=True))
+    )
+    hosts.add("a", level=2)
+    hosts.add("c")
+    collect(hosts.places[::2], out, hosts.remote, again=True)
+    found = [line.split(",") for line in table.read_text().splitlines()]
+    assert [(row[0], row[2]) for row in found] == [("host", "rack"), ("b", "r2"), ("a", "r1"), ("c", "")]
+
+
 def test_a_host_that_became_another_kind_is_asked_again(hosts: Hosts, tmp_path: Path) -> None:
     hosts.add("a")
     before = collect(hosts.places, tmp_path / "out", hosts.remote)

@@ -15,7 +15,7 @@ from kvmfw.collect.inventory import Place
 from kvmfw.collect.kinds import kind_name, kind_of
 from kvmfw.collect.remote import Remote, UnreachableError
 from kvmfw.files import write_whole
-from kvmfw.readers.source import whole
+from kvmfw.readers.folders import read_hosts_table
 
 __all__ = ["Collected", "Failure", "collect"]
 
@@ -84,7 +84,8 @@ def collect(
     tell : callable, optional
         Called with a word, how many are done, and of how many.
     """
-    known = {} if again else _known(folder)
+    rows = {row["host"]: row for row in _rows(folder)}
+    known = {} if again else {host: row["capture"] for host, row in rows.items()}
     hosts = {place.host: known[place.host] for place in places if place.host in known}
     asked = [place for place in places if place.host not in hosts]
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
@@ -97,8 +98,9 @@ def collect(
             hosts |= dict.fromkeys((place.host for place in kind.members), kind.name)
     position = {place.host: at for at, place in enumerate(places)}
     ordered = {host: hosts[host] for host in position if host in hosts}
-    elsewhere = {host: capture for host, capture in _known(folder).items() if host not in position}
-    _write_hosts(folder, elsewhere | ordered)
+    elsewhere = [row for host, row in rows.items() if host not in position]
+    here = [{**rows.get(host, {}), "host": host, "capture": capture} for host, capture in ordered.items()]
+    _write_hosts(folder, [*elsewhere, *here])
     failures = sorted(call.failures, key=lambda failure: position[failure.host])
     return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures)
 
@@ -185,18 +187,23 @@ def _write_capture(folder: Path, name: str, document: Mapping[str, Any]) -> None
     write_whole(folder / CAPTURES / f"{name}.json", json.dumps(named, indent=1) + "\n")
 
 
-def _known(folder: Path) -> dict[str, str]:
+def _rows(folder: Path) -> list[dict[str, str]]:
+    """Give the hosts of earlier calls whose captures are there, with the columns that people added."""
     path = folder / HOSTS
-    if not path.is_file():
-        return {}
-    rows = csv.DictReader(io.StringIO(whole(path).decode()))
-    return {row["host"]: row["capture"] for row in rows if _made(folder, row["capture"])}
+    made: dict[str, bool] = {}
+    rows = read_hosts_table(path) if path.is_file() else []
+    for row in rows:
+        made.setdefault(row["capture"], _made(folder, row["capture"]))
+    return [row for row in rows if made[row["capture"]]]
 
 
-def _write_hosts(folder: Path, hosts: Mapping[str, str]) -> None:
+def _write_hosts(folder: Path, rows: Sequence[Mapping[str, str]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
+    columns = dict.fromkeys(("host", "capture")) | dict.fromkeys(
+        column for row in rows for column in row if column
+    )
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("host", "capture"))
-    writer.writerows(hosts.items())
+    writer = csv.DictWriter(text, list(columns), restval="", extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_whole(folder / HOSTS, text.getvalue())
