@@ -12,6 +12,7 @@ import pytest
 
 import kvmfw
 from kvmfw.testing import tiny_host, tiny_set
+from tests.support.children import ends_well
 from tests.support.fleets import WAYS, check, direct, fleet_of, random_fleet, renamed
 
 
@@ -120,13 +121,4 @@ def test_a_forked_child_has_its_own_threads() -> None:
     if child == 0:
         same = np.array_equal(fleet.validate_pairs(vm, host), wanted)
         os._exit(0 if same else 1)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            assert os.waitstatus_to_exitcode(status) == 0
-            return
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    pytest.fail("the child waits for threads that it does not have")
+    ends_well(child, "threads that it does not have")

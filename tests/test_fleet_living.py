@@ -17,6 +17,7 @@ import pytest
 import kvmfw
 from kvmfw.errors import ArgumentError, CopyError, MissingError
 from kvmfw.testing import tiny_host, tiny_set
+from tests.support.children import ends_well
 from tests.support.fleets import check, direct, fleet_of, nested_table, random_fleet
 
 NOBODY: list[Any] = [-1, 9999, 1 << 70, "nobody", "", 0.7, None, True, [0], b"a"]
@@ -361,17 +362,7 @@ def test_a_child_goes_on_where_another_thread_was_changing() -> None:
                 right = fleet.shape == (4, 2) and fleet.candidates("of the child", unknown="refuse").size == 2
             finally:
                 os._exit(0 if right else 1)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            pid, status = os.waitpid(child, os.WNOHANG)
-            if pid:
-                assert os.waitstatus_to_exitcode(status) == 0
-                break
-            time.sleep(0.01)
-        else:
-            os.kill(child, 9)
-            os.waitpid(child, 0)
-            pytest.fail("the child waits for a thread that it does not have")
+        ends_well(child, "a thread that it does not have")
     finally:
         change.abandon()
     fleet.remove_vms(["a"])

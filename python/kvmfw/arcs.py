@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from kvmfw import _native
 from kvmfw.names import arrow_texts
+from kvmfw.questions import class_table_of
 
 __all__ = ["Arcs", "Tables", "arcs_of", "tables_of"]
 
@@ -78,16 +79,10 @@ def _members(classes: npt.NDArray[np.uint32], counts: npt.NDArray[np.uint64]) ->
     return starts, np.argsort(classes, kind="stable").astype(np.int64)
 
 
-def _table(native: _native.Snapshot) -> npt.NDArray[np.uint8]:
-    table = np.empty(native.sizes()[2:], dtype=np.uint8)
-    native.class_rows(0, table.reshape(-1))
-    return table
-
-
 def arcs_of(native: _native.Snapshot, taken: tuple[bool, bool]) -> Arcs:
     """Make the matrix of a snapshot."""
     (vm_classes, vms), (host_classes, hosts) = native.members(False), native.members(True)
-    table = _table(native)[np.ix_(vm_classes, host_classes)]
+    table = class_table_of(native)[np.ix_(vm_classes, host_classes)]
     change, unknown = taken
     levels = [level for level, counts in enumerate((True, change, unknown)) if counts]
     found = [np.nonzero(table == level) for level in levels]
@@ -132,7 +127,7 @@ def tables_of(native: _native.Snapshot) -> Tables:
     ]
     vms, hosts = (pa.table(columns) for columns in sides)
     vm_classes, host_classes = native.members(False)[0], native.members(True)[0]
-    table = _table(native)[np.ix_(vm_classes, host_classes)]
+    table = class_table_of(native)[np.ix_(vm_classes, host_classes)]
     cells = {
         "vm_class": np.repeat(vm_classes, len(host_classes)),
         "host_class": np.tile(host_classes, len(vm_classes)),

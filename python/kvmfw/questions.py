@@ -13,7 +13,7 @@ from kvmfw.errors import ArgumentError, MissingError
 from kvmfw.roster import On, Roster, Vm, whole
 from kvmfw.verdict import Verdict
 
-__all__ = ["Home", "Questions", "Treat", "taken_as"]
+__all__ = ["Home", "Questions", "Treat", "class_table_of", "taken_as"]
 
 Treat = Literal["accept", "refuse"]
 Home = Literal["include", "exclude"]
@@ -59,6 +59,13 @@ def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     return np.require(array, requirements=["A"])
 
 
+def class_table_of(native: _native.Snapshot) -> npt.NDArray[np.uint8]:
+    """Give the outcome of every pair of classes, however large that is. Shape (VM classes, host classes)."""
+    table = np.empty(native.sizes()[2:], dtype=np.uint8)
+    native.class_rows(0, table.reshape(-1))
+    return table
+
+
 class Questions(Roster):
     """What a fleet, or a snapshot of one, can be asked. Each answer is of one generation."""
 
@@ -81,9 +88,7 @@ class Questions(Roster):
         shape = now.sizes()[2:]
         if shape[0] * shape[1] > _MOST_CELLS:
             raise ArgumentError(f"a table of {shape[0]} x {shape[1]} classes is too large; ask for rows")
-        table = np.empty(shape, dtype=np.uint8)
-        now.class_rows(0, table.reshape(-1))
-        return table
+        return class_table_of(now)
 
     def class_row(self, vm: Vm) -> npt.NDArray[np.uint8]:
         """Give the outcomes of a VM on every host class, as an array of the caller's own. Shape (host classes,).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from operator import index
 from typing import Any, NamedTuple
@@ -53,14 +54,15 @@ def whole(number: Any, what: str) -> int:
         raise MissingError(f"{what} is {number!r}; expected a whole number") from None
 
 
-class Roster:
+class Roster(ABC):
     """Who is in a fleet, or was in a snapshot of one. Each answer is of one generation."""
 
     vmm: str
     scheme: str
 
+    @abstractmethod
     def _now(self) -> _native.Snapshot:
-        raise NotImplementedError
+        """Give the version that the next answer is of."""
 
     @property
     def generation(self) -> int:

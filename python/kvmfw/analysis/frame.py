@@ -63,11 +63,15 @@ class Frame:
         """The outcome of every pair of classes. Shape (VM classes, host classes)."""
         return self.fleet.class_table()
 
+    @property
+    def counts_as_taken(self) -> npt.NDArray[np.bool_]:
+        """Whether each outcome counts as taken. Shape (4,)."""
+        return np.array([True, self.change, self.unknown, False])
+
     @cached_property
     def taken(self) -> npt.NDArray[np.bool_]:
         """Which host classes take which VM classes. Shape (VM classes, host classes)."""
-        counts = np.array([True, self.change, self.unknown, False])
-        return np.asarray(counts[self.outcomes])
+        return np.asarray(self.counts_as_taken[self.outcomes])
 
     @cached_property
     def deciding(self) -> Ints:
@@ -171,16 +175,14 @@ class Frame:
     @cached_property
     def group_targets(self) -> Ints:
         """How many other hosts take a VM of each group."""
-        taken = np.array([True, self.change, self.unknown, False])
-        targets = self.class_counts[:, taken].sum(axis=1)[self.group_vm_class]
+        targets = self.class_counts[:, self.counts_as_taken].sum(axis=1)[self.group_vm_class]
         return np.asarray(targets - self.group_taken_at_home, dtype=np.int64)
 
     @cached_property
     def group_taken_at_home(self) -> npt.NDArray[np.bool_]:
         """Whether the host that each group lives on takes it."""
-        taken = np.array([True, self.change, self.unknown, False])
         said = self.group_home_outcome
-        return np.asarray((said >= 0) & taken[np.maximum(said, 0)])
+        return np.asarray((said >= 0) & self.counts_as_taken[np.maximum(said, 0)])
 
     @cached_property
     def residents(self) -> Ints:

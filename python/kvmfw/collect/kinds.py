@@ -58,7 +58,7 @@ def kind_of(document: Mapping[str, Any]) -> str:
             for value, counts in zip(values, looked_at, strict=False)
         ]
         vcpus.append({**vcpu, "values": told})
-    # A quick probe has no answers, and full ones of one kind may be of another mood: only what is read counts.
+    # Answers do not count: a quick probe has none.
     whole = {"host": host, "registers": document["registers"], "vcpus": vcpus}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from kvmfw.readers.symbols import encoding_of
+
 __all__ = ["errno_of", "hexadecimal", "id_of", "qemu_register"]
 
 _NUMBERS = {1: "EPERM", 2: "ENOENT", 7: "E2BIG", 8: "ENOEXEC", 14: "EFAULT", 16: "EBUSY", 22: "EINVAL"}
@@ -49,9 +51,8 @@ def qemu_register(text: str) -> int | None:
     """
     text = text.removeprefix("system register ")
     if match := re.fullmatch(r"op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)", text):
-        op0, op1, crn, crm, op2 = map(int, match.groups())
-        fits = op0 < 4 and op1 < 8 and crn < 16 and crm < 16 and op2 < 8
-        return _SYSTEM | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2 if fits else None
+        encoded = encoding_of(match.groups())
+        return None if encoded is None else _SYSTEM | encoded
     if match := re.fullmatch(r"(fw reg|fw feat reg) (\d+)", text):
         return _BASES[match[1]] | int(match[2]) & 0xFFFF
     if match := re.fullmatch(r"(demuxed reg) ([0-9a-f]+)", text):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["register_of"]
+__all__ = ["encoding_of", "register_of"]
 
 _ARM64 = 0x6 << 60
 _SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
@@ -37,10 +38,8 @@ def register_of(line: str) -> int | None:
     size = next((_SIZES[word] for word in _SIZES if f"KVM_REG_SIZE_{word} " in f"{line} "), 3)
     base = _ARM64 | size << 52
     if match := _SYSTEM.search(line):
-        op0, op1, crn, crm, op2 = map(int, match.groups())
-        if op0 > 3 or op1 > 7 or crn > 15 or crm > 15 or op2 > 7:
-            return None
-        return base | 0x13 << 16 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+        encoded = encoding_of(match.groups())
+        return None if encoded is None else base | 0x13 << 16 | encoded
     if match := _FIRMWARE.search(line):
         return base | (0x16 if match[1] else 0x14) << 16 | int(match[2])
     if match := _SVE.search(line):
@@ -56,6 +55,18 @@ def register_of(line: str) -> int | None:
     if match := _NUMBER.fullmatch(line):
         return int(line, 16)
     return None
+
+
+def encoding_of(words: Iterable[str]) -> int | None:
+    """Give the low bits of a system register's id from op0, op1, CRn, CRm and op2; None where one is too large.
+
+    >>> hex(encoding_of(["3", "0", "0", "4", "0"]))
+    '0xc020'
+    """
+    op0, op1, crn, crm, op2 = map(int, words)
+    if op0 > 3 or op1 > 7 or crn > 15 or crm > 15 or op2 > 7:
+        return None
+    return op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
 def _sve(match: re.Match[str]) -> int:
