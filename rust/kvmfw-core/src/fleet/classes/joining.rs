@@ -1,7 +1,7 @@
 //! VM classes of several makers become one numbering, and one without what nobody has any more.
 
 use super::class_map::count;
-use super::vms::{ABSENT, Saved, SavedValue, Vms, slot_of};
+use super::vms::{ABSENT, Saved, SavedValue, Vms, place_of, slot_of};
 
 impl Vms {
     /// Adds the classes of `other`, as if their VMs had been added one by one; gives the number that each has here. The threads
@@ -63,7 +63,7 @@ impl Vms {
             let mut numbers = vec![ABSENT; unit.values.len()];
             let mut own = None;
             for class in kept.iter().filter_map(|class| self.classes.get(*class)) {
-                let Some(number) = class.get(at + 1).filter(|number| **number != ABSENT) else { continue };
+                let Some(number) = class.get(place_of(at)).filter(|number| **number != ABSENT) else { continue };
                 let (Some(slot), Some(saved)) = (numbers.get_mut(*number as usize), unit.values.get(*number)) else {
                     continue;
                 };

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
+use super::vms::place_of;
 use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
 use crate::id::check_size;
@@ -25,6 +26,8 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) ids: Vec<u64>,
     /// The places whose values are looked at, ascending by id.
     pub(in crate::fleet) columns: Vec<Column>,
+    /// How long the row of a class gets by these places.
+    pub(in crate::fleet) width: usize,
     /// The places of general registers, whose values are looked at in AArch32 modes.
     pub(in crate::fleet) general: Vec<usize>,
     /// The places of SVE registers, whose values are looked at beyond the longest vector, and of the set of lengths.
@@ -146,6 +149,7 @@ impl Shape {
             Column { at: *at, unit, is_wide, gate, has_two_names, other }
         });
         let columns: Vec<Column> = columns.collect();
+        let width = columns.iter().map(|column| place_of(column.unit) + 1).max().unwrap_or(1);
         let kind = |kind: Kind| order.iter().copied().filter(move |at| catalog::kind_of(id(at)) == kind);
         let general = kind(Kind::General).collect();
         let sve: Vec<usize> = kind(Kind::SveState).collect();
@@ -166,6 +170,7 @@ impl Shape {
             nested,
             ids,
             columns,
+            width,
             looked_at,
             narrow,
             problems,

@@ -18,9 +18,14 @@ use crate::vcpu::VcpuConfig;
 /// In place of a value number: the set does not hold the register of this unit.
 pub(crate) const ABSENT: u32 = u32::MAX;
 
-/// Where a unit's number stands in the row of a class, behind that of the list; the row gets as long as that.
+/// Where a unit's number stands in the row of a class: behind that of the list.
+pub(in crate::fleet) const fn place_of(unit: usize) -> usize {
+    unit + 1
+}
+
+/// The place of a unit's number in a row that gets as long as that.
 pub(in crate::fleet) fn slot_of(row: &mut Vec<u32>, unit: usize) -> Option<&mut u32> {
-    let at = unit + 1;
+    let at = place_of(unit);
     if row.len() <= at {
         row.resize(at + 1, ABSENT);
     }
@@ -171,12 +176,13 @@ impl Vms {
         let mut row = std::mem::take(&mut self.scratch);
         row.clear();
         row.push(list);
+        row.resize(shape.width, ABSENT);
         for column in &shape.columns {
             let Some(unit) = self.units.get_mut(column.unit) else { continue };
             let found = column.gate.and_then(|(at, shift)| field(at, shift));
             let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
             let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
-            if let Some(slot) = slot_of(&mut row, column.unit) {
+            if let Some(slot) = row.get_mut(place_of(column.unit)) {
                 let word = if column.is_wide { None } else { word(column.at) };
                 *slot = unit.number(word, || value(column.at), config, context);
             }
@@ -293,7 +299,7 @@ impl Vms {
             .map(|id| {
                 let at = self.units.iter().position(|unit| unit.register == *id);
                 let value = at.and_then(|at| {
-                    let number = class.get(at + 1)?;
+                    let number = class.get(place_of(at))?;
                     Some(self.units.get(at)?.values.get(*number)?.value.clone())
                 });
                 let word = || {
