@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kvmfw.analysis import make_frame, open_fleet
+from kvmfw.analysis import Frame, make_frame, open_fleet
 from kvmfw.analysis.means import MEANS, any_means
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, vmm_option, where_option
@@ -21,6 +21,10 @@ from kvmfw.cli.settings import (
     some_names,
     vcpu_options,
 )
+from kvmfw.planners import kubernetes, openstack
+from kvmfw.planners.accept_sets import accept_sets
+from kvmfw.planners.generations import Difference, generation_of, read_generation, write_generation
+from kvmfw.questions import Treat
 from kvmfw.quoting import json_text
 from kvmfw.report import emit as texts
 
@@ -33,6 +37,18 @@ __all__ = ["emit"]
 @vmm_option(default=None)
 @where_option
 @vcpu_options
+@click.option(
+    "--unknown",
+    type=click.Choice(["refuse", "accept"]),
+    default="refuse",
+    show_default=True,
+    help="What UNKNOWN counts as, for openstack and kubernetes; both have names of their own.",
+)
+@click.option(
+    "--since",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="FILE with what a scheduler was told last: print the difference, and keep what it is told now there.",
+)
 @output_option
 @remains_option
 def emit(
@@ -41,6 +57,8 @@ def emit(
     target: str,
     vmm: str | None,
     where: dict[str, str],
+    unknown: Treat,
+    since: Path | None,
     output: Path | None,
     fail_on: frozenset[str],
     **vcpu: Any,
@@ -61,12 +79,12 @@ def emit(
     opened = open_fleet(fleet, vmm=means.vmm)
     if target in ("openstack", "kubernetes"):
         frame = make_frame(opened.fleet, columns=opened.columns, where=where)
-        make = texts.openstack if target == "openstack" else texts.kubernetes
-        print_or_write(make(frame, opened.columns["capture"]), output)
-        left = tuple(texts.unplaced(frame))
+        left = _told(frame, target, unknown, since, output)
         if left:
             note(f"kvmfw: no host takes {len(left):,} VMs, so nothing places them: {some_names(left)}")
         return FINDINGS if left and "remains" in fail_on else 0
+    if since is not None:
+        raise click.UsageError(f"--since is for openstack and kubernetes; {target} has no generations")
     made = settings_of(opened, fleet, where, means, vcpu)
     if target == "qemu":
         text = texts.qemu(made, opened.vms)
@@ -76,3 +94,20 @@ def emit(
         text = json_text(settings_document(made))
     print_or_write(text, output)
     return gate(made, fail_on)
+
+
+def _told(
+    frame: Frame, target: str, unknown: Treat, since: Path | None, output: Path | None
+) -> tuple[str, ...]:
+    """Tell a scheduler what it does not know yet; give the VMs that no host takes."""
+    now = frame.fleet
+    last = read_generation(since, vmm=now.vmm, scheme=now.scheme, unknown=unknown)
+    sets = accept_sets(
+        now, unknown=unknown, known=last.kinds, vm_rows=frame.vm_rows, host_rows=frame.host_rows
+    )
+    generation = generation_of(sets)
+    make = openstack.traits if target == "openstack" else kubernetes.labels
+    print_or_write(make(sets, Difference.between(last, generation)), output)
+    if since is not None:
+        write_generation(since, generation)
+    return tuple(frame.vm_names(sets.unplaced))

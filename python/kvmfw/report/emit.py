@@ -1,23 +1,19 @@
-"""Settings as ready text: for VMMs, traits and labels for schedulers."""
+"""Settings as ready text for VMMs."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-from kvmfw.analysis import Frame
 from kvmfw.analysis.baseline import BaselineRegister
 from kvmfw.analysis.means import PSCI
 from kvmfw.analysis.settings import Settings
-from kvmfw.quoting import printable, shell_word
+from kvmfw.quoting import printable
 from kvmfw.registers import fields_of, register_name
 from kvmfw.sets import RegisterSet
 
-__all__ = ["firecracker", "kubernetes", "openstack", "qemu", "unplaced"]
+__all__ = ["firecracker", "qemu"]
 
 
 def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
@@ -110,89 +106,3 @@ def _bitmap(value: int, changed: int, bits: int) -> str:
         for shift in range(bits - 4, -1, -4)
     ]
     return "0b" + "_".join(groups)
-
-
-def _class_names(frame: Frame, captures: Sequence[str]) -> dict[int, str]:
-    """Name the host classes by the captures in them: the names stay when hosts come and go."""
-    members: dict[int, set[str]] = {}
-    for row in frame.host_rows.tolist():
-        members.setdefault(int(frame.host_class[row]), set()).add(captures[row])
-    return {
-        number: hashlib.sha256("\0".join(sorted(names)).encode()).hexdigest()[:10].upper()
-        for number, names in members.items()
-    }
-
-
-def _takers(frame: Frame, names: Mapping[int, str]) -> dict[tuple[str, ...], list[int]]:
-    """Give for each set of host classes the VM rows that exactly these take."""
-    found: dict[tuple[str, ...], list[int]] = {}
-    by_class = {
-        number: tuple(
-            sorted(names[host] for host in np.flatnonzero(frame.taken[number]).tolist() if host in names)
-        )
-        for number in np.unique(frame.vm_class[frame.vm_rows]).tolist()
-    }
-    for row in frame.vm_rows.tolist():
-        found.setdefault(by_class[int(frame.vm_class[row])], []).append(row)
-    return found
-
-
-def unplaced(frame: Frame) -> list[str]:
-    """Name the VMs that no host takes, their own included: no label places them."""
-    taken = np.asarray(frame.taken[:, frame.host_weight > 0].any(axis=1), dtype=np.bool_)
-    return frame.vm_names(frame.vm_rows[~taken[frame.vm_class[frame.vm_rows]]])
-
-
-def openstack(frame: Frame, captures: Sequence[str]) -> str:
-    """Give placement traits: one for each host class, and what each VM may ask for."""
-    names = _class_names(frame, captures)
-    lines = ["# Traits of host classes"]
-    lines += [
-        f"openstack --os-placement-api-version 1.6 trait create CUSTOM_KVMFW_{name}"
-        for name in sorted(names.values())
-    ]
-    lines += ["", "# Hosts (resource provider, trait)"]
-    hosts = frame.fleet.host_names
-    lines += [
-        f"{shell_word(hosts[row])} CUSTOM_KVMFW_{names[int(frame.host_class[row])]}"
-        for row in frame.host_rows.tolist()
-    ]
-    for takers, rows in _takers(frame, names).items():
-        lines += ["", f"# {_some(frame, rows)}"]
-        if takers:
-            lines.append("required=in:" + ",".join(f"CUSTOM_KVMFW_{name}" for name in takers))
-        else:
-            lines.append("# no host takes them")
-    return "\n".join(lines) + "\n"
-
-
-def kubernetes(frame: Frame, captures: Sequence[str]) -> str:
-    """Give node labels, one for each host class, and the affinity that each VM may have."""
-    names = _class_names(frame, captures)
-    hosts = frame.fleet.host_names
-    lines = ["# Labels of nodes"]
-    lines += [
-        f"# kubectl label node {shell_word(hosts[row])} kvmfw/host-class={names[int(frame.host_class[row])].lower()}"
-        for row in frame.host_rows.tolist()
-    ]
-    for takers, rows in _takers(frame, names).items():
-        lines += ["---", f"# {_some(frame, rows)}"]
-        if not takers:
-            lines.append("# no host takes them")
-            continue
-        lines += [
-            "affinity:",
-            "  nodeAffinity:",
-            "    requiredDuringSchedulingIgnoredDuringExecution:",
-            "      nodeSelectorTerms:",
-            "      - matchExpressions:",
-            "        - key: kvmfw/host-class",
-            "          operator: In",
-            f"          values: [{', '.join(json.dumps(name.lower()) for name in takers)}]",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _some(frame: Frame, rows: Sequence[int]) -> str:
-    names = [printable(frame.fleet.vm_names[row]) for row in rows[:5]]
-    return ", ".join(names) + (f" and {len(rows) - 5:,} more" if len(rows) > 5 else "")
