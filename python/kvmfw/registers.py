@@ -14,6 +14,7 @@ __all__ = [
     "listed_by",
     "register_name",
     "registers",
+    "schemes_of",
     "takes",
 ]
 
@@ -83,6 +84,15 @@ def listed_by(register: int) -> str | None:
     '6.15 and later'
     """
     return _native.treatment(register)[1]
+
+
+def schemes_of(register: int) -> list[str]:
+    """List the schemes that judge a register themselves; under the others the target's KVM judges it.
+
+    >>> schemes_of(find_register("PSCI_VERSION")), schemes_of(find_register("PSTATE"))
+    (['signed4', 'equal'], [])
+    """
+    return _native.schemes_of(register)
 
 
 def register_name(register: int) -> str:

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::answers::{Answer, Answers};
-use crate::catalog::Kind;
+use crate::catalog::{self, Kind};
+use crate::id::{Group, RegisterId};
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::rules::{self, Context, Rule};
 use crate::value::Value;
@@ -17,7 +18,8 @@ pub enum Scheme {
     /// The other view of the thread of February 2019: for firmware registers the low 4 bits are signed numbers, 0 is
     /// unknown and greater is better; the target must not be worse than what was saved.
     Signed4,
-    /// Today's vendor rule: identical or nothing.
+    /// Today's vendor rule, identical or nothing: of what describes the machine. What the guest itself left in its registers
+    /// differs from any fresh vCPU; that is KVM's to judge.
     Equal,
 }
 
@@ -31,6 +33,15 @@ impl Scheme {
             Self::Kvm => "kvm",
             Self::Signed4 => "signed4",
             Self::Equal => "equal",
+        }
+    }
+
+    /// Whether the scheme itself judges `register`; the target's KVM judges the others.
+    pub fn judges(self, register: RegisterId) -> bool {
+        match self {
+            Self::Kvm => false,
+            Self::Signed4 => matches!(register.group(), Group::Firmware | Group::FirmwareBitmap),
+            Self::Equal => catalog::kind_of(register).describes_machine(),
         }
     }
 

@@ -8,7 +8,7 @@ use crate::capture::{Capture, Made};
 use crate::catalog::{self, Gate, Kind};
 use crate::errno::Errno;
 use crate::error::FormatError;
-use crate::id::{Group, RegisterId};
+use crate::id::RegisterId;
 use crate::judgement::Evidence;
 use crate::rules::aftermath::Aftermath;
 use crate::rules::{self, Context, Facts, Release};
@@ -284,11 +284,11 @@ impl<'a> HostConfig<'a> {
     pub fn acceptor(&self, register: RegisterId, scheme: Scheme, state: State, derive_only: bool) -> Acceptor {
         let fresh = self.value(register).cloned();
         match scheme {
-            Scheme::Equal => return Acceptor::Equal(fresh),
-            Scheme::Signed4 if matches!(register.group(), Group::Firmware | Group::FirmwareBitmap) => {
+            Scheme::Equal if scheme.judges(register) => return Acceptor::Equal(fresh),
+            Scheme::Signed4 if scheme.judges(register) => {
                 return Acceptor::Signed4(fresh.and_then(|value| value.word()).map(low_nibble));
             }
-            Scheme::Signed4 | Scheme::Kvm => {}
+            Scheme::Equal | Scheme::Signed4 | Scheme::Kvm => {}
         }
         let kind = catalog::kind_of(register);
         let facts = self.facts(state, derive_only);

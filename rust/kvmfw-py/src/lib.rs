@@ -55,6 +55,14 @@ fn treatment(register: u64) -> (String, Option<&'static str>) {
     (kvmfw_core::catalog::kind_of(register).takes(), kvmfw_core::catalog::listed_by(register))
 }
 
+/// The schemes that judge a register themselves; the target's KVM judges it under the others.
+#[pyfunction]
+fn schemes_of(register: u64) -> Vec<&'static str> {
+    let register = kvmfw_core::RegisterId::new(register);
+    let own = kvmfw_core::Scheme::ALL.into_iter().filter(|scheme| scheme.judges(register));
+    own.map(kvmfw_core::Scheme::name).collect()
+}
+
 /// The id of the rule that speaks about a register, or about its absence from a host's list.
 #[pyfunction]
 fn rule_of(register: u64, absent: bool) -> &'static str {
@@ -133,6 +141,8 @@ mod _native {
     use super::rules;
     #[pymodule_export]
     use super::schemes;
+    #[pymodule_export]
+    use super::schemes_of;
     #[pymodule_export]
     use super::sets::{Host, RegisterSet};
     #[pymodule_export]

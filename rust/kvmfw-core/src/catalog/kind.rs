@@ -56,6 +56,37 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Whether the register tells the guest what its machine is; others hold what the guest does. Of one that is not in the
+    /// catalogue nobody knows, so it counts.
+    pub const fn describes_machine(self) -> bool {
+        match self {
+            Self::PsciVersion
+            | Self::Level
+            | Self::Workaround2
+            | Self::Bitmap(_)
+            | Self::Identification
+            | Self::Implementation(_)
+            | Self::CacheType
+            | Self::CacheLevels
+            | Self::CacheSize
+            | Self::VectorLengths
+            | Self::PmuMachine
+            | Self::Unlisted => true,
+            Self::OsLockStatus
+            | Self::ProcessorState
+            | Self::General
+            | Self::SveState
+            | Self::TimerControl
+            | Self::PmuControl
+            | Self::PmuIncrement
+            | Self::PmuCounter
+            | Self::PmuBits
+            | Self::Masked
+            | Self::Gated(_)
+            | Self::Plain => false,
+        }
+    }
+
     /// What KVM takes, in words; docs/semantics.md has the rules and their sources.
     pub fn takes(self) -> String {
         let words = match self {

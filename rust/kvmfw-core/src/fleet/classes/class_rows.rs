@@ -9,6 +9,23 @@ use rayon::prelude::*;
 use super::class_map::count;
 use super::intern::{short, spread};
 
+/// In place of a value number: the set does not hold the register of this unit.
+pub(crate) const ABSENT: u32 = u32::MAX;
+
+/// Where a unit's number stands in the row of a class: behind that of the list.
+pub(in crate::fleet) const fn place_of(unit: usize) -> usize {
+    unit + 1
+}
+
+/// The place of a unit's number in a row that gets as long as that.
+pub(in crate::fleet) fn slot_of(row: &mut Vec<u32>, unit: usize) -> Option<&mut u32> {
+    let at = place_of(unit);
+    if row.len() <= at {
+        row.resize(at + 1, ABSENT);
+    }
+    row.get_mut(at)
+}
+
 /// Interned rows of numbers, none of them empty.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct ClassRows {

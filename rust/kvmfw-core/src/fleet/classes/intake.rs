@@ -10,9 +10,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
+use super::class_rows::ABSENT;
 use super::intern::{short, spread};
 use super::shape::Shape;
-use super::vms::{ABSENT, Vms};
+use super::vms::Vms;
 use crate::audit::pack;
 use crate::error::RowError;
 use crate::id::RegisterId;

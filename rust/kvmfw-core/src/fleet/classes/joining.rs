@@ -1,7 +1,8 @@
 //! VM classes of several makers become one numbering, and one without what nobody has any more.
 
 use super::class_map::count;
-use super::vms::{ABSENT, Saved, SavedValue, Vms, place_of, slot_of};
+use super::class_rows::{ABSENT, place_of, slot_of};
+use super::vms::{Saved, SavedValue, Vms};
 
 impl Vms {
     /// Adds the classes of `other`, as if their VMs had been added one by one; gives the number that each has here. The threads

@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
-use super::vms::place_of;
+use super::class_rows::place_of;
 use crate::catalog::{self, Gate, Kind};
 use crate::id::RegisterId;
 use crate::id::check_size;

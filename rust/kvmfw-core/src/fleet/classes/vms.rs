@@ -2,7 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::class_rows::ClassRows;
+use super::class_rows::{ABSENT, ClassRows, place_of, slot_of};
 use super::intern::Interner;
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
@@ -14,23 +14,6 @@ use crate::rules::{Context, PmuNames, longest_vector, pmu_context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-
-/// In place of a value number: the set does not hold the register of this unit.
-pub(crate) const ABSENT: u32 = u32::MAX;
-
-/// Where a unit's number stands in the row of a class: behind that of the list.
-pub(in crate::fleet) const fn place_of(unit: usize) -> usize {
-    unit + 1
-}
-
-/// The place of a unit's number in a row that gets as long as that.
-pub(in crate::fleet) fn slot_of(row: &mut Vec<u32>, unit: usize) -> Option<&mut u32> {
-    let at = place_of(unit);
-    if row.len() <= at {
-        row.resize(at + 1, ABSENT);
-    }
-    row.get_mut(at)
-}
 
 /// A list unit value: how the vCPU was made, and the list of saved registers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -4,8 +4,9 @@
 //! new tables; who asks about all classes adds those that wait to tables of his own.
 
 use super::judged::Judged;
+use crate::fleet::classes::class_rows::{ABSENT, slot_of};
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::vms::{ABSENT, Saved, SavedValue, Vms, slot_of};
+use crate::fleet::classes::vms::{Saved, SavedValue, Vms};
 use crate::set::RegisterSet;
 
 /// A VM class by itself, in numbers of no table.

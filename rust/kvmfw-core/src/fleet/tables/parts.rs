@@ -8,9 +8,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::digits::{Kinds, Split};
+use crate::fleet::classes::class_rows::ABSENT;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intern::RowInterner;
-use crate::fleet::classes::vms::{ABSENT, SavedValue, Vms};
+use crate::fleet::classes::vms::{SavedValue, Vms};
 use crate::fleet::grid::{Grid, NO_ROW, SILENT_ROW, UNKNOWN, found};
 use crate::fleet::limits::Limits;
 use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
