@@ -111,6 +111,15 @@ def test_the_last_of_two_options_counts() -> None:
         assert compare_security(Protection("", {}), Protection(options, {})).security is wanted, options
 
 
+def test_without_mitigations_page_tables_stay_apart_where_addresses_are_random() -> None:
+    def beside(one: str, other: str) -> Security:
+        return compare_security(Protection(one, {}), Protection(other, {})).security
+
+    assert beside("mitigations=off", "mitigations=off kpti=0") is Security.WEAKER
+    assert beside("nokaslr mitigations=off", "nokaslr mitigations=off kpti=0") is Security.SAME
+    assert beside("quiet", "quiet arm64.nogcs") is Security.WEAKER
+
+
 @pytest.mark.parametrize("verb", [("audit",), ("whatif", "--best", "20")], ids=str)
 def test_upgrades_weaken_nobody_unless_asked(verb: tuple[str, ...]) -> None:
     for more, wanted in (((), False), (("--weaker",), True)):

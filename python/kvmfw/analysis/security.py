@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,8 +15,8 @@ LEVELS = (0x6030000000140001, 0x6030000000140002, 0x6030000000140003)
 """Levels of SMCCC workarounds, which KVM itself orders: it takes a lower one than its own, never a higher one
 (docs/semantics.md)."""
 
-# Options that switch protection of an arm64 kernel off (Documentation/admin-guide/kernel-parameters.txt); those that
-# count with any value have an empty set.
+# Options that switch protection of an arm64 kernel off (Documentation/admin-guide/kernel-parameters.txt and the aliases of
+# arch/arm64/kernel/pi/idreg-override.c of 6.18, read); those that count with any value have an empty set.
 _WEAKENING = {
     "mitigations": {"off"},
     "nospectre_v2": set[str](),
@@ -26,11 +26,13 @@ _WEAKENING = {
     "nokaslr": set[str](),
     "rodata": {"off"},
     "arm64.nobti": set[str](),
+    "arm64.nogcs": set[str](),
     "arm64.nopauth": set[str](),
     "arm64.nomte": set[str](),
 }
-# What mitigations=off stands for on arm64, by the same document.
-_ALL_OFF = frozenset({"nospectre_v2", "nospectre_bhb", "ssbd", "kpti"})
+# What mitigations=off stands for on arm64, by the same document; kpti stays on where KASLR is.
+_ALL_OFF = frozenset({"nospectre_v2", "nospectre_bhb", "ssbd"})
+_OFF_WITHOUT_KASLR = frozenset({"kpti"})
 
 
 class Security(StrEnum):
@@ -119,7 +121,14 @@ def _off(options: str) -> frozenset[str]:
     off = {
         name for name, values in _WEAKENING.items() if name in given and (not values or given[name] in values)
     }
-    return frozenset(off | (_ALL_OFF if "mitigations" in off else frozenset()))
+    return frozenset(off) | _implied(off)
+
+
+def _implied(off: Collection[str]) -> frozenset[str]:
+    """Give what `mitigations=off` stands for, where it is given."""
+    if "mitigations" not in off:
+        return frozenset()
+    return _ALL_OFF | (_OFF_WITHOUT_KASLR if "nokaslr" in off else frozenset())
 
 
 def _options(before: str | None, after: str | None) -> Iterable[tuple[Security, str]]:
@@ -132,7 +141,7 @@ def _options(before: str | None, after: str | None) -> Iterable[tuple[Security, 
         (old - new, Security.STRONGER, "without"),
     ):
         # mitigations=off says it all; the options that it stands for are not listed again.
-        named = gone - _ALL_OFF if "mitigations" in gone else gone
+        named = gone - _implied(old | new) if "mitigations" in gone else gone
         for name in sorted(named):
             text = next(
                 (

@@ -86,11 +86,8 @@ def _numbers(fleet: View) -> _Numbers:
     }
 
 
-def _number(fleet: View, numbers: _Numbers, finding: Finding) -> int:
+def _number(numbers: _Numbers, finding: Finding) -> int:
     number = numbers.get((finding.unit, finding.register if finding.unit == "register" else None))
-    if number is None and fleet.scheme != "kvm":
-        # Other schemes compare state that every KVM keeps, of which a fleet makes no unit: the list speaks for it.
-        number = numbers.get(("list", None))
     if number is None:
         raise InternalError(f"the fleet has no unit for the finding `{finding.sentence}` of {finding.rule}")
     return number
@@ -98,7 +95,7 @@ def _number(fleet: View, numbers: _Numbers, finding: Finding) -> int:
 
 def unit_of(fleet: View, finding: Finding) -> int:
     """Give the number of the unit that a finding belongs to."""
-    return _number(fleet, _numbers(fleet), finding)
+    return _number(_numbers(fleet), finding)
 
 
 def unit_outcomes(frame: Frame, vm_classes: Ints | None = None) -> UnitOutcomes:
@@ -159,7 +156,7 @@ class Samples:
                 )
                 said = {}
                 for finding in verdict.findings:
-                    said.setdefault((_number(frame.fleet, numbers, finding), finding.outcome), finding)
+                    said.setdefault((_number(numbers, finding), finding.outcome), finding)
             unit, kind, outcome = keys[at].tolist()
             found = said.get((unit, Outcome(outcome)))
             if found is None:
