@@ -13,7 +13,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live openstack mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -37,6 +37,10 @@ vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervi
 
 live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
+
+openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, traits in the real placement service (580 MB of packages)
+	PYTHONPATH=python build/openstack/bin/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
+		-p no:cacheprovider --disable-warnings -q -rP tests/openstack
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
@@ -82,5 +86,12 @@ $(VENV)/.bench: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'
 	touch $(VENV)/.installed $@
 
+# The native module is that of the environment of tests: it has the stable ABI.
+build/openstack/.installed: $(VENV)/.tests
+	$(PYTHON) -m venv build/openstack
+	build/openstack/bin/python -m pip install --quiet nova==34.0.0 openstack-placement==16.0.0 pyarrow msgspec click rich \
+		pytest pytest-timeout hypothesis
+	touch $@
+
 clean:  ## remove what was built
-	rm -rf $(VENV) rust/target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build/openstack rust/target dist .pytest_cache .mypy_cache .ruff_cache

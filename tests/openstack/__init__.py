@@ -1,0 +1,1 @@
+"""Against the real OpenStack: `make openstack`, in an environment of its own."""
