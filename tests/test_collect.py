@@ -239,7 +239,7 @@ def test_inventories(text: str, wanted: list[tuple[str, str]], tmp_path: Path) -
         ("a\na\n", "the host `a` occurs twice"),
         ("a -oProxyCommand=x\n", "ssh would take `-oProxyCommand=x` for an option"),
         ("a b c\n", "line 1: expected a host, and after it its ssh destination"),
-        ("rack,name\n1,a\n", "there is no column `host`"),
+        ("rack,name\n1,a\n", "expected the column host"),
         ('{"a": ', "this is not JSON"),
         ("{}", "it names no host"),
     ],

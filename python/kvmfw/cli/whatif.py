@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from kvmfw import numerals
 from kvmfw.analysis import Upgrade, best_upgrades, homeless, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
 from kvmfw.analysis.compare import diff_fleets, no_returns
@@ -32,6 +33,7 @@ from kvmfw.cli.screen import console, heading, print_json, table
 from kvmfw.documents import parsed_json
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.source import whole
 from kvmfw.registers import find_register, register_name
 from kvmfw.sets import Host
 
@@ -135,17 +137,16 @@ def _changes(
             raise InputError(f"--replace `{text}` is not CAPTURE=FILE")
         _matching(known, name, fleet)
         Host.load(file)
-        document = parsed_json(Path(file).read_bytes(), Path(file))
+        document = parsed_json(whole(Path(file)), Path(file))
         changes.setdefault(name, []).append(partial(_replaced, document))
     for text in level:
         name, colon, rest = text.rpartition(":")
         register, equals, value = rest.partition("=")
         if not (colon and equals):
             raise InputError(f"--level `{text}` is not CAPTURE:REGISTER=VALUE")
-        try:
-            number = int(value, 0)
-        except ValueError:
-            raise InputError(f"--level `{text}`: `{value}` is not a number") from None
+        number = numerals.number(value)
+        if number is None:
+            raise InputError(f"--level `{text}`: `{value}` is not a number")
         found = _register(register)
         for capture in _matching(known, name, fleet):
             changes.setdefault(capture, []).append(partial(_levelled, found, number))
