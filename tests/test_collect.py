@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from kvmfw.collect import Place, collect, read_inventory
 from kvmfw.collect.kinds import boot_options, kind_of
 from kvmfw.collect.remote import Remote
 from kvmfw.errors import FormatError
+from kvmfw.published.schemas import schema_of
 from kvmfw.testing import capture_document
 
 WA3 = 0x6030000000140003
@@ -263,3 +265,4 @@ def test_the_verb_says_what_failed(hosts: Hosts, tmp_path: Path) -> None:
     assert "Connection refused" in found.stdout
     told = json.loads(run(*call, "--format", "json", "--fail-on", "none").stdout)
     assert told["failures"][0]["host"] == "b"
+    jsonschema.validate(told, schema_of("collect"))

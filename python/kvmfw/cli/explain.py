@@ -39,7 +39,7 @@ def explain(
     """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
     opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
     rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    return show([(vm, host, opened.explain(*rows))], form, fail_on, every=every)
+    return show([(vm, host, opened.explain(*rows))], form, fail_on, [fleet], every=every)
 
 
 def _row(names: Sequence[str], name: str, what: str, fleet: Path) -> int:

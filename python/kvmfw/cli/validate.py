@@ -97,7 +97,7 @@ def validate(
         for other in hosts
         for policy in (VMMS if vmm == "all" else (vmm,))
     ]
-    return show(verdicts, form, fail_on, every=every)
+    return show(verdicts, form, fail_on, [vm, host], every=every)
 
 
 def _sets(path: Path) -> list[RegisterSet]:

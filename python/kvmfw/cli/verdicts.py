@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -26,14 +27,19 @@ all_option = click.option(
 
 
 def show(
-    verdicts: Sequence[tuple[str, str, Verdict]], form: str, fail_on: frozenset[str], *, every: bool
+    verdicts: Sequence[tuple[str, str, Verdict]],
+    form: str,
+    fail_on: frozenset[str],
+    inputs: Iterable[Path],
+    *,
+    every: bool,
 ) -> int:
     """Print verdicts and give the exit code."""
     if form == "json":
         listed: list[dict[str, Any]] = [
             {"vm": vm, "host": host, **verdict.to_dict()} for vm, host, verdict in verdicts
         ]
-        print_json(listed[0] if len(listed) == 1 else listed)
+        print_json("verdicts", {"verdicts": listed}, inputs)
     else:
         out = console()
         for vm, host, verdict in verdicts:

@@ -99,7 +99,7 @@ def whatif(
             protection=protections(fleet),
             weaker=weaker,
         )
-        return _propose(opened, plan, form, fail_on)
+        return _propose(fleet, opened, plan, form, fail_on)
     if not (replace or level or hide):
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
     changes = _changes(fleet, opened, replace, level)
@@ -113,7 +113,9 @@ def whatif(
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
     back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    return show_fleet_diff(diff_fleets(opened.fleet, changed, back=back), security, form, fail_on)
+    result = diff_fleets(opened.fleet, changed, back=back)
+    files = [Path(text.partition("=")[2]) for text in replace]
+    return show_fleet_diff(result, security, form, fail_on, [fleet, *files])
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -200,7 +202,9 @@ def _hosts(
     return hosts, security
 
 
-def _propose(opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: frozenset[str]) -> int:
+def _propose(
+    fleet: Path, opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: frozenset[str]
+) -> int:
     frame = make_frame(opened.fleet)
     open_ends = homeless(frame)
     code = FINDINGS if open_ends and HOMELESS in fail_on else 0
@@ -219,9 +223,8 @@ def _propose(opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: f
         for one in plan
     ]
     if form == "json":
-        print_json(
-            {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
-        )
+        told = {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
+        print_json("upgrades", told, [fleet])
         return code
     out = console()
     print_not_judged(out, [(one.word, str(one)) for one in open_ends])
