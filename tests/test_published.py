@@ -80,17 +80,17 @@ def strict(schema: Any) -> Any:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A folder to work in, with a fleet whose VMs have no home."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(EXAMPLES / "captures", "homeless/captures")
     lines = [json.loads(line) for line in (EXAMPLES / "vms.jsonl").read_text().splitlines()[:9]]
     Path("homeless/vms.jsonl").write_text("".join(json.dumps(line | {"host": None}) + "\n" for line in lines))
-    return tmp_path
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_documents_are_what_their_schemas_say(name: str, here: Path) -> None:
+@pytest.mark.usefixtures("here")
+def test_documents_are_what_their_schemas_say(name: str) -> None:
     schema = schema_of(name)
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(strict(schema))
