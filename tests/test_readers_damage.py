@@ -13,8 +13,10 @@ import pytest
 from kvmfw import Fleet, readers
 from kvmfw.errors import InputError, RowError
 from kvmfw.ingest import ingest
+from kvmfw.readers.formats import told_of
 from kvmfw.testing import tiny_host
 from tests.support.damage import (
+    INVENTORIES,
     again,
     corrupt,
     cut,
@@ -208,6 +210,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "neither bool nor range": (text_edit('"max": 1', '"most": 1'), "expected a bool"),
         "no property": (json_edit(lambda _: {"return": {"pmu": True}}), "no format|no property"),
     },
+    **INVENTORIES,
 }
 
 
@@ -215,6 +218,8 @@ def read(path: Path, form: str) -> None:
     if form in ("get-reg-list", "qemu-props"):
         readers.detect(path)
         readers.read_facts(path)
+    elif form in INVENTORIES:
+        told_of(path, readers.detect(path))
     elif form in ("capture", "firecracker-fingerprint"):
         if form != "capture":
             list(readers.register_sets(path))

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.inventory.history import HISTORY, read_history
+from kvmfw.inventory.intake import Inventory
+from kvmfw.inventory.making import making_of_cpu
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
 from kvmfw.readers.firecracker import fingerprint_capture
-from kvmfw.readers.folders import files_of
-from kvmfw.readers.formats import TABLES, check_format, detect, host_of, name_of, vcpus_of
+from kvmfw.readers.folders import files_of, read_hosts_table
+from kvmfw.readers.formats import (
+    INVENTORIES,
+    MOVES_OF,
+    TABLES,
+    check_format,
+    detect,
+    host_of,
+    name_of,
+    told_of,
+    vcpus_of,
+)
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.homes import Homes, homes_of
-from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
@@ -51,6 +62,9 @@ class Ingested:
         Of how many vCPUs of tables nothing says how they are made, so that their ID registers were asked.
     left_out : list of str
         Columns of tables that were not looked at.
+    born, assumed : int
+        Of how many VMs of inventories the register sets were derived from where they were started; of how many of
+        these nothing but `born_here` says where that was.
     homes : Homes
         Where the VMs of the fleet run, as far as that is known.
     """
@@ -66,6 +80,8 @@ class Ingested:
     rejects: list[Reject]
     inferred: int
     left_out: list[str]
+    born: int
+    assumed: int
     homes: Homes
 
 
@@ -79,6 +95,8 @@ def ingest(
     update: bool = True,
     keep: int = 1,
     columns: Mapping[str, str] | None = None,
+    cpu: str | None = None,
+    born_here: bool = False,
     progress: Progress | None = None,
 ) -> Ingested:
     """Take sources of any format into a fleet on disk (docs/formats.md).
@@ -101,6 +119,10 @@ def ingest(
         How many generations before the new one stay on the disk, for those who read them.
     columns : mapping of str to str, optional
         What columns of tables are called that have names of their own, such as ``{"host": "hypervisor"}``.
+    cpu : str, optional
+        How QEMU made the vCPUs of VMs in inventories that do not say it: its ``-cpu``, such as ``host,pmu=off``.
+    born_here : bool
+        Whether VMs of inventories that do not say it are taken to have been started where they run.
     progress : callable, optional
         Told how far the intake is.
 
@@ -122,7 +144,8 @@ def ingest(
         intake.write_to(Path(rejects))
     try:
         with Draft(Path(output), update=update, keep=keep) as draft:
-            run = _Run(draft, intake, files, columns or {}, progress)
+            inventory = Inventory(None if cpu is None else making_of_cpu(cpu), born_here)
+            run = _Run(draft, intake, files, columns or {}, inventory, progress=progress)
             run.run(from_)
             manifest = draft.commit(
                 rows=intake.rows, used=intake.used, rejected=intake.rejected, inferred=intake.inferred
@@ -142,6 +165,8 @@ def ingest(
         rejects=intake.rejects,
         inferred=intake.inferred,
         left_out=run.left_out,
+        born=inventory.born,
+        assumed=inventory.assumed,
         homes=read_one(Path(output), homes_of),
     )
 
@@ -150,9 +175,8 @@ def _files(source: Path, output: Path) -> list[Path]:
     if source.is_dir() and is_stored(source):
         raise InputError("this is a fleet on disk already; ingest what it was made of", file=str(source))
     found = files_of(source, "VMs or captures")
-    table = source / _HOSTS_TABLE
-    if source.is_dir() and table.exists():
-        found.append(table)
+    if source.is_dir():
+        found += [source / name for name in (_HOSTS_TABLE, HISTORY) if (source / name).exists()]
     inside = output.absolute()
     return [file for file in found if inside not in file.absolute().parents]
 
@@ -164,9 +188,12 @@ class _Run:
         intake: Intake,
         files: Sequence[Path],
         columns: Mapping[str, str],
+        inventory: Inventory,
+        *,
         progress: Progress | None,
     ) -> None:
         self.draft, self.intake, self.files, self.progress = draft, intake, files, progress
+        self.inventory = inventory
         self.columns, self._seen_columns = columns, dict[str, None]()
         self.left_out: list[str] = []
         self.sizes = {file: max(file.stat().st_size, 1) for file in files}
@@ -179,6 +206,9 @@ class _Run:
             if file.name == _HOSTS_TABLE:
                 tables.append(file)
                 continue
+            if file.name == HISTORY:
+                self.inventory.add_history(read_history(file))
+                continue
             try:
                 self._take(file, from_ or detect(file))
             except InputError as error:
@@ -190,12 +220,8 @@ class _Run:
                 known = ", ".join(self._seen_columns) or "none"
                 raise ArgumentError(f"no table has a column `{column}`; there are {known}")
         for table in tables:
-            try:
-                rows = read_hosts_table(table, partial(self.intake.reject, str(table)))
-            except InputError as error:
-                self.intake.reject_source(str(table), error)
-            else:
-                self.draft.add_hosts(rows, str(table), self.intake)
+            self.draft.add_hosts(read_hosts_table(table), str(table), self.intake)
+        self.inventory.take_in(self.draft, self.intake)
 
     def _tell(self, file: Path, share: float) -> None:
         if self.progress is not None:
@@ -211,6 +237,9 @@ class _Run:
             self._capture(fingerprint_capture(parsed_json(whole(file), file), name_of(file)), rows=0)
         if kind in TABLES:
             self._table(file, kind)
+            return
+        if kind in INVENTORIES:
+            self.inventory.add(kind, told_of(file, kind), moves_of=MOVES_OF.get(kind))
             return
         documents = vcpus_of(file, kind, self.intake)
         while vms := list(islice(documents, _DOCUMENTS)):

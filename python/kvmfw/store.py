@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kvmfw.errors import InputError
+from kvmfw.inventory.history import History
 from kvmfw.readers.blocks import Block
 from kvmfw.readers.generations import Generations, snapshot
-from kvmfw.readers.hosts_table import HostRow
 from kvmfw.readers.rejects import Intake, twice
 from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
 
@@ -28,7 +28,13 @@ __all__ = ["SCHEMAS", "Draft"]
 _WIDE = pa.list_(pa.struct([("register", pa.uint64()), ("value", pa.binary())]))
 SCHEMAS = {
     "vms": pa.schema(
-        [("vm", pa.string()), ("vcpu", pa.uint16()), ("set", pa.string()), ("host", pa.string())]
+        [
+            ("vm", pa.string()),
+            ("vcpu", pa.uint16()),
+            ("set", pa.string()),
+            ("host", pa.string()),
+            ("born", pa.string()),
+        ]
     ),
     "sets": pa.schema(
         [
@@ -127,6 +133,7 @@ class Draft:
         self._captures: dict[str, tuple[str, str, int, str]] = {}
         self._capture_of: dict[str, str] = {}
         self._hosts: dict[str, _Host] = {}
+        self._listed: set[str] = set()
         self.repeated_sets = 0
 
     def __enter__(self) -> Draft:
@@ -175,6 +182,7 @@ class Draft:
             "vcpu": pa.array(block.index[kept]),
             "set": pa.array(names, pa.string()),
             "host": pa.array([block.homes[at] for at in kept], pa.string()),
+            "born": pa.array([block.born[at] if block.born else None for at in kept], pa.string()),
         }
         self._pending_vms.append(pa.table(columns, schema=SCHEMAS["vms"]))
         if sum(table.num_rows for table in self._pending_vms) >= _GROUP_ROWS:
@@ -213,23 +221,51 @@ class Draft:
         self._capture_of[name] = digest
         self._hosts[name] = _Host(digest)
 
-    def add_hosts(self, rows: Sequence[HostRow], source: str, intake: Intake) -> None:
+    def add_hosts(self, rows: Sequence[Mapping[str, str]], source: str, intake: Intake) -> None:
         """Take in the rows of ``hosts.csv``: the hosts are then those, each with the capture that it names."""
-        named = {row.capture for row in rows}
-        for row in rows:
-            digest = self._capture_of.get(row.capture)
+        named = {row["capture"] for row in rows}
+        for number, row in enumerate(rows, start=2):
+            digest = self._capture_of.get(row["capture"])
             if digest is None:
-                intake.reject(source, row.line, f"there is no capture named `{row.capture}`")
+                intake.reject(source, number, f"there is no capture named `{row['capture']}`")
                 continue
             intake.use(1)
-            more = {key: value for key, value in row.cells.items() if key not in ("host", "capture")}
+            more = {key: value or "" for key, value in row.items() if key not in ("host", "capture", None)}
             # Hosts have the order of these rows, also those that bear the name of their capture.
-            self._hosts.pop(row.host, None)
-            self._hosts[row.host] = _Host(digest, more)
-        listed = {row.host for row in rows}
+            self._hosts.pop(row["host"], None)
+            self._hosts[row["host"]] = _Host(digest, more)
+        self._listed |= (listed := {row["host"] for row in rows})
         for name in named - listed:
             # The capture speaks for the hosts that name it, and is no host of its own.
             self._hosts.pop(name, None)
+
+    def history(self) -> tuple[dict[str, str], History]:
+        """Give the documents of captures by key, and which of them speaks for which host.
+
+        Hosts that the fleet has already count, where it is updated.
+        """
+        documents: dict[str, str] = {}
+        hosts: dict[str, str] = {}
+        names: dict[str, str] = {}
+        old = snapshot(self.folder)
+        if self.update and is_stored(old):
+            captures = stored_table(old, "captures", ["capture", "name", "document"]).to_pylist()
+            documents = {row["capture"]: str(row["document"]) for row in captures}
+            names = {str(row["name"]): row["capture"] for row in captures}
+            listed = stored_table(old, "hosts", ["host", "capture"]).to_pylist()
+            hosts = {str(row["host"]): row["capture"] for row in listed}
+        documents |= {digest: document for digest, (*_, document) in self._captures.items()}
+        hosts |= {name: host.capture for name, host in self._hosts.items()}
+        return documents, History(hosts, names | self._capture_of)
+
+    def forget_captures(self, names: Iterable[str]) -> None:
+        """Let captures that spoke for hosts before be no hosts of their own."""
+        for name in set(names) - self._listed:
+            self._hosts.pop(name, None)
+
+    def has_vm(self, name: str) -> bool:
+        """Tell whether a VM was taken in already."""
+        return name in self._seen
 
     def commit(self, **facts: Any) -> dict[str, Any]:
         """Finish the fleet and put it in its place; give what is in it."""
@@ -281,7 +317,10 @@ class Draft:
     def _keep_old(self, folder: Path) -> None:
         """Take over what stands there and was not taken in again."""
         taken = pa.array(self._seen, pa.string())
-        old = stored_table(folder, "vms", SCHEMAS["vms"].names)
+        *columns, added = SCHEMAS["vms"].names
+        old = stored_table(folder, "vms", columns, [added])
+        if added not in old.column_names:
+            old = old.append_column(added, pa.nulls(len(old), pa.string()))
         old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
         self._pending_vms.append(old)
         wanted = pc.unique(old.column("set"))

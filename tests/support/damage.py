@@ -31,7 +31,7 @@ def empty(folder: Path, form: str) -> Path:
 def not_utf8(folder: Path, form: str) -> Path:
     path = SAMPLES[form](folder)
     text = path.read_bytes()
-    middle = text.index(b"0", len(text) // 3)
+    middle = next(at for at in range(len(text) // 3, len(text)) if text[at : at + 1].isdigit())
     path.write_bytes(text[:middle] + b"\xff\xfe" + text[middle:])
     return path
 
@@ -176,3 +176,83 @@ def with_head(folder: Path, form: str, head: bytes) -> Path:
     path = SAMPLES[form](folder)
     path.write_bytes(head + path.read_bytes()[len(head) :])
     return path
+
+
+def first(edit: Edit) -> Callable[[Path, str], Path]:
+    """Change the first item of a list, or of a list of Kubernetes."""
+
+    def change(document: Any) -> Any:
+        edit(document["items"][0] if isinstance(document, dict) else document[0])
+        return document
+
+    return json_edit(change)
+
+
+CUT = (cut, "ends too early|Expecting|Unterminated")
+NOT_UTF8 = (not_utf8, "not UTF-8")
+INVENTORIES: dict[str, dict[str, tuple[Callable[[Path, str], Path], str]]] = {
+    "libvirt": {
+        "cut off": (cut, "not XML"),
+        "not UTF-8": NOT_UTF8,
+        "entities declared": (
+            text_edit("<domain", '<!DOCTYPE d [<!ENTITY a "aaaa">]><domain'),
+            "declares a document type",
+        ),
+        "emulated": (text_edit("type='kvm'", "type='qemu'"), "of type `qemu`"),
+        "another architecture": (text_edit("aarch64", "x86_64"), "of architecture `x86_64`"),
+        "CPU model": (text_edit("host-passthrough", "custom"), "mode of its CPU is `custom`"),
+        "CPU feature unknown": (
+            text_edit("name='pmu'", "name='sve128'"),
+            "`sve128=off` changes registers is not",
+        ),
+        "feature unknown": (text_edit("<acpi/>", "<secret/>"), "`secret` changes registers is not known"),
+    },
+    "kubevirt": {
+        "cut off": CUT,
+        "not UTF-8": NOT_UTF8,
+        "name missing": (first(lambda one: one["metadata"].pop("name")), "missing required field `name`"),
+        "node of a wrong type": (first(lambda one: one["status"].update(nodeName=7)), "expected `str"),
+        "domain missing": (first(lambda one: one["spec"].pop("domain")), "missing required field `domain`"),
+        "time that is none": (
+            first(lambda one: one["metadata"].update(creationTimestamp="soon")),
+            "is no time",
+        ),
+    },
+    "nova-servers": {
+        "cut off": CUT,
+        "not UTF-8": NOT_UTF8,
+        "host of a wrong type": (first(lambda one: one.update(Host=7)), "expected `str`"),
+        "id missing": (json_edit(lambda found: [found[0], {"Host": "n1-612-a"}]), "has no id"),
+        "time that is none": (first(lambda one: one.update(created="soon")), "is no time"),
+    },
+    "nova-migrations": {
+        "cut off": CUT,
+        "not UTF-8": NOT_UTF8,
+        "kind missing": (first(lambda one: one.pop("Type")), "no `Type`"),
+        "time that is none": (first(lambda one: one.update({"Created At": "soon"})), "is no time"),
+        "target missing": (first(lambda one: one.update({"Dest Compute": None})), "expected Server UUID"),
+    },
+    "proxmox": {
+        "not UTF-8": NOT_UTF8,
+        "line that is none": (text_edit("memory: 4096", "memory 4096"), "is no setting"),
+        "emulated": (text_edit("cores: 4", "cores: 4\nkvm: 0"), "not run under KVM"),
+        "another architecture": (text_edit("aarch64", "x86_64"), "of architecture `x86_64`"),
+        "CPU missing": (text_edit("cpu: host\n", ""), "has no `cpu`"),
+        "CPU option unknown": (
+            text_edit("cpu: host", "cpu: host,flags=+aes"),
+            "`flags=\\+aes` changes registers",
+        ),
+        "arguments that cannot be read": (
+            text_edit("cores: 4", "args: 'a\ncores: 4"),
+            "`args` cannot be read",
+        ),
+    },
+    "births": {
+        "cut off": (cut, "is no time|expected 6 cells"),
+        "not UTF-8": NOT_UTF8,
+        "column unknown": (text_edit("vmm\n", "colour\n"), "column `colour` is not known"),
+        "cell missing": (text_edit(",qemu-9.2", ""), "expected 6 cells"),
+        "time that is none": (text_edit("2026-02-01", "soon"), "is no time"),
+        "name missing": (text_edit("cache-1,", ","), "has no name"),
+    },
+}

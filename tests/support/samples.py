@@ -16,6 +16,7 @@ from kvmfw.readers.qemu_stream import read_stream
 from kvmfw.testing import capture_document, tiny_set
 
 DATA = Path(__file__).parents[1] / "data" / "qemu"
+INVENTORY = Path(__file__).parents[1] / "data" / "inventory"
 STREAM = DATA / "kvm-6.12-neoverse-n1-qemu-11.1.gz"
 VMSTATE = (
     Path(__file__).parents[1]
@@ -164,6 +165,15 @@ def _list(folder: Path) -> Path:
     return path
 
 
+def _inventory(file: str) -> Callable[[Path], Path]:
+    def write(folder: Path) -> Path:
+        path = folder / Path(file).name
+        path.write_bytes((INVENTORY / file).read_bytes())
+        return path
+
+    return write
+
+
 SAMPLES: dict[str, Callable[[Path], Path]] = {
     "register-set": _json(tiny_set().to_document()),
     "capture": _json(capture_document(REGISTERS)),
@@ -178,4 +188,10 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "firecracker-vmstate": _vmstate,
     "get-reg-list": _list,
     "qemu-props": _json(PROPERTIES),
+    "libvirt": _inventory("n1-612-a/web-1.xml"),
+    "kubevirt": _inventory("vmis.json"),
+    "nova-servers": _inventory("servers.json"),
+    "nova-migrations": _inventory("migrations.json"),
+    "proxmox": _inventory("nodes/n1-612-a/qemu-server/101.conf"),
+    "births": _inventory("births.csv"),
 }

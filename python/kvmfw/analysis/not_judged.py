@@ -96,6 +96,7 @@ def not_judged(
     capacity: bool,
     grouped: bool,
     intake: tuple[int, int] = (0, 0),
+    born: tuple[int, int] = (0, 0),
 ) -> list[NotJudged]:
     """List everything that an audit of this frame leaves open, what matters most first.
 
@@ -111,6 +112,8 @@ def not_judged(
         Whether the report has tables by groups.
     intake : tuple of int
         Rows rejected when the fleet was taken in, and all rows.
+    born : tuple of int
+        VMs whose registers were derived, and those that are only taken to be born where they run.
     """
     found = homeless(frame, grouped=grouped)
     rejected, rows = intake
@@ -119,6 +122,16 @@ def not_judged(
     if rejected:
         why = "their VMs are not in the fleet, or unknown to every host"
         found.append(NotJudged("rejected", rejected, rows, "rows were rejected at intake", why))
+    derived, assumed = born
+    if derived:
+        why = "they are derived from where the VMs were started; what guests wrote to timers and PMU counts as all that they can"
+        what = "VMs have registers that nobody saved"
+        found.append(NotJudged("born", derived, len(frame.homes), what, why))
+    if assumed:
+        why = "a VM that came from elsewhere has other registers"
+        found.append(
+            NotJudged("born_here", assumed, derived, "of these are taken to be born where they run", why)
+        )
     totals = frame.totals()
     pairs = sum(totals.values())
     if totals[Outcome.UNKNOWN.name]:

@@ -7,18 +7,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from kvmfw import readers
 from kvmfw.analysis.security import Protection, protection_of
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.folders import read_hosts_table
 from kvmfw.readers.generations import read_one
-from kvmfw.readers.hosts_table import HostRows, read_hosts_table
-from kvmfw.readers.source import whole
-from kvmfw.readers.stored import is_stored, read_manifest, stored_table
+from kvmfw.readers.stored import births_of, is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
+    "CAPACITY",
     "OpenedFleet",
     "capture_documents",
     "chosen_column",
@@ -29,6 +31,7 @@ __all__ = [
     "read_columns",
 ]
 
+CAPACITY = "capacity"
 _PARTS = {
     (0x41, 0xD03): "Cortex-A53",
     (0x41, 0xD05): "Cortex-A55",
@@ -72,6 +75,8 @@ class OpenedFleet:
         Further columns of the hosts, by row: those of hosts.csv, and capture, kernel and cpu.
     intake : tuple of int
         Rows rejected when the fleet was last taken in, and all rows of that intake.
+    born : tuple of int
+        Of how many VMs the registers were not saved but derived; of how many from where they are only taken to be born.
     """
 
     fleet: Fleet
@@ -79,6 +84,7 @@ class OpenedFleet:
     vms: Sequence[RegisterSet]
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     intake: tuple[int, int] = (0, 0)
+    born: tuple[int, int] = (0, 0)
 
 
 def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> OpenedFleet:
@@ -96,18 +102,20 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
     InputError
         When something in it cannot be used; the error names the file.
     """
-    vms, hosts, columns, intake = read_one(Path(folder), _sources)
+    vms, hosts, columns, (intake, born) = read_one(Path(folder), _sources)
     columns["capture"] = [host._native.name for host in hosts]
     columns.setdefault("kernel", [host.kernel for host in hosts])
     columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
-    return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns, intake)
+    return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns, intake, born)
 
 
 def _sources(
     folder: Path,
-) -> tuple[Sequence[RegisterSet], list[Host], dict[str, Sequence[str]], tuple[int, int]]:
+) -> tuple[
+    Sequence[RegisterSet], list[Host], dict[str, Sequence[str]], tuple[tuple[int, int], tuple[int, int]]
+]:
     vms, hosts = readers.fleet_folder(folder)
-    return vms, hosts, read_columns(folder, [host.name for host in hosts]), _intake(folder)
+    return vms, hosts, read_columns(folder, [host.name for host in hosts]), (_intake(folder), _born(folder))
 
 
 def _intake(folder: Path) -> tuple[int, int]:
@@ -119,28 +127,42 @@ def _intake(folder: Path) -> tuple[int, int]:
     return counts
 
 
+def _born(folder: Path) -> tuple[int, int]:
+    """Count VMs whose registers were derived, and those that are only taken to be born where they run."""
+    if not is_stored(folder):
+        return 0, 0
+    born = births_of(folder).drop_null()
+    return len(born), int(pc.sum(pc.starts_with(born, "taken ")).as_py() or 0)
+
+
 def read_columns(folder: Path, names: Sequence[str]) -> dict[str, Sequence[str]]:
     """Read the further columns of a fleet's hosts, in the order of `names`; nothing where there are none."""
     path = folder / "hosts.csv"
     if is_stored(folder):
         path = folder / "hosts"
-        rows = [_texts(row) for row in stored_table(folder, "hosts", []).to_pylist()]
-        known = HostRows()
-        for number, row in enumerate(rows):
-            problem = known.problem(row)
-            if problem is not None:
-                raise FormatError(problem, f"row {number}", file=str(path))
+        rows = stored_table(folder, "hosts", []).to_pylist()
     elif path.exists():
-        rows = [row.cells for row in read_hosts_table(path)]
+        rows = read_hosts_table(path)
     else:
         return {}
-    if [row["host"] for row in rows] != list(names):
+    listed = [str(row["host"]) for row in rows]
+    if listed != list(names):
         raise InputError("the hosts changed while they were read", file=str(path))
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ()) if name != "host"}
-
-
-def _texts(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: "" if value is None else str(value) for name, value in row.items()}
+    seen: set[str] = set()
+    for number, name in enumerate(listed, start=2):
+        if name in seen:
+            raise FormatError(f"the host `{name}` occurs twice", f"line {number}", file=str(path))
+        seen.add(name)
+    found: dict[str, Sequence[str]] = {
+        str(name): ["" if row[name] is None else str(row[name]) for row in rows]
+        for name in (rows[0] if rows else ())
+        if name not in (None, "host")
+    }
+    for number, text in enumerate(found.get(CAPACITY, ()), start=2):
+        if not text.isdecimal():
+            problem = f"capacity is `{text}`; expected how many VMs the host can hold"
+            raise FormatError(problem, f"line {number}", file=str(path))
+    return found
 
 
 def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
@@ -151,7 +173,7 @@ def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
     if is_stored(folder):
         texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
     else:
-        texts = [whole(path) for path in sorted((folder / "captures").glob("*.json"))]
+        texts = [path.read_bytes() for path in sorted((folder / "captures").glob("*.json"))]
     documents = [parsed_json(text) for text in texts]
     return {one["host"]["name"]: one for one in documents if one.get("format") == "kvmfw-capture"}
 
@@ -164,7 +186,7 @@ def protections(folder: Path) -> dict[str, Protection]:
 def file_protection(path: Path) -> Protection:
     """Read how the host of one capture protects; a dump of another tool does not tell."""
     try:
-        document = parsed_json(whole(path), path)
+        document = parsed_json(path.read_bytes())
     except FormatError:
         return Protection()
     known = isinstance(document, dict) and document.get("format") == "kvmfw-capture"

@@ -13,13 +13,12 @@ from kvmfw.analysis.blockers import blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame, numbered
 from kvmfw.analysis.not_judged import not_judged, not_looked_at
-from kvmfw.analysis.opened import chosen_column
+from kvmfw.analysis.opened import CAPACITY, chosen_column
 from kvmfw.analysis.security import Protection
 from kvmfw.analysis.traps import Passage, passages, traps
 from kvmfw.analysis.units import Census, Samples, take_census
 from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
-from kvmfw.readers.hosts_table import CAPACITY
 
 __all__ = ["Report", "examine"]
 
@@ -68,6 +67,7 @@ def examine(
     few: int = 2,
     group_by: str | None = None,
     intake: tuple[int, int] = (0, 0),
+    born: tuple[int, int] = (0, 0),
     protection: Mapping[str, Protection] | None = None,
     weaker: bool = False,
 ) -> Report:
@@ -85,6 +85,8 @@ def examine(
         A column by whose values hosts, VMs and drain checks are grouped.
     intake : tuple of int
         Rows rejected when the fleet was taken in, and all rows.
+    born : tuple of int
+        VMs whose registers were derived, and those that are only taken to be born where they run.
     protection : mapping of str to Protection, optional
         How the hosts of each capture protect.
     weaker : bool
@@ -114,7 +116,12 @@ def examine(
     tables["not_judged"] = [
         one.to_dict()
         for one in not_judged(
-            frame, columns, capacity=capacity is not None, grouped=grouped is not None, intake=intake
+            frame,
+            columns,
+            capacity=capacity is not None,
+            grouped=grouped is not None,
+            intake=intake,
+            born=born,
         )
     ]
     totals = frame.totals()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
-
-from kvmfw.published.audits import Audit
+from typing import Any
 
 __all__ = ["SHOWN", "TABLES", "Column", "Table"]
 
@@ -30,6 +28,8 @@ class Table:
     ----------
     name : str
         Its name in documents for machines.
+    keys : tuple of str
+        Its columns there; none where they depend on the fleet.
     title, meaning, empty : str
         Its words for people; `empty` where it has no rows.
     columns : tuple of Column
@@ -37,20 +37,11 @@ class Table:
     """
 
     name: str
+    keys: tuple[str, ...]
     title: str
     meaning: str
     empty: str
     columns: tuple[Column, ...] = ()
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Its columns for machines (`kvmfw.published.audits`); none where they depend on the fleet."""
-        (row,) = (part for part in get_args(_TYPES[self.name]) if part is not type(None))
-        row = get_args(row)[0] if get_args(row) else row
-        return () if row.__optional_keys__ else tuple(row.__annotations__)
-
-
-_TYPES = get_type_hints(Audit)
 
 
 def _text(key: str, title: str = "") -> Column:
@@ -73,6 +64,7 @@ def _names(key: str, title: str, *, shown: int = 4) -> Column:
 TABLES = (
     Table(
         "not_judged",
+        ("word", "count", "of", "what", "why", "tables", "sentence"),
         "Not judged",
         "What the results below leave open.",
         "Everything was judged.",
@@ -85,6 +77,7 @@ TABLES = (
     ),
     Table(
         "totals",
+        ("outcome", "pairs", "share"),
         "Pairs by outcome",
         "Every pair of a VM and a host that is not its own.",
         "There are no pairs.",
@@ -92,6 +85,7 @@ TABLES = (
     ),
     Table(
         "stranded",
+        ("vm", "host", "vm_class", "targets"),
         "Stranded VMs",
         "VMs that no other host takes.",
         "None.",
@@ -99,6 +93,7 @@ TABLES = (
     ),
     Table(
         "few_targets",
+        ("vm", "host", "vm_class", "targets"),
         "VMs with few targets",
         "VMs that some other hosts take, but fewer than asked for.",
         "None.",
@@ -106,6 +101,7 @@ TABLES = (
     ),
     Table(
         "traps",
+        ("classes", "names", "hosts", "entrants", "residents"),
         "One-way traps",
         "Hosts that VMs of other hosts can enter, and that no VM running there can leave.",
         "None.",
@@ -113,6 +109,7 @@ TABLES = (
     ),
     Table(
         "passages",
+        ("from", "from_hosts", "to", "to_hosts", "vms", "residents"),
         "Moves that cannot be undone",
         "VMs of one host class can go to another; VMs that run there cannot come back.",
         "None.",
@@ -125,6 +122,7 @@ TABLES = (
     ),
     Table(
         "blockers",
+        ("unit", "rules", "freed", "shared", "pairs", "sole_pairs", "fields"),
         "Blockers",
         "What stands in the way: stranded VMs that its cure alone would free, stranded VMs for which it"
         " belongs to a smallest cure with others, and pairs that it blocks.",
@@ -140,6 +138,7 @@ TABLES = (
     ),
     Table(
         "plan",
+        ("step", "cured", "freed"),
         "What to cure first",
         "Each step adds the registers that free most stranded VMs for each register.",
         "Nothing to free, or no cure of registers frees a VM.",
@@ -147,12 +146,14 @@ TABLES = (
     ),
     Table(
         "cures",
+        ("units", "freed", "fields"),
         "Cures",
         "Units that free stranded VMs when cured together, none with a part that frees as many.",
         "No cure of registers frees a VM.",
     ),
     Table(
         "upgrades",
+        ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded", "security", "reasons"),
         "Best next upgrades",
         "Hosts become what others with the same CPU, no older kernel and no weaker security are; VMs keep what they"
         " have saved.",
@@ -169,6 +170,7 @@ TABLES = (
     ),
     Table(
         "drain",
+        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
         "Drain check",
         "Whether all VMs of a host can go elsewhere at once.",
         "No host is known to run VMs.",
@@ -182,6 +184,7 @@ TABLES = (
     ),
     Table(
         "groups",
+        ("group", "hosts", "vms", "stranded", "confined"),
         "Groups",
         "Hosts and VMs by group; confined VMs find targets only outside of their group.",
         "There are no groups.",
@@ -189,6 +192,7 @@ TABLES = (
     ),
     Table(
         "drain_groups",
+        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
         "Drain check by group",
         "Whether all VMs of all hosts of a group can go to other groups at once.",
         "There are no groups.",
@@ -203,6 +207,7 @@ TABLES = (
     ),
     Table(
         "policy",
+        ("unit", "pairs"),
         "Refused by the VMM alone",
         "Pairs that KVM would take, but not this VMM's restore policy.",
         "None.",
@@ -210,6 +215,7 @@ TABLES = (
     ),
     Table(
         "unknowns",
+        ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
         "Unknowns by missing input",
         "What would tell; decisive pairs are those that nothing refuses.",
         "None.",
@@ -223,6 +229,7 @@ TABLES = (
     ),
     Table(
         "host_classes",
+        (),
         "Host classes",
         "Hosts that no saved register can tell apart.",
         "There are no hosts.",

@@ -134,6 +134,7 @@ def audit(
             few=few,
             group_by=group_by,
             intake=opened.intake,
+            born=opened.born,
             protection=protections(fleet),
             weaker=weaker,
         )
@@ -142,8 +143,7 @@ def audit(
             pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))
             report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
     found = waive(issues(report), decided, date.today())
-    inputs = [fleet] if waivers is None else [fleet, waivers]
-    shown = Shown(report, found, opened, fleet, fail_on, top, inputs)
+    shown = Shown(report, found, opened, fleet, fail_on, top)
     # Files first: whoever reads the table may leave early.
     if html is not None:
         print_or_write(shown.text("html"), html)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from kvmfw.cli.options import (
     examples,
@@ -18,6 +20,7 @@ from kvmfw.cli.options import (
 from kvmfw.cli.verdicts import all_option, show
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.stored import births_of, is_stored, stored_table
 
 __all__ = ["explain"]
 
@@ -39,7 +42,15 @@ def explain(
     """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
     opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
     rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    return show([(vm, host, opened.explain(*rows))], form, fail_on, [fleet], every=every)
+    return show([(vm, host, opened.explain(*rows))], form, fail_on, every=every, born=_born(fleet, vm))
+
+
+def _born(fleet: Path, vm: str) -> str | None:
+    """Say from what the registers of a VM were derived; None where they were saved."""
+    if not is_stored(fleet):
+        return None
+    row = pc.index(stored_table(fleet, "vms", ["vm"]).column("vm").cast(pa.string()), vm).as_py()
+    return None if row < 0 else births_of(fleet)[row].as_py()
 
 
 def _row(names: Sequence[str], name: str, what: str, fleet: Path) -> int:

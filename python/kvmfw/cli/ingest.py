@@ -43,6 +43,7 @@ def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
         "kvmfw ingest dumps/*.parquet captures/ -o fleet",
         "kvmfw ingest streams/ -o fleet --on-error collect --rejects rejects.csv",
         "kvmfw ingest dump.parquet captures/ -o fleet --column host=hypervisor",
+        "kvmfw ingest domains/ captures/ -o fleet --born-here",
     ),
 )
 @click.argument("sources", type=path_type(), nargs=-1, required=True)
@@ -76,6 +77,16 @@ def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     callback=_columns,
     help="What a column of tables is called that has a name of its own, such as host=hypervisor; may be repeated.",
 )
+@click.option(
+    "--cpu",
+    metavar="ARGUMENT",
+    help="What QEMU was given as -cpu where an inventory does not say it, such as host or host,pmu=off.",
+)
+@click.option(
+    "--born-here",
+    is_flag=True,
+    help="Take VMs to have been started where they run, where an inventory does not say it.",
+)
 @fail_on_option("rejects", default="rejects")
 @click.option("--replace", is_flag=True, help="Start anew instead of updating a fleet that stands there.")
 @click.option(
@@ -94,6 +105,8 @@ def ingest(
     on_error: str,
     rejects: Path | None,
     columns: dict[str, str],
+    cpu: str | None,
+    born_here: bool,
     fail_on: frozenset[str],
     replace: bool,
     keep: int,
@@ -114,10 +127,12 @@ def ingest(
             update=not replace,
             keep=keep,
             columns=columns,
+            cpu=cpu,
+            born_here=born_here,
             progress=tell,
         )
     if form == "json":
-        print_json("ingest", asdict(found), sources)
+        print_json(asdict(found))
     else:
         _say(found, output)
     return FINDINGS if found.rejected and "rejects" in fail_on else 0
@@ -142,6 +157,11 @@ def _say(found: Ingested, output: Path) -> None:
         note(
             f"kvmfw: of {found.inferred:,} vCPUs no column `vcpu` says how they are made; "
             "that was inferred from their ID registers"
+        )
+    if found.born:
+        note(
+            f"kvmfw: the registers of {found.born:,} VMs were not saved: they are derived from where the VMs were started"
+            + (f", which of {found.assumed:,} only --born-here says" if found.assumed else "")
         )
     _say_homes(found.homes)
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -30,20 +29,26 @@ def show(
     verdicts: Sequence[tuple[str, str, Verdict]],
     form: str,
     fail_on: frozenset[str],
-    inputs: Iterable[Path],
     *,
     every: bool,
+    born: str | None = None,
 ) -> int:
-    """Print verdicts and give the exit code."""
+    """Print verdicts and give the exit code; `born` says from what the VM's registers were derived, if nobody saved them."""
+    derived = {} if born is None else {"born": born}
     if form == "json":
         listed: list[dict[str, Any]] = [
-            {"vm": vm, "host": host, **verdict.to_dict()} for vm, host, verdict in verdicts
+            {"vm": vm, "host": host, **derived, **verdict.to_dict()} for vm, host, verdict in verdicts
         ]
-        print_json("verdicts", {"verdicts": listed}, inputs)
+        print_json(listed[0] if len(listed) == 1 else listed)
     else:
         out = console()
         for vm, host, verdict in verdicts:
             _print_verdict(out, vm, host, verdict, every=every)
+        if born is not None:
+            out.print(
+                f"the registers of the VM were not saved but derived: {born} (docs/inventory.md)",
+                soft_wrap=True,
+            )
     failed = any(verdict.outcome.name.lower() in fail_on for _, _, verdict in verdicts)
     return FINDINGS if failed else 0
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from kvmfw.collect.inventory import Place
 from kvmfw.collect.kinds import kind_name, kind_of
 from kvmfw.collect.remote import Remote, UnreachableError
 from kvmfw.files import write_whole
-from kvmfw.readers.hosts_table import read_hosts_table
+from kvmfw.inventory.history import HISTORY, read_history, seen, write_history
+from kvmfw.readers.folders import read_hosts_table
 
 __all__ = ["Collected", "Failure", "collect"]
 
@@ -101,6 +103,9 @@ def collect(
     elsewhere = [row for host, row in rows.items() if host not in position]
     here = [{**rows.get(host, {}), "host": host, "capture": capture} for host, capture in ordered.items()]
     _write_hosts(folder, [*elsewhere, *here])
+    asked_now = {place.host: hosts[place.host] for place in asked if place.host in hosts}
+    past = folder / HISTORY
+    write_history(past, seen(read_history(past) if past.exists() else (), asked_now, datetime.now(UTC)))
     failures = sorted(call.failures, key=lambda failure: position[failure.host])
     return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures)
 
@@ -191,7 +196,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     """Give the hosts of earlier calls whose captures are there, with the columns that people added."""
     path = folder / HOSTS
     made: dict[str, bool] = {}
-    rows = [row.cells for row in read_hosts_table(path)] if path.is_file() else []
+    rows = read_hosts_table(path) if path.is_file() else []
     for row in rows:
         made.setdefault(row["capture"], _made(folder, row["capture"]))
     return [row for row in rows if made[row["capture"]]]

@@ -19,7 +19,7 @@ from kvmfw.readers.saved import SavedVcpu, set_of_words
 from kvmfw.readers.vcpu import words_of
 from kvmfw.sets import RegisterSet
 
-__all__ = ["Block", "block_of_sets", "blocks_of_table", "vcpus_of_block"]
+__all__ = ["Block", "block_of_alike", "block_of_sets", "blocks_of_table", "vcpus_of_block"]
 
 _WORD = 1 << 64
 _Words = npt.NDArray[np.uint64]
@@ -51,6 +51,8 @@ class Block:
         The number of the first of them.
     vms : array of int64
         Which of them are vCPUs of one VM, as the source has it: those have the same number.
+    born : list of str, optional
+        How each came to have its registers, where they were not saved but derived.
     unusable : dict of str to int
         VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
     """
@@ -66,6 +68,7 @@ class Block:
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     vms: npt.NDArray[np.int64]
+    born: list[str] | None = None
     unusable: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -106,6 +109,28 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
         np.array(rows, dtype=np.int64),
         np.array(firsts, dtype=np.int64),
         np.array(numbers, dtype=np.int64),
+    )
+
+
+def block_of_alike(
+    registers: RegisterSet, names: Sequence[str], homes: Sequence[str | None], rows: Sequence[int], born: str
+) -> Block:
+    """Make a block of VMs that have the same registers, derived from one birth; `rows` says how many rows told of each."""
+    one = block_of_sets([(0, [SavedVcpu("", 0, registers)])])
+    count, length = len(names), len(one.register)
+    return Block(
+        list(names),
+        np.zeros(count, dtype=np.uint16),
+        list(homes),
+        one.words * count,
+        np.arange(count + 1, dtype=np.int64) * length,
+        np.tile(one.register, count),
+        np.tile(one.value, count),
+        one.wide * count,
+        np.array(rows, dtype=np.int64),
+        np.full(count, -1, dtype=np.int64),
+        np.arange(count, dtype=np.int64),
+        [born] * count,
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kvmfw.documents import parsed_json
+from kvmfw.inventory.told import Told
 from kvmfw.readers.saved import SavedVcpu
 from kvmfw.readers.source import Limits, whole
 from kvmfw.sets import Host
@@ -65,6 +66,10 @@ class Format:
         Reads the only VM of a file: path, name, limits.
     host : callable or None
         Reads the host of a file: path, name, limits.
+    told : callable or None
+        Reads what an inventory tells of VMs, without registers: path, name, limits.
+    moves_of : str
+        The format of those VMs of which one never moved if such a file does not name it.
     table : bool
         Whether a file is a table of VMs.
     rows : bool
@@ -78,6 +83,8 @@ class Format:
     is_it: Callable[[Head], bool]
     vcpus: Callable[[Path, str, Limits], list[SavedVcpu]] | None = None
     host: Callable[[Path, str, Limits], Host] | None = None
+    told: Callable[[Path, str, Limits], list[Told]] | None = None
+    moves_of: str = ""
     table: bool = False
     rows: bool = False
     suffixes: tuple[str, ...] = field(default=(".json",))

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.inventory import births, kubevirt, libvirt, nova, proxmox
+from kvmfw.inventory.told import Told
 from kvmfw.readers import analyze, cloud_hypervisor, facts, firecracker, own, qemu_stream, tables, vmstate
 from kvmfw.readers import format as formats
 from kvmfw.readers.format import Format, Head
@@ -15,7 +17,19 @@ from kvmfw.readers.saved import SavedVcpu
 from kvmfw.readers.source import LIMITS, Limits, head_of
 from kvmfw.sets import Host
 
-__all__ = ["FORMATS", "TABLES", "check_format", "detect", "holds_vms", "host_of", "name_of", "vcpus_of"]
+__all__ = [
+    "FORMATS",
+    "INVENTORIES",
+    "MOVES_OF",
+    "TABLES",
+    "check_format",
+    "detect",
+    "holds_vms",
+    "host_of",
+    "name_of",
+    "told_of",
+    "vcpus_of",
+]
 
 _ALL: Final[tuple[Format, ...]] = (
     own.REGISTER_SET,
@@ -30,6 +44,12 @@ _ALL: Final[tuple[Format, ...]] = (
     cloud_hypervisor.FORMAT,
     facts.REGISTER_LIST,
     facts.PROPERTIES,
+    libvirt.FORMAT,
+    kubevirt.FORMAT,
+    nova.MIGRATIONS,
+    nova.SERVERS,
+    proxmox.FORMAT,
+    births.FORMAT,
     tables.CSV,
 )
 """Every format, in the order in which a file is tried."""
@@ -37,6 +57,8 @@ _BY_NAME: Final = {one.name: one for one in _ALL}
 FORMATS: Final = {one.name: one.what for one in _ALL}
 """The formats that are read: name for ``--from``, and what it is."""
 TABLES: Final = tuple(one.name for one in _ALL if one.table)
+INVENTORIES: Final = tuple(one.name for one in _ALL if one.told is not None)
+MOVES_OF: Final = {one.name: one.moves_of for one in _ALL if one.moves_of}
 _SUFFIXES: Final = tuple(dict.fromkeys(suffix for one in _ALL for suffix in one.suffixes))
 
 
@@ -55,8 +77,7 @@ def detect(path: Path) -> str:
         if one.is_it(head):
             return one.name
     if head.document is not None:
-        keys = (key[:64] for key in sorted(head.keys)[:6])
-        listed = ", ".join(keys) or type(head.document).__name__
+        listed = ", ".join(sorted(head.keys)[:6]) or type(head.document).__name__
         problem = f"this JSON is no format that kvmfw reads; it has {listed}"
         raise FormatError(problem, file=str(path))
     starts = head.text[:24].decode("ascii", "replace")
@@ -94,6 +115,11 @@ def vcpus_of(
     if read.rows:
         yield from own.own_vcpus(path, intake, limits)
         return
+    if read.told is not None:
+        problem = f"a file of format {kind} names VMs without their registers"
+        raise FormatError(
+            f"{problem}; `kvmfw ingest` derives them from captures (docs/inventory.md)", file=str(path)
+        )
     if read.vcpus is None:
         raise FormatError(f"a file of format {kind} holds no VMs", file=str(path))
     try:
@@ -103,6 +129,18 @@ def vcpus_of(
         intake.reject_source(str(path), error)
         return
     yield -1, found
+
+
+def told_of(path: Path, kind: str, limits: Limits = LIMITS) -> list[Told]:
+    """Give what a file of an inventory tells of VMs."""
+    read = _BY_NAME[kind].told
+    if read is None:
+        return []
+    try:
+        return read(path, formats.name_of(path, _BY_NAME[kind].suffixes), limits)
+    except InputError as error:
+        error.file = error.file or str(path)
+        raise
 
 
 def host_of(path: Path, kind: str, limits: Limits = LIMITS) -> Host | None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_features
 from kvmfw.sets import RegisterSet
@@ -39,10 +38,12 @@ class SavedVcpu:
 
 def hexadecimal(text: Any, place: str) -> int:
     """Read a number that is written as ``0x`` and hexadecimal digits."""
-    found = numerals.hexadecimal(text) if isinstance(text, str) else None
-    if found is None:
-        raise FormatError(f"`{str(text)[:64]}` is not a number: expected 0x and hexadecimal digits", place)
-    return found
+    if isinstance(text, str) and text.startswith(("0x", "0X")):
+        try:
+            return int(text, 16)
+        except ValueError:
+            pass
+    raise FormatError(f"`{text}` is not a number: expected 0x and hexadecimal digits", place)
 
 
 def register_set(

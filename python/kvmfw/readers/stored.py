@@ -23,7 +23,6 @@ from kvmfw.readers.classes import Classes
 from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
 from kvmfw.readers.saved import set_of_words
-from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import derived_features, words_of
 from kvmfw.sets import Host, RegisterSet
 
@@ -32,6 +31,7 @@ __all__ = [
     "MANIFEST",
     "VERSION",
     "StoredVms",
+    "births_of",
     "is_stored",
     "read_manifest",
     "stored_hosts",
@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = snapshot(folder) / MANIFEST
     if not path.exists():
         return {}
-    manifest = parsed_json(whole(path), path)
+    manifest = parsed_json(path.read_bytes(), path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
     if manifest.get("version") != VERSION:
@@ -116,6 +116,14 @@ def _row_of(ids: pa.ChunkedArray, known: pa.ChunkedArray, what: str, folder: Pat
 
 def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+
+
+def births_of(folder: Path) -> pa.ChunkedArray:
+    """Give how each VM came to have its registers, by row of the table of VMs; null where they were saved."""
+    vms = stored_table(folder, "vms", ["vm"], ["born"])
+    if "born" in vms.column_names:
+        return _plain(vms.column("born")).cast(pa.string())
+    return pa.chunked_array([pa.nulls(len(vms), pa.string())])
 
 
 class StoredVms(Sequence[RegisterSet]):

@@ -1,0 +1,113 @@
+"""A table of births: where VMs were started and how, in people's own words."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from kvmfw.errors import FormatError
+from kvmfw.inventory.making import Making, making_of_cpu, making_of_words
+from kvmfw.inventory.told import Told, moment
+from kvmfw.readers.format import Format, Head
+from kvmfw.readers.source import Limits, whole
+
+__all__ = ["FORMAT", "births_of"]
+
+_VM: Final = ("vm", "vm_id", "id")
+_COLUMNS: Final = frozenset({*_VM, "host", "born", "since", "path", "vcpu", "cpu", "vmm"})
+_TELLING: Final = frozenset({"born", "path", "cpu", "since"})
+
+
+def _header(line: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([line]), [])]
+
+
+def births_of(text: str, source: str) -> list[Told]:
+    """Read a table of births: the columns vm and, where known, host, born, since, path, vcpu (or cpu), vmm.
+
+    Raises
+    ------
+    FormatError
+        When a column is not known, or a cell is none of what its column holds.
+    """
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, strict=True)
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
+    if strange := [name for name in rows.fieldnames if name not in _COLUMNS]:
+        raise FormatError(
+            f"the column `{strange[0][:40]}` is not known; expected {', '.join(sorted(_COLUMNS))}", "line 1"
+        )
+    name = next(name for name in _VM if name in rows.fieldnames)
+    found = []
+    makings: dict[str, Making | FormatError] = {}
+    try:
+        for row in rows:
+            place = f"line {rows.line_num}"
+            if None in row or None in row.values():
+                raise FormatError(f"expected {len(rows.fieldnames)} cells", place)
+            found.append(
+                _told(
+                    {key: cell.strip() for key, cell in row.items()},
+                    row[name].strip(),
+                    source,
+                    place,
+                    makings,
+                )
+            )
+    except csv.Error as error:
+        raise FormatError(f"this is no CSV: {error}", f"line {rows.line_num}") from error
+    return found
+
+
+def _told(
+    row: Mapping[str, str], name: str, source: str, place: str, makings: dict[str, Making | FormatError]
+) -> Told:
+    if not name:
+        raise FormatError("the VM has no name", place)
+    problem, making = "", None
+    key = row.get("cpu") or row.get("vcpu") or ""
+    if key:
+        if key not in makings:
+            makings[key] = _making(row.get("cpu", ""), row.get("vcpu", ""))
+        said = makings[key]
+        making, problem = (None, said.problem) if isinstance(said, FormatError) else (said, "")
+    return Told(
+        name,
+        source,
+        int(place.removeprefix("line ")),
+        host=row.get("host") or None,
+        born=row.get("born") or None,
+        since=moment(row["since"], place) if row.get("since") else None,
+        path=tuple(filter(None, (host.strip() for host in row.get("path", "").split(">")))),
+        making=making,
+        vmm=row.get("vmm") or None,
+        problem=problem,
+    )
+
+
+def _making(cpu: str, words: str) -> Making | FormatError:
+    try:
+        return making_of_cpu(cpu) if cpu else making_of_words(words)
+    except FormatError as error:
+        return error
+
+
+def _is_it(head: Head) -> bool:
+    line = head.text.partition(b"\n")[0].decode("utf-8", "replace")
+    names = set(_header(line)) if "," in line else set()
+    return bool(names.intersection(_VM)) and bool(names & _TELLING) and not names & {"register", "value"}
+
+
+def _read(path: Path, name: str, limits: Limits) -> list[Told]:
+    del name
+    try:
+        return births_of(whole(path, limits).decode("utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"the text is not UTF-8: {error.reason}", f"byte {error.start}") from error
+
+
+FORMAT = Format(
+    "births", "table of VMs, where they were started and how (CSV)", _is_it, told=_read, suffixes=(".csv",)
+)

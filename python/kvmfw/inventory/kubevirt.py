@@ -1,0 +1,146 @@
+"""KubeVirt's virtual machine instances, as `kubectl get vmi -o json` prints them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from kvmfw.documents import parsed_json, typed
+from kvmfw.errors import FormatError
+from kvmfw.inventory.making import Making, making_of_cpu
+from kvmfw.inventory.told import Told, moment
+from kvmfw.readers.format import Format, Head
+from kvmfw.readers.source import Limits, whole
+
+__all__ = ["FORMAT", "instances_of"]
+
+_KIND = "VirtualMachineInstance"
+
+
+class Metadata(msgspec.Struct):
+    """Of which instance."""
+
+    name: str
+    namespace: str = "default"
+    creationTimestamp: str | None = None  # noqa: N815 - the names are Kubernetes'
+
+
+class Feature(msgspec.Struct):
+    """A feature of the CPU."""
+
+    name: str
+    policy: str = "require"
+
+
+class Cpu(msgspec.Struct):
+    """How the CPU is asked for."""
+
+    model: str = "host-passthrough"
+    features: list[Feature] = []
+
+
+class Domain(msgspec.Struct):
+    """What of the domain makes its vCPUs."""
+
+    cpu: Cpu = msgspec.field(default_factory=Cpu)
+
+
+class Spec(msgspec.Struct):
+    """What is asked for."""
+
+    domain: Domain
+    architecture: str = "arm64"
+
+
+class Migration(msgspec.Struct, rename="camel"):
+    """The last migration of an instance."""
+
+    source_node: str = ""
+    target_node: str = ""
+    completed: bool = False
+    failed: bool = False
+    end_timestamp: str | None = None
+
+
+class Status(msgspec.Struct, rename="camel"):
+    """What there is."""
+
+    node_name: str | None = None
+    migration_state: Migration | None = None
+
+
+class Instance(msgspec.Struct):
+    """One virtual machine instance."""
+
+    metadata: Metadata
+    spec: Spec
+    status: Status = msgspec.field(default_factory=Status)
+
+
+def instances_of(document: Any, source: str) -> Iterator[Told]:
+    """Read the instances of a document: one, or a list of them.
+
+    An instance names its last migration alone. One that never migrated was started where it runs; of one that did it is
+    not known whether that was its only migration.
+    """
+    is_list = isinstance(document, dict) and "items" in document
+    listed = document["items"] if is_list else [document]
+    for at, one in enumerate(listed if isinstance(listed, list) else [listed]):
+        place = f"items[{at}]" if is_list else ""
+        yield _told(typed(one, Instance, place), source, at if is_list else -1)
+
+
+def _told(one: Instance, source: str, row: int) -> Told:
+    name = f"{one.metadata.namespace}/{one.metadata.name}"
+    host, last = one.status.node_name, one.status.migration_state
+    problem, making = "", None
+    try:
+        making = _making(one.spec)
+    except FormatError as error:
+        problem = f"`{name}`: {error.problem}"
+    started = one.metadata.creationTimestamp
+    return Told(
+        name,
+        source,
+        row,
+        host=host,
+        is_native=None if host is None else last is None or last.failed,
+        since=None if started is None else moment(started),
+        making=making,
+        vmm="qemu",
+        problem=problem,
+    )
+
+
+def _making(spec: Spec) -> Making:
+    if spec.architecture != "arm64":
+        raise FormatError(f"it is of architecture `{spec.architecture}`; expected arm64")
+    if spec.domain.cpu.model != "host-passthrough":
+        raise FormatError(f"its CPU is `{spec.domain.cpu.model}`; expected host-passthrough")
+    states = {"require": "on", "force": "on", "disable": "off", "forbid": "off"}
+    for feature in spec.domain.cpu.features:
+        if feature.policy not in states:
+            raise FormatError(
+                f"whether the CPU feature `{feature.name}` is on is not known: {feature.policy}"
+            )
+    options = [f"{feature.name}={states[feature.policy]}" for feature in spec.domain.cpu.features]
+    return making_of_cpu(",".join(["host", *options]))
+
+
+def _is_it(head: Head) -> bool:
+    if not {"kind", "apiVersion"} <= head.keys:
+        return False
+    items = head.document.get("items") or [{}]
+    first = items[0] if isinstance(items, list) else None
+    return _KIND in (head.document["kind"], first.get("kind") if isinstance(first, dict) else None)
+
+
+def _read(path: Path, name: str, limits: Limits) -> list[Told]:
+    del name
+    return list(instances_of(parsed_json(whole(path, limits), path), str(path)))
+
+
+FORMAT = Format("kubevirt", "KubeVirt's instances (kubectl get vmi -o json)", _is_it, told=_read)

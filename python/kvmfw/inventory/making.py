@@ -1,0 +1,146 @@
+"""How a VMM was told to make a VM's vCPUs, and what it makes of that on a host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kvmfw.errors import FormatError
+from kvmfw.readers.vcpu import ENABLED, FEATURES
+
+__all__ = ["GICV3", "Making", "made_on", "making_of_cpu", "making_of_words"]
+
+GICV3: Final = "vgic"
+_PTRAUTH = ("ptrauth_address", "ptrauth_generic")
+# What `-cpu host` asks for where the host offers it (`kvm_arm_get_host_cpu_features` in `target/arm/kvm.c`, read in 9.0;
+# run in 7.2, 10.0 and 11.1): words of the vCPU, and the capabilities that must all be there.
+_OFFERED: Final[tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = (
+    (("pmu_v3",), ("126",)),
+    (("sve",), ("170",)),
+    (_PTRAUTH, ("171", "172")),
+)
+_SWITCHES: Final = {"pmu": ("pmu_v3",), "sve": ("sve",), "pauth": _PTRAUTH}
+_PSCI: Final = {"0.2": 0x2, "1.0": 0x10000, "1.1": 0x10001, "1.2": 0x10002, "1.3": 0x10003}
+_ON_OFF: Final = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False}
+# They change how a VM's clock goes, no register.
+_WITHOUT_REGISTERS: Final = frozenset({"kvm-no-adjvtime", "kvm-steal-time", "migratable"})
+
+
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a VMM was told to make vCPUs.
+
+    Attributes
+    ----------
+    on, off : frozenset of str
+        Words of features, of capabilities that are enabled, and ``vgic`` (a GICv3), that are told.
+    whole : bool
+        Whether nothing else is on; else the VMM (QEMU) takes what the host offers.
+    psci : int or None
+        The PSCI version that is told.
+    """
+
+    on: frozenset[str] = frozenset()
+    off: frozenset[str] = frozenset()
+    whole: bool = False
+    psci: int | None = None
+
+    def with_words(self, words: Mapping[str, bool]) -> Making:
+        """Add words, with whether they are on.
+
+        Raises
+        ------
+        FormatError
+            When one was told otherwise before.
+        """
+        on = self.on | {word for word, is_on in words.items() if is_on}
+        off = self.off | {word for word, is_on in words.items() if not is_on}
+        if both := sorted(on & off):
+            raise FormatError(f"`{both[0]}` is said to be on and to be off")
+        return Making(on, off, self.whole, self.psci)
+
+
+def making_of_words(words: str) -> Making:
+    """Read words that say all of a vCPU, such as ``psci_0_2,pmu_v3,vgic``.
+
+    Raises
+    ------
+    FormatError
+        When one is not known.
+    """
+    given = frozenset(filter(None, (word.strip() for word in words.split(","))))
+    known = (*FEATURES, *ENABLED, GICV3)
+    for word in sorted(given):
+        if word not in known:
+            raise FormatError(f"`{word}` says nothing about a vCPU; expected {', '.join(known)}")
+    return Making(given, whole=True)
+
+
+def making_of_cpu(text: str) -> Making:
+    """Read what QEMU's ``-cpu`` says, such as ``host,pmu=off``.
+
+    Raises
+    ------
+    FormatError
+        When it is not known what of it changes registers.
+
+    Examples
+    --------
+    >>> sorted(making_of_cpu("host,pmu=off,kvm-psci-version=1.1").off)
+    ['pmu_v3']
+    """
+    model, *options = text.split(",")
+    if model not in ("host", "max"):
+        raise FormatError(
+            f"which registers QEMU's CPU `{model}` has under KVM is not known; expected host or max"
+        )
+    making = Making()
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "kvm-psci-version":
+            if value not in _PSCI:
+                raise FormatError(f"`{value}` is no PSCI version; expected {', '.join(_PSCI)}")
+            making = Making(making.on, making.off, making.whole, _PSCI[value])
+            continue
+        switched = _ON_OFF.get(value or "on")
+        if name in _WITHOUT_REGISTERS and switched is not None:
+            continue
+        if name == "aarch64" and switched is False:
+            making = making.with_words({"el1_32bit": True, "sve": False} | dict.fromkeys(_PTRAUTH, False))
+        elif name in _SWITCHES and switched is not None:
+            making = making.with_words(dict.fromkeys(_SWITCHES[name], switched))
+        elif (name, switched) != ("aarch64", True):
+            raise FormatError(f"whether QEMU's CPU option `{option}` changes registers is not known")
+    return making
+
+
+def made_on(making: Making, capture: Mapping[str, Any]) -> frozenset[str]:
+    """Give the words of a vCPU that is made so on the host of a capture.
+
+    Raises
+    ------
+    FormatError
+        When the capture does not tell what its host offers, or the host does not offer what is told to be on.
+    """
+    if making.whole:
+        return making.on
+    capabilities = capture["host"].get("capabilities")
+    if not capabilities:
+        raise FormatError(
+            f"the capture `{capture['host']['name']}` does not say what its host offers (capabilities)"
+        )
+    words = {"psci_0_2", *making.on}
+    for features, needed in _OFFERED:
+        offered = all(capabilities.get(number) for number in needed)
+        told = making.on.intersection(features)
+        if told and not offered:
+            raise FormatError(
+                f"the host of `{capture['host']['name']}` does not offer {', '.join(sorted(told))}"
+            )
+        if offered:
+            words.update(features)
+    # QEMU and libvirt take the newest GIC that the host's KVM has, unless they are told.
+    if any(vcpu.get("vgic") for vcpu in capture["vcpus"]):
+        words.add(GICV3)
+    return frozenset(words - making.off)
