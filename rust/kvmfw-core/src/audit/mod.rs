@@ -146,6 +146,4 @@ pub trait UnitRows: Sync {
 pub struct UnitRoom {
     /// CHANGE, UNKNOWN, REFUSE: which host classes say so.
     pub said: [Vec<u64>; 3],
-    /// Numbers to work with.
-    pub(crate) rows: Vec<u32>,
 }

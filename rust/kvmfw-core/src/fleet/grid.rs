@@ -12,11 +12,6 @@ pub(in crate::fleet) fn found(outcome: Option<u8>) -> u8 {
     outcome.unwrap_or(UNKNOWN)
 }
 
-/// The row of VMs that a part has nothing to say about.
-pub(in crate::fleet) const SILENT_ROW: u32 = 0;
-/// A row that no part has: its cells are UNKNOWN.
-pub(in crate::fleet) const NO_ROW: u32 = u32::MAX;
-
 /// A table of outcomes, row by row, which grows by rows and by columns: between rows there is room for more of these.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Grid {
@@ -39,13 +34,13 @@ impl Grid {
 
     /// The outcome in a row and a column.
     #[inline]
-    pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
-        found(self.cells.get(row as usize * self.room + column as usize).copied())
+    pub(in crate::fleet) fn cell(&self, row: usize, column: u32) -> u8 {
+        found(self.cells.get(row * self.room + column as usize).copied())
     }
 
     /// One row of cells, a cell for each column.
-    pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
-        let start = row as usize * self.room;
+    pub(in crate::fleet) fn row(&self, row: usize) -> &[u8] {
+        let start = row * self.room;
         self.cells.get(start..start + self.columns).unwrap_or(&[])
     }
 

@@ -5,6 +5,7 @@
 //! input, same bytes out, for any number of threads.
 
 mod ask;
+mod class;
 mod classes;
 mod grid;
 mod limits;

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::audit::{Residents, Trap, Watch};
 use crate::error::RowError;
-use crate::fleet::classes::class_map::count;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::{Snapshot, Taken};
 
 /// VM classes that one thread takes at a time.
@@ -34,7 +34,7 @@ pub struct AuditCounts {
 }
 
 /// How many VMs of a class are at home on hosts of a class.
-type AtHome = HashMap<(u32, u32), u64, foldhash::fast::FixedState>;
+type AtHome = HashMap<(VmClass, HostClass), u64, foldhash::fast::FixedState>;
 
 impl Snapshot {
     /// Counts over all pairs; `home` gives the host row of each VM, negative where it has none.
@@ -57,6 +57,7 @@ impl Snapshot {
                 continue;
             }
             let host_class = usize::try_from(*place).ok().and_then(|host| self.host_rows().get(host));
+            let (class, host_class) = (VmClass::of(class), host_class.map(HostClass::of));
             let host_class = host_class.ok_or_else(|| RowError {
                 row,
                 problem: format!("home {place} is out of range; there are {} hosts", self.host_count()),
@@ -92,8 +93,8 @@ impl Snapshot {
         let mut homeless = self.0.vm_classes.histogram(self.world().vms.classes.len());
         let mut groups: Vec<(u32, i64, u64)> = Vec::with_capacity(at_home.len());
         for ((class, host_class), vms) in at_home {
-            groups.push((*class, i64::from(*host_class), *vms));
-            homeless.get_mut(*class as usize).into_iter().for_each(|homeless| *homeless -= vms);
+            groups.push((class.number(), i64::from(host_class.number()), *vms));
+            homeless.get_mut(class.place()).into_iter().for_each(|homeless| *homeless -= vms);
         }
         groups.extend((0..).zip(homeless).filter(|(_, vms)| *vms > 0).map(|(class, vms)| (class, -1, vms)));
         groups.sort_unstable();
@@ -117,12 +118,12 @@ impl Snapshot {
         let chunk = |start: &usize| {
             let mut blocked = vec![Blocked::default(); units];
             for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
-                let class = count(class);
+                let class = VmClass::at_place(class);
                 for units in self.in_the_way(groups, class, taken).chunk_by(|(one, ..), (other, ..)| one == other) {
                     for (host, unit, _) in units {
-                        let all = vms * hosts.get(*host as usize).copied().unwrap_or(0);
+                        let all = vms * hosts.get(host.place()).copied().unwrap_or(0);
                         let pairs = all - at_home.get(&(class, *host)).copied().unwrap_or(0);
-                        if let Some(blocked) = blocked.get_mut(*unit) {
+                        if let Some(blocked) = blocked.get_mut(unit.at()) {
                             blocked.pairs += pairs;
                             blocked.sole += if units.len() == 1 { pairs } else { 0 };
                         }
@@ -143,8 +144,8 @@ impl Snapshot {
     }
 }
 
-fn sorted(at_home: &AtHome) -> Vec<((u32, u32), u64)> {
-    let mut sorted: Vec<((u32, u32), u64)> = at_home.iter().map(|(pair, weight)| (*pair, *weight)).collect();
+fn sorted(at_home: &AtHome) -> Vec<((VmClass, HostClass), u64)> {
+    let mut sorted: Vec<((VmClass, HostClass), u64)> = at_home.iter().map(|(pair, weight)| (*pair, *weight)).collect();
     sorted.sort_unstable();
     sorted
 }

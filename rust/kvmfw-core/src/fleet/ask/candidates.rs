@@ -2,6 +2,7 @@
 
 use crate::audit::pack;
 use crate::error::MissingError;
+use crate::fleet::class::VmClass;
 use crate::fleet::classes::class_map::{Class, count, with_classes};
 use crate::fleet::{Snapshot, Taken, VmHandle, Who};
 
@@ -17,7 +18,7 @@ impl Snapshot {
     /// When there is no such VM.
     pub fn candidates<'a>(&self, vm: impl Into<Who<'a, VmHandle>>, taken: Taken) -> Result<Vec<u32>, MissingError> {
         let (_, member) = self.find_vm(vm)?;
-        let row = self.row(member.class);
+        let row = self.row(VmClass::of(member.class));
         Ok(self.rows_that_take(&row, taken))
     }
 
@@ -32,7 +33,7 @@ impl Snapshot {
         taken: Taken,
     ) -> Result<Vec<u32>, MissingError> {
         let (handle, member) = self.find_vm(vm)?;
-        let mut rows = self.rows_that_take(&self.row(member.class), taken);
+        let mut rows = self.rows_that_take(&self.row(VmClass::of(member.class)), taken);
         if let Some(at) = self.home(handle).and_then(|home| rows.binary_search(&count(home)).ok()) {
             rows.remove(at);
         }
@@ -55,7 +56,7 @@ impl Snapshot {
         let (mut starts, mut all) = (vec![0], Vec::new());
         for (handle, member) in vms {
             let rows = known.entry(member.class);
-            let rows = rows.or_insert_with(|| self.rows_that_take(&self.row(member.class), taken));
+            let rows = rows.or_insert_with(|| self.rows_that_take(&self.row(VmClass::of(member.class)), taken));
             let home = self.home(handle).filter(|_| !with_home).and_then(|home| rows.binary_search(&count(home)).ok());
             let (before, after) = rows.split_at(home.unwrap_or(0));
             all.extend_from_slice(before);
@@ -112,14 +113,14 @@ impl Snapshot {
                 format!("VM class {vm_class} is out of range or has no VMs; {} have", self.0.vm_classes.used());
             return Err(MissingError { problem, row: None });
         }
-        Ok(self.row(vm_class))
+        Ok(self.row(VmClass::of(vm_class)))
     }
 
     /// The outcomes of the VM classes from `first` on, class by class, as many as `out` has room for. Of classes that nobody is
     /// of it says nothing.
     pub fn class_rows(&self, first: u32, out: &mut [u8]) {
         let world = self.world();
-        for (class, row) in (first..).zip(out.chunks_mut(world.hosts.classes.len().max(1))) {
+        for (class, row) in (first..).map(VmClass::of).zip(out.chunks_mut(world.hosts.classes.len().max(1))) {
             world.row(class, row);
         }
     }
@@ -130,10 +131,10 @@ impl Snapshot {
     ///
     /// When there is no such VM.
     pub fn row_of<'a>(&self, vm: impl Into<Who<'a, VmHandle>>) -> Result<Vec<u8>, MissingError> {
-        self.find_vm(vm).map(|(_, member)| self.row(member.class))
+        self.find_vm(vm).map(|(_, member)| self.row(VmClass::of(member.class)))
     }
 
-    fn row(&self, vm_class: u32) -> Vec<u8> {
+    fn row(&self, vm_class: VmClass) -> Vec<u8> {
         if let Some(fresh) = self.0.fresh.value(vm_class) {
             return fresh.row.clone();
         }

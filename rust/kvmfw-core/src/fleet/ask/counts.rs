@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::fleet::Snapshot;
+use crate::fleet::class::VmClass;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 
@@ -29,7 +30,7 @@ impl Snapshot {
             let mut counts = vec![[0_u64; 4]; hosts];
             let mut row = vec![0; hosts];
             for (class, weight) in weights.iter().enumerate().skip(*start).take(CHUNK) {
-                self.world().row(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                self.world().row(VmClass::at_place(class), &mut row);
                 for (counts, outcome) in counts.iter_mut().zip(&row) {
                     if let Some(count) = counts.get_mut(usize::from(outcome & 3)) {
                         *count += weight;
@@ -61,7 +62,7 @@ impl Snapshot {
             let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
                 let mut row = vec![0; weights.len()];
                 for (class, counts) in (at * CHUNK..).zip(counts) {
-                    self.world().row(u32::try_from(class).unwrap_or(u32::MAX), &mut row);
+                    self.world().row(VmClass::at_place(class), &mut row);
                     *counts = weigh(&row, &weights);
                 }
             };
@@ -73,7 +74,7 @@ impl Snapshot {
         let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
             let (mut row, mut pieces) = (planes[0].empty_row(), Vec::new());
             for (class, counts) in (at * CHUNK..).zip(counts) {
-                let class = u32::try_from(class).unwrap_or(u32::MAX);
+                let class = VmClass::at_place(class);
                 let [mut change, mut unknown, mut refuse] = [0; 3];
                 for (plane, count) in planes.iter().zip([&mut change, &mut unknown, &mut refuse]) {
                     plane.join(sides, class, 0, &mut pieces, &mut row);
@@ -97,7 +98,7 @@ impl Snapshot {
             let (mut row, mut carry, mut pieces) = (planes[0].empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
                 for (plane, counter) in planes.iter().zip(&mut counters) {
-                    plane.join(sides, u32::try_from(class).unwrap_or(u32::MAX), 0, &mut pieces, &mut row);
+                    plane.join(sides, VmClass::at_place(class), 0, &mut pieces, &mut row);
                     counter.add(&row, *weight, &mut carry);
                 }
             }

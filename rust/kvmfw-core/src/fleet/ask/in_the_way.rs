@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use crate::error::MissingError;
-use crate::fleet::classes::class_map::count;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::tables::groups::Groups;
 use crate::fleet::tables::judged::rest_of;
+use crate::fleet::unit::UnitNumber;
 use crate::fleet::{Snapshot, Taken};
 use crate::judgement::Outcome;
 
@@ -41,7 +42,7 @@ impl Snapshot {
         let chunk = |classes: &[u32]| {
             let mut found = UnitOutcomes::default();
             for class in classes {
-                self.units_in_the_way(groups, *class, taken, &mut found);
+                self.units_in_the_way(groups, VmClass::of(*class), taken, &mut found);
             }
             found
         };
@@ -55,19 +56,19 @@ impl Snapshot {
         }))
     }
 
-    fn units_in_the_way(&self, groups: &Groups, vm: u32, taken: Taken, found: &mut UnitOutcomes) {
+    fn units_in_the_way(&self, groups: &Groups, vm: VmClass, taken: Taken, found: &mut UnitOutcomes) {
         for (host, unit, outcome) in self.in_the_way(groups, vm, taken) {
-            found.vm_class.push(vm);
-            found.host_class.push(host);
-            found.unit.push(u32::try_from(unit).unwrap_or(u32::MAX));
+            found.vm_class.push(vm.number());
+            found.host_class.push(host.number());
+            found.unit.push(u32::from(unit.told()));
             found.outcome.push(outcome);
         }
     }
 
     /// What stands in the way of a VM class: host class, unit, outcome, in this order.
-    pub(super) fn in_the_way(&self, groups: &Groups, vm: u32, taken: Taken) -> Vec<(u32, usize, u8)> {
+    pub(super) fn in_the_way(&self, groups: &Groups, vm: VmClass, taken: Taken) -> Vec<(HostClass, UnitNumber, u8)> {
         let least = taken.least().first().copied().unwrap_or(Outcome::Refuse as u8);
-        let mut entries: Vec<(u32, usize, u8)> = Vec::new();
+        let mut entries: Vec<(HostClass, UnitNumber, u8)> = Vec::new();
         self.each_saying(groups, vm, least, |unit, host, outcome| {
             if !taken.takes(outcome) {
                 entries.push((host, unit, outcome));
@@ -81,7 +82,7 @@ impl Snapshot {
 
     /// Tells what units say about a VM class on each host class, where that is at least some outcome: unit, host class,
     /// outcome. Several parts of one unit may speak about the same host class.
-    fn each_saying(&self, groups: &Groups, vm: u32, least: u8, mut tell: impl FnMut(usize, u32, u8)) {
+    fn each_saying(&self, groups: &Groups, vm: VmClass, least: u8, mut tell: impl FnMut(UnitNumber, HostClass, u8)) {
         let Some(class) = self.world().vms.classes.get(vm) else { return };
         for (group, row) in groups.rows_of(vm) {
             if group.row(row).iter().all(|cell| *cell < least) {
@@ -89,12 +90,14 @@ impl Snapshot {
             }
             for part in self.world().judged.parts.get(group.parts.clone()).unwrap_or(&[]) {
                 let row = part.row(&self.world().vms, class);
-                let said = (0..).zip(&part.column_of).map(|(host, column)| (host, part.cell(row, *column)));
+                let said = HostClass::first(part.column_of.len())
+                    .zip(&part.column_of)
+                    .map(|(host, column)| (host, part.cell(row, *column)));
                 said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(part.unit, host, said));
             }
         }
         for rest in &self.world().judged.rests {
-            let said = (0..count(self.world().hosts.classes.len()))
+            let said = HostClass::first(self.world().hosts.classes.len())
                 .map(|host| (host, rest_of(rest, &self.world().vms, &self.world().hosts, vm, host)));
             said.filter(|(_, said)| *said >= least).for_each(|(host, said)| tell(rest.unit, host, said));
         }

@@ -3,6 +3,7 @@
 use rayon::prelude::*;
 
 use crate::error::RowError;
+use crate::fleet::class::VmClass;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 use crate::fleet::{Snapshot, Taken};
@@ -93,13 +94,14 @@ impl Snapshot {
         for start in (0..first.strips).step_by(most) {
             let row = row.get_mut(..most.min(first.strips - start)).unwrap_or_default();
             for (class, out) in classes.iter().zip(out.chunks_mut(width)) {
-                first.join(sides, *class, start, &mut pieces, row);
+                let class = VmClass::of(*class);
+                first.join(sides, class, start, &mut pieces, row);
                 if let [_, unknown, refuse] = planes {
                     // Not (at least CHANGE), or UNKNOWN.
                     let other = other.get_mut(..row.len()).unwrap_or_default();
-                    unknown.join(sides, *class, start, &mut pieces, other);
+                    unknown.join(sides, class, start, &mut pieces, other);
                     combine(row, other, |row, other| row & !other);
-                    refuse.join(sides, *class, start, &mut pieces, other);
+                    refuse.join(sides, class, start, &mut pieces, other);
                     combine(row, other, |row, other| row | other);
                 }
                 write(

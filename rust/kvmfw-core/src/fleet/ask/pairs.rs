@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use super::gather::{BLOCK, Gather, RowIndex};
 use crate::error::RowError;
 use crate::fleet::Snapshot;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::count;
 use crate::fleet::classes::class_map::{Class, with_classes};
 use crate::fleet::grid::UNKNOWN;
-use crate::fleet::tables::blocking::{Blocking, code, decode};
+use crate::fleet::tables::blocking::{Blocking, Code};
 use crate::fleet::tables::class_table::Dense;
 use crate::fleet::tables::world::World;
 
@@ -56,7 +57,7 @@ impl Snapshot {
         let hosts = self.host_rows();
         for (at, ((vm, host), out)) in vm.iter().zip(host).zip(out).enumerate() {
             let (vm, host) = self.vm_class(vm.row()).zip(hosts.get(host.row())).ok_or(at)?;
-            *out = self.outcome(vm, host);
+            *out = self.outcome(VmClass::of(vm), HostClass::of(host));
         }
         Ok(())
     }
@@ -144,21 +145,21 @@ fn units_of<I: RowIndex, V: Class, H: Class>(
         });
     };
     let stride = count(world.vms.classes.len());
-    let mut codes = [0; BLOCK];
+    let mut codes = [Code::default(); BLOCK];
     for (at, (out, units)) in out.chunks_mut(BLOCK).zip(units.chunks_mut(BLOCK)).enumerate() {
         let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
         let codes = codes.get_mut(..out.len()).unwrap_or_default();
         let done = match table {
             Blocking::Bytes(table) => rows.far_cells(stride, codes, |place| {
-                table.get(place as usize).map_or(code(UNKNOWN, 0), |code| u16::from(*code))
+                table.get(place as usize).copied().map_or(Code::UNKNOWN, Code::of_byte)
             }),
             Blocking::Words(table) => {
-                rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(code(UNKNOWN, 0)))
+                rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(Code::UNKNOWN))
             }
         };
         done.map_err(|row| at * BLOCK + row)?;
         for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {
-            (*out, *unit) = decode(*code);
+            (*out, *unit) = code.told();
         }
     }
     Ok(())

@@ -2,11 +2,13 @@
 
 use crate::audit::{AuditError, Takers, UnitRoom, UnitRows, Watch, set};
 use crate::fleet::Snapshot;
-use crate::fleet::classes::class_map::count;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::tables::judged::rest_of;
+use crate::fleet::tables::part_row::PartRow;
 use crate::fleet::tables::parts::{Part, key, rows_of};
 use crate::fleet::tables::world::World;
+use crate::fleet::unit::UnitNumber;
 use crate::pool::Pool;
 use crate::taken::Taken;
 
@@ -32,7 +34,7 @@ impl Snapshot {
         let (world, settings) = (self.world(), self.settings());
         let _ = world.dense(settings);
         let pool = Pool::new(settings.pool.threads());
-        Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| world.row(class, row))
+        Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| world.row(VmClass::of(class), row))
     }
 
     /// What each unit says about VM classes, as bits over host classes.
@@ -49,11 +51,11 @@ impl Snapshot {
     pub fn unit_kinds(&self) -> Vec<u32> {
         let hosts = &self.world().hosts;
         let classes = hosts.classes.len();
-        let kinds = |unit: usize| {
+        let kinds = |unit: UnitNumber| {
             let mut kinds = RowInterner::default();
-            (0..classes).map(move |class| kinds.intern(&key(hosts, class, unit)))
+            HostClass::first(classes).map(move |class| kinds.intern(&key(hosts, class, unit)))
         };
-        (0..self.units().len()).flat_map(kinds).collect()
+        UnitNumber::all(self.world().vms.units.len()).flat_map(kinds).collect()
     }
 }
 
@@ -73,7 +75,7 @@ impl PartRows {
         let row = |row: usize| {
             let mut reached = [(); 3].map(|()| vec![0; words]);
             for (host, column) in part.column_of.iter().enumerate() {
-                let outcome = part.cell(count(row), *column);
+                let outcome = part.cell(PartRow::at_place(row), *column);
                 reached.iter_mut().take(usize::from(outcome)).for_each(|reached| set(reached, host));
             }
             let [change, ..] = &reached;
@@ -94,11 +96,10 @@ impl UnitRows for FleetRows<'_> {
 
     fn each(&self, vm_class: u32, room: &mut UnitRoom, tell: &mut dyn FnMut(usize, &UnitRoom)) {
         let (fleet, words) = (self.fleet, self.host_classes().div_ceil(64));
-        let Some(class) = fleet.vms.classes.get(vm_class) else { return };
+        let Some(class) = fleet.vms.classes.get(VmClass::of(vm_class)) else { return };
         let parts = &fleet.judged.parts;
-        room.rows.resize(parts.len(), 0);
-        rows_of(parts, &fleet.vms, class, &mut room.rows);
-        let rows = std::mem::take(&mut room.rows);
+        let mut rows = vec![PartRow::SILENT; parts.len()];
+        rows_of(parts, &fleet.vms, class, &mut rows);
         room.said.iter_mut().for_each(|row| row.resize(words, 0));
         let mut at = 0;
         for unit in parts.chunk_by(|one, other| one.unit == other.unit) {
@@ -106,7 +107,7 @@ impl UnitRows for FleetRows<'_> {
             let said = self.parts.iter().zip(&rows).skip(at).take(unit.len());
             at += unit.len();
             let mut spoke = false;
-            for reached in said.filter_map(|(part, row)| part.0.get(*row as usize)?.as_ref()) {
+            for reached in said.filter_map(|(part, row)| part.0.get(row.place())?.as_ref()) {
                 if spoke {
                     for (said, reached) in room.said.iter_mut().zip(reached) {
                         said.iter_mut().zip(reached).for_each(|(said, reached)| *said |= reached);
@@ -118,7 +119,8 @@ impl UnitRows for FleetRows<'_> {
             }
             for rest in fleet.judged.rests.iter().filter(|rest| rest.unit == number) {
                 for host in 0..self.host_classes() {
-                    let outcome = rest_of(rest, &fleet.vms, &fleet.hosts, vm_class, count(host));
+                    let outcome =
+                        rest_of(rest, &fleet.vms, &fleet.hosts, VmClass::of(vm_class), HostClass::at_place(host));
                     if outcome > 0 && !spoke {
                         room.said.iter_mut().for_each(|said| said.fill(0));
                         spoke = true;
@@ -128,10 +130,9 @@ impl UnitRows for FleetRows<'_> {
             }
             if spoke {
                 exactly(room);
-                tell(number, room);
+                tell(number.at(), room);
             }
         }
-        room.rows = rows;
     }
 }
 

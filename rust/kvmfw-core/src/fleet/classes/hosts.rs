@@ -9,7 +9,8 @@ use rayon::prelude::*;
 use super::intern::{Interner, RowInterner};
 use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
-use crate::fleet::unit::FIRST_REGISTER_UNIT;
+use crate::fleet::class::HostClass;
+use crate::fleet::unit::UnitNumber;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
@@ -42,7 +43,7 @@ pub(crate) struct Hosts {
     /// The number of each kind, by its address.
     number_of_kind: HashMap<usize, u32, FixedState>,
     /// The class of each kind that was compiled.
-    pub(crate) class_of_kind: Vec<u32>,
+    pub(in crate::fleet) class_of_kind: Vec<HostClass>,
     /// Acceptors by unit: the vCPU, the list, then the register units.
     pub(crate) acceptors: Vec<Arc<Interner<UnitAcceptor>>>,
     /// For each class and configuration, the acceptor numbers of all units.
@@ -66,7 +67,7 @@ impl Hosts {
 
     /// Compiles every kind for the configurations and units that the VMs have.
     pub(crate) fn compile(&mut self, vms: &Vms, question: Question, pool: &Pool) {
-        self.acceptors = (0..FIRST_REGISTER_UNIT + vms.units.len()).map(|_| Arc::default()).collect();
+        self.acceptors = UnitNumber::all(vms.units.len()).map(|_| Arc::default()).collect();
         self.classes = RowInterner::default();
         self.class_of_kind.clear();
         self.compile_new(vms, question, pool);
@@ -96,14 +97,14 @@ impl Hosts {
                 let entries = (kind * configs)..(kind + 1) * configs;
                 let number = |at: usize| by_unit.iter().filter_map(move |numbers| numbers.get(at).copied());
                 let class = self.classes.intern(&entries.flat_map(number).collect::<Vec<u32>>());
-                self.class_of_kind.push(class);
+                self.class_of_kind.push(HostClass::of(class));
             }
         }
     }
 
     /// The class of a kind that was compiled.
-    pub(in crate::fleet) fn class_of_kind(&self, kind: u32) -> u32 {
-        self.class_of_kind.get(kind as usize).copied().unwrap_or(0)
+    pub(in crate::fleet) fn class_of_kind(&self, kind: u32) -> HostClass {
+        self.class_of_kind.get(kind as usize).copied().unwrap_or(HostClass::of(0))
     }
 
     /// Only some kinds, and the number that each kind had.
@@ -115,9 +116,9 @@ impl Hosts {
     }
 
     /// The acceptor number of a class for a configuration and a unit.
-    pub(crate) fn acceptor_number(&self, class: u32, config: u32, unit: usize) -> Option<u32> {
-        let numbers = self.classes.get(class)?;
-        numbers.get(config as usize * self.acceptors.len() + unit).copied()
+    pub(in crate::fleet) fn acceptor_number(&self, class: HostClass, config: u32, unit: UnitNumber) -> Option<u32> {
+        let numbers = self.classes.get(class.number())?;
+        numbers.get(config as usize * self.acceptors.len() + unit.at()).copied()
     }
 }
 
@@ -146,7 +147,7 @@ fn numbers((unit, interner): (usize, &mut Arc<Interner<UnitAcceptor>>), units: u
 
 /// What a host says to each configuration and unit.
 fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
-    let mut acceptors = Vec::with_capacity(vms.configs.len() * (FIRST_REGISTER_UNIT + vms.units.len()));
+    let mut acceptors = Vec::with_capacity(vms.configs.len() * (UnitNumber::count(vms.units.len())));
     for config in vms.configs.items() {
         for (number, (_, rule)) in question.policy.rules(*config).into_iter().enumerate() {
             let said = acceptors_of(host, *config, vms, question, rule);
@@ -180,7 +181,7 @@ fn acceptors_of(
         Choice::NotAsked => UnitAcceptor::Vcpu(Outcome::Unknown),
         Choice::Made(_) => UnitAcceptor::Silent,
     };
-    let mut acceptors = Vec::with_capacity(FIRST_REGISTER_UNIT + vms.units.len());
+    let mut acceptors = Vec::with_capacity(UnitNumber::count(vms.units.len()));
     acceptors.push(vcpu);
     let Choice::Made(made) = choice else {
         acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));

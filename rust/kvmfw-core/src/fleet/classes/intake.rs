@@ -10,12 +10,12 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::class_rows::ABSENT;
 use super::intern::{short, spread};
 use super::shape::Shape;
 use super::vms::Vms;
 use crate::audit::pack;
 use crate::error::RowError;
+use crate::fleet::class::VmClass;
 use crate::id::RegisterId;
 use crate::pool::Pool;
 use crate::value::Value;
@@ -43,7 +43,7 @@ const WORTH_SHARING: usize = 1 << 12;
 struct Seen {
     hash: u32,
     shape: u32,
-    class: u32,
+    class: VmClass,
     run: u32,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Runs<'a> {
 }
 
 /// The class of each VM of `rows`, and the rows that cannot be used. Their VMs are kept in place, unknown to every host.
-pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (Vec<u32>, Vec<RowError>) {
+pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (Vec<VmClass>, Vec<RowError>) {
     if rows.len() < WORTH_SHARING || pool.threads() == 1 {
         return Intake::new(rows).classes(vms, 0..rows.len());
     }
@@ -141,7 +141,7 @@ pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (
     let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
     // One hand-over for all of it: waking threads again and again would take longer than small parts.
     pool.run(|| {
-        let parts: Vec<(Vms, Vec<u32>, Vec<RowError>)> = starts
+        let parts: Vec<(Vms, Vec<VmClass>, Vec<RowError>)> = starts
             .par_iter()
             .map(|start| {
                 let mut part = Vms::default();
@@ -153,7 +153,8 @@ pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (
         let mut all = (Vec::with_capacity(rows.len()), Vec::new());
         for (part, classes, errors) in parts {
             let numbers = vms.absorb(part);
-            all.0.extend(classes.iter().map(|class| numbers.get(*class as usize).copied().unwrap_or(ABSENT)));
+            let none = VmClass::at_place(usize::MAX);
+            all.0.extend(classes.iter().map(|class| numbers.get(class.place()).copied().unwrap_or(none)));
             all.1.extend(errors);
         }
         all
@@ -173,7 +174,7 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> (Vec<u32>, Vec<RowError>) {
+    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> (Vec<VmClass>, Vec<RowError>) {
         let mut last: Option<(VcpuConfig, u32)> = None;
         let mut classes = Vec::with_capacity(runs.len());
         let mut known = vms.classes.len();
@@ -211,7 +212,7 @@ impl<'a> Intake<'a> {
         (classes, self.errors)
     }
 
-    fn class(&mut self, vms: &mut Vms, run: usize, start: usize, shape: usize, values: &[u64]) -> u32 {
+    fn class(&mut self, vms: &mut Vms, run: usize, start: usize, shape: usize, values: &[u64]) -> VmClass {
         let Some(own) = vms.shapes.get(shape) else { return vms.unusable_class() };
         if self.has_problems(own, start, values) {
             return vms.unusable_class();

@@ -1,6 +1,7 @@
 //! Who is alike: rows of VMs and hosts become classes that no unit can tell apart.
 
 pub(in crate::fleet) mod class_map;
+pub(in crate::fleet) mod class_row;
 pub(in crate::fleet) mod class_rows;
 pub(in crate::fleet) mod hosts;
 pub(in crate::fleet) mod intake;

@@ -7,8 +7,9 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
-use super::class_rows::place_of;
+use super::class_row::width_for;
 use crate::catalog::{self, Gate, Kind};
+use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
 use crate::id::check_size;
 use crate::list::{self, SavedList};
@@ -55,7 +56,7 @@ pub(in crate::fleet) struct Shape {
 pub(in crate::fleet) struct Column {
     /// Its place in the shape.
     pub(in crate::fleet) at: usize,
-    pub(in crate::fleet) unit: usize,
+    pub(in crate::fleet) unit: UnitNumber,
     /// More than 8 bytes.
     pub(in crate::fleet) is_wide: bool,
     /// The place and the lowest bit of the field that decides about it.
@@ -106,7 +107,7 @@ impl Shapes {
         &mut self,
         (config, nested): (u32, bool),
         ids: Vec<u64>,
-        unit: impl FnMut(RegisterId) -> (usize, Option<Gate>),
+        unit: impl FnMut(RegisterId) -> (UnitNumber, Option<Gate>),
     ) -> usize {
         let hash = self.state.hash_one((config, ids.as_slice()));
         self.last = self.all.len();
@@ -123,7 +124,7 @@ impl Shape {
     fn new(
         (config, nested): (u32, bool),
         ids: Vec<u64>,
-        mut unit: impl FnMut(RegisterId) -> (usize, Option<Gate>),
+        mut unit: impl FnMut(RegisterId) -> (UnitNumber, Option<Gate>),
     ) -> Self {
         let mut order: Vec<usize> = (0..ids.len()).collect();
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
@@ -149,7 +150,7 @@ impl Shape {
             Column { at: *at, unit, is_wide, gate, has_two_names, other }
         });
         let columns: Vec<Column> = columns.collect();
-        let width = columns.iter().map(|column| place_of(column.unit) + 1).max().unwrap_or(1);
+        let width = width_for(columns.iter().map(|column| column.unit));
         let kind = |kind: Kind| order.iter().copied().filter(move |at| catalog::kind_of(id(at)) == kind);
         let general = kind(Kind::General).collect();
         let sve: Vec<usize> = kind(Kind::SveState).collect();

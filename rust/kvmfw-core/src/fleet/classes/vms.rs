@@ -2,11 +2,14 @@
 
 use std::hash::{Hash, Hasher};
 
-use super::class_rows::{ABSENT, ClassRows, place_of, slot_of};
+use super::class_row::{ClassRow, NewRow};
+use super::class_rows::ClassRows;
 use super::intern::Interner;
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
+use crate::fleet::class::VmClass;
+use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
 use crate::list::SavedList;
 use crate::policy::{gate_of, is_kept_anywhere, judged_value};
@@ -87,7 +90,7 @@ impl Recent {
 }
 
 impl RegisterUnit {
-    /// The number of a value; `word` is the value of a register of at most 8 bytes.
+    /// The number of a value, where there is one; `word` is the value of a register of at most 8 bytes.
     #[inline]
     fn number(
         &mut self,
@@ -95,11 +98,9 @@ impl RegisterUnit {
         value: impl FnOnce() -> Option<Value>,
         config: u32,
         context: Context,
-    ) -> u32 {
-        match word.and_then(|word| self.recent.get(word, config, context)) {
-            Some(number) => number,
-            None => value().map_or(ABSENT, |value| self.other_number(value, config, context)),
-        }
+    ) -> Option<u32> {
+        let known = word.and_then(|word| self.recent.get(word, config, context));
+        known.or_else(|| value().map(|value| self.other_number(value, config, context)))
     }
 
     #[inline(never)]
@@ -120,16 +121,14 @@ pub(crate) struct Vms {
     pub(crate) configs: Interner<VcpuConfig>,
     pub(crate) lists: Interner<Saved>,
     pub(crate) units: Vec<RegisterUnit>,
-    /// Classes: the number of the list ([`ABSENT`] for VMs whose rows could not be used), then for each register unit
-    /// the number of its value; values of units after the last one that the set holds are left out.
-    pub(crate) classes: ClassRows,
+    pub(in crate::fleet) classes: ClassRows,
     pub(in crate::fleet) shapes: Shapes,
-    scratch: Vec<u32>,
+    scratch: NewRow,
 }
 
 impl Vms {
     /// The class of one VM; its registers ascend by id.
-    pub(crate) fn class_of(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) -> u32 {
+    pub(in crate::fleet) fn class_of(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) -> VmClass {
         let config = self.configs.intern(config);
         let mut shapes = std::mem::take(&mut self.shapes);
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
@@ -152,23 +151,19 @@ impl Vms {
         ids: &[u64],
         word: impl Fn(usize) -> Option<u64>,
         value: impl Fn(usize) -> Option<Value>,
-    ) -> u32 {
+    ) -> VmClass {
         let field = |at: Option<usize>, shift: u32| u8::try_from(word(at?)? >> shift & 0xf).ok();
         let config = shape.config;
         let list = shape.list(ids, field, &word, &value, |list| self.lists.intern(Saved { config, list }));
         let mut row = std::mem::take(&mut self.scratch);
-        row.clear();
-        row.push(list);
-        row.resize(shape.width, ABSENT);
+        row.begin(Some(list), shape.width);
         for column in &shape.columns {
-            let Some(unit) = self.units.get_mut(column.unit) else { continue };
+            let Some(unit) = self.unit_mut(column.unit) else { continue };
             let found = column.gate.and_then(|(at, shift)| field(at, shift));
             let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
             let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
-            if let Some(slot) = row.get_mut(place_of(column.unit)) {
-                let word = if column.is_wide { None } else { word(column.at) };
-                *slot = unit.number(word, || value(column.at), config, context);
-            }
+            let word = if column.is_wide { None } else { word(column.at) };
+            row.put(column.unit, unit.number(word, || value(column.at), config, context));
         }
         if shape.is_aarch32(self.begins_in_aarch32(config), &word) {
             let mode = shape.mode(&word);
@@ -178,7 +173,7 @@ impl Vms {
             let longest = shape.lengths.and_then(&value).as_ref().and_then(longest_vector);
             shape.sve.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, longest), &mut row));
         }
-        let class = self.classes.intern(&row);
+        let class = self.classes.intern(row.row());
         self.scratch = row;
         class
     }
@@ -201,7 +196,7 @@ impl Vms {
         word: impl Fn(usize) -> Option<u64>,
         value: impl Fn(usize) -> Option<Value>,
         (config, context): (u32, Context),
-        row: &mut Vec<u32>,
+        row: &mut NewRow,
     ) {
         let Some(register) = ids.get(at).map(|id| RegisterId::new(*id)) else { return };
         let Some(seen) = word(at).map(Value::Word).or_else(|| value(at)) else { return };
@@ -209,13 +204,13 @@ impl Vms {
             return;
         }
         let (number, _) = self.unit(register);
-        if let (Some(slot), Some(unit)) = (slot_of(row, number), self.units.get_mut(number)) {
-            *slot = unit.number(None, || value(at), config, context);
+        if let Some(unit) = self.unit_mut(number) {
+            row.put(number, unit.number(None, || value(at), config, context));
         }
     }
 
     /// The class of a VM of the shape with this number, whose values are given as words, in the order of the ids.
-    pub(in crate::fleet) fn class_of_words(&mut self, shape: usize, values: &[u64]) -> u32 {
+    pub(in crate::fleet) fn class_of_words(&mut self, shape: usize, values: &[u64]) -> VmClass {
         let mut shapes = std::mem::take(&mut self.shapes);
         let class = shapes.get_mut(shape).map(|shape| {
             let ids = std::mem::take(&mut shape.ids);
@@ -229,37 +224,52 @@ impl Vms {
     }
 
     /// The class of VMs whose rows could not be used.
-    pub(in crate::fleet) fn unusable_class(&mut self) -> u32 {
-        self.classes.intern(&[ABSENT])
+    pub(in crate::fleet) fn unusable_class(&mut self) -> VmClass {
+        let mut row = NewRow::default();
+        row.begin(None, 1);
+        self.classes.intern(row.row())
     }
 
     /// The number of the unit that judges `register`, and the field that decides about it.
-    pub(in crate::fleet) fn unit(&mut self, register: RegisterId) -> (usize, Option<Gate>) {
+    pub(in crate::fleet) fn unit(&mut self, register: RegisterId) -> (UnitNumber, Option<Gate>) {
         if let Some((at, unit)) = self.units.iter().enumerate().find(|(_, unit)| unit.register == register) {
-            return (at, unit.gate);
+            return (UnitNumber::of_register(at), unit.gate);
         }
         let gate = gate_of(register);
         let (values, recent) = (Interner::default(), Recent::default());
         self.units.push(RegisterUnit { register, gate, values, recent });
-        (self.units.len() - 1, gate)
+        (UnitNumber::of_register(self.units.len() - 1), gate)
     }
 
-    /// The numbers of a class; none where there is no such class.
-    pub(in crate::fleet) fn numbers(&self, class: usize) -> &[u32] {
-        u32::try_from(class).ok().and_then(|class| self.classes.get(class)).unwrap_or(&[])
+    /// A register unit by its number; `None` for the vCPU and the list.
+    pub(in crate::fleet) fn unit_of(&self, unit: UnitNumber) -> Option<&RegisterUnit> {
+        self.units.get(unit.register()?)
+    }
+
+    /// The same, to give numbers to values.
+    pub(in crate::fleet) fn unit_mut(&mut self, unit: UnitNumber) -> Option<&mut RegisterUnit> {
+        self.units.get_mut(unit.register()?)
+    }
+
+    /// The row of a class; empty where there is no such class.
+    pub(in crate::fleet) fn row(&self, class: VmClass) -> ClassRow<'_> {
+        self.classes.get(class).unwrap_or_default()
     }
 
     /// All that tells a class from others, in an order that does not depend on the other VMs: what is interned is written
     /// down by its own `Hash`, so that nothing which tells classes apart can be forgotten here. None for VMs whose rows
     /// could not be used.
-    pub(crate) fn class_key(&self, class: u32) -> Option<Vec<u8>> {
+    pub(in crate::fleet) fn class_key(&self, class: VmClass) -> Option<Vec<u8>> {
         let class = self.classes.get(class)?;
-        let list = self.lists.get(*class.first()?)?;
+        let list = self.lists.get(class.list()?)?;
         let mut key = Bytes::default();
         self.configs.get(list.config)?.hash(&mut key);
         list.list.hash(&mut key);
-        let values = self.units.iter().zip(class.get(1..)?);
-        let values = values.filter_map(|(unit, number)| Some((unit.register, unit.values.get(*number)?)));
+        let value = |(unit, number)| {
+            let unit = self.unit_of(unit)?;
+            Some((unit.register, unit.values.get(number)?))
+        };
+        let values = class.values().filter_map(value);
         let mut values: Vec<(RegisterId, &SavedValue)> = values.collect();
         values.sort_unstable_by_key(|(register, _)| *register);
         for (register, value) in values {
@@ -271,9 +281,9 @@ impl Vms {
     }
 
     /// The saved registers of a class; registers whose value nobody looks at have value 0.
-    pub(crate) fn registers_of(&self, class: u32) -> Option<Result<RegisterSet, FormatError>> {
+    pub(in crate::fleet) fn registers_of(&self, class: VmClass) -> Option<Result<RegisterSet, FormatError>> {
         let class = self.classes.get(class)?;
-        let list = self.lists.get(*class.first()?)?;
+        let list = self.lists.get(class.list()?)?;
         let config = self.configs.get(list.config)?;
         let registers = list
             .list
@@ -282,8 +292,8 @@ impl Vms {
             .map(|id| {
                 let at = self.units.iter().position(|unit| unit.register == *id);
                 let value = at.and_then(|at| {
-                    let number = class.get(place_of(at))?;
-                    Some(self.units.get(at)?.values.get(*number)?.value.clone())
+                    let number = class.value(UnitNumber::of_register(at))?;
+                    Some(self.units.get(at)?.values.get(number)?.value.clone())
                 });
                 let word = || {
                     let at = list.list.words.binary_search_by_key(id, |(known, _)| *known).ok()?;

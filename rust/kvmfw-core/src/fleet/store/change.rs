@@ -13,6 +13,7 @@ use super::shared::{Shared, Writer};
 use super::snapshot::State;
 use super::who::{HostHandle, VmHandle, Who};
 use crate::error::{MissingError, RowError};
+use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Runs};
 use crate::host::Host;
@@ -32,9 +33,9 @@ pub struct Change {
     pub(super) state: State,
     pub(super) writer: Writer,
     /// VM classes that had no member before.
-    pub(super) born: Vec<u32>,
+    pub(super) born: Vec<VmClass>,
     /// VM classes that lost their last member.
-    pub(super) left: Vec<u32>,
+    pub(super) left: Vec<VmClass>,
     /// Captures, with those that are new.
     pub(super) hosts: Arc<Hosts>,
     /// Hosts that are new or have another capture.
@@ -95,7 +96,7 @@ impl Change {
         for set in sets {
             let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
             let tag = set.host.as_deref().map_or(NOWHERE, |home| self.state.places.enter(home, 1));
-            members.push(Member { class, tag });
+            members.push(Member { class: class.number(), tag });
             text.push_str(&set.name);
             starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
         }
@@ -125,7 +126,7 @@ impl Change {
             home.and_then(|home| places.get(home)).copied().unwrap_or(NOWHERE)
         };
         let members: Vec<Member> =
-            classes.into_iter().enumerate().map(|(at, class)| Member { class, tag: tag(at) }).collect();
+            classes.into_iter().enumerate().map(|(at, class)| Member { class: class.number(), tag: tag(at) }).collect();
         self.add(&members, who.names);
         Ok(errors)
     }
@@ -143,7 +144,9 @@ impl Change {
                 counts.get_mut(member.class as usize).into_iter().for_each(|count| *count += 1);
             }
             if self.state.vms.arrivals() == 0 {
-                self.born.extend((0_u32..).zip(&counts).filter(|(_, count)| **count > 0).map(|(class, _)| class));
+                self.born.extend(
+                    VmClass::first(classes).zip(&counts).filter(|(_, count)| **count > 0).map(|(class, _)| class),
+                );
                 self.state.vm_classes = Classes::of(&counts, generation);
             } else {
                 for (class, count) in (0..).zip(counts).filter(|(_, count)| *count > 0) {
@@ -156,14 +159,14 @@ impl Change {
 
     fn join(&mut self, class: u32, count: u64) {
         if self.state.vm_classes.members(class) == 0 && self.base.vm_classes.members(class) == 0 {
-            self.born.push(class);
+            self.born.push(VmClass::of(class));
         }
         self.state.vm_classes.join(class, count, self.state.generation);
     }
 
     fn leave(&mut self, class: u32) {
         if self.state.vm_classes.leave(class, self.state.generation) {
-            self.left.push(class);
+            self.left.push(VmClass::of(class));
         }
     }
 
@@ -198,8 +201,8 @@ impl Change {
         let vm = self.vm(vm)?;
         let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
         // First the new class, then the old one: where they are the same, it never was without members.
-        self.join(class, 1);
-        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.class = class);
+        self.join(class.number(), 1);
+        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.class = class.number());
         if let Some(before) = before {
             self.leave(before.class);
         }
@@ -315,8 +318,8 @@ impl Drop for Change {
     fn drop(&mut self) {
         let mut writer = std::mem::take(&mut self.writer);
         if !self.is_done {
-            let born = |class: &&u32| self.base.vm_classes.members(**class) == 0;
-            let born: Vec<u32> = self.born.iter().filter(born).copied().collect();
+            let born = |class: &&VmClass| self.base.vm_classes.members(class.number()) == 0;
+            let born: Vec<VmClass> = self.born.iter().filter(born).copied().collect();
             if !born.is_empty() {
                 let vms = Arc::make_mut(&mut writer.vms);
                 for class in born {

@@ -7,6 +7,7 @@ use super::classes::Classes;
 use super::map::Map;
 use super::members::Member;
 use super::snapshot::Snapshot;
+use crate::fleet::class::VmClass;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::{Tables, World};
 
@@ -27,11 +28,13 @@ impl Change {
             classes.dedup();
         }
         let (state, left) = (&mut self.state, &self.left);
-        let gone: Vec<u32> = left.iter().copied().filter(|class| state.vm_classes.members(*class) == 0).collect();
+        let gone: Vec<VmClass> =
+            left.iter().copied().filter(|class| state.vm_classes.members(class.number()) == 0).collect();
         for class in &gone {
             state.fresh.remove(*class);
         }
-        let born: Vec<u32> = self.born.iter().copied().filter(|class| state.vm_classes.members(*class) > 0).collect();
+        let born: Vec<VmClass> =
+            self.born.iter().copied().filter(|class| state.vm_classes.members(class.number()) > 0).collect();
         self.writer.births += born.len();
         self.judge(&born);
         let snapshot = Snapshot(Arc::new(self.state.clone()));
@@ -47,7 +50,7 @@ impl Change {
         snapshot
     }
 
-    fn judge(&mut self, born: &[u32]) {
+    fn judge(&mut self, born: &[VmClass]) {
         let world = Arc::clone(&self.base.tables.world);
         if self.state.hosts.len() == 0 {
             // Without hosts there is nothing to judge.
@@ -74,7 +77,8 @@ impl Change {
                 state.tables = Arc::new(Tables::new(world));
             }
         } else {
-            let changed: Vec<u32> = state.fresh.rows().map(|(class, _)| *class).chain(born.iter().copied()).collect();
+            let changed: Vec<VmClass> =
+                state.fresh.rows().map(|(class, _)| *class).chain(born.iter().copied()).collect();
             let (vms, hosts) = (Arc::clone(&self.writer.vms), Arc::clone(&self.hosts));
             let Some(world) = world.with(vms, hosts, &changed, &state.settings) else {
                 self.rebuild();
@@ -93,8 +97,8 @@ impl Change {
         for host in std::mem::take(&mut self.touched) {
             let Some(member) = state.hosts.member(host).filter(|member| member.class == UNJUDGED) else { continue };
             let class = hosts.class_of_kind(member.tag);
-            Arc::make_mut(&mut state.hosts).change(host, |member| member.class = class);
-            state.host_classes.join(class, 1, state.generation);
+            Arc::make_mut(&mut state.hosts).change(host, |member| member.class = class.number());
+            state.host_classes.join(class.number(), 1, state.generation);
         }
     }
 
@@ -122,7 +126,7 @@ impl Change {
     /// Judges everything anew, without what nobody has any more.
     fn rebuild(&mut self) {
         if self.writer.births > MOST_GONE + self.state.vm_classes.used() {
-            let kept: Vec<u32> = self.state.vm_classes.in_use().map(|(class, _)| class).collect();
+            let kept: Vec<VmClass> = self.state.vm_classes.in_use().map(|(class, _)| VmClass::of(class)).collect();
             self.writer.vms = Arc::new(self.writer.vms.kept(&kept));
             self.writer.births = kept.len();
         }
@@ -134,8 +138,8 @@ impl Change {
         for (host, member) in members {
             let tag = numbers.get(member.tag as usize).copied().unwrap_or(0);
             let class = world.hosts.class_of_kind(tag);
-            counts.get_mut(class as usize).into_iter().for_each(|count| *count += 1);
-            Arc::make_mut(&mut state.hosts).change(host, |member| *member = Member { class, tag });
+            counts.get_mut(class.place()).into_iter().for_each(|count| *count += 1);
+            Arc::make_mut(&mut state.hosts).change(host, |member| *member = Member { class: class.number(), tag });
         }
         state.host_classes = Classes::of(&counts, state.generation);
         state.tables = Arc::new(Tables::new(Arc::new(world)));

@@ -9,6 +9,7 @@ use super::places::{NOWHERE, Places};
 use super::who::{HostHandle, VmHandle, Who, no_row};
 use crate::error::MissingError;
 use crate::explain::{forget_value, unusable_finding};
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::ClassMap;
 use crate::fleet::tables::bit_rows::Sides;
 use crate::fleet::tables::fresh::Fresh;
@@ -33,7 +34,7 @@ pub(in crate::fleet) struct State {
     /// What is judged of all VM classes but those that came since.
     pub(in crate::fleet) tables: Arc<Tables>,
     /// VM classes that came since.
-    pub(in crate::fleet) fresh: Map<u32, Arc<Fresh>>,
+    pub(in crate::fleet) fresh: Map<VmClass, Arc<Fresh>>,
     /// The tables with these, made when somebody asks about all classes.
     pub(in crate::fleet) whole: OnceLock<Arc<Tables>>,
 }
@@ -161,7 +162,7 @@ impl Snapshot {
     /// One more than the greatest numbers of a VM class and of a host class: the size of tables over classes.
     pub fn class_counts(&self) -> (usize, usize) {
         let fresh = self.0.fresh.at(self.0.fresh.len().wrapping_sub(1)).and_then(|(leaf, at)| leaf.get(at));
-        let fresh = fresh.map_or(0, |(class, _)| *class as usize + 1);
+        let fresh = fresh.map_or(0, |(class, _)| class.place() + 1);
         let world = &self.0.tables.world;
         (world.vms.classes.len().max(fresh), world.hosts.classes.len())
     }
@@ -194,6 +195,7 @@ impl Snapshot {
     /// All that tells a VM class from others, as bytes that are the same in every fleet; none for VMs whose rows could not
     /// be used.
     pub fn class_key(&self, vm_class: u32) -> Option<Vec<u8>> {
+        let vm_class = VmClass::of(vm_class);
         match self.0.fresh.value(vm_class) {
             Some(fresh) => fresh.told(&self.0.tables.world.vms).1,
             None => self.0.tables.world.vms.class_key(vm_class),
@@ -267,9 +269,9 @@ impl Snapshot {
         let world = &self.0.tables.world;
         let kind = world.hosts.kinds.get(host.tag as usize);
         let kind = kind.ok_or_else(|| no_row::<HostHandle>(self.0.hosts.row(row).unwrap_or(0), &self.0.hosts))?;
-        let set = match self.0.fresh.value(vm.class) {
+        let set = match self.0.fresh.value(VmClass::of(vm.class)) {
             Some(fresh) => fresh.told(&world.vms).0,
-            None => world.vms.registers_of(vm.class).and_then(Result::ok),
+            None => world.vms.registers_of(VmClass::of(vm.class)).and_then(Result::ok),
         };
         let Some(set) = set else { return Ok(Verdict::new(vec![unusable_finding()])) };
         let mut verdict = judge(&set, kind, self.question());
@@ -333,9 +335,9 @@ impl Snapshot {
     }
 
     /// The outcome of a pair of classes, without tables of all.
-    pub(in crate::fleet) fn outcome(&self, vm_class: u32, host_class: u32) -> u8 {
+    pub(in crate::fleet) fn outcome(&self, vm_class: VmClass, host_class: HostClass) -> u8 {
         match self.0.fresh.value(vm_class) {
-            Some(fresh) => crate::fleet::grid::found(fresh.row.get(host_class as usize).copied()),
+            Some(fresh) => crate::fleet::grid::found(fresh.row.get(host_class.place()).copied()),
             None => self.0.tables.world.outcome(vm_class, host_class),
         }
     }

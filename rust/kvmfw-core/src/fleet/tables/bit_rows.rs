@@ -11,6 +11,7 @@ use super::groups::{Group, Groups};
 use super::judged::Judged;
 use super::parts::value;
 use crate::audit::pack;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::{Class, ClassMap};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
@@ -94,7 +95,7 @@ impl Plane {
     pub(in crate::fleet) fn join<'a>(
         &'a self,
         sides: Sides<'_>,
-        class: u32,
+        class: VmClass,
         start: usize,
         rows: &mut Vec<&'a [Strip]>,
         out: &mut [Strip],
@@ -116,7 +117,7 @@ impl Plane {
         }
     }
 
-    fn join_rests(&self, sides: Sides<'_>, class: u32, start: usize, out: &mut [Strip]) {
+    fn join_rests(&self, sides: Sides<'_>, class: VmClass, start: usize, out: &mut [Strip]) {
         let start = start * 64 * STRIP;
         let mut hosts = vec![0; (sides.rows.len() - start).min(out.len() * 64 * STRIP)];
         sides.rows.write(start, &mut hosts);
@@ -125,7 +126,7 @@ impl Plane {
             let Some(saved) = saved else { continue };
             for (word, hosts) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(hosts.chunks(64)) {
                 for (bit, host) in hosts.iter().enumerate() {
-                    let acceptor = sides.hosts.acceptor_number(*host, saved.config, rest.unit);
+                    let acceptor = sides.hosts.acceptor_number(HostClass::of(*host), saved.config, rest.unit);
                     let found = acceptor.map_or(0, |acceptor| rest.judge(sides.hosts, saved, acceptor));
                     *word |= u64::from(found >= self.least) << bit;
                 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::judged::Judged;
-use crate::fleet::classes::class_map::count;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
@@ -50,8 +50,8 @@ impl Dense {
     }
 
     /// The outcomes of one VM class.
-    pub(in crate::fleet) fn row(&self, class: u32, out: &mut [u8]) {
-        let class = class as usize;
+    pub(in crate::fleet) fn row(&self, class: VmClass, out: &mut [u8]) {
+        let class = class.place();
         let (at, shift, mask) = if self.packs { (class / 4, class % 4 * 2, 3) } else { (class, 0, u8::MAX) };
         let cells = self.cells.get(at..).unwrap_or(&[]).iter().step_by(self.width().max(1));
         for (out, cell) in out.iter_mut().zip(cells) {
@@ -76,7 +76,7 @@ impl Column<'_> {
         let mut outcomes = [0; CHUNK];
         for (first, out) in (0..self.count).step_by(CHUNK).zip(out.chunks_mut(width)) {
             let outcomes = outcomes.get_mut(..CHUNK.min(self.count - first)).unwrap_or_default();
-            self.judged.column(self.vms, self.hosts, first, count(host), outcomes);
+            self.judged.column(self.vms, self.hosts, VmClass::at_place(first), HostClass::at_place(host), outcomes);
             if packs {
                 for (byte, four) in out.iter_mut().zip(outcomes.chunks(4)) {
                     *byte = four.iter().rev().fold(0, |byte, outcome| byte << 2 | outcome);

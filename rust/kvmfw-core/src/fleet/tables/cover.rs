@@ -4,6 +4,7 @@
 //! chosen (the basis) of which all others are unions; each gets a bit. With n limits of one level those are n bits, with
 //! a bitmap one for each bit of it, and never more than there are columns or values.
 
+use super::part_row::PartRow;
 use super::parts::Part;
 use crate::fleet::classes::intern::Interner;
 
@@ -27,7 +28,7 @@ impl Cover {
     /// Chooses the bits of one outcome of a part; `None` where there would be too many.
     pub(in crate::fleet) fn of(part: &Part, outcome: u8) -> Option<Self> {
         let (rows, columns) = (part.row_count(), part.columns.len());
-        let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == outcome;
+        let has = |row: usize, column: usize| part.cell(PartRow::at_place(row), narrow(column)) == outcome;
         let by_row = Sets::new(rows, columns, has);
         let by_column = Sets::new(columns, rows, |column, row| has(row, column));
         let (held, objected, bits) = if by_row.distinct.len() < by_column.distinct.len() {
@@ -46,8 +47,8 @@ impl Cover {
     }
 
     /// The bits of a row.
-    pub(in crate::fleet) fn held(&self, row: u32) -> u64 {
-        self.held.get(row as usize).copied().unwrap_or(0)
+    pub(in crate::fleet) fn held(&self, row: PartRow) -> u64 {
+        self.held.get(row.place()).copied().unwrap_or(0)
     }
 
     /// The bits of a column.
@@ -57,7 +58,7 @@ impl Cover {
 
     /// Gives bits to what is new in the part. `false` where they do not say all: the part must be asked as well.
     pub(in crate::fleet) fn learn(&mut self, part: &Part) -> bool {
-        let has = |row: usize, column: usize| part.cell(narrow(row), narrow(column)) == self.outcome;
+        let has = |row: usize, column: usize| part.cell(PartRow::at_place(row), narrow(column)) == self.outcome;
         let mut says_all = true;
         for row in self.held.len()..part.row_count() {
             let (bits, all) = self.widest(&self.objected, |column| has(row, column));
@@ -159,9 +160,10 @@ mod tests {
 
     use super::super::parts::{Part, Source};
     use super::*;
+    use crate::fleet::unit::UnitNumber;
 
     fn part(rows: &[Vec<u8>], columns: usize) -> Part {
-        let mut part = Part::empty(2, Source::Values);
+        let mut part = Part::empty(UnitNumber::of_register(0), Source::Values);
         part.set_columns((0..columns).map(|column| vec![narrow(column)]));
         for row in rows {
             part.push_row(row.get(..columns).unwrap_or(row));
@@ -172,7 +174,7 @@ mod tests {
     fn says_what_the_part_does(cover: &Cover, part: &Part, outcome: u8) -> bool {
         let pairs = (0..part.row_count()).flat_map(|row| (0..part.columns.len()).map(move |column| (row, column)));
         pairs
-            .map(|(row, column)| (narrow(row), narrow(column)))
+            .map(|(row, column)| (PartRow::at_place(row), narrow(column)))
             .all(|(row, column)| (cover.held(row) & cover.objected(column) != 0) == (part.cell(row, column) == outcome))
     }
 
@@ -200,7 +202,7 @@ mod tests {
                 let learnt = cover.learn(&whole);
                 prop_assert_eq!(learnt, says_what_the_part_does(&cover, &whole, outcome));
                 // Even where it does not say all, it says nothing that is not true.
-                for (row, column) in (0..rows.len()).flat_map(|row| (0..columns).map(move |column| (narrow(row), narrow(column)))) {
+                for (row, column) in (0..rows.len()).flat_map(|row| (0..columns).map(move |column| (PartRow::at_place(row), narrow(column)))) {
                     prop_assert!(cover.held(row) & cover.objected(column) == 0 || whole.cell(row, column) == outcome);
                 }
             }

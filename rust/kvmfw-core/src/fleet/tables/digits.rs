@@ -5,14 +5,15 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
+use super::part_row::PartRow;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::SavedValue;
-use crate::fleet::grid::{NO_ROW, SILENT_ROW, found};
+use crate::fleet::grid::found;
 
 /// The values of a split unit that are judged one by one.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) struct Split {
-    rows: Arc<HashMap<SavedValue, u32, FixedState>>,
+    rows: Arc<HashMap<SavedValue, PartRow, FixedState>>,
     /// Their words, ascending.
     words: Arc<[u64]>,
 }
@@ -20,12 +21,12 @@ pub(in crate::fleet) struct Split {
 impl Split {
     /// These words are judged one by one; rows are numbered in the order of `values`.
     pub(in crate::fleet) fn new(values: &[SavedValue], words: Arc<[u64]>) -> Self {
-        Self { rows: Arc::new(values.iter().cloned().zip(1..).collect()), words }
+        Self { rows: Arc::new(values.iter().cloned().zip((0..).map(PartRow::of_value)).collect()), words }
     }
 
     /// The row of a value in the part of special values.
-    pub(in crate::fleet) fn special_row(&self, value: &SavedValue) -> u32 {
-        let other = || if self.is_special(value) { NO_ROW } else { SILENT_ROW };
+    pub(in crate::fleet) fn special_row(&self, value: &SavedValue) -> PartRow {
+        let other = || if self.is_special(value) { PartRow::NONE } else { PartRow::SILENT };
         self.rows.get(value).copied().unwrap_or_else(other)
     }
 
@@ -36,7 +37,7 @@ impl Split {
     }
 
     /// The values that are judged on their own, each with its row.
-    pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = (&SavedValue, u32)> {
+    pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = (&SavedValue, PartRow)> {
         self.rows.iter().map(|(value, row)| (value, *row))
     }
 
@@ -60,9 +61,9 @@ pub(in crate::fleet) struct Digits {
 
 impl Digits {
     /// The row in the part of one digit.
-    pub(in crate::fleet) fn row(self, digit: u32) -> u32 {
+    pub(in crate::fleet) fn row(self, digit: u32) -> PartRow {
         let digit = u32::try_from(self.word >> (4 * digit) & 15).unwrap_or(0);
-        1 + self.config * 16 + digit
+        PartRow::of_digit(self.config, digit)
     }
 }
 
@@ -89,9 +90,9 @@ impl Kinds {
     }
 
     /// The outcome in a row of a column with this key.
-    pub(in crate::fleet) fn cell(&self, key: &[u32], row: usize) -> u8 {
-        let Some(row) = row.checked_sub(1) else { return 0 };
-        let cells = key.get(row / 16).and_then(|kind| self.cells.get(*kind));
-        found(cells.and_then(|cells| u8::try_from(*cells.get(row % 16)?).ok()))
+    pub(in crate::fleet) fn cell(&self, key: &[u32], row: PartRow) -> u8 {
+        let Some((config, digit)) = row.digit() else { return 0 };
+        let cells = key.get(config as usize).and_then(|kind| self.cells.get(*kind));
+        found(cells.and_then(|cells| u8::try_from(*cells.get(digit as usize)?).ok()))
     }
 }

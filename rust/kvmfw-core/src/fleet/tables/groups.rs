@@ -7,7 +7,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::part_row::PartRow;
 use super::parts::{CHUNK, Part, rows_of_classes};
+use crate::fleet::class::{HostClass, VmClass};
+use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::Vms;
@@ -35,6 +38,8 @@ pub(in crate::fleet) struct Group {
     /// Columns of the parts by column of the group.
     columns: RowInterner,
     grid: Grid,
+    /// Memory for a row that may be new.
+    key: Vec<u32>,
     /// The row of each VM class.
     pub(in crate::fleet) row_of: Vec<u32>,
     /// The column of each host class.
@@ -67,7 +72,7 @@ impl Groups {
         if self.0.is_empty() {
             return;
         }
-        for class in 0..hosts.classes.len() {
+        for class in HostClass::first(hosts.classes.len()) {
             self.0.iter_mut().for_each(|group| group.add_column(parts, class));
         }
         self.0.iter_mut().for_each(|group| group.make_places(parts));
@@ -84,16 +89,16 @@ impl Groups {
     }
 
     /// The groups, each with the row of a VM class.
-    pub(in crate::fleet) fn rows_of(&self, class: u32) -> impl Iterator<Item = (&Group, u32)> {
-        self.0.iter().map(move |group| (group, group.row_of.get(class as usize).copied().unwrap_or(0)))
+    pub(in crate::fleet) fn rows_of(&self, class: VmClass) -> impl Iterator<Item = (&Group, u32)> {
+        self.0.iter().map(move |group| (group, group.row_of.get(class.place()).copied().unwrap_or(0)))
     }
 }
 
 impl Group {
     fn new(parts: Range<usize>) -> Self {
         let (rows, columns) = (RowInterner::default(), RowInterner::default());
-        let (row_of, column_of, places) = (Vec::new(), Vec::new(), Vec::new());
-        Self { parts, rows, places, columns, grid: Grid::default(), row_of, column_of }
+        let (row_of, column_of, places, key) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { parts, rows, places, columns, grid: Grid::default(), key, row_of, column_of }
     }
 
     /// Makes a place for every combination of rows that the parts have by now.
@@ -107,16 +112,17 @@ impl Group {
         self.places.clear();
         self.places.resize(if wanted > MOST_PLACES { 0 } else { wanted }, NONE);
         for (number, rows) in (0..).zip(self.rows.rows()) {
+            let rows = rows.iter().copied().map(PartRow::of_number);
             if let Some(place) = self.places.get_mut(place(own, rows)) {
                 *place = number;
             }
         }
     }
 
-    fn add_row(&mut self, parts: &[Part], rows: &[u32]) {
+    fn add_row(&mut self, parts: &[Part], rows: &[PartRow]) {
         let parts = parts.get(self.parts.clone()).unwrap_or(&[]);
         let rows = rows.get(self.parts.clone()).unwrap_or(&[]);
-        let place = place(parts, rows);
+        let place = place(parts, rows.iter().copied());
         let row = match self.places.get(place) {
             Some(&row) if row != NONE => row,
             _ => self.new_row(parts, rows, place),
@@ -125,9 +131,13 @@ impl Group {
     }
 
     #[cold]
-    fn new_row(&mut self, parts: &[Part], rows: &[u32], place: usize) -> u32 {
+    fn new_row(&mut self, parts: &[Part], rows: &[PartRow], place: usize) -> u32 {
         let known = self.rows.len();
-        let row = self.rows.intern(rows);
+        let mut key = std::mem::take(&mut self.key);
+        key.clear();
+        key.extend(rows.iter().map(|row| row.number()));
+        let row = self.rows.intern(&key);
+        self.key = key;
         if self.rows.len() > known {
             self.judge_row(parts, row);
         }
@@ -137,9 +147,9 @@ impl Group {
         row
     }
 
-    fn add_column(&mut self, parts: &[Part], class: usize) {
+    fn add_column(&mut self, parts: &[Part], class: HostClass) {
         let own = parts.get(self.parts.clone()).unwrap_or(&[]);
-        let key: Vec<u32> = own.iter().map(|part| part.column_of.get(class).copied().unwrap_or(0)).collect();
+        let key: Vec<u32> = own.iter().map(|part| part.column_of.get(class.place()).copied().unwrap_or(0)).collect();
         let known = self.columns.len();
         let column = self.columns.intern(&key);
         if self.columns.len() > known {
@@ -160,7 +170,7 @@ impl Group {
 
     /// One row of cells, a cell for each column.
     pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
-        self.grid.row(row)
+        self.grid.row(row as usize)
     }
 
     fn judge_row(&mut self, parts: &[Part], row: u32) {
@@ -175,25 +185,28 @@ impl Group {
 }
 
 /// The rows of some parts as one number.
-fn place(parts: &[Part], rows: &[u32]) -> usize {
+fn place(parts: &[Part], rows: impl Iterator<Item = PartRow>) -> usize {
     let rows = parts.iter().zip(rows);
-    rows.fold(0, |place: usize, (part, row)| place.wrapping_mul(part.row_count()).wrapping_add(*row as usize))
+    rows.fold(0, |place: usize, (part, row)| place.wrapping_mul(part.row_count()).wrapping_add(row.place()))
 }
 
 /// The greatest outcome of some parts.
 fn join(parts: &[Part], rows: &[u32], columns: &[u32]) -> u8 {
-    let cells = parts.iter().zip(rows.iter().zip(columns)).map(|(part, (row, column))| part.cell(*row, *column));
+    let cells = parts
+        .iter()
+        .zip(rows.iter().zip(columns))
+        .map(|(part, (row, column))| part.cell(PartRow::of_number(*row), *column));
     cells.max().unwrap_or(0)
 }
 
 /// Neighbours are joined while they have few rows.
 fn choose(parts: &[Part], vms: &Vms, most: usize) -> Vec<Range<usize>> {
     let step = vms.classes.len().div_ceil(SAMPLE).max(1);
-    let sample: Vec<&[u32]> = vms.classes.rows().step_by(step).collect();
+    let sample: Vec<ClassRow<'_>> = vms.classes.rows().step_by(step).collect();
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut rows = Vec::new();
     for (at, part) in parts.iter().enumerate() {
-        let own: Vec<u32> = sample.iter().map(|class| part.row(vms, class)).collect();
+        let own: Vec<u32> = sample.iter().map(|class| part.row(vms, *class).number()).collect();
         if let (Some(joined), Some(last)) = (pair(&rows, &own, most), ranges.last_mut()) {
             rows = joined;
             last.end = at + 1;

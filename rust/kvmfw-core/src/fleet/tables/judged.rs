@@ -5,13 +5,16 @@ use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::masks::Masks;
+use super::part_row::PartRow;
 use super::parts::{Part, rows_of, value};
 use super::split::{Rest, learn, split};
+use crate::fleet::class::{HostClass, VmClass};
+use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::grid::{SILENT_ROW, found};
+use crate::fleet::grid::found;
 use crate::fleet::limits::Limits;
-use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, NO_UNIT};
+use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
 use crate::pool::Pool;
 
@@ -27,15 +30,15 @@ pub(in crate::fleet) struct Judged {
 impl Judged {
     /// Judges every unit value on every host class.
     pub(in crate::fleet) fn new(vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
-        let units = FIRST_REGISTER_UNIT + vms.units.len();
-        let judge = |unit: usize| {
-            if Part::is_large(unit, vms, hosts, limits) {
-                split(unit, vms, hosts)
+        let units: Vec<UnitNumber> = UnitNumber::all(vms.units.len()).collect();
+        let judge = |unit: &UnitNumber| {
+            if Part::is_large(*unit, vms, hosts, limits) {
+                split(*unit, vms, hosts)
             } else {
-                (vec![Part::of_values(unit, vms, hosts)], None)
+                (vec![Part::of_values(*unit, vms, hosts)], None)
             }
         };
-        let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| (0..units).into_par_iter().map(judge).collect());
+        let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| units.par_iter().map(judge).collect());
         let (parts, rests): (Vec<_>, Vec<_>) = judged.into_iter().unzip();
         let parts: Vec<Part> = parts.into_iter().flatten().collect();
         let masks = Masks::new(&parts, hosts, pool);
@@ -46,9 +49,16 @@ impl Judged {
 
     /// Judges what appeared since the last time, and the VM classes of `changed`, whose numbers others had before. `None` where
     /// everything must be judged anew.
-    pub(in crate::fleet) fn catch_up(&mut self, vms: &Vms, hosts: &Hosts, changed: &[u32], pool: &Pool) -> Option<()> {
-        let new_hosts = self.masks.host_classes()..hosts.classes.len();
-        if !new_hosts.is_empty() && !learn(&mut self.parts, &mut self.rests, vms, hosts) {
+    pub(in crate::fleet) fn catch_up(
+        &mut self,
+        vms: &Vms,
+        hosts: &Hosts,
+        changed: &[VmClass],
+        pool: &Pool,
+    ) -> Option<()> {
+        let known = self.masks.host_classes();
+        let new_hosts = HostClass::first(hosts.classes.len()).skip(known);
+        if known < hosts.classes.len() && !learn(&mut self.parts, &mut self.rests, vms, hosts) {
             return None;
         }
         for class in new_hosts.clone() {
@@ -70,13 +80,13 @@ impl Judged {
 
     /// The outcomes on all host classes of a VM class that came after everything was judged. `vms` has all that these tables
     /// were made of, and more.
-    pub(in crate::fleet) fn row_of_new(&self, vms: &Vms, hosts: &Hosts, class: &[u32]) -> Vec<u8> {
-        let mut rows = vec![0; self.parts.len()];
+    pub(in crate::fleet) fn row_of_new(&self, vms: &Vms, hosts: &Hosts, class: ClassRow<'_>) -> Vec<u8> {
+        let mut rows = vec![PartRow::SILENT; self.parts.len()];
         rows_of(&self.parts, vms, class, &mut rows);
         let mut unseen = Vec::new();
         for (row, part) in rows.iter_mut().zip(&self.parts) {
-            if *row as usize >= part.row_count() {
-                *row = SILENT_ROW;
+            if row.place() >= part.row_count() {
+                *row = PartRow::SILENT;
                 unseen.push(part.unit);
             }
         }
@@ -89,7 +99,7 @@ impl Judged {
             }
         }
         for rest in &self.rests {
-            for (host, out) in (0..).zip(&mut out) {
+            for (host, out) in HostClass::first(hosts.classes.len()).zip(&mut out) {
                 *out = (*out).max(rest_of_class(rest, vms, hosts, class, host));
             }
         }
@@ -100,12 +110,12 @@ impl Judged {
     }
 
     /// The outcome of a pair of classes, and the first unit that has it.
-    pub(in crate::fleet) fn pair(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> (u8, u16) {
+    pub(in crate::fleet) fn pair(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass) -> (u8, u16) {
         let outcome = self.masks.outcome(vm, host);
         self.with_unmasked(vms, hosts, vm, host, (outcome, self.masks.first_unit(vm, host, outcome)))
     }
 
-    fn with_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32, masked: (u8, u16)) -> (u8, u16) {
+    fn with_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass, masked: (u8, u16)) -> (u8, u16) {
         let mut best = masked;
         self.each_unmasked(vms, hosts, vm, host, |unit, outcome| {
             if outcome > best.0 || (outcome == best.0 && outcome > 0 && unit < best.1) {
@@ -116,7 +126,7 @@ impl Judged {
     }
 
     /// The outcome of a pair of classes.
-    pub(in crate::fleet) fn outcome(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
+    pub(in crate::fleet) fn outcome(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass) -> u8 {
         let mut best = self.masks.outcome(vm, host);
         if best < 3 {
             self.each_unmasked(vms, hosts, vm, host, |_, outcome| best = best.max(outcome));
@@ -125,7 +135,7 @@ impl Judged {
     }
 
     /// The outcomes of pairs of classes.
-    pub(in crate::fleet) fn outcomes(&self, vms: &Vms, hosts: &Hosts, pairs: &[(u32, u32)], out: &mut [u8]) {
+    pub(in crate::fleet) fn outcomes(&self, vms: &Vms, hosts: &Hosts, pairs: &[(VmClass, HostClass)], out: &mut [u8]) {
         self.masks.outcomes(pairs, out);
         if self.is_unmasked() {
             for ((vm, host), out) in pairs.iter().zip(out).filter(|(_, out)| **out < 3) {
@@ -139,7 +149,7 @@ impl Judged {
         &self,
         vms: &Vms,
         hosts: &Hosts,
-        pairs: &[(u32, u32)],
+        pairs: &[(VmClass, HostClass)],
         out: &mut [u8],
         units: &mut [u16],
     ) {
@@ -155,21 +165,20 @@ impl Judged {
     }
 
     /// The outcomes of a VM class on all host classes.
-    pub(in crate::fleet) fn row(&self, vms: &Vms, hosts: &Hosts, vm: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn row(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, out: &mut [u8]) {
         self.masks.row(vm, out);
         if self.is_unmasked() {
-            for (host, out) in (0..).zip(out) {
+            for (host, out) in HostClass::first(hosts.classes.len()).zip(out) {
                 self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
             }
         }
     }
 
     /// The outcomes of VM classes from `first` on, on one host class.
-    pub(in crate::fleet) fn column(&self, vms: &Vms, hosts: &Hosts, first: usize, host: u32, out: &mut [u8]) {
+    pub(in crate::fleet) fn column(&self, vms: &Vms, hosts: &Hosts, first: VmClass, host: HostClass, out: &mut [u8]) {
         self.masks.column(first, host, out);
         if self.is_unmasked() {
-            for (vm, out) in (first..).zip(out) {
-                let vm = u32::try_from(vm).unwrap_or(u32::MAX);
+            for (vm, out) in VmClass::first(vms.classes.len()).skip(first.place()).zip(out) {
                 self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
             }
         }
@@ -182,45 +191,48 @@ impl Judged {
 
     /// Tells what the masks do not: units and their outcomes.
     #[inline]
-    fn each_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: u32, host: u32, mut tell: impl FnMut(u16, u8)) {
+    fn each_unmasked(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass, mut tell: impl FnMut(u16, u8)) {
         if !self.is_unmasked() {
             return;
         }
         let class = vms.classes.get(vm);
         for part in self.masks.left.iter().filter_map(|part| self.parts.get(*part)) {
-            let column = part.column_of.get(host as usize);
+            let column = part.column_of.get(host.place());
             let cell = class.zip(column).map(|(class, column)| part.cell(part.row(vms, class), *column));
-            tell(u16::try_from(part.unit).unwrap_or(NO_UNIT), found(cell));
+            tell(part.unit.told(), found(cell));
         }
         for rest in &self.rests {
-            tell(u16::try_from(rest.unit).unwrap_or(NO_UNIT), rest_of(rest, vms, hosts, vm, host));
+            tell(rest.unit.told(), rest_of(rest, vms, hosts, vm, host));
         }
     }
 }
 
 /// What is left of a split unit says about a pair of classes.
-pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: u32, host: u32) -> u8 {
+pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass) -> u8 {
     let Some(class) = vms.classes.get(vm) else { return found(None) };
     rest_of_class(rest, vms, hosts, class, host)
 }
 
-fn rest_of_class(rest: &Rest, vms: &Vms, hosts: &Hosts, class: &[u32], host: u32) -> u8 {
+fn rest_of_class(rest: &Rest, vms: &Vms, hosts: &Hosts, class: ClassRow<'_>, host: HostClass) -> u8 {
     let Some(saved) = value(vms, rest.unit, class) else { return Outcome::Accept as u8 };
     let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
     found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor)))
 }
 
 /// What a unit says of a value that has no row: each acceptor is asked once.
-fn judge_unseen(vms: &Vms, hosts: &Hosts, class: &[u32], unit: usize, out: &mut [u8]) {
-    let list = class.first().and_then(|list| vms.lists.get(*list));
-    let config =
-        if unit == LIST_UNIT { list.map(|list| list.config) } else { value(vms, unit, class).map(|one| one.config) };
+fn judge_unseen(vms: &Vms, hosts: &Hosts, class: ClassRow<'_>, unit: UnitNumber, out: &mut [u8]) {
+    let list = class.list().and_then(|list| vms.lists.get(list));
+    let config = if unit == UnitNumber::LIST {
+        list.map(|list| list.config)
+    } else {
+        value(vms, unit, class).map(|one| one.config)
+    };
     let mut known: HashMap<u32, u8, FixedState> = HashMap::default();
-    for (host, out) in (0..).zip(out) {
+    for (host, out) in HostClass::first(hosts.classes.len()).zip(out) {
         let number = config.and_then(|config| hosts.acceptor_number(host, config, unit));
         let judge = |number: u32| {
-            let acceptor = hosts.acceptors.get(unit)?.get(number)?;
-            let said = if unit == LIST_UNIT {
+            let acceptor = hosts.acceptors.get(unit.at())?.get(number)?;
+            let said = if unit == UnitNumber::LIST {
                 acceptor.judge_list(list?)
             } else {
                 acceptor.judge_value(value(vms, unit, class)?)

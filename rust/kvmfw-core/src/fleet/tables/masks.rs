@@ -13,7 +13,9 @@ use rayon::prelude::*;
 
 use super::cover::Cover;
 use super::objectors::Objectors;
+use super::part_row::PartRow;
 use super::parts::{CHUNK, Part, rows_of};
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
@@ -112,8 +114,7 @@ impl Masks {
             for (at, (part, covers)) in parts.iter().zip(&covers).enumerate() {
                 let Some(cover) = covers.as_ref().and_then(|covers| covers.get(outcome)) else { continue };
                 masks.placed.push(Placed { part: at, start: masks.unit_of.len(), cover: cover.clone() });
-                let unit = u16::try_from(part.unit).unwrap_or(NO_UNIT);
-                masks.unit_of.extend(std::iter::repeat_n(unit, cover.bits()));
+                masks.unit_of.extend(std::iter::repeat_n(part.unit.told(), cover.bits()));
             }
             range.end = masks.unit_of.len();
         }
@@ -130,7 +131,7 @@ impl Masks {
         masks.objectors = Objectors::new(masks.unit_of.len());
         masks.held.resize(parts.len(), Vec::new());
         masks.hold_rows(parts);
-        for class in 0..hosts.classes.len() {
+        for class in HostClass::first(hosts.classes.len()) {
             masks.add_host_class(parts, class);
         }
         masks
@@ -145,7 +146,7 @@ impl Masks {
             lines.resize(part.row_count() * width, Line::default());
             let known = known.get(placed.part).copied().unwrap_or(0);
             for (row, lines) in (0..).zip(lines.chunks_mut(width)).skip(known) {
-                set(lines, placed.start, placed.cover.held(row));
+                set(lines, placed.start, placed.cover.held(PartRow::of_number(row)));
             }
         }
     }
@@ -174,7 +175,7 @@ impl Masks {
     }
 
     /// Masks the VM classes that have no bits yet, and those of `changed`, whose numbers others had before.
-    pub(in crate::fleet) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, changed: &[u32], pool: &Pool) {
+    pub(in crate::fleet) fn add_vm_classes(&mut self, parts: &[Part], vms: &Vms, changed: &[VmClass], pool: &Pool) {
         let (first, classes) = (self.vm_classes(), vms.classes.len());
         if first == classes && changed.is_empty() {
             return;
@@ -185,18 +186,19 @@ impl Masks {
             lines.reserve_exact((classes - first + classes / 32 + 64) * self.width);
         }
         lines.resize(classes * self.width, Line::default());
-        for class in changed.iter().map(|class| *class as usize).filter(|class| *class < first) {
-            let lines = lines.get_mut(class * self.width..(class + 1) * self.width).unwrap_or_default();
+        for class in changed.iter().copied().filter(|class| class.place() < first) {
+            let start = class.place() * self.width;
+            let lines = lines.get_mut(start..start + self.width).unwrap_or_default();
             lines.fill(Line::default());
-            let mut rows = vec![0; parts.len()];
-            rows_of(parts, vms, vms.numbers(class), &mut rows);
+            let mut rows = vec![PartRow::SILENT; parts.len()];
+            rows_of(parts, vms, vms.row(class), &mut rows);
             self.hold(parts, &rows, lines);
         }
         let new = lines.get_mut(first * self.width..).unwrap_or_default();
         let hold = |(chunk, lines): (usize, &mut [Line])| {
-            let mut rows = vec![0; parts.len()];
+            let mut rows = vec![PartRow::SILENT; parts.len()];
             for (class, lines) in (first + chunk * CHUNK..).zip(lines.chunks_mut(self.width)) {
-                rows_of(parts, vms, vms.numbers(class), &mut rows);
+                rows_of(parts, vms, vms.row(VmClass::at_place(class)), &mut rows);
                 self.hold(parts, &rows, lines);
             }
         };
@@ -210,47 +212,48 @@ impl Masks {
 
     /// The bits of a VM class with these rows in the parts.
     #[inline]
-    fn hold(&self, parts: &[Part], rows: &[u32], lines: &mut [Line]) {
-        let is_row = |(row, part): (&u32, &Part)| (*row as usize) < part.row_count();
+    fn hold(&self, parts: &[Part], rows: &[PartRow], lines: &mut [Line]) {
+        let is_row = |(row, part): (&PartRow, &Part)| row.place() < part.row_count();
         debug_assert!(rows.iter().zip(parts).all(is_row), "a row that its part has not");
         for (held, row) in self.held.iter().zip(rows) {
-            let start = *row as usize * self.width;
+            let start = row.place() * self.width;
             let held = held.get(start..start + self.width).unwrap_or(&[]);
             lines.iter_mut().zip(held).for_each(|(line, held)| line.or(held));
         }
     }
 
     /// Masks the next host class.
-    pub(in crate::fleet) fn add_host_class(&mut self, parts: &[Part], class: usize) {
+    pub(in crate::fleet) fn add_host_class(&mut self, parts: &[Part], class: HostClass) {
         let mut lines = vec![Line::default(); self.width];
         for placed in &self.placed {
-            let column = parts.get(placed.part).and_then(|part| part.column_of.get(class)).copied();
+            let column = parts.get(placed.part).and_then(|part| part.column_of.get(class.place())).copied();
             set(&mut lines, placed.start, column.map_or(0, |column| placed.cover.objected(column)));
         }
         self.objectors.add_host_class(bits_of(&lines));
         self.hosts.append(&mut lines);
     }
 
-    fn lines(lines: &[Line], width: usize, class: u32) -> &[Line] {
-        let start = class as usize * width;
+    fn lines(lines: &[Line], width: usize, class: usize) -> &[Line] {
+        let start = class * width;
         lines.get(start..start + width).unwrap_or(&[])
     }
 
     /// Reads the bits of the VMs of some pairs, all at once: a core waits for them once, not once for each pair.
     #[inline(never)]
-    pub(in crate::fleet) fn fetch(&self, pairs: &[(u32, u32)]) {
-        let read = |vm: u32| Self::lines(&self.vms, self.width, vm).iter().fold(0, |sum, line| sum ^ line.0[0]);
+    pub(in crate::fleet) fn fetch(&self, pairs: &[(VmClass, HostClass)]) {
+        let read =
+            |vm: VmClass| Self::lines(&self.vms, self.width, vm.place()).iter().fold(0, |sum, line| sum ^ line.0[0]);
         black_box(pairs.iter().fold(0, |sum, (vm, _)| sum ^ read(*vm)));
     }
 
     /// The outcome of a pair of classes.
-    pub(in crate::fleet) fn outcome(&self, vm: u32, host: u32) -> u8 {
-        let vm = Self::lines(&self.vms, self.width, vm);
-        self.judge(vm, Self::lines(&self.hosts, self.width, host))
+    pub(in crate::fleet) fn outcome(&self, vm: VmClass, host: HostClass) -> u8 {
+        let vm = Self::lines(&self.vms, self.width, vm.place());
+        self.judge(vm, Self::lines(&self.hosts, self.width, host.place()))
     }
 
     /// The outcomes of pairs of classes.
-    pub(in crate::fleet) fn outcomes(&self, pairs: &[(u32, u32)], out: &mut [u8]) {
+    pub(in crate::fleet) fn outcomes(&self, pairs: &[(VmClass, HostClass)], out: &mut [u8]) {
         // Most fleets have one line: without a loop over lines the core has more pairs under way.
         if let [planes] = self.planes.as_slice() {
             outcomes_of_lines(&self.vms, &self.hosts, planes, pairs, out);
@@ -271,8 +274,9 @@ impl Masks {
 
     /// The first unit of a pair that has the outcome of the pair.
     #[inline]
-    pub(in crate::fleet) fn first_unit(&self, vm: u32, host: u32, outcome: u8) -> u16 {
-        let lines = Self::lines(&self.vms, self.width, vm).iter().zip(Self::lines(&self.hosts, self.width, host));
+    pub(in crate::fleet) fn first_unit(&self, vm: VmClass, host: HostClass, outcome: u8) -> u16 {
+        let lines = Self::lines(&self.vms, self.width, vm.place());
+        let lines = lines.iter().zip(Self::lines(&self.hosts, self.width, host.place()));
         for (number, ((vm, host), [refusing, unknowing])) in lines.zip(&self.planes).enumerate() {
             for at in 0..WORDS {
                 let both = vm.0[at] & host.0[at];
@@ -292,9 +296,9 @@ impl Masks {
     }
 
     /// The outcomes of VM classes from `first` on, on one host class.
-    pub(in crate::fleet) fn column(&self, first: usize, host: u32, out: &mut [u8]) {
-        let host = Self::lines(&self.hosts, self.width, host);
-        let vms = self.vms.get(first * self.width..).unwrap_or(&[]);
+    pub(in crate::fleet) fn column(&self, first: VmClass, host: HostClass, out: &mut [u8]) {
+        let host = Self::lines(&self.hosts, self.width, host.place());
+        let vms = self.vms.get(first.place() * self.width..).unwrap_or(&[]);
         if let ([host], [planes]) = (host, self.planes.as_slice()) {
             column_of_lines(vms, host, planes, out);
         } else {
@@ -305,8 +309,8 @@ impl Masks {
     }
 
     /// The outcomes of a VM class on all host classes.
-    pub(in crate::fleet) fn row(&self, vm: u32, out: &mut [u8]) {
-        let lines = Self::lines(&self.vms, self.width, vm);
+    pub(in crate::fleet) fn row(&self, vm: VmClass, out: &mut [u8]) {
+        let lines = Self::lines(&self.vms, self.width, vm.place());
         if lines.len() != self.width {
             out.fill(UNKNOWN);
             return;
@@ -315,7 +319,7 @@ impl Masks {
     }
 
     /// The outcomes on all host classes of a VM class that is not here, by its rows in the parts.
-    pub(in crate::fleet) fn row_of(&self, parts: &[Part], rows: &[u32], out: &mut [u8]) {
+    pub(in crate::fleet) fn row_of(&self, parts: &[Part], rows: &[PartRow], out: &mut [u8]) {
         let mut lines = vec![Line::default(); self.width];
         self.hold(parts, rows, &mut lines);
         self.row_of_lines(&lines, out);
@@ -343,10 +347,10 @@ fn bits_of(lines: &[Line]) -> impl Iterator<Item = usize> {
 }
 
 #[inline(never)]
-fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[(u32, u32)], out: &mut [u8]) {
+fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[(VmClass, HostClass)], out: &mut [u8]) {
     let planes = *planes;
     for ((vm, host), out) in pairs.iter().zip(out) {
-        *out = match (vms.get(*vm as usize), hosts.get(*host as usize)) {
+        *out = match (vms.get(vm.place()), hosts.get(host.place())) {
             (Some(vm), Some(host)) => Hits::default().and(vm, host, &planes).outcome(),
             _ => UNKNOWN,
         };

@@ -10,6 +10,7 @@ pub(in crate::fleet) mod groups;
 pub(in crate::fleet) mod judged;
 pub(in crate::fleet) mod masks;
 pub(in crate::fleet) mod objectors;
+pub(in crate::fleet) mod part_row;
 pub(in crate::fleet) mod parts;
 pub(in crate::fleet) mod split;
 pub(in crate::fleet) mod world;

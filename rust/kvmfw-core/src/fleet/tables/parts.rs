@@ -8,22 +8,22 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::digits::{Kinds, Split};
-use crate::fleet::classes::class_rows::ABSENT;
+use super::part_row::PartRow;
+use crate::fleet::class::{HostClass, VmClass};
+use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::{SavedValue, Vms};
-use crate::fleet::grid::{Grid, NO_ROW, SILENT_ROW, UNKNOWN, found};
+use crate::fleet::grid::{Grid, UNKNOWN, found};
 use crate::fleet::limits::Limits;
-use crate::fleet::unit::{FIRST_REGISTER_UNIT, LIST_UNIT, VCPU_UNIT};
+use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
 use crate::pool::Pool;
 
-/// The row of the list unit for VMs whose rows could not be used.
-const UNUSABLE_ROW: u32 = 1;
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) struct Part {
-    pub(in crate::fleet) unit: usize,
+    pub(in crate::fleet) unit: UnitNumber,
     pub(in crate::fleet) source: Source,
     /// The column of each host class.
     pub(in crate::fleet) column_of: Vec<u32>,
@@ -47,15 +47,15 @@ pub(in crate::fleet) enum Source {
 
 impl Part {
     /// The part of a unit with a row for each of its values.
-    pub(in crate::fleet) fn of_values(unit: usize, vms: &Vms, hosts: &Hosts) -> Self {
+    pub(in crate::fleet) fn of_values(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> Self {
         let mut part = Self::empty(unit, Source::Values);
-        part.set_columns((0..hosts.classes.len()).map(|class| key(hosts, class, unit)));
+        part.set_columns(HostClass::first(hosts.classes.len()).map(|class| key(hosts, class, unit)));
         part.judge_new_rows(vms, hosts);
         part
     }
 
     /// A part without columns.
-    pub(in crate::fleet) fn empty(unit: usize, source: Source) -> Self {
+    pub(in crate::fleet) fn empty(unit: UnitNumber, source: Source) -> Self {
         Self {
             unit,
             source,
@@ -75,15 +75,15 @@ impl Part {
     }
 
     /// Whether a unit is better split.
-    pub(in crate::fleet) fn is_large(unit: usize, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
-        let values = unit.checked_sub(FIRST_REGISTER_UNIT).and_then(|at| vms.units.get(at));
-        let acceptors = hosts.acceptors.get(unit).map_or(0, |known| known.len());
+    pub(in crate::fleet) fn is_large(unit: UnitNumber, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
+        let values = unit.register().and_then(|at| vms.units.get(at));
+        let acceptors = hosts.acceptors.get(unit.at()).map_or(0, |known| known.len());
         values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
     }
 
     /// The outcome in a row and a column.
-    pub(in crate::fleet) fn cell(&self, row: u32, column: u32) -> u8 {
-        self.grid.cell(row, column)
+    pub(in crate::fleet) fn cell(&self, row: PartRow, column: u32) -> u8 {
+        self.grid.cell(row.place(), column)
     }
 
     /// How many rows there are.
@@ -97,20 +97,19 @@ impl Part {
     }
 
     /// The row of a VM class.
-    pub(in crate::fleet) fn row(&self, vms: &Vms, class: &[u32]) -> u32 {
-        let list = class.first().copied().unwrap_or(ABSENT);
+    pub(in crate::fleet) fn row(&self, vms: &Vms, class: ClassRow<'_>) -> PartRow {
         match (self.unit, &self.source) {
-            (VCPU_UNIT, _) if list == ABSENT => SILENT_ROW,
-            (LIST_UNIT, _) if list == ABSENT => UNUSABLE_ROW,
-            (VCPU_UNIT, _) => vms.lists.get(list).map_or(NO_ROW, |list| list.config + 1),
-            (LIST_UNIT, _) => list + 2,
+            (UnitNumber::VCPU, _) => class.list().map_or(PartRow::SILENT, |list| {
+                vms.lists.get(list).map_or(PartRow::NONE, |list| PartRow::of_config(list.config))
+            }),
+            (UnitNumber::LIST, _) => class.list().map_or(PartRow::UNUSABLE, PartRow::of_list),
             (unit, Source::Values) => row_of_value(unit, class),
             (unit, Source::Special(split, _)) => {
-                value(vms, unit, class).map_or(SILENT_ROW, |value| split.special_row(value))
+                value(vms, unit, class).map_or(PartRow::SILENT, |value| split.special_row(value))
             }
             (unit, Source::Digit(split, digit, _)) => {
                 let digits = value(vms, unit, class).and_then(|value| split.digits(value));
-                digits.map_or(SILENT_ROW, |digits| digits.row(*digit))
+                digits.map_or(PartRow::SILENT, |digits| digits.row(*digit))
             }
         }
     }
@@ -119,7 +118,7 @@ impl Part {
     /// digit by digit.
     pub(in crate::fleet) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
         if let Source::Special(split, _) = &self.source {
-            let values = vms.units.get(self.unit - FIRST_REGISTER_UNIT).map_or(&[][..], |unit| unit.values.items());
+            let values = vms.unit_of(self.unit).map_or(&[][..], |unit| unit.values.items());
             let covered = values.iter().skip(self.looked_at).all(|value| !split.is_special(value));
             self.looked_at = values.len();
             return covered;
@@ -128,14 +127,14 @@ impl Part {
             return true;
         }
         let rows = match self.unit {
-            VCPU_UNIT => 1 + vms.configs.len(),
-            LIST_UNIT => 2 + vms.lists.len(),
-            unit => 1 + vms.units.get(unit - FIRST_REGISTER_UNIT).map_or(0, |unit| unit.values.len()),
+            UnitNumber::VCPU => PartRow::for_configs(vms.configs.len()),
+            UnitNumber::LIST => PartRow::for_lists(vms.lists.len()),
+            unit => PartRow::for_values(vms.unit_of(unit).map_or(0, |unit| unit.values.len())),
         };
         let mut known = Vec::new();
-        for row in self.grid.row_count()..rows {
+        for row in (self.grid.row_count()..rows).map(PartRow::at_place) {
             known.clear();
-            known.resize(hosts.acceptors.get(self.unit).map_or(0, |known| known.len()), None);
+            known.resize(hosts.acceptors.get(self.unit.at()).map_or(0, |known| known.len()), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
@@ -155,7 +154,7 @@ impl Part {
     }
 
     /// Adds a host class, with a new column if it judges like no other. A split unit has learnt its acceptors before.
-    pub(in crate::fleet) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: usize) {
+    pub(in crate::fleet) fn add_host_class(&mut self, vms: &Vms, hosts: &Hosts, class: HostClass) {
         let acceptors = key(hosts, class, self.unit);
         let key = match &self.source {
             Source::Values | Source::Special(..) => acceptors,
@@ -171,6 +170,7 @@ impl Part {
         match &self.source {
             Source::Values => {
                 for (row, cell) in cells.iter_mut().enumerate() {
+                    let row = PartRow::at_place(row);
                     let judge = |acceptor| outcome(vms, hosts, self.unit, row, acceptor);
                     *cell = RowOf::new(vms, self.unit, row).cell(&key, judge);
                 }
@@ -178,15 +178,15 @@ impl Part {
             Source::Special(split, _) => {
                 for (value, row) in split.rows() {
                     let number = key.get(value.config as usize);
-                    let acceptor = number.and_then(|number| hosts.acceptors.get(self.unit)?.get(*number));
-                    if let Some(cell) = cells.get_mut(row as usize) {
+                    let acceptor = number.and_then(|number| hosts.acceptors.get(self.unit.at())?.get(*number));
+                    if let Some(cell) = cells.get_mut(row.place()) {
                         *cell = found(acceptor.map(|acceptor| acceptor.judge_value(value) as u8));
                     }
                 }
             }
             Source::Digit(_, _, kinds) => {
                 for (row, cell) in cells.iter_mut().enumerate() {
-                    *cell = kinds.cell(&key, row);
+                    *cell = kinds.cell(&key, PartRow::at_place(row));
                 }
             }
         }
@@ -198,14 +198,14 @@ impl Part {
 pub(in crate::fleet) const CHUNK: usize = 1 << 8;
 
 /// The rows of some VM classes in all parts, class by class.
-pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<u32> {
+pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<PartRow> {
     let width = parts.len();
-    let rows_of_chunk = |(chunk, rows): (usize, &mut [u32])| {
+    let rows_of_chunk = |(chunk, rows): (usize, &mut [PartRow])| {
         for (class, rows) in (classes.start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
-            rows_of(parts, vms, vms.numbers(class), rows);
+            rows_of(parts, vms, vms.row(VmClass::at_place(class)), rows);
         }
     };
-    let mut rows = vec![0; classes.len() * width];
+    let mut rows = vec![PartRow::SILENT; classes.len() * width];
     if classes.len() <= CHUNK {
         rows_of_chunk((0, &mut rows));
     } else {
@@ -215,42 +215,37 @@ pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Rang
 }
 
 /// The rows of a VM class in all parts, into `rows`.
-pub(in crate::fleet) fn rows_of(parts: &[Part], vms: &Vms, class: &[u32], rows: &mut [u32]) {
+pub(in crate::fleet) fn rows_of(parts: &[Part], vms: &Vms, class: ClassRow<'_>, rows: &mut [PartRow]) {
     // The digits of a split unit follow each other: whether its value has any is found out once.
-    let mut last = (0, None);
+    let mut last = (UnitNumber::VCPU, None);
     for (part, row) in parts.iter().zip(rows) {
         *row = match &part.source {
             Source::Digit(split, digit, _) => {
                 if last.0 != part.unit {
                     last = (part.unit, value(vms, part.unit, class).and_then(|value| split.digits(value)));
                 }
-                last.1.map_or(SILENT_ROW, |digits| digits.row(*digit))
+                last.1.map_or(PartRow::SILENT, |digits| digits.row(*digit))
             }
             // Most parts are of this kind: a call for each of them takes longer than the look-up.
-            Source::Values if part.unit >= FIRST_REGISTER_UNIT => row_of_value(part.unit, class),
+            Source::Values if part.unit > UnitNumber::LIST => row_of_value(part.unit, class),
             Source::Values | Source::Special(..) => part.row(vms, class),
         };
     }
 }
 
 #[inline]
-fn row_of_value(unit: usize, class: &[u32]) -> u32 {
-    match class.get(unit - LIST_UNIT) {
-        None | Some(&ABSENT) => SILENT_ROW,
-        Some(value) => value + 1,
-    }
+fn row_of_value(unit: UnitNumber, class: ClassRow<'_>) -> PartRow {
+    class.value(unit).map_or(PartRow::SILENT, PartRow::of_value)
 }
 
 /// The acceptors of a host class for a unit, by vCPU configuration.
-pub(in crate::fleet) fn key(hosts: &Hosts, class: usize, unit: usize) -> Vec<u32> {
-    let class = u32::try_from(class).unwrap_or(ABSENT);
+pub(in crate::fleet) fn key(hosts: &Hosts, class: HostClass, unit: UnitNumber) -> Vec<u32> {
     (0..).map_while(|config| hosts.acceptor_number(class, config, unit)).collect()
 }
 
 /// The value of a register unit in a VM class.
-pub(in crate::fleet) fn value<'a>(vms: &'a Vms, unit: usize, class: &[u32]) -> Option<&'a SavedValue> {
-    let number = class.get(unit - LIST_UNIT)?;
-    vms.units.get(unit - FIRST_REGISTER_UNIT)?.values.get(*number)
+pub(in crate::fleet) fn value<'a>(vms: &'a Vms, unit: UnitNumber, class: ClassRow<'_>) -> Option<&'a SavedValue> {
+    vms.unit_of(unit)?.values.get(class.value(unit)?)
 }
 
 /// What a row of values stands for.
@@ -265,16 +260,17 @@ enum RowOf {
 }
 
 impl RowOf {
-    fn new(vms: &Vms, unit: usize, row: usize) -> Self {
-        let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
+    fn new(vms: &Vms, unit: UnitNumber, row: PartRow) -> Self {
         match (unit, row) {
-            (_, 0) => Self::Silent,
-            (VCPU_UNIT, _) => Self::Config(at(1)),
-            (LIST_UNIT, 1) => Self::Unusable,
-            (LIST_UNIT, _) => Self::Config(at(2).and_then(|list| vms.lists.get(list)).map(|list| list.config)),
+            (_, PartRow::SILENT) => Self::Silent,
+            (UnitNumber::VCPU, _) => Self::Config(row.config()),
+            (UnitNumber::LIST, PartRow::UNUSABLE) => Self::Unusable,
+            (UnitNumber::LIST, _) => {
+                Self::Config(row.list().and_then(|list| vms.lists.get(list)).map(|list| list.config))
+            }
             (unit, _) => {
-                let values = vms.units.get(unit - FIRST_REGISTER_UNIT);
-                Self::Config(values.and_then(|unit| unit.values.get(at(1)?)).map(|value| value.config))
+                let values = vms.unit_of(unit);
+                Self::Config(values.and_then(|unit| unit.values.get(row.value()?)).map(|value| value.config))
             }
         }
     }
@@ -292,18 +288,17 @@ impl RowOf {
 }
 
 /// What an acceptor says to the value of a row.
-fn outcome(vms: &Vms, hosts: &Hosts, unit: usize, row: usize, acceptor: u32) -> u8 {
-    let at = |skipped: usize| u32::try_from(row.checked_sub(skipped)?).ok();
-    let acceptor = hosts.acceptors.get(unit).and_then(|interner| interner.get(acceptor));
+fn outcome(vms: &Vms, hosts: &Hosts, unit: UnitNumber, row: PartRow, acceptor: u32) -> u8 {
+    let acceptor = hosts.acceptors.get(unit.at()).and_then(|interner| interner.get(acceptor));
     let outcome = match (unit, acceptor) {
         (_, None) => None,
-        (VCPU_UNIT, Some(acceptor)) => Some(acceptor.judge_vcpu()),
-        (LIST_UNIT, Some(acceptor)) => {
-            at(2).and_then(|list| vms.lists.get(list)).map(|saved| acceptor.judge_list(saved))
+        (UnitNumber::VCPU, Some(acceptor)) => Some(acceptor.judge_vcpu()),
+        (UnitNumber::LIST, Some(acceptor)) => {
+            row.list().and_then(|list| vms.lists.get(list)).map(|saved| acceptor.judge_list(saved))
         }
         (unit, Some(acceptor)) => {
-            let values = vms.units.get(unit - FIRST_REGISTER_UNIT);
-            let saved = values.and_then(|unit| unit.values.get(at(1)?));
+            let values = vms.unit_of(unit);
+            let saved = values.and_then(|unit| unit.values.get(row.value()?));
             saved.map(|saved| acceptor.judge_value(saved))
         }
     };

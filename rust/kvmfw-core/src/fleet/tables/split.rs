@@ -10,14 +10,16 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::digits::{Kinds, Split};
+use super::part_row::PartRow;
 use super::parts::{Part, Source, key};
 use crate::acceptor::{Acceptor, Target};
 use crate::answers::Answers;
 use crate::catalog::Kind;
+use crate::fleet::class::HostClass;
 use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
 use crate::fleet::classes::vms::{SavedValue, Vms};
 use crate::fleet::grid::found;
-use crate::fleet::unit::FIRST_REGISTER_UNIT;
+use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
 use crate::rules::Rule;
 use crate::value::Value;
@@ -35,7 +37,7 @@ struct Form {
 /// What is left of a split unit after its digits: a comparison with one value of each host, or the judge itself.
 #[derive(Clone, Debug)]
 pub(in crate::fleet) struct Rest {
-    pub(in crate::fleet) unit: usize,
+    pub(in crate::fleet) unit: UnitNumber,
     split: Split,
     /// By acceptor number.
     forms: Vec<Compare>,
@@ -58,7 +60,7 @@ impl Rest {
             (Some(Compare::With { own, same, .. }), Some(word)) if word == *own => *same,
             (Some(Compare::With { other, .. }), _) => *other,
             (Some(Compare::Judge), _) => {
-                let acceptor = hosts.acceptors.get(self.unit).and_then(|interner| interner.get(acceptor));
+                let acceptor = hosts.acceptors.get(self.unit.at()).and_then(|interner| interner.get(acceptor));
                 found(acceptor.map(|acceptor| acceptor.judge_value(saved) as u8))
             }
             (Some(Compare::Nothing), _) => Outcome::Accept as u8,
@@ -85,8 +87,7 @@ pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms,
     for at in 0..parts.len() {
         let Some(Part { unit, source: Source::Special(split, known), .. }) = parts.get_mut(at) else { continue };
         let (unit, split, first) = (*unit, split.clone(), *known);
-        let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit))
-        else {
+        let (Some(values), Some(acceptors)) = (vms.unit_of(unit), hosts.acceptors.get(unit.at())) else {
             return false;
         };
         *known = acceptors.len();
@@ -124,8 +125,8 @@ pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms,
 }
 
 /// The parts of a split unit, and what is left where digits do not say all.
-pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
-    let (Some(values), Some(acceptors)) = (vms.units.get(unit - FIRST_REGISTER_UNIT), hosts.acceptors.get(unit)) else {
+pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Vec<Part>, Option<Rest>) {
+    let (Some(values), Some(acceptors)) = (vms.unit_of(unit), hosts.acceptors.get(unit.at())) else {
         return (Vec::new(), None);
     };
     let mut words = vec![0, u64::MAX];
@@ -140,7 +141,7 @@ pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Par
     let forms: Vec<Option<Form>> =
         acceptors.items().par_iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
 
-    let keys = || (0..hosts.classes.len()).map(|class| key(hosts, class, unit));
+    let keys = || HostClass::first(hosts.classes.len()).map(|class| key(hosts, class, unit));
     let mut parts = Vec::new();
     let mut one = Part::empty(unit, Source::Special(split.clone(), acceptors.len()));
     one.set_columns(keys());
@@ -164,7 +165,7 @@ pub(in crate::fleet) fn split(unit: usize, vms: &Vms, hosts: &Hosts) -> (Vec<Par
 }
 
 fn digit_part(
-    unit: usize,
+    unit: UnitNumber,
     digit: u32,
     split: &Split,
     forms: &[Option<Form>],
@@ -177,7 +178,7 @@ fn digit_part(
     }
     let mut part = Part::empty(unit, Source::Digit(split.clone(), digit, Kinds::default()));
     part.set_columns(keys.map(|key| kinds.key(&key)));
-    for row in 0..=configs * 16 {
+    for row in (0..PartRow::for_digits(configs)).map(PartRow::at_place) {
         let cells: Vec<u8> = part.columns.rows().map(|key| kinds.cell(key, row)).collect();
         part.push_row(&cells);
     }

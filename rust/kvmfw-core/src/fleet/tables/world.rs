@@ -10,6 +10,7 @@ use super::class_table::Dense;
 use super::fresh::Fresh;
 use super::groups::Groups;
 use super::judged::Judged;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::ClassMap;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
@@ -74,7 +75,7 @@ impl World {
         &self,
         vms: Arc<Vms>,
         mut hosts: Arc<Hosts>,
-        changed: &[u32],
+        changed: &[VmClass],
         settings: &Settings,
     ) -> Option<Self> {
         if !self.can_learn(&vms) {
@@ -91,7 +92,7 @@ impl World {
     /// The world with VM classes that came since.
     pub(in crate::fleet) fn with_fresh<'a>(
         &self,
-        fresh: impl Iterator<Item = (u32, &'a Fresh)>,
+        fresh: impl Iterator<Item = (VmClass, &'a Fresh)>,
         settings: &Settings,
     ) -> Self {
         let (mut vms, mut changed) = (Vms::clone(&self.vms), Vec::new());
@@ -148,12 +149,12 @@ impl World {
     }
 
     /// The outcome of a pair of classes.
-    pub(in crate::fleet) fn outcome(&self, vm_class: u32, host_class: u32) -> u8 {
+    pub(in crate::fleet) fn outcome(&self, vm_class: VmClass, host_class: HostClass) -> u8 {
         self.judged.outcome(&self.vms, &self.hosts, vm_class, host_class)
     }
 
     /// The outcomes of a VM class on all host classes.
-    pub(in crate::fleet) fn row(&self, vm_class: u32, row: &mut [u8]) {
+    pub(in crate::fleet) fn row(&self, vm_class: VmClass, row: &mut [u8]) {
         match self.dense.get() {
             Some(dense) => dense.row(vm_class, row),
             None => self.judged.row(&self.vms, &self.hosts, vm_class, row),
