@@ -60,15 +60,14 @@ def test_validate_prints_the_same_as_json(files: Path) -> None:
     result = run("validate", files / "vm.json", host, "--format", "json", "--vmm", "all")
     document = json.loads(result.stdout)
     expected = kvmfw.validate(kvmfw.RegisterSet.load(files / "vm.json"), kvmfw.Host.load(host)).to_dict()
-    listed = document if isinstance(document, list) else [document]
-    by_vmm = {one["vmm"]: one for one in listed}
+    by_vmm = {one["vmm"]: one for one in document["verdicts"]}
     assert by_vmm["kvm"] == {"vm": "vm", "host": "new"} | expected
     assert result.stderr == ""
 
 
 def test_validate_takes_many_sets_and_a_folder_of_captures(files: Path) -> None:
     result = run("validate", files / "fleet" / "vms.jsonl", files / "fleet" / "captures", "--format", "json")
-    outcomes = {(one["vm"], one["host"]): one["outcome"] for one in json.loads(result.stdout)}
+    outcomes = {(one["vm"], one["host"]): one["outcome"] for one in json.loads(result.stdout)["verdicts"]}
     assert outcomes["a", "new"] == "REFUSE"
     assert outcomes["a", "old"] != "REFUSE"
     assert len(outcomes) == 6
@@ -89,7 +88,7 @@ def test_explain_suggests_names(files: Path) -> None:
 
 
 def test_registers_finds_by_word() -> None:
-    rows = json.loads(run("registers", "psci", "--format", "json").stdout)
+    rows = json.loads(run("registers", "psci", "--format", "json").stdout)["registers"]
     assert [row["name"] for row in rows] == ["PSCI_VERSION"]
     assert "PSCI_VERSION" in run("registers").stdout
     assert run("registers", "nothing-has-this").exit_code == 1
@@ -255,7 +254,7 @@ def test_on_host_asks_this_machine_and_needs_no_capture(tmp_path: Path) -> None:
 
 
 def test_vmms_are_listed_with_their_sources_and_an_unknown_one_names_the_nearest(files: Path) -> None:
-    listed = json.loads(run("vmms", "--format", "json").output)
+    listed = json.loads(run("vmms", "--format", "json").output)["vmms"]
     assert [one["name"] for one in listed] == [one.name for one in kvmfw.vmms()]
     assert "firecracker-1.16" in run("vmms").output
     host = files / "fleet" / "captures" / "new.json"

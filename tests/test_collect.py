@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from click.testing import CliRunner, Result
 
@@ -18,6 +19,7 @@ from kvmfw.collect import Place, collect, read_inventory
 from kvmfw.collect.kinds import boot_options, kind_of
 from kvmfw.collect.remote import Remote
 from kvmfw.errors import FormatError
+from kvmfw.published.schemas import schema_of
 from kvmfw.testing import capture_document
 
 WA3 = 0x6030000000140003
@@ -239,7 +241,7 @@ def test_inventories(text: str, wanted: list[tuple[str, str]], tmp_path: Path) -
         ("a\na\n", "the host `a` occurs twice"),
         ("a -oProxyCommand=x\n", "ssh would take `-oProxyCommand=x` for an option"),
         ("a b c\n", "line 1: expected a host, and after it its ssh destination"),
-        ("rack,name\n1,a\n", "there is no column `host`"),
+        ("rack,name\n1,a\n", "expected the column host"),
         ('{"a": ', "this is not JSON"),
         ("{}", "it names no host"),
     ],
@@ -263,3 +265,4 @@ def test_the_verb_says_what_failed(hosts: Hosts, tmp_path: Path) -> None:
     assert "Connection refused" in found.stdout
     told = json.loads(run(*call, "--format", "json", "--fail-on", "none").stdout)
     assert told["failures"][0]["host"] == "b"
+    jsonschema.validate(told, schema_of("collect"))

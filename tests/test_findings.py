@@ -172,7 +172,7 @@ def test_a_rule_is_explained_with_its_source() -> None:
     told = run("rule", "KVMFW-WA3-LEVEL").stdout
     assert "WORKAROUND_3 (Spectre BHB)" in told
     assert "docs/semantics.md, 1.5" in told
-    listed = json.loads(run("rule", "--format", "json").stdout)
+    listed = json.loads(run("rule", "--format", "json").stdout)["rules"]
     assert [row["id"] for row in listed] == [rule.id for rule in kvmfw.rules()]
     assert "KVMFW-HIDDEN" in run("rule").stdout
     nothing = run("rule", "KVMFW-NOTHING")

@@ -17,8 +17,8 @@ from kvmfw.inventory.guest import as_written_most
 from kvmfw.inventory.history import History, Period, seen
 from kvmfw.inventory.making import Making, making_of_cpu
 from kvmfw.inventory.told import Told, joined, moment
-from kvmfw.readers.folders import read_hosts_table
 from kvmfw.readers.formats import detect, told_of
+from kvmfw.readers.hosts_table import read_hosts_table
 from tests.support.command import run
 
 ROOT = Path(__file__).parents[1]
@@ -254,7 +254,7 @@ def test_earlier_captures_speak_for_hosts_that_booted_another_kernel_since() -> 
 def test_a_derived_set_is_never_taken_where_the_saved_one_is_not() -> None:
     """Of all sets of the examples that were saved where they were started, on all hosts."""
     hosts = [kvmfw.Host.from_json(text) for text in DOCUMENTS.values()]
-    homes = {row["host"]: row["capture"] for row in read_hosts_table(EXAMPLES / "hosts.csv")}
+    homes = {row.host: row.capture for row in read_hosts_table(EXAMPLES / "hosts.csv")}
     compared, unasked = 0, 0
     for saved in kvmfw.readers.register_sets(EXAMPLES / "vms.jsonl"):
         words = frozenset((*saved.features, *saved.enabled, *(["vgic"] if saved.vgic else [])))

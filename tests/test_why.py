@@ -118,9 +118,9 @@ def test_what_stands_around_a_message_does_not_matter(line: str, before: str, af
 def test_a_log_of_many_lines_is_one_list(tmp_path: Path) -> None:
     log = tmp_path / "vm.log"
     log.write_text("\n".join(["starting up", REPORTED[0]["line"], "", REPORTED[17]["line"], "shutting down"]))
-    found = json.loads(run(log, "--format", "json").stdout)
+    found = json.loads(run(log, "--format", "json").stdout)["messages"]
     assert [(one["line"], one["name"]) for one in found] == [(2, "MIDR_EL1"), (4, "SMCCC_ARCH_WORKAROUND_3")]
-    piped = json.loads(run("-", "--format", "json", input=log.read_text()).stdout)
+    piped = json.loads(run("-", "--format", "json", input=log.read_text()).stdout)["messages"]
     assert piped == found
     text = run(log).stdout
     assert "line 2, QEMU: MIDR_EL1" in text
@@ -131,7 +131,8 @@ def test_with_a_capture_the_register_is_judged(tmp_path: Path) -> None:
     host = tmp_path / "host.json"
     host.write_text(json.dumps(capture_document({0x6030000000140003: 1})))
     for value, outcome in (("0x2", "REFUSE"), ("0x1", None)):
-        (found,) = json.loads(run("0x6030000000140003", value, "--host", host, "--format", "json").stdout)
+        told = run("0x6030000000140003", value, "--host", host, "--format", "json").stdout
+        (found,) = json.loads(told)["messages"]
         assert [one["outcome"] for one in found["findings"]] == ([outcome] if outcome else [])
 
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and what is written to when it is no file."""
+"""Files that are read, files that appear whole or not at all, and what is written to when it is no file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,73 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["umask", "whole_file", "write_whole"]
+from kvmfw.errors import FormatError, InputError
+
+__all__ = [
+    "LARGEST_DOCUMENT",
+    "open_file",
+    "read_document",
+    "read_within",
+    "umask",
+    "whole_file",
+    "write_whole",
+]
+
+LARGEST_DOCUMENT = 256 << 20
+"""Bytes of one document (JSON, text) after unpacking."""
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for reading.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read, or is a pipe or a device: those may keep their reader waiting, or never end.
+    """
+    try:
+        # Without waiting for a writer, should it be a pipe; what is read from a file is read as always.
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
+    except OSError as error:
+        raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+    with file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise InputError("this is a pipe or a device; expected a file", file=str(path))
+        yield file
+
+
+def read_document(path: Path) -> bytes:
+    """Read a document whole.
+
+    Raises
+    ------
+    InputError
+        When it cannot be read; `FormatError` when it is larger than a document may be.
+    """
+    with open_file(path) as file:
+        try:
+            return read_within(file, path, LARGEST_DOCUMENT)
+        except OSError as error:
+            raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+
+
+def read_within(file: BinaryIO, path: Path, most: int) -> bytes:
+    """Read a file to its end, which comes before `most` bytes.
+
+    Raises
+    ------
+    FormatError
+        When it does not.
+    """
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise FormatError(
+            f"the document unpacks to more than {most >> 20} MiB, which no document needs", file=str(path)
+        )
+    return data
 
 
 def umask() -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from kvmfw.inventory.intake import Inventory
 from kvmfw.inventory.making import making_of_cpu
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
 from kvmfw.readers.firecracker import fingerprint_capture
-from kvmfw.readers.folders import files_of, read_hosts_table
+from kvmfw.readers.folders import files_of
 from kvmfw.readers.formats import (
     INVENTORIES,
     MOVES_OF,
@@ -29,6 +30,7 @@ from kvmfw.readers.formats import (
 )
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.homes import Homes, homes_of
+from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
@@ -220,7 +222,12 @@ class _Run:
                 known = ", ".join(self._seen_columns) or "none"
                 raise ArgumentError(f"no table has a column `{column}`; there are {known}")
         for table in tables:
-            self.draft.add_hosts(read_hosts_table(table), str(table), self.intake)
+            try:
+                rows = read_hosts_table(table, partial(self.intake.reject, str(table)))
+            except InputError as error:
+                self.intake.reject_source(str(table), error)
+            else:
+                self.draft.add_hosts(rows, str(table), self.intake)
         self.inventory.take_in(self.draft, self.intake)
 
     def _tell(self, file: Path, share: float) -> None:

@@ -10,19 +10,13 @@ from typing import NoReturn
 from kvmfw import _native
 from kvmfw._native import Host as NativeHost
 from kvmfw._native import RegisterSet as NativeSet
-from kvmfw.errors import ArgumentError, CopyError, FormatError, InputError
+from kvmfw.errors import ArgumentError, CopyError, FormatError
+from kvmfw.files import read_document
 
 __all__ = ["Host", "RegisterSet", "read_other_formats"]
 
 _other_sets: list[Callable[[str | Path], RegisterSet | None]] = []
 _other_hosts: list[Callable[[str | Path], Host | None]] = []
-
-
-def _read(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(error.strerror or "cannot be read", file=str(path)) from error
 
 
 def read_other_formats(
@@ -58,7 +52,7 @@ class RegisterSet:
             When the file cannot be read; `FormatError` when it is not such a document.
         """
         try:
-            return cls.from_json(_read(path))
+            return cls.from_json(read_document(Path(path)))
         except FormatError as error:
             error.file = str(path)
             for read in _other_sets:
@@ -206,7 +200,7 @@ class Host:
             When the file cannot be read; `FormatError` when it is not such a document.
         """
         try:
-            return cls.from_json(_read(path))
+            return cls.from_json(read_document(Path(path)))
         except FormatError as error:
             error.file = str(path)
             for read in _other_hosts:

@@ -20,6 +20,7 @@ from kvmfw.errors import InputError
 from kvmfw.inventory.history import History
 from kvmfw.readers.blocks import Block
 from kvmfw.readers.generations import Generations, snapshot
+from kvmfw.readers.hosts_table import HostRow
 from kvmfw.readers.rejects import Intake, twice
 from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
 
@@ -221,20 +222,20 @@ class Draft:
         self._capture_of[name] = digest
         self._hosts[name] = _Host(digest)
 
-    def add_hosts(self, rows: Sequence[Mapping[str, str]], source: str, intake: Intake) -> None:
+    def add_hosts(self, rows: Sequence[HostRow], source: str, intake: Intake) -> None:
         """Take in the rows of ``hosts.csv``: the hosts are then those, each with the capture that it names."""
-        named = {row["capture"] for row in rows}
-        for number, row in enumerate(rows, start=2):
-            digest = self._capture_of.get(row["capture"])
+        named = {row.capture for row in rows}
+        for row in rows:
+            digest = self._capture_of.get(row.capture)
             if digest is None:
-                intake.reject(source, number, f"there is no capture named `{row['capture']}`")
+                intake.reject(source, row.line, f"there is no capture named `{row.capture}`")
                 continue
             intake.use(1)
-            more = {key: value or "" for key, value in row.items() if key not in ("host", "capture", None)}
+            more = {key: value for key, value in row.cells.items() if key not in ("host", "capture")}
             # Hosts have the order of these rows, also those that bear the name of their capture.
-            self._hosts.pop(row["host"], None)
-            self._hosts[row["host"]] = _Host(digest, more)
-        self._listed |= (listed := {row["host"] for row in rows})
+            self._hosts.pop(row.host, None)
+            self._hosts[row.host] = _Host(digest, more)
+        self._listed |= (listed := {row.host for row in rows})
         for name in named - listed:
             # The capture speaks for the hosts that name it, and is no host of its own.
             self._hosts.pop(name, None)

@@ -1,4 +1,4 @@
-"""Libraries that only reports need, imported when they are needed."""
+"""Libraries of extras, imported when they are needed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class MissingExtraError(KvmfwError, ImportError):
     """A library that is not installed."""
 
 
-def need(name: str) -> Any:
-    """Import a library of the extra ``report``.
+def need(name: str, extra: str = "report") -> Any:
+    """Import a library of an extra.
 
     Raises
     ------
@@ -27,5 +27,5 @@ def need(name: str) -> Any:
     except ImportError as error:
         library = name.partition(".")[0]
         raise MissingExtraError(
-            f"{library} is not installed; `pip install 'kvmfw[report]'` brings it"
+            f"{library} is not installed; `pip install 'kvmfw[{extra}]'` brings it"
         ) from error

@@ -14,13 +14,13 @@ from kvmfw.analysis.security import Protection, protection_of
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
-from kvmfw.readers.folders import read_hosts_table
 from kvmfw.readers.generations import read_one
+from kvmfw.readers.hosts_table import HostRows, read_hosts_table
+from kvmfw.readers.source import whole
 from kvmfw.readers.stored import births_of, is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
-    "CAPACITY",
     "OpenedFleet",
     "capture_documents",
     "chosen_column",
@@ -31,7 +31,6 @@ __all__ = [
     "read_columns",
 ]
 
-CAPACITY = "capacity"
 _PARTS = {
     (0x41, 0xD03): "Cortex-A53",
     (0x41, 0xD05): "Cortex-A55",
@@ -140,29 +139,23 @@ def read_columns(folder: Path, names: Sequence[str]) -> dict[str, Sequence[str]]
     path = folder / "hosts.csv"
     if is_stored(folder):
         path = folder / "hosts"
-        rows = stored_table(folder, "hosts", []).to_pylist()
+        rows = [_texts(row) for row in stored_table(folder, "hosts", []).to_pylist()]
+        known = HostRows()
+        for number, row in enumerate(rows):
+            problem = known.problem(row)
+            if problem is not None:
+                raise FormatError(problem, f"row {number}", file=str(path))
     elif path.exists():
-        rows = read_hosts_table(path)
+        rows = [row.cells for row in read_hosts_table(path)]
     else:
         return {}
-    listed = [str(row["host"]) for row in rows]
-    if listed != list(names):
+    if [row["host"] for row in rows] != list(names):
         raise InputError("the hosts changed while they were read", file=str(path))
-    seen: set[str] = set()
-    for number, name in enumerate(listed, start=2):
-        if name in seen:
-            raise FormatError(f"the host `{name}` occurs twice", f"line {number}", file=str(path))
-        seen.add(name)
-    found: dict[str, Sequence[str]] = {
-        str(name): ["" if row[name] is None else str(row[name]) for row in rows]
-        for name in (rows[0] if rows else ())
-        if name not in (None, "host")
-    }
-    for number, text in enumerate(found.get(CAPACITY, ()), start=2):
-        if not text.isdecimal():
-            problem = f"capacity is `{text}`; expected how many VMs the host can hold"
-            raise FormatError(problem, f"line {number}", file=str(path))
-    return found
+    return {name: [row[name] for row in rows] for name in (rows[0] if rows else ()) if name != "host"}
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    return {name: "" if value is None else str(value) for name, value in row.items()}
 
 
 def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
@@ -173,7 +166,7 @@ def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
     if is_stored(folder):
         texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
     else:
-        texts = [path.read_bytes() for path in sorted((folder / "captures").glob("*.json"))]
+        texts = [whole(path) for path in sorted((folder / "captures").glob("*.json"))]
     documents = [parsed_json(text) for text in texts]
     return {one["host"]["name"]: one for one in documents if one.get("format") == "kvmfw-capture"}
 
@@ -186,7 +179,7 @@ def protections(folder: Path) -> dict[str, Protection]:
 def file_protection(path: Path) -> Protection:
     """Read how the host of one capture protects; a dump of another tool does not tell."""
     try:
-        document = parsed_json(path.read_bytes())
+        document = parsed_json(whole(path), path)
     except FormatError:
         return Protection()
     known = isinstance(document, dict) and document.get("format") == "kvmfw-capture"

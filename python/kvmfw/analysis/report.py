@@ -13,12 +13,13 @@ from kvmfw.analysis.blockers import blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame, numbered
 from kvmfw.analysis.not_judged import not_judged, not_looked_at
-from kvmfw.analysis.opened import CAPACITY, chosen_column
+from kvmfw.analysis.opened import chosen_column
 from kvmfw.analysis.security import Protection
 from kvmfw.analysis.traps import Passage, passages, traps
 from kvmfw.analysis.units import Census, Samples, take_census
 from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
+from kvmfw.readers.hosts_table import CAPACITY
 
 __all__ = ["Report", "examine"]
 

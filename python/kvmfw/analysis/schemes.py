@@ -12,6 +12,7 @@ import numpy.typing as npt
 from kvmfw import _native
 from kvmfw.analysis.units import unit_of
 from kvmfw.fleet import Fleet
+from kvmfw.registers import schemes_of
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Outcome
 
@@ -57,6 +58,8 @@ class SchemeScore:
         Pairs that the scheme refuses and KVM takes: targets lost.
     undecided : int
         Pairs on which it is not known what KVM says; they count as neither.
+    judges : int
+        Registers of the fleet that the scheme judges itself; of the others it says what the target's KVM does.
     registers : tuple of RegisterScore
         The units on which scheme and KVM differ, worst first.
     """
@@ -67,6 +70,7 @@ class SchemeScore:
     wrongly_accepted: int
     wrongly_refused: int
     undecided: int
+    judges: int
     registers: tuple[RegisterScore, ...]
 
 
@@ -107,7 +111,7 @@ def compare_schemes(
     truth = outcomes[0]
     undecided = int(flat[truth == Outcome.UNKNOWN].sum())
     scores = []
-    for scheme, said, by_unit in zip(SCHEMES, outcomes, units, strict=True):
+    for scheme, fleet, said, by_unit in zip(SCHEMES, fleets, outcomes, units, strict=True):
         taken = said < Outcome.UNKNOWN
         scores.append(
             SchemeScore(
@@ -117,10 +121,16 @@ def compare_schemes(
                 int(flat[taken & (truth == Outcome.REFUSE)].sum()),
                 int(flat[(said == Outcome.REFUSE) & (truth < Outcome.UNKNOWN)].sum()),
                 undecided,
+                _judges(fleet, scheme),
                 _registers(by_unit, units[0], flat),
             )
         )
     return scores
+
+
+def _judges(fleet: Fleet, scheme: str) -> int:
+    registers = [register for _, register, _ in fleet.snapshot()._native.units() if register is not None]
+    return sum(scheme == SCHEMES[0] or scheme in schemes_of(register) for register in registers)
 
 
 def _joint(classes: Sequence[npt.NDArray[np.uint32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+from kvmfw.published.audits import Audit
 
 __all__ = ["SHOWN", "TABLES", "Column", "Table"]
 
@@ -28,8 +30,6 @@ class Table:
     ----------
     name : str
         Its name in documents for machines.
-    keys : tuple of str
-        Its columns there; none where they depend on the fleet.
     title, meaning, empty : str
         Its words for people; `empty` where it has no rows.
     columns : tuple of Column
@@ -37,11 +37,20 @@ class Table:
     """
 
     name: str
-    keys: tuple[str, ...]
     title: str
     meaning: str
     empty: str
     columns: tuple[Column, ...] = ()
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Its columns for machines (`kvmfw.published.audits`); none where they depend on the fleet."""
+        (row,) = (part for part in get_args(_TYPES[self.name]) if part is not type(None))
+        row = get_args(row)[0] if get_args(row) else row
+        return () if row.__optional_keys__ else tuple(row.__annotations__)
+
+
+_TYPES = get_type_hints(Audit)
 
 
 def _text(key: str, title: str = "") -> Column:
@@ -64,7 +73,6 @@ def _names(key: str, title: str, *, shown: int = 4) -> Column:
 TABLES = (
     Table(
         "not_judged",
-        ("word", "count", "of", "what", "why", "tables", "sentence"),
         "Not judged",
         "What the results below leave open.",
         "Everything was judged.",
@@ -77,7 +85,6 @@ TABLES = (
     ),
     Table(
         "totals",
-        ("outcome", "pairs", "share"),
         "Pairs by outcome",
         "Every pair of a VM and a host that is not its own.",
         "There are no pairs.",
@@ -85,7 +92,6 @@ TABLES = (
     ),
     Table(
         "stranded",
-        ("vm", "host", "vm_class", "targets"),
         "Stranded VMs",
         "VMs that no other host takes.",
         "None.",
@@ -93,7 +99,6 @@ TABLES = (
     ),
     Table(
         "few_targets",
-        ("vm", "host", "vm_class", "targets"),
         "VMs with few targets",
         "VMs that some other hosts take, but fewer than asked for.",
         "None.",
@@ -101,7 +106,6 @@ TABLES = (
     ),
     Table(
         "traps",
-        ("classes", "names", "hosts", "entrants", "residents"),
         "One-way traps",
         "Hosts that VMs of other hosts can enter, and that no VM running there can leave.",
         "None.",
@@ -109,7 +113,6 @@ TABLES = (
     ),
     Table(
         "passages",
-        ("from", "from_hosts", "to", "to_hosts", "vms", "residents"),
         "Moves that cannot be undone",
         "VMs of one host class can go to another; VMs that run there cannot come back.",
         "None.",
@@ -122,7 +125,6 @@ TABLES = (
     ),
     Table(
         "blockers",
-        ("unit", "rules", "freed", "shared", "pairs", "sole_pairs", "fields"),
         "Blockers",
         "What stands in the way: stranded VMs that its cure alone would free, stranded VMs for which it"
         " belongs to a smallest cure with others, and pairs that it blocks.",
@@ -138,7 +140,6 @@ TABLES = (
     ),
     Table(
         "plan",
-        ("step", "cured", "freed"),
         "What to cure first",
         "Each step adds the registers that free most stranded VMs for each register.",
         "Nothing to free, or no cure of registers frees a VM.",
@@ -146,14 +147,12 @@ TABLES = (
     ),
     Table(
         "cures",
-        ("units", "freed", "fields"),
         "Cures",
         "Units that free stranded VMs when cured together, none with a part that frees as many.",
         "No cure of registers frees a VM.",
     ),
     Table(
         "upgrades",
-        ("capture", "becomes", "hosts", "freed", "newly_stranded", "stranded", "security", "reasons"),
         "Best next upgrades",
         "Hosts become what others with the same CPU, no older kernel and no weaker security are; VMs keep what they"
         " have saved.",
@@ -170,7 +169,6 @@ TABLES = (
     ),
     Table(
         "drain",
-        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
         "Drain check",
         "Whether all VMs of a host can go elsewhere at once.",
         "No host is known to run VMs.",
@@ -184,7 +182,6 @@ TABLES = (
     ),
     Table(
         "groups",
-        ("group", "hosts", "vms", "stranded", "confined"),
         "Groups",
         "Hosts and VMs by group; confined VMs find targets only outside of their group.",
         "There are no groups.",
@@ -192,7 +189,6 @@ TABLES = (
     ),
     Table(
         "drain_groups",
-        ("name", "hosts", "residents", "stranded", "unplaced", "drains"),
         "Drain check by group",
         "Whether all VMs of all hosts of a group can go to other groups at once.",
         "There are no groups.",
@@ -207,7 +203,6 @@ TABLES = (
     ),
     Table(
         "policy",
-        ("unit", "pairs"),
         "Refused by the VMM alone",
         "Pairs that KVM would take, but not this VMM's restore policy.",
         "None.",
@@ -215,7 +210,6 @@ TABLES = (
     ),
     Table(
         "unknowns",
-        ("unit", "needs", "decisive", "pairs", "vms", "hosts"),
         "Unknowns by missing input",
         "What would tell; decisive pairs are those that nothing refuses.",
         "None.",
@@ -229,7 +223,6 @@ TABLES = (
     ),
     Table(
         "host_classes",
-        (),
         "Host classes",
         "Hosts that no saved register can tell apart.",
         "There are no hosts.",

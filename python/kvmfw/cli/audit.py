@@ -143,7 +143,8 @@ def audit(
             pairs = policy_refusals(frame, Fleet(opened.vms, opened.hosts, scheme=scheme))
             report.tables["policy"] = [{"unit": unit, "pairs": count} for unit, count in pairs.items()]
     found = waive(issues(report), decided, date.today())
-    shown = Shown(report, found, opened, fleet, fail_on, top)
+    inputs = [fleet] if waivers is None else [fleet, waivers]
+    shown = Shown(report, found, opened, fleet, fail_on, top, inputs)
     # Files first: whoever reads the table may leave early.
     if html is not None:
         print_or_write(shown.text("html"), html)

@@ -22,6 +22,7 @@ from kvmfw.cli.settings import (
     some_names,
     vcpu_options,
 )
+from kvmfw.quoting import json_text
 from kvmfw.verdict import Outcome
 
 __all__ = ["baseline"]
@@ -46,9 +47,9 @@ def baseline(
     """
     made = settings_of(open_fleet(fleet, vmm=vmm), fleet, where, any_means(vmm), vcpu)
     if form == "json":
-        print_json(settings_document(made))
+        print_json("baseline", settings_document(made), [fleet])
     elif form == "register-set":
-        print_json(made.baseline.vm.to_document())
+        click.echo(json_text(made.baseline.vm.to_document()))
     else:
         _print_baseline(made)
     if not made.remains and made.outcome >= Outcome.UNKNOWN:

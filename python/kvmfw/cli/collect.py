@@ -89,7 +89,7 @@ def collect(
             tell=tell,
         )
     if form == "json":
-        print_json(asdict(found))
+        print_json("collect", asdict(found), [inventory])
     else:
         _print(found, len(places), output)
     return FINDINGS if found.failures and "failed" in fail_on else 0

@@ -64,11 +64,14 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
         later = readers.fleet_folder(after)[1]
         new = Fleet(vms, later, vmm=vmm, scheme=scheme)
         result = diff_fleets(old, new, back=no_returns(old, vms, hosts, later))
-        return show_fleet_diff(result, _security((before, hosts), (after, later)), form, fail_on)
+        security_of = _security((before, hosts), (after, later))
+        return show_fleet_diff(result, security_of, form, fail_on, [before, after])
     captures = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
     security = compare_security(file_protection(before), file_protection(after))
     if form == "json":
-        print_json(_security_document(security) | capture_diff_document(captures))
+        print_json(
+            "capture-diff", _security_document(security) | capture_diff_document(captures), [before, after]
+        )
     else:
         _print_captures(console(), before.stem, after.stem, captures, security)
     forward = {one.forward.outcome for one in captures.directions if one.forward is not None}
@@ -101,11 +104,13 @@ def _security_document(compared: Comparison) -> dict[str, Any]:
     return {"security": compared.security.value, "reasons": list(compared.reasons)}
 
 
-def show_fleet_diff(result: FleetDiff, security: Compared, form: str, fail_on: frozenset[str]) -> int:
+def show_fleet_diff(
+    result: FleetDiff, security: Compared, form: str, fail_on: frozenset[str], inputs: Sequence[Path]
+) -> int:
     """Print a diff of fleets, with the changes of security by capture, and give the exit code."""
     if form == "json":
         told = [{"capture": name, **_security_document(compared)} for name, compared in security]
-        print_json({"security": told} | _fleet_diff_document(result))
+        print_json("fleet-diff", {"security": told} | _fleet_diff_document(result), inputs)
     else:
         _print_fleets(console(), result, security)
     lost = sum(

@@ -24,6 +24,7 @@ from kvmfw.cli.settings import (
 from kvmfw.planners import kubernetes, openstack
 from kvmfw.planners.accept_sets import accept_sets
 from kvmfw.planners.generations import Difference, generation_of, read_generation, write_generation
+from kvmfw.published import published
 from kvmfw.questions import Treat
 from kvmfw.quoting import json_text
 from kvmfw.report import emit as texts
@@ -91,7 +92,7 @@ def emit(
     elif target == "firecracker":
         text = texts.firecracker(made)
     else:
-        text = json_text(settings_document(made))
+        text = json_text(published("baseline", settings_document(made), [fleet]))
     print_or_write(text, output)
     return gate(made, fail_on)
 

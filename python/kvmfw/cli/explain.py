@@ -42,7 +42,9 @@ def explain(
     """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
     opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
     rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    return show([(vm, host, opened.explain(*rows))], form, fail_on, every=every, born=_born(fleet, vm))
+    return show(
+        [(vm, host, opened.explain(*rows))], form, fail_on, [fleet], every=every, born=_born(fleet, vm)
+    )
 
 
 def _born(fleet: Path, vm: str) -> str | None:

@@ -132,7 +132,7 @@ def ingest(
             progress=tell,
         )
     if form == "json":
-        print_json(asdict(found))
+        print_json("ingest", asdict(found), sources)
     else:
         _say(found, output)
     return FINDINGS if found.rejected and "rejects" in fail_on else 0

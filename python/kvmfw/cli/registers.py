@@ -26,12 +26,11 @@ def registers(word: str, form: str) -> None:
     if not found:
         raise InputError(f"no register of the catalogue has `{word}` in its id, name, kind or meaning")
     if form == "json":
-        print_json(
-            [
-                {"id": f"{one.id:#x}", "name": one.name, "kind": one.kind, "meaning": one.meaning}
-                for one in found
-            ]
-        )
+        listed = [
+            {"id": f"{one.id:#x}", "name": one.name, "kind": one.kind, "meaning": one.meaning}
+            for one in found
+        ]
+        print_json("registers", {"registers": listed})
         return
     rows = [(f"{one.id:#x}", one.name, one.kind, one.meaning) for one in found]
     out = console()

@@ -13,6 +13,7 @@ from rich.console import Console
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
 from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.screen import ALARM, console, heading, outcome_text, table
+from kvmfw.published import published
 from kvmfw.quoting import json_text
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report
@@ -32,11 +33,13 @@ class Shown:
     fleet: Path
     fail_on: frozenset[str]
     top: int
+    inputs: Sequence[Path]
 
     def text(self, form: str) -> str:
         """Give the audit in a form of `--format` that is one text."""
         if form == "json":
-            return json_text(self.report.to_dict() | {"waived": self._waived()})
+            body = self.report.to_dict() | {"waived": self._waived()}
+            return json_text(published("audit", body, self.inputs))
         if form == "sarif":
             return json_text(sarif(self.found, self.fleet, self.report.tables["not_judged"]))
         if form == "junit":

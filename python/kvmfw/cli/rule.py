@@ -24,7 +24,7 @@ def rule(name: str, form: str) -> None:
     found = [find_rule(name)] if name else rules()
     if form == "json":
         listed = [asdict(one) for one in found]
-        print_json(listed[0] if name else listed)
+        print_json("rules", {"rules": listed})
         return
     out = console()
     if name:

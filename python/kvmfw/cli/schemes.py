@@ -36,16 +36,29 @@ def schemes(*, fleet: Path, vmm: str, form: str, top: int) -> None:
     """
     vms, hosts = readers.fleet_folder(fleet)
     scores = compare_schemes(vms, hosts, vmm=vmm)
-    for one in homeless(make_frame(Fleet(vms, hosts, vmm=vmm))):
+    open_ends = homeless(make_frame(Fleet(vms, hosts, vmm=vmm)))
+    for one in open_ends:
         note(f"kvmfw: not judged: {one}")
     if form == "json":
-        print_json([scheme_document(score) for score in scores])
+        told = {
+            "not_judged": [one.to_dict() for one in open_ends],
+            "schemes": list(map(scheme_document, scores)),
+        }
+        print_json("schemes", told, [fleet])
         return
     out = console()
     out.print(heading("Pairs of a VM and another host"))
-    numbers = ("pairs", "accepted", "wrongly accepted", "wrongly refused", "KVM unknown")
+    numbers = ("judges", "pairs", "accepted", "wrongly accepted", "wrongly refused", "KVM unknown")
     rows = [
-        (one.scheme, one.pairs, one.accepted, one.wrongly_accepted, one.wrongly_refused, one.undecided)
+        (
+            one.scheme,
+            one.judges,
+            one.pairs,
+            one.accepted,
+            one.wrongly_accepted,
+            one.wrongly_refused,
+            one.undecided,
+        )
         for one in scores
     ]
     out.print(table(("scheme", *numbers), rows, numbers=numbers))
@@ -54,7 +67,7 @@ def schemes(*, fleet: Path, vmm: str, form: str, top: int) -> None:
             out.print()
             out.print(heading(f"Where {score.scheme} differs, by register  {len(score.registers):,}"))
             cells = [(one.unit, one.wrongly_accepted, one.wrongly_refused) for one in score.registers[:top]]
-            out.print(table(("register", *numbers[2:4]), cells, numbers=numbers))
+            out.print(table(("register", *numbers[3:5]), cells, numbers=numbers))
 
 
 def scheme_document(score: SchemeScore) -> dict[str, Any]:
@@ -66,6 +79,7 @@ def scheme_document(score: SchemeScore) -> dict[str, Any]:
         "wrongly_accepted": score.wrongly_accepted,
         "wrongly_refused": score.wrongly_refused,
         "undecided": score.undecided,
+        "judges": score.judges,
         "registers": [
             {
                 "register": one.unit,

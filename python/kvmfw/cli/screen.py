@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -15,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from kvmfw.published import published
 from kvmfw.quoting import json_text, printable
 from kvmfw.verdict import Outcome
 
@@ -62,9 +64,9 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
     return made
 
 
-def print_json(data: Any) -> None:
-    """Print JSON."""
-    click.echo(json_text(data))
+def print_json(name: str, body: Mapping[str, Any], inputs: Iterable[Path] = ()) -> None:
+    """Print the document of a format of `kvmfw.published`."""
+    click.echo(json_text(published(name, body, inputs)))
 
 
 def outcome_text(outcome: Outcome) -> Text:

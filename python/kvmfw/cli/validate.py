@@ -19,6 +19,7 @@ from kvmfw.cli.options import (
 )
 from kvmfw.cli.verdicts import all_option, show
 from kvmfw.errors import FormatError, InputError
+from kvmfw.files import read_document
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import validate as judge
 
@@ -96,14 +97,14 @@ def validate(
         for other in hosts
         for policy in (VMMS if vmm == "all" else (vmm,))
     ]
-    return show(verdicts, form, fail_on, every=every)
+    return show(verdicts, form, fail_on, [vm, host], every=every)
 
 
 def _sets(path: Path) -> list[RegisterSet]:
     """Read the register sets of a file or folder; readers of other formats are not needed for one of our own."""
     if path.suffix == ".json" and path.is_file():
         with contextlib.suppress(FormatError):
-            one = RegisterSet.from_json(path.read_bytes())
+            one = RegisterSet.from_json(read_document(path))
             if one.name:
                 return [one]
     return list(kvmfw.readers.register_sets(path))

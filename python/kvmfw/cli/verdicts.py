@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -29,6 +30,7 @@ def show(
     verdicts: Sequence[tuple[str, str, Verdict]],
     form: str,
     fail_on: frozenset[str],
+    inputs: Iterable[Path],
     *,
     every: bool,
     born: str | None = None,
@@ -39,7 +41,7 @@ def show(
         listed: list[dict[str, Any]] = [
             {"vm": vm, "host": host, **derived, **verdict.to_dict()} for vm, host, verdict in verdicts
         ]
-        print_json(listed[0] if len(listed) == 1 else listed)
+        print_json("verdicts", {"verdicts": listed}, inputs)
     else:
         out = console()
         for vm, host, verdict in verdicts:

@@ -17,18 +17,17 @@ def vmms(form: str) -> None:
     """List the names for --vmm: releases, and names without one, which are judged as each of their releases."""
     found = table_of_vmms()
     if form == "json":
-        print_json(
-            [
-                {
-                    "name": one.name,
-                    "releases": list(one.releases),
-                    "measured": one.measured,
-                    "source": one.source,
-                    "not_judged": one.not_judged,
-                }
-                for one in found
-            ]
-        )
+        listed = [
+            {
+                "name": one.name,
+                "releases": list(one.releases),
+                "measured": one.measured,
+                "source": one.source,
+                "not_judged": one.not_judged,
+            }
+            for one in found
+        ]
+        print_json("vmms", {"vmms": listed})
         return
     rows = [
         (

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from kvmfw import numerals
 from kvmfw.analysis import Upgrade, best_upgrades, homeless, make_frame, open_fleet
 from kvmfw.analysis.changed import hide_register, host_of, set_level, without_register
 from kvmfw.analysis.compare import diff_fleets, no_returns
@@ -32,6 +33,7 @@ from kvmfw.cli.screen import console, heading, print_json, table
 from kvmfw.documents import parsed_json
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.source import whole
 from kvmfw.registers import find_register, register_name
 from kvmfw.sets import Host
 
@@ -97,7 +99,7 @@ def whatif(
             protection=protections(fleet),
             weaker=weaker,
         )
-        return _propose(opened, plan, form, fail_on)
+        return _propose(fleet, opened, plan, form, fail_on)
     if not (replace or level or hide):
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
     changes = _changes(fleet, opened, replace, level)
@@ -111,7 +113,9 @@ def whatif(
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
     back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    return show_fleet_diff(diff_fleets(opened.fleet, changed, back=back), security, form, fail_on)
+    result = diff_fleets(opened.fleet, changed, back=back)
+    files = [Path(text.partition("=")[2]) for text in replace]
+    return show_fleet_diff(result, security, form, fail_on, [fleet, *files])
 
 
 Change = Callable[[dict[str, Any]], dict[str, Any]]
@@ -135,17 +139,16 @@ def _changes(
             raise InputError(f"--replace `{text}` is not CAPTURE=FILE")
         _matching(known, name, fleet)
         Host.load(file)
-        document = parsed_json(Path(file).read_bytes(), Path(file))
+        document = parsed_json(whole(Path(file)), Path(file))
         changes.setdefault(name, []).append(partial(_replaced, document))
     for text in level:
         name, colon, rest = text.rpartition(":")
         register, equals, value = rest.partition("=")
         if not (colon and equals):
             raise InputError(f"--level `{text}` is not CAPTURE:REGISTER=VALUE")
-        try:
-            number = int(value, 0)
-        except ValueError:
-            raise InputError(f"--level `{text}`: `{value}` is not a number") from None
+        number = numerals.number(value)
+        if number is None:
+            raise InputError(f"--level `{text}`: `{value}` is not a number")
         found = _register(register)
         for capture in _matching(known, name, fleet):
             changes.setdefault(capture, []).append(partial(_levelled, found, number))
@@ -199,7 +202,9 @@ def _hosts(
     return hosts, security
 
 
-def _propose(opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: frozenset[str]) -> int:
+def _propose(
+    fleet: Path, opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: frozenset[str]
+) -> int:
     frame = make_frame(opened.fleet)
     open_ends = homeless(frame)
     code = FINDINGS if open_ends and HOMELESS in fail_on else 0
@@ -218,9 +223,8 @@ def _propose(opened: OpenedFleet, plan: Sequence[Upgrade], form: str, fail_on: f
         for one in plan
     ]
     if form == "json":
-        print_json(
-            {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
-        )
+        told = {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
+        print_json("upgrades", told, [fleet])
         return code
     out = console()
     print_not_judged(out, [(one.word, str(one)) for one in open_ends])

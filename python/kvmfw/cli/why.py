@@ -53,7 +53,8 @@ def why(*, text: tuple[str, ...], host: Path | None, vm: Path | None, vmm: str, 
     if not found:
         raise InputError(f"no message that kvmfw knows; {EXPECTED}")
     if form == "json":
-        print_json([one.to_dict() for one in found])
+        inputs = [path for path in (host, vm) if path is not None]
+        print_json("messages", {"messages": [one.to_dict() for one in found]}, inputs)
         return
     out = console()
     for one in found:

@@ -17,7 +17,7 @@ from kvmfw.collect.kinds import kind_name, kind_of
 from kvmfw.collect.remote import Remote, UnreachableError
 from kvmfw.files import write_whole
 from kvmfw.inventory.history import HISTORY, read_history, seen, write_history
-from kvmfw.readers.folders import read_hosts_table
+from kvmfw.readers.hosts_table import read_hosts_table
 
 __all__ = ["Collected", "Failure", "collect"]
 
@@ -196,7 +196,7 @@ def _rows(folder: Path) -> list[dict[str, str]]:
     """Give the hosts of earlier calls whose captures are there, with the columns that people added."""
     path = folder / HOSTS
     made: dict[str, bool] = {}
-    rows = read_hosts_table(path) if path.is_file() else []
+    rows = [row.cells for row in read_hosts_table(path)] if path.is_file() else []
     for row in rows:
         made.setdefault(row["capture"], _made(folder, row["capture"]))
     return [row for row in rows if made[row["capture"]]]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import Any
 
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
+from kvmfw.readers.csvs import csv_rows
 from kvmfw.readers.source import whole
 
 __all__ = ["Place", "read_inventory"]
@@ -50,7 +49,7 @@ def read_inventory(path: Path) -> list[Place]:
     if text.lstrip().startswith("{"):
         places = list(_ansible(parsed_json(text, path)))
     elif "," in text.partition("\n")[0]:
-        places = list(_table(text, path))
+        places = list(_table(path))
     else:
         places = list(_lines(text, path))
     return _checked(places, path)
@@ -67,11 +66,10 @@ def _lines(text: str, path: Path) -> Iterator[Place]:
             yield Place(words[0], words[-1])
 
 
-def _table(text: str, path: Path) -> Iterator[Place]:
-    reader = csv.DictReader(io.StringIO(text))
-    if "host" not in (reader.fieldnames or ()):
-        raise FormatError("there is no column `host`", "line 1", file=str(path))
-    for row in reader:
+def _table(path: Path) -> Iterator[Place]:
+    for line, row in csv_rows(path, ("host",)):
+        if isinstance(row, str):
+            raise FormatError(row, f"line {line}", file=str(path))
         if row["host"]:
             yield Place(row["host"], row.get("ssh") or row["host"])
 

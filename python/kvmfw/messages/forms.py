@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from kvmfw import numerals
 from kvmfw.messages.words import errno_of, hexadecimal, id_of, qemu_register
 from kvmfw.readers.symbols import register_of
 from kvmfw.registers import fields_of, find_register
@@ -83,7 +84,7 @@ def _by_id(match: re.Match[str]) -> Found:
     saved = _group(match, "saved")
     return {
         "register": register,
-        "saved": int(saved, 0) if saved else None,
+        "saved": numerals.number(saved),
         "errno": errno_of(_group(match, "why")),
     }
 
@@ -99,7 +100,8 @@ def _by_symbol(match: re.Match[str]) -> Found:
 
 
 def _count(match: re.Match[str]) -> Found:
-    return {"counts": (int(match["saved"]), int(match["own"]))}
+    saved, own = numerals.decimal(match["saved"]), numerals.decimal(match["own"])
+    return None if saved is None or own is None else {"counts": (saved, own)}
 
 
 def _errno_only(match: re.Match[str]) -> Found:
@@ -204,4 +206,6 @@ _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
         _typed,
     ),
 )
-FORMS = tuple(Form(speaker, about, re.compile(pattern), read) for speaker, about, pattern, read in _ROWS)
+FORMS = tuple(
+    Form(speaker, about, re.compile(pattern, re.ASCII), read) for speaker, about, pattern, read in _ROWS
+)

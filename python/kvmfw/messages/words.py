@@ -23,7 +23,7 @@ def errno_of(text: str) -> str | None:
     """
     if match := re.search(rf"\b(?:{'|'.join(_NUMBERS.values())})\b", text):
         return match[0]
-    if match := re.search(r"(?:os error |errno[=: ]+|Error\()(\d{1,3})\b", text):
+    if match := re.search(r"(?:os error |errno[=: ]+|Error\()(\d{1,3})\b", text, re.ASCII):
         return _NUMBERS.get(int(match[1]))
     return next((name for sentence, name in _SENTENCES.items() if sentence in text), None)
 
@@ -50,10 +50,12 @@ def qemu_register(text: str) -> int | None:
     ('0x603000000013c020', '0x6030000000160003')
     """
     text = text.removeprefix("system register ")
-    if match := re.fullmatch(r"op0:(\d+) op1:(\d+) crn:(\d+) crm:(\d+) op2:(\d+)", text):
+    if match := re.fullmatch(
+        r"op0:(\d{1,5}) op1:(\d{1,5}) crn:(\d{1,5}) crm:(\d{1,5}) op2:(\d{1,5})", text, re.ASCII
+    ):
         encoded = encoding_of(match.groups())
         return None if encoded is None else _SYSTEM | encoded
-    if match := re.fullmatch(r"(fw reg|fw feat reg) (\d+)", text):
+    if match := re.fullmatch(r"(fw reg|fw feat reg) (\d{1,5})", text, re.ASCII):
         return _BASES[match[1]] | int(match[2]) & 0xFFFF
     if match := re.fullmatch(r"(demuxed reg) ([0-9a-f]+)", text):
         number = int(match[2], 16)

@@ -16,7 +16,7 @@ from kvmfw.readers.source import whole
 
 __all__ = ["FORMAT", "analyzed_vcpus"]
 
-SECTION = re.compile(r"cpu \((\d+)\)")
+SECTION = re.compile(r"cpu \(([0-9]{1,10})\)")
 
 
 def analyzed_vcpus(document: Mapping[str, Any], name: str) -> list[SavedVcpu]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -19,7 +18,8 @@ from kvmfw.readers.cloud_hypervisor import STATE
 from kvmfw.readers.cutter import runs_of_stream, runs_of_table
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
-from kvmfw.readers.rejects import Intake
+from kvmfw.readers.hosts_table import read_hosts_table
+from kvmfw.readers.rejects import Intake, twice
 from kvmfw.readers.runs import Runs
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
@@ -34,7 +34,6 @@ __all__ = [
     "foreign_set",
     "hosts",
     "parts_of",
-    "read_hosts_table",
     "register_sets",
 ]
 
@@ -209,26 +208,6 @@ def hosts(source: Any, *, from_: str | None = None) -> tuple[list[Host], npt.NDA
     return kinds, np.array(numbers, dtype=np.uint32), [host.name for host in listed]
 
 
-def read_hosts_table(path: Path) -> list[dict[str, str]]:
-    """Read ``hosts.csv``: columns ``host`` and ``capture``, and any others.
-
-    Raises
-    ------
-    FormatError
-        When a column is missing, or the text is not UTF-8.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            if not {"host", "capture"} <= set(rows.fieldnames or ()):
-                raise FormatError("expected the columns host and capture", "line 1", file=str(path))
-            return list(rows)
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"the text is not UTF-8: {error.reason}", f"byte {error.start}", file=str(path)
-        ) from error
-
-
 def _stored(folder: Path) -> tuple[StoredVms, list[Host]]:
     read_manifest(folder)
     return StoredVms(folder), stored_hosts(folder)
@@ -259,14 +238,19 @@ def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     captures = {host.name: host for host in _captures(folder / "captures")}
     vms = folder / "vms.jsonl"
     sets = list(register_sets(vms if vms.exists() else folder / "vms"))
+    seen: set[str] = set()
+    for one in sets:
+        if one.name in seen:
+            raise FormatError(twice(one.name), file=str(folder))
+        seen.add(one.name)
     table = folder / "hosts.csv"
     if not table.exists():
         return sets, list(captures.values())
     named: list[Host] = []
-    for number, row in enumerate(read_hosts_table(table), start=2):
-        capture = captures.get(row["capture"])
+    for row in read_hosts_table(table):
+        capture = captures.get(row.capture)
         if capture is None:
-            problem = f"there is no capture named `{row['capture']}`"
-            raise FormatError(problem, f"line {number}", file=str(table))
-        named.append(capture.renamed(row["host"]))
+            problem = f"there is no capture named `{row.capture}`"
+            raise FormatError(problem, f"line {row.line}", file=str(table))
+        named.append(capture.renamed(row.host))
     return sets, named

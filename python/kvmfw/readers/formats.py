@@ -77,7 +77,8 @@ def detect(path: Path) -> str:
         if one.is_it(head):
             return one.name
     if head.document is not None:
-        listed = ", ".join(sorted(head.keys)[:6]) or type(head.document).__name__
+        keys = (key[:64] for key in sorted(head.keys)[:6])
+        listed = ", ".join(keys) or type(head.document).__name__
         problem = f"this JSON is no format that kvmfw reads; it has {listed}"
         raise FormatError(problem, file=str(path))
     starts = head.text[:24].decode("ascii", "replace")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_features
 from kvmfw.sets import RegisterSet
@@ -38,12 +39,10 @@ class SavedVcpu:
 
 def hexadecimal(text: Any, place: str) -> int:
     """Read a number that is written as ``0x`` and hexadecimal digits."""
-    if isinstance(text, str) and text.startswith(("0x", "0X")):
-        try:
-            return int(text, 16)
-        except ValueError:
-            pass
-    raise FormatError(f"`{text}` is not a number: expected 0x and hexadecimal digits", place)
+    found = numerals.hexadecimal(text) if isinstance(text, str) else None
+    if found is None:
+        raise FormatError(f"`{str(text)[:64]}` is not a number: expected 0x and hexadecimal digits", place)
+    return found
 
 
 def register_set(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from kvmfw.errors import FormatError, InputError
+from kvmfw.files import LARGEST_DOCUMENT, open_file, read_within
 
 __all__ = ["HEAD", "LIMITS", "Limits", "head_of", "is_gzip", "opened", "whole"]
 
@@ -37,7 +38,7 @@ class Limits:
         Bytes of one device section of a QEMU stream.
     """
 
-    document: int = 256 << 20
+    document: int = LARGEST_DOCUMENT
     line: int = 16 << 20
     chunk_values: int = 1 << 28
     chunk_bytes: int = 4 << 30
@@ -57,7 +58,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
         When it cannot be read; `FormatError` when a gzip file is cut off or damaged, also while it is read.
     """
     try:
-        with path.open("rb") as raw:
+        with open_file(path) as raw:
             if raw.read(2) != _GZIP:
                 raw.seek(0)
                 yield raw
@@ -73,7 +74,7 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 def is_gzip(path: Path) -> bool:
     """Tell whether a file is packed with gzip."""
-    with path.open("rb") as raw:
+    with open_file(path) as raw:
         return raw.read(2) == _GZIP
 
 
@@ -92,8 +93,4 @@ def whole(path: Path, limits: Limits = LIMITS) -> bytes:
         When it is larger than a document may be.
     """
     with opened(path) as file:
-        data = file.read(limits.document + 1)
-    if len(data) > limits.document:
-        problem = f"the document unpacks to more than {limits.document >> 20} MiB, which no document needs"
-        raise FormatError(problem, file=str(path))
-    return data
+        return read_within(file, path, limits.document)

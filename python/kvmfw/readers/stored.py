@@ -23,6 +23,7 @@ from kvmfw.readers.classes import Classes
 from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
 from kvmfw.readers.saved import set_of_words
+from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import derived_features, words_of
 from kvmfw.sets import Host, RegisterSet
 
@@ -60,7 +61,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = snapshot(folder) / MANIFEST
     if not path.exists():
         return {}
-    manifest = parsed_json(path.read_bytes(), path)
+    manifest = parsed_json(whole(path), path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
     if manifest.get("version") != VERSION:

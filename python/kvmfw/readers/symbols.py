@@ -9,11 +9,11 @@ __all__ = ["encoding_of", "register_of"]
 
 _ARM64 = 0x6 << 60
 _SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
-_SYSTEM = re.compile(r"ARM64_SYS_REG\((\d+), *(\d+), *(\d+), *(\d+), *(\d+)\)")
-_FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d+)\)")
-_SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d+), *(\d+)\)|FFR\((\d+)\))")
-_CORE = re.compile(r"KVM_REG_ARM_CORE_REG\(([a-z_]+)(?:\.([a-z_]+))?(?:\[(\d+)\])?\)")
-_DEMUX = re.compile(r"KVM_REG_ARM_DEMUX_ID_CCSIDR \| (\d+)")
+_SYSTEM = re.compile(r"ARM64_SYS_REG\((\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5})\)", re.ASCII)
+_FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d{1,5})\)", re.ASCII)
+_SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d{1,5}), *(\d{1,5})\)|FFR\((\d{1,5})\))", re.ASCII)
+_CORE = re.compile(r"KVM_REG_ARM_CORE_REG\(([a-z_]+)(?:\.([a-z_]+))?(?:\[(\d{1,5})\])?\)", re.ASCII)
+_DEMUX = re.compile(r"KVM_REG_ARM_DEMUX_ID_CCSIDR \| (\d{1,5})", re.ASCII)
 _NUMBER = re.compile(r"0x[0-9a-fA-F]{9,16}")
 _CORE_OFFSETS = {
     ("regs", "regs"): (0, 2),
@@ -41,7 +41,7 @@ def register_of(line: str) -> int | None:
         encoded = encoding_of(match.groups())
         return None if encoded is None else base | 0x13 << 16 | encoded
     if match := _FIRMWARE.search(line):
-        return base | (0x16 if match[1] else 0x14) << 16 | int(match[2])
+        return _within(base | (0x16 if match[1] else 0x14) << 16, int(match[2]))
     if match := _SVE.search(line):
         return _sve(match)
     if match := _CORE.search(line):
@@ -49,9 +49,9 @@ def register_of(line: str) -> int | None:
         if (kind, part) not in _CORE_OFFSETS:
             return None
         offset, stride = _CORE_OFFSETS[kind, part]
-        return base | 0x10 << 16 | offset + stride * int(index or 0)
+        return _within(base | 0x10 << 16, offset + stride * int(index or 0))
     if match := _DEMUX.search(line):
-        return base | 0x11 << 16 | int(match[1])
+        return _within(base | 0x11 << 16, int(match[1]))
     if match := _NUMBER.fullmatch(line):
         return int(line, 16)
     return None
@@ -69,9 +69,16 @@ def encoding_of(words: Iterable[str]) -> int | None:
     return op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
-def _sve(match: re.Match[str]) -> int:
+def _within(base: int, number: int) -> int | None:
+    """Give the id of the register with a number of its coprocessor; None where the number has more than 16 bits."""
+    return base | number if number < 1 << 16 else None
+
+
+def _sve(match: re.Match[str]) -> int | None:
     base = _ARM64 | 0x15 << 16
     kind, number, piece, ffr = match.groups()
+    if int(piece or ffr or 0) > 31 or int(number or 0) > (15 if kind == "P" else 31):
+        return None
     if kind == "Z":
         return base | 8 << 52 | int(number) << 5 | int(piece)
     if kind == "P":

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.source import LIMITS, Limits, opened
@@ -220,6 +221,9 @@ def tidied(table: pa.Table, columns: Mapping[str, str] | None = None) -> pa.Tabl
     ['vm', 'register', 'value']
     """
     found = _found(table.column_names, columns or {})
+    for given in found.values():
+        if table.column_names.count(given) > 1:
+            raise ArgumentError(f"the table has the column `{given}` twice")
     nested = "registers" in found and "register" not in found
     for name in ("vm", "registers") if nested else ("vm", "register", "value"):
         if name not in found:
@@ -265,7 +269,7 @@ def _holds_numbers(column: pa.ChunkedArray) -> bool:
     if pa.types.is_integer(column.type):
         return True
     first = next((chunk[0].as_py() for chunk in column.chunks if len(chunk)), None)
-    return isinstance(first, str) and first.strip().isdigit()
+    return isinstance(first, str) and numerals.decimal(first.strip(" \t")) is not None
 
 
 def lists_of(table: pa.Table) -> tuple[list[npt.NDArray[np.int64]], pa.Array, pa.Array]:
@@ -363,12 +367,8 @@ def _unsigned(column: pa.Array) -> pa.Array:
 
 
 def _number(text: str | None) -> int | None:
-    word = (text or "").strip().lower()
-    try:
-        number = int(word, 16) if word.startswith("0x") else int(word, 10)
-    except ValueError:
-        return None
-    return number if 0 <= number < 1 << 64 else None
+    found = numerals.number((text or "").strip(" \t"))
+    return found if found is not None and found < 1 << 64 else None
 
 
 def _is_csv(head: Head) -> bool:

@@ -13,7 +13,8 @@ from typing import Any
 
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
-from kvmfw.errors import FormatError, InputError
+from kvmfw.errors import FormatError
+from kvmfw.readers.source import whole
 from kvmfw.rules import find_rule
 from kvmfw.verdict import Outcome
 
@@ -107,11 +108,12 @@ def read_waivers(path: str | Path) -> list[Waiver]:
         When it cannot be used; the sentence says where and what was expected.
     """
     file = str(path)
+    text = whole(Path(path))
     try:
-        document = tomllib.loads(Path(path).read_text("utf-8"))
-    except OSError as error:
-        raise InputError(error.strerror or "cannot be read", file=file) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        document = tomllib.loads(text.decode("utf-8"))
+    except RecursionError as error:
+        raise FormatError("the document is nested too deeply", file=file) from error
+    except ValueError as error:
         raise FormatError(f"is not TOML: {error}", file=file) from error
     entries = document.pop("waiver", [])
     if document or not isinstance(entries, list):

@@ -1,0 +1,196 @@
+"""Documents that list: verdicts, schemes, registers, rules, VMMs, messages, what was taken in and collected."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+from kvmfw.published.parts import FindingDocument, NotJudgedDocument, VerdictDocument
+
+__all__ = [
+    "CollectDocument",
+    "FailureDocument",
+    "HomesDocument",
+    "IngestDocument",
+    "MessageDocument",
+    "Messages",
+    "RegisterDocument",
+    "Registers",
+    "RejectDocument",
+    "RuleDocument",
+    "Rules",
+    "SchemeDocument",
+    "SchemeRegister",
+    "Schemes",
+    "StrangerDocument",
+    "Verdicts",
+    "VmmDocument",
+    "Vmms",
+]
+
+
+class Verdicts(TypedDict):
+    """`validate`, `explain`."""
+
+    verdicts: list[VerdictDocument]
+
+
+class SchemeRegister(TypedDict):
+    """Where a scheme differs from KVM."""
+
+    register: str
+    wrongly_accepted: int
+    wrongly_refused: int
+
+
+class SchemeDocument(TypedDict):
+    """How a scheme fares."""
+
+    scheme: str
+    pairs: int
+    accepted: int
+    wrongly_accepted: int
+    wrongly_refused: int
+    undecided: int
+    judges: int
+    registers: list[SchemeRegister]
+
+
+class Schemes(TypedDict):
+    """`schemes`."""
+
+    not_judged: list[NotJudgedDocument]
+    schemes: list[SchemeDocument]
+
+
+class RegisterDocument(TypedDict):
+    """A register of the catalogue."""
+
+    id: str
+    name: str
+    kind: str
+    meaning: str
+
+
+class Registers(TypedDict):
+    """`registers`."""
+
+    registers: list[RegisterDocument]
+
+
+class RuleDocument(TypedDict):
+    """A rule id."""
+
+    id: str
+    units: list[str]
+    meaning: str
+    source: str
+
+
+class Rules(TypedDict):
+    """`rule`."""
+
+    rules: list[RuleDocument]
+
+
+class VmmDocument(TypedDict):
+    """A name for `--vmm`."""
+
+    name: str
+    releases: list[str]
+    measured: bool
+    source: str
+    not_judged: str
+
+
+class Vmms(TypedDict):
+    """`vmms`."""
+
+    vmms: list[VmmDocument]
+
+
+class MessageDocument(TypedDict):
+    """A message, explained."""
+
+    line: int
+    text: str
+    speaker: str
+    about: str
+    register: str | None
+    name: str | None
+    saved: str | None
+    own: str | None
+    errno: str | None
+    counts: list[int] | None
+    fields: list[str]
+    rule: str | None
+    takes: str | None
+    listed_by: str | None
+    findings: list[FindingDocument]
+    cure: str
+
+
+class Messages(TypedDict):
+    """`why`."""
+
+    messages: list[MessageDocument]
+
+
+class RejectDocument(TypedDict):
+    """A rejected row; -1 for a document as a whole."""
+
+    source: str
+    row: int
+    reason: str
+
+
+class StrangerDocument(TypedDict):
+    """A host name that no host has."""
+
+    host: str
+    vms: int
+    nearest: str | None
+
+
+class HomesDocument(TypedDict):
+    """Where VMs run, as far as that is known."""
+
+    vms: int
+    unnamed: int
+    astray: int
+    strangers: list[StrangerDocument]
+
+
+class IngestDocument(TypedDict):
+    """`ingest`."""
+
+    rows: int
+    used: int
+    rejected: int
+    vms: int
+    sets: int
+    hosts: int
+    captures: int
+    generation: int
+    rejects: list[RejectDocument]
+    inferred: int
+    left_out: list[str]
+    homes: HomesDocument
+    born: int
+    assumed: int
+
+
+class FailureDocument(TypedDict):
+    """A host that was not captured."""
+
+    host: str
+    why: str
+
+
+class CollectDocument(TypedDict):
+    """`collect`."""
+
+    hosts: dict[str, str]
+    asked: int
+    known: int
+    probed: list[str]
+    failures: list[FailureDocument]
