@@ -20,7 +20,8 @@ from kvmfw.ingest import ingest
 from kvmfw.readers.analyze import analyzed_vcpus
 from kvmfw.readers.cloud_hypervisor import snapshot_vcpus
 from kvmfw.readers.firecracker import CpuTemplate, fingerprint_vcpus
-from kvmfw.readers.qemu_stream import Description, read_stream
+from kvmfw.readers.qemu_cpu import Description
+from kvmfw.readers.qemu_stream import read_stream
 from kvmfw.testing import capture_document
 from tests.support.samples import WA1
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,60 @@ def test_stream_gives_what_another_reader_found(path: Path, registers: dict[str,
     (vcpu,) = vcpus(path)
     wanted = {int(register, 16): int(value, 16) for register, value in registers.items()}
     assert vcpu.registers.to_mapping() == wanted
+
+
+def test_streams_without_pages_in_them_give_the_same_registers() -> None:
+    """One VM, saved with pages in places of their own, by other channels, and both."""
+    paths = sorted(DATA.glob("tcg-2-vcpus-m*-qemu-11.1.gz"))
+    assert len(paths) == 3
+    first, *others = [
+        {instance: read_stream(path).registers(instance) for instance in (0, 1)} for path in paths
+    ]
+    assert len(first[0]) > 250
+    assert others == [first, first]
+
+
+def _libvirt(stream: bytes, form: int, padding: int, magic: bytes = b"LibvirtQemudSave") -> bytes:
+    """What libvirt writes, after its header file: no libvirt was at hand to write one."""
+    xml = b"<domain type='kvm'/>\0"
+    header = magic + struct.pack("<5I", 2, len(xml), 1, form, 0) + bytes(56)
+    return header + xml + bytes(padding) + stream
+
+
+def test_domains_that_libvirt_saved_are_read(tmp_path: Path) -> None:
+    stream = gzip.decompress((DATA / "tcg-2-vcpus-multifd-main-qemu-11.1.gz").read_bytes())
+    path = tmp_path / "vm.save"
+    path.write_bytes(stream)
+    wanted = read_stream(path).registers(1)
+    for form, padding in ((0, 0), (6, 0), (6, 4096 - 113), (6, 1 << 20)):
+        path.write_bytes(_libvirt(stream, form, padding))
+        assert readers.detect(path) == "qemu-stream"
+        assert read_stream(path).registers(1) == wanted
+        assert [one.name for one in readers.register_sets(path)] == ["vm"]
+    for data, says in (
+        (_libvirt(stream, 3, 0), "packed this domain with xz"),
+        (_libvirt(stream, 0, 0, b"LibvirtQemudPart"), "did not finish"),
+        (_libvirt(stream[1:], 0, 0), "does not start with QEVM"),
+        (_libvirt(b"", 0, 5), "cut off"),
+    ):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match=says):
+            read_stream(path)
+
+
+def test_places_of_ram_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    whole = bytearray(gzip.decompress((DATA / "tcg-2-vcpus-mapped-ram-qemu-11.1.gz").read_bytes())[:4096])
+    at = whole.index(b"virt.flash0") + len(b"virt.flash0") + 8
+    path = tmp_path / "vm.mig"
+    for version, pages, says in (
+        (1, 0, "cut off|said to be at"),
+        (1, (1 << 64) - 1, "cut off|said to be at"),
+        (2, 1 << 20, "version 2"),
+    ):
+        whole[at : at + 28] = struct.pack(">IQQQ", version, 4096, 4096, pages)
+        path.write_bytes(whole)
+        with pytest.raises(InputError, match=says):
+            read_stream(path)
 
 
 def test_stream_tells_how_its_vcpu_was_made() -> None:

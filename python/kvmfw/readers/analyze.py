@@ -10,7 +10,7 @@ from typing import Any
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
-from kvmfw.readers.qemu_stream import GICS
+from kvmfw.readers.qemu_cpu import GICS
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
 from kvmfw.readers.source import whole
 

@@ -1,27 +1,29 @@
-"""QEMU migration streams, as `migrate file:` and `migrate exec:cat` write them.
+"""QEMU migration streams, as `migrate file:` and `migrate exec:cat` write them, and libvirt's saved domains.
 
 The layout of a stream is public and old: a magic number, then sections. Each device section ends with a
 footer; the RAM sections say themselves how long they are. A trailing description (JSON) names every field
 with its size; without it, the arrays of the ``cpu`` device are at a fixed place for section version 22.
+
+With ``mapped-ram`` each block of RAM has a place of its own in the file, behind its name, and the stream goes on behind
+that; with ``multifd`` pages are not in the main stream at all (`migration/ram.c`, read in 10.1, run in 11.1). libvirt puts a
+header and its XML before the stream (`src/qemu/qemu_saveimage.h`, read in 12.0).
 """
 
 from __future__ import annotations
 
+import os
 import struct
-from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, BinaryIO
-
-import msgspec
+from typing import BinaryIO
 
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
+from kvmfw.readers.qemu_cpu import GICS, Description, Stream
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import LIMITS, Limits, opened
 
-__all__ = ["FORMAT", "GICS", "Stream", "read_stream", "stream_vcpus"]
+__all__ = ["FORMAT", "read_stream", "stream_vcpus"]
 
 MAGIC = b"QEVM"
 _EOF, _START, _PART, _END, _FULL = 0, 1, 2, 3, 4
@@ -33,108 +35,14 @@ _RAM_ZERO, _RAM_SIZES, _RAM_PAGE, _RAM_EOS, _RAM_SAME_BLOCK = 0x02, 0x04, 0x08, 
 _RAM_FLUSH = 0x200
 _RAM_VERSION = 4
 _PAGE_BITS = 12
-
-GICS = {"arm_gic": False, "arm_gicv3": True}
-"""QEMU's names of the devices that hold the state of a GIC, and whether that is a GICv3."""
-_CPU_VERSION = 22
-_CPREG_OFFSET = 568
-"""Bytes of section version 22 before the number of registers: general, banked and special registers."""
-_MOST_REGISTERS = 4096
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
-
-
-class Field(msgspec.Struct):
-    """One field of a device, as the trailing description tells it."""
-
-    name: str
-    size: _Count = 0
-    array_len: _Count = 1
-
-
-class Device(msgspec.Struct):
-    """One device of the trailing description."""
-
-    name: str
-    instance_id: int = 0
-    fields: list[Field] = []
-
-
-class Description(msgspec.Struct):
-    """The trailing description, as far as it is looked at."""
-
-    devices: list[Device] = []
-
-
-@dataclass(slots=True)
-class Stream:
-    """What was found in a stream.
-
-    Attributes
-    ----------
-    machine : str
-        The machine type, such as ``virt-9.2``; empty where the stream does not say.
-    cpus : dict of int to bytes
-        The data of the ``cpu`` sections, by instance.
-    versions : dict of int to int
-        Their section versions.
-    description : Description or None
-        The trailing description.
-    vgic : bool or None
-        Whether the VM has a GICv3; None where the stream holds no GIC that is known.
-    """
-
-    machine: str = ""
-    cpus: dict[int, bytes] = field(default_factory=dict)
-    versions: dict[int, int] = field(default_factory=dict)
-    description: Description | None = None
-    vgic: bool | None = None
-
-    def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
-        """Give the registers of one vCPU; without `described` the trailing description is left out."""
-        data, version = self.cpus[instance], self.versions[instance]
-        layout = self._layout(instance) if described else None
-        if layout is None:
-            if version != _CPU_VERSION:
-                problem = f"the cpu section has version {version}, and the stream has no description"
-                raise FormatError(f"{problem}; expected version {_CPU_VERSION}", f"vCPU {instance}")
-            layout = _CPREG_OFFSET, None
-        return _registers(data, *layout, instance)
-
-    def _layout(self, instance: int) -> tuple[int, int | None] | None:
-        for device in self.description.devices if self.description else ():
-            if device.name != "cpu" or device.instance_id != instance:
-                continue
-            offset = 0
-            for part in device.fields:
-                if part.name == "cpreg_vmstate_array_len":
-                    return offset, _described_length(device)
-                offset += part.size * part.array_len
-        return None
-
-
-def _described_length(device: Device) -> int:
-    # An array of one element is described as a plain field, one of none not at all.
-    return sum(part.array_len for part in device.fields if part.name == "cpreg_vmstate_indexes")
-
-
-def _registers(data: bytes, offset: int, expected: int | None, instance: int) -> dict[int, int]:
-    place = f"vCPU {instance}"
-    if len(data) < offset + 4:
-        raise FormatError(f"the cpu section has {len(data)} bytes, too few to hold registers", place)
-    (count,) = struct.unpack_from(">i", data, offset)
-    if not 0 < count <= _MOST_REGISTERS or len(data) < offset + 4 + 16 * count:
-        raise FormatError(f"the cpu section says that it holds {count} registers, which cannot be", place)
-    if expected is not None and expected != count:
-        problem = f"the cpu section holds {count} registers, its description says {expected}"
-        raise FormatError(problem, place)
-    numbers = struct.unpack_from(f">{2 * count}Q", data, offset + 4)
-    ids, values = numbers[:count], numbers[count:]
-    for before, after in pairwise(ids):
-        if before >= after:
-            raise FormatError(f"register {after:#x} follows {before:#x}; expected ascending ids", place)
-    return dict(zip(ids, values, strict=True))
+_CAPABILITIES = ("mapped-ram", "multifd", "x-ignore-shared")
+_MAPPED_VERSION = 1
+_LIBVIRT = b"LibvirtQemudSave"
+_LIBVIRT_PARTIAL = b"LibvirtQemudPart"
+_LIBVIRT_HEADER = struct.Struct("<16sIIIII56x")
+_LIBVIRT_VERSIONS = (1, 2, 3)
+_LIBVIRT_PACKED = {1: "gzip", 2: "bzip2", 3: "xz", 4: "lzop", 5: "zstd"}
+_LIBVIRT_PADDING = 1 << 21
 
 
 class _Walk:
@@ -147,6 +55,7 @@ class _Walk:
         self.names: dict[int, tuple[str, int, int]] = {}
         self.found = Stream()
         self.pending = b""
+        self.capabilities: set[str] = set()
 
     def take(self, size: int) -> bytes:
         data, self.pending = self.pending[:size], self.pending[size:]
@@ -167,11 +76,19 @@ class _Walk:
         return raw.decode("ascii")
 
     def run(self) -> Stream:
+        self.pending = self.file.read(_LIBVIRT_HEADER.size)
+        if self.pending.startswith((_LIBVIRT, _LIBVIRT_PARTIAL)):
+            self._libvirt()
+        start = self.at
         if self.take(4) != MAGIC:
-            raise FormatError("this is not a QEMU migration stream: it does not start with QEVM", "byte 0")
+            raise FormatError(
+                "this is not a QEMU migration stream: it does not start with QEVM", f"byte {start}"
+            )
         version = self.number(4)
         if version != _VERSION:
-            raise FormatError(f"stream version {version} is not known; expected {_VERSION}", "byte 4")
+            raise FormatError(
+                f"stream version {version} is not known; expected {_VERSION}", f"byte {start + 4}"
+            )
         while (kind := self.number(1)) != _EOF:
             if kind in (_START, _FULL):
                 self._begin()
@@ -186,6 +103,25 @@ class _Walk:
                 raise FormatError(f"{kind:#x} is not a kind of section", f"byte {self.at - 1}")
         self._description()
         return self.found
+
+    def _libvirt(self) -> None:
+        """Pass over what libvirt puts before the stream; one that was saved as sparse may start at a whole MiB."""
+        header = self.take(_LIBVIRT_HEADER.size)
+        magic, version, size, _, form, _ = _LIBVIRT_HEADER.unpack(header)
+        if magic == _LIBVIRT_PARTIAL:
+            raise FormatError("libvirt did not finish saving this domain", "byte 0")
+        if version not in _LIBVIRT_VERSIONS:
+            raise FormatError(f"version {version} of libvirt's saved domains is not known", "byte 16")
+        if form in _LIBVIRT_PACKED:
+            problem = f"libvirt packed this domain with {_LIBVIRT_PACKED[form]}"
+            raise FormatError(f"{problem}; save it with save_image_format = raw or sparse", "byte 28")
+        self._pass_over(size)
+        end = self.at + _LIBVIRT_PADDING
+        while self.at < end and not self.pending:
+            self.pending = (read := self.file.read(1 << 12)).lstrip(b"\0")
+            self.at += len(read) - len(self.pending)
+            if not read:
+                return
 
     def _begin(self) -> None:
         section = self.number(4)
@@ -221,7 +157,7 @@ class _Walk:
             elif flags & (_RAM_ZERO | _RAM_PAGE):
                 if not flags & _RAM_SAME_BLOCK:
                     self.text()
-                self._skip(1 if flags & _RAM_ZERO else 1 << _PAGE_BITS)
+                self.take(1 if flags & _RAM_ZERO else 1 << _PAGE_BITS)
             elif flags & _RAM_EOS:
                 return
             elif flags != _RAM_FLUSH:
@@ -231,12 +167,35 @@ class _Walk:
     def _ram_sizes(self, total: int) -> None:
         while total > 0:
             self.text()
-            total -= self.number(8)
+            length = self.number(8)
+            total -= length
+            if "x-ignore-shared" in self.capabilities:
+                self.number(8)
+            if "mapped-ram" in self.capabilities:
+                self._mapped(length)
         if total < 0:
             raise FormatError("the sizes of the RAM blocks do not add up", f"byte {self.at}")
 
-    def _skip(self, size: int) -> None:
-        self.take(size)
+    def _mapped(self, length: int) -> None:
+        """Pass over the place of a block in the file; one that is shared and left out has none."""
+        version, _, bitmap, pages = self.number(4), self.number(8), self.number(8), self.number(8)
+        if version != _MAPPED_VERSION:
+            problem = f"version {version} of mapped-ram is not known; expected {_MAPPED_VERSION}"
+            raise FormatError(problem, f"byte {self.at - 28}")
+        if bitmap == pages == 0:
+            return
+        if pages < self.at or (pages + length) >> 60:
+            raise FormatError(f"a block of RAM is said to be at byte {pages}", f"byte {self.at - 8}")
+        self._pass_over(pages + length - self.at)
+
+    def _pass_over(self, size: int) -> None:
+        """Go on behind some bytes: in a file that is not packed without reading them."""
+        self.at += size
+        if size <= len(self.pending):
+            self.pending = self.pending[size:]
+            return
+        self.file.seek(size - len(self.pending), os.SEEK_CUR)
+        self.pending = b""
 
     def _until_footer(self, section: int, name: str) -> bytes:
         footer = _footer(section)
@@ -292,9 +251,10 @@ class _Walk:
         self.at -= 1
 
     def _capability(self, name: str) -> None:
-        if name in ("mapped-ram", "x-ignore-shared", "multifd"):
+        if name not in _CAPABILITIES:
             problem = f"the stream was saved with the capability `{name}`, which kvmfw does not read"
             raise FormatError(problem, f"byte {self.at}")
+        self.capabilities.add(name)
 
     def _description(self) -> None:
         head = self.pending[:5] + self.file.read(max(5 - len(self.pending), 0))
@@ -354,8 +314,8 @@ def stream_vcpus(path: Path, name: str, limits: Limits = LIMITS) -> list[SavedVc
 
 FORMAT = Format(
     "qemu-stream",
-    "QEMU migration stream",
-    lambda head: head.raw.startswith(MAGIC),
+    "QEMU migration stream, or a domain that libvirt saved",
+    lambda head: head.raw.startswith((MAGIC, _LIBVIRT, _LIBVIRT_PARTIAL)),
     vcpus=stream_vcpus,
-    suffixes=(".bin", ".mig", ".qemu"),
+    suffixes=(".bin", ".mig", ".qemu", ".save"),
 )

@@ -1,0 +1,116 @@
+"""The registers in a QEMU stream: what its ``cpu`` sections hold, told by its trailing description or by their version."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Annotated
+
+import msgspec
+
+from kvmfw.errors import FormatError
+
+__all__ = ["GICS", "Description", "Stream"]
+
+GICS = {"arm_gic": False, "arm_gicv3": True}
+"""QEMU's names of the devices that hold the state of a GIC, and whether that is a GICv3."""
+_CPU_VERSION = 22
+_CPREG_OFFSET = 568
+"""Bytes of section version 22 before the number of registers: general, banked and special registers."""
+_MOST_REGISTERS = 4096
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 32)]
+
+
+class Field(msgspec.Struct):
+    """One field of a device, as the trailing description tells it."""
+
+    name: str
+    size: _Count = 0
+    array_len: _Count = 1
+
+
+class Device(msgspec.Struct):
+    """One device of the trailing description."""
+
+    name: str
+    instance_id: int = 0
+    fields: list[Field] = []
+
+
+class Description(msgspec.Struct):
+    """The trailing description, as far as it is looked at."""
+
+    devices: list[Device] = []
+
+
+@dataclass(slots=True)
+class Stream:
+    """What was found in a stream.
+
+    Attributes
+    ----------
+    machine : str
+        The machine type, such as ``virt-9.2``; empty where the stream does not say.
+    cpus : dict of int to bytes
+        The data of the ``cpu`` sections, by instance.
+    versions : dict of int to int
+        Their section versions.
+    description : Description or None
+        The trailing description.
+    vgic : bool or None
+        Whether the VM has a GICv3; None where the stream holds no GIC that is known.
+    """
+
+    machine: str = ""
+    cpus: dict[int, bytes] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
+    description: Description | None = None
+    vgic: bool | None = None
+
+    def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
+        """Give the registers of one vCPU; without `described` the trailing description is left out."""
+        data, version = self.cpus[instance], self.versions[instance]
+        layout = self._layout(instance) if described else None
+        if layout is None:
+            if version != _CPU_VERSION:
+                problem = f"the cpu section has version {version}, and the stream has no description"
+                raise FormatError(f"{problem}; expected version {_CPU_VERSION}", f"vCPU {instance}")
+            layout = _CPREG_OFFSET, None
+        return _registers(data, *layout, instance)
+
+    def _layout(self, instance: int) -> tuple[int, int | None] | None:
+        for device in self.description.devices if self.description else ():
+            if device.name != "cpu" or device.instance_id != instance:
+                continue
+            offset = 0
+            for part in device.fields:
+                if part.name == "cpreg_vmstate_array_len":
+                    return offset, _described_length(device)
+                offset += part.size * part.array_len
+        return None
+
+
+def _described_length(device: Device) -> int:
+    # An array of one element is described as a plain field, one of none not at all.
+    return sum(part.array_len for part in device.fields if part.name == "cpreg_vmstate_indexes")
+
+
+def _registers(data: bytes, offset: int, expected: int | None, instance: int) -> dict[int, int]:
+    place = f"vCPU {instance}"
+    if len(data) < offset + 4:
+        raise FormatError(f"the cpu section has {len(data)} bytes, too few to hold registers", place)
+    (count,) = struct.unpack_from(">i", data, offset)
+    if not 0 < count <= _MOST_REGISTERS or len(data) < offset + 4 + 16 * count:
+        raise FormatError(f"the cpu section says that it holds {count} registers, which cannot be", place)
+    if expected is not None and expected != count:
+        problem = f"the cpu section holds {count} registers, its description says {expected}"
+        raise FormatError(problem, place)
+    numbers = struct.unpack_from(f">{2 * count}Q", data, offset + 4)
+    ids, values = numbers[:count], numbers[count:]
+    for before, after in pairwise(ids):
+        if before >= after:
+            raise FormatError(f"register {after:#x} follows {before:#x}; expected ascending ids", place)
+    return dict(zip(ids, values, strict=True))
