@@ -50,6 +50,9 @@ class Replay:
     def read(self, register: int) -> int | None:
         return self.values.get(register)
 
+    def doubts(self, register: int) -> bool:  # noqa: ARG002
+        return False
+
     def finalize(self) -> None: ...
 
 

@@ -14,6 +14,8 @@ CAP_MTE = 205
 CAP_WRITABLE_IMP_ID_REGS = 239
 
 Version = tuple[int, int, int]
+# series -> (build, point release): Debian's 6.1.0-44 is 6.1.164, and builds only grow
+DEBIAN_BUILDS = {(6, 1): (44, 164)}
 
 
 @dataclass(frozen=True)
@@ -21,13 +23,14 @@ class Answer:
     """One write's result: refused (errno), accepted (read_back), or unknown (needs).
 
     ``read_back`` of an accepted write is what KVM_GET_ONE_REG then returns; None where that
-    moves by itself (timers) or cannot be told; ``altered``: it is another value than the one written.
+    ``moves`` by itself (timers) or cannot be told; ``altered``: it is another value than the one written.
     """
 
     errno: str | None = None
     read_back: int | None = None
     needs: str | None = None
     altered: bool = False
+    moves: bool = False
 
     @property
     def unknown(self) -> bool:
@@ -36,6 +39,12 @@ class Answer:
     @property
     def accepted(self) -> bool:
         return self.errno is None and self.needs is None
+
+    def changes(self, value: int) -> bool | None:
+        """Is ``value``, which was taken, read otherwise?  None: that cannot be told."""
+        if self.altered or self.moves:
+            return self.altered
+        return None if self.read_back is None else self.read_back != value
 
 
 def accept(read_back: int | None) -> Answer:
@@ -100,6 +109,23 @@ class Facts:
 
     def at_least(self, major: int, minor: int) -> bool:
         return self.version[:2] >= (major, minor)
+
+    def has_fix(self, fix: Version) -> bool | None:
+        """Does this kernel, of this stable series, have what came into it with this point release?
+
+        A distribution's own numbering tells no point release, and ".0" may be such a one.
+        """
+        point = DEBIAN_BUILDS.get(self.version[:2], (0, 0)) if self.version[2] is None else None
+        if point is not None:
+            first, known = point
+            return True if first and self.build >= first and known >= fix[2] else None
+        return None if not self.version[2] else self.version[2] >= fix[2]
+
+    @cached_property
+    def build(self) -> int:
+        """The number after the release in Debian's names; 0 where there is none."""
+        found = re.fullmatch(r"[\d.]+-(\d+)(-cloud|-rt)?-arm64(-16k|-64k)?", self.release)
+        return int(found[1]) if found else 0
 
     def between(self, absent: Version, present: Version) -> bool | None:
         """Does this kernel have a change last seen absent in one release, first seen in another?

@@ -74,6 +74,10 @@ class Vm:
             return None  # hidden by the VM's own ID registers: ENOENT for reads too (semantics 3.1)
         return self.state.current(register)
 
+    def doubts(self, register: int) -> bool:
+        """Is it not known what a write left there?"""
+        return register in self.state.doubtful or any(one.doubts(register) for one in self.alike)
+
     def write(self, register: int, value: int) -> Answer:
         """KVM_SET_ONE_REG."""
         if self.facts.version[:2] > NEWEST_KNOWN and not self._is_state(register):
@@ -82,7 +86,11 @@ class Vm:
                 return accept(value)
             return unknown("the rules of kernels after 7.3")
         if self.alike:
-            return vendors.joined([one.write(register, value) for one in self.alike])
+            answers = [one.write(register, value) for one in self.alike]
+            listed = register in self.facts.registers
+            if listed and vendors.own_bits(register, value):
+                return unknown("which bits of this bitmap the vendor's kernel knows")
+            return vendors.joined(answers, value)
         answer = self._answer(register, value)
         if answer.unknown:
             self.state.doubtful.add(register)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from . import pmu
 from .core import caches_are_virtual
 from .facts import EINVAL, ENOENT, HAS_EL2, Answer, Facts, accept, unknown
@@ -64,7 +62,7 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
         if register in TIMER_CONTROLS:
             return timer_control(facts, state, register, value)
         # semantics 4: never refused; what CNT reads back moves with time
-        return state.store(register, value) if register in TIMER_VALUES else state.lose(register)
+        return state.store(register, value) if register in TIMER_VALUES else state.moves(register)
     visible = is_visible(facts, state, register)
     if visible is None:
         return unknown("whether the VM's ID registers still show this register")
@@ -117,14 +115,14 @@ def timer_control(facts: Facts, state: State, register: int, value: int) -> Answ
     """CTL is never refused; ISTATUS is not stored (semantics 4).
 
     A fresh timer has expired at once (its CVAL is 0).  A kernel that reads ISTATUS from the clock shows that, one
-    that reads what is stored (6.18 and later) does not.  The former store 32 bits.
+    that reads what is stored (6.18 and later) does not.  Up to 6.17 32 bits are stored.
     """
-    stored = facts.at_least(6, 18)
-    if stored and not facts.fresh(register) & TIMER_EXPIRED:
+    wide, upper = facts.at_least(6, 18), value >> 32 != 0
+    if wide and not facts.fresh(register) & TIMER_EXPIRED:
         return state.store(register, value & ~TIMER_EXPIRED)
-    if stored and value >> 32:
+    if wide and upper:
         return unknown("whether a kernel from 6.18 on that shows ISTATUS stores 32 bits")
-    return replace(state.lose(register), altered=value >> 32 != 0)
+    return state.moves(register, altered=upper)
 
 
 def oslsr(state: State, value: int) -> Answer:

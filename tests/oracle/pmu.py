@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .facts import EBUSY, EINVAL, HAS_EL2, PMU_V3_STRICT, Answer, Facts
+from .facts import EBUSY, EINVAL, HAS_EL2, PMU_V3_STRICT, Answer, Facts, unknown
 from .fields import ID, SYSREG, field
 from .state import State
 
@@ -29,20 +29,29 @@ def write(facts: Facts, state: State, register: int, value: int) -> Answer:
         return pmmir(facts, state, value)
     if register in OTHER_NAME:
         return set_or_clear(facts, state, register, value)
-    # raw up to 5.10; in 6.1 PMSWINC reads as zero and counters show what the VM's PMU version has
-    shown = facts.between((5, 10, 999), (6, 1, 0)) if facts.version[:2] != (6, 1) else True
-    if shown is False or facts.version[:2] <= (5, 10):
+    # stored at first; later PMSWINC reads as zero and counters show what the VM's PMU version has
+    shown = facts.at_least(5, 15) if register == PMSWINC else reads_low_half(facts)
+    if shown is False:
         return state.store(register, value)
     narrow = 0 if register == PMSWINC else value & 0xFFFFFFFF
+    if narrow == value:
+        return state.store(register, value)
     if shown is None:
-        return state.store(register, value) if narrow == value else state.lose(register)
+        return unknown("whether this point release reads 32 bits of a counter")
     if register == PMSWINC:
         return state.store(register, 0)
     dfr0 = state.current(ID["ID_AA64DFR0"])
-    if narrow == value or dfr0 is None:
-        return state.store(register, value) if narrow == value else state.lose(register)
+    if dfr0 is None:
+        return unknown("the PMU version of the VM")
     # 64-bit event counters came with PMUv3p5
     return state.store(register, value if field("ID_AA64DFR0", "PMUVer").of(dfr0) >= 6 else narrow)
+
+
+def reads_low_half(facts: Facts) -> bool | None:
+    """semantics 4: from 6.3 on, and from 6.1.23 on in its series; where in 6.2 is not known."""
+    if facts.version[:2] == (6, 1):
+        return facts.has_fix((6, 1, 23))
+    return None if facts.version[:2] == (6, 2) else facts.at_least(6, 3)
 
 
 def counters(state: State) -> int | None:
@@ -66,27 +75,35 @@ def pmcr(facts: Facts, state: State, value: int) -> Answer:
     return state.store(PMCR, value & 0xFF | long_cycles | count << 11)
 
 
-def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answer:
-    """6.7+: only bits of counters that exist; up to 6.12 a write sets or clears, later it replaces.
+def replaces(facts: Facts) -> bool | None:
+    """semantics 4: do both names replace?  From 6.15 on, 6.13.12 and 6.14.3; not in 6.12.118."""
+    series = facts.version[:2]
+    if series == (6, 12):
+        return None if facts.has_fix((6, 12, 119)) in (None, True) else False
+    fixes = {(6, 13): (6, 13, 12), (6, 14): (6, 14, 3)}
+    return facts.has_fix(fixes[series]) if series in fixes else facts.at_least(6, 15)
 
-    Old behaviour seen in 6.12.117, the new one in 6.16.3.  Before 6.7: stored as it is.
+
+def set_or_clear(facts: Facts, state: State, register: int, value: int) -> Answer:
+    """6.7+: only bits of counters that exist; at first a write sets or clears, later it replaces.
+
+    Before 6.7: stored as it is.
     """
     names = (register, OTHER_NAME[register])
     if not facts.at_least(6, 7):
         return both(state, names, value)
-    count, now = counters(state), state.current(register)
-    if count is None or facts.has(HAS_EL2):
-        return lost(state, names)
-    bits = value & there(count)
-    replaces = facts.between((6, 12, 117), (6, 16, 3))
-    if replaces:
-        return both(state, names, bits)
-    if now is None:
-        return lost(state, names)
-    combined = now | bits if register in PAIRS else now & ~bits
-    if replaces is None and combined != bits:
-        return lost(state, names)
-    return both(state, names, combined)
+    count, now, replaced = counters(state), state.current(register), replaces(facts)
+    # a nested VM's own hypervisor may keep counters for itself
+    counts = range(32) if count is None or facts.has(HAS_EL2) else (count,)
+    left = set()
+    for bits in (value & there(one) for one in counts):
+        if replaced is not False:
+            left.add(bits)
+        if replaced is not True and now is None:
+            return untold(state, names, value, None)
+        if replaced is not True:
+            left.add((now or 0) | bits if register in PAIRS else (now or 0) & ~bits)
+    return both(state, names, left.pop()) if len(left) == 1 else untold(state, names, value, left)
 
 
 def there(count: int) -> int:
@@ -110,10 +127,14 @@ def both(state: State, names: tuple[int, int], value: int) -> Answer:
     return answer
 
 
-def lost(state: State, names: tuple[int, int]) -> Answer:
-    for name in names:
-        answer = state.lose(name)
-    return answer
+def untold(state: State, names: tuple[int, int], value: int, left: set[int] | None) -> Answer:
+    """One of these values stays, or nobody knows which."""
+    if left is not None and value not in left:
+        for name in names:
+            answer = state.lose(name, altered=True)
+        return answer
+    state.doubtful.update(names)
+    return unknown("what this write leaves")
 
 
 def pmmir(facts: Facts, state: State, value: int) -> Answer:

@@ -26,6 +26,9 @@ class Answer(Protocol):
     def altered(self) -> bool: ...
 
     @property
+    def moves(self) -> bool: ...
+
+    @property
     def unknown(self) -> bool: ...
 
 
@@ -49,6 +52,9 @@ class Vm(Protocol):
 
     def read(self, register: int, /) -> int | None:
         """The value a read gives now; None when the register is not there or its value is not known."""
+
+    def doubts(self, register: int, /) -> bool:
+        """Is it not known what a write left there?"""
 
     def finalize(self) -> None:
         """KVM_ARM_VCPU_FINALIZE: from here on the SVE vector lengths are fixed (no effect without SVE)."""
@@ -139,12 +145,17 @@ class Restore:
     def compare(self, saved: Registers) -> None:
         """After all writes: which registers does the guest not see as saved?"""
         for register, value in saved.items():
-            if register in self.answers:
-                now = self.vm.read(register)
-                now = self.answers[register].read_back if now is None else now
-                altered = self.answers[register].altered if now is None else now != value
-                if altered:
-                    self.find(Finding(register, "changed", value, now=now))
+            if register not in self.answers:
+                continue
+            answer, now = self.answers[register], self.vm.read(register)
+            if now is None and not answer.moves and not answer.altered and self.vm.doubts(register):
+                self.find(Finding(register, "unknown", value))  # a later write put it in doubt
+                continue
+            now = answer.read_back if now is None else now
+            if now is None and not answer.moves and not answer.altered:
+                self.find(Finding(register, "unknown", value))
+            elif answer.altered if now is None else now != value:
+                self.find(Finding(register, "changed", value, now=now))
 
     def run(self, saved: Registers, fates: Mapping[int, Fate]) -> None:
         """The first KVM_RUN: what it makes of registers that were taken."""

@@ -24,10 +24,15 @@ class State:
         self.doubtful.discard(register)
         return accept(value)
 
-    def lose(self, register: int) -> Answer:
-        """Accepted, but what is read back cannot be told."""
+    def lose(self, register: int, *, altered: bool = False) -> Answer:
+        """Accepted, but what is read back cannot be told, only whether it must be another value."""
         self.doubtful.add(register)
-        return accept(None)
+        return Answer(altered=altered)
+
+    def moves(self, register: int, *, altered: bool = False) -> Answer:
+        """Accepted, and what is read back moves by itself."""
+        self.doubtful.add(register)
+        return Answer(moves=True, altered=altered)
 
     def copy(self) -> State:
         other = State(self.facts)

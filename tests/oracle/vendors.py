@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from .facts import Answer, Facts, accept, parse_release, unknown
+from . import firmware
+from .facts import Answer, Facts, parse_release, unknown
 from .fields import FIELDS
 
 # 6.13.0-rc3; 6.1.0-56-arm64, 6.12.117+deb13-cloud-arm64, 6.10.6+bpo-arm64-16k
@@ -49,11 +50,19 @@ def likenesses(facts: Facts) -> list[Facts]:
     return found
 
 
-def joined(answers: list[Answer]) -> Answer:
-    """What all of them say."""
+def joined(answers: list[Answer], value: int) -> Answer:
+    """What all of them say of ``value``: the same, or at least whether it stays."""
     first = answers[0]
     if all(answer == first for answer in answers):
         return first
-    if all(answer.accepted for answer in answers):
-        return accept(None)
+    changes = {answer.changes(value) if answer.accepted else None for answer in answers}
+    if changes == {True}:
+        return Answer(altered=True)
+    if changes == {False}:
+        return Answer(moves=True)  # a clock, but on some kernels
     return unknown("which changes this vendor's kernel carries")
+
+
+def own_bits(register: int, value: int) -> bool:
+    """Has this value bits of a bitmap that mainline does not know?  A vendor may (semantics 1.7)."""
+    return bool(value & ~firmware.BITMAP_MASKS.get(register, value))

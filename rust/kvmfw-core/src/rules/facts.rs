@@ -90,9 +90,21 @@ impl Facts<'_> {
         (reached || !self.is_vendors).then_some(reached)
     }
 
-    /// Why [`Facts::at_least`] does not tell.
+    /// Whether the kernel has what came into a stable series with this release, which names a point release; `None` where
+    /// the host's own release does not tell.
+    pub fn has_reached(&self, fix: Release) -> Option<bool> {
+        let release = self.release?;
+        let is_told = release.knows_patch() || !release.is_of_line(fix);
+        (is_told && (release >= fix || !self.is_vendors)).then_some(release >= fix)
+    }
+
+    /// Why [`Facts::at_least`] and [`Facts::has_reached`] do not tell.
     pub const fn untold(&self) -> &'static str {
-        if self.is_vendors { VENDORS } else { UNKNOWN_RELEASE }
+        match self.release {
+            _ if self.is_vendors => VENDORS,
+            None => UNKNOWN_RELEASE,
+            Some(_) => POINT_RELEASE,
+        }
     }
 }
 
@@ -102,5 +114,7 @@ impl Facts<'_> {
 pub type Context = Option<u8>;
 
 const UNKNOWN_RELEASE: &str = "the kernel release of this host is not known; probe this host";
+const POINT_RELEASE: &str =
+    "point releases of this series differ, and which one this is does not tell; probe this host";
 const VENDORS: &str =
     "this is a vendor's kernel, which may carry changes of younger ones, and it was not asked; probe this host";

@@ -1,7 +1,7 @@
 //! Registers of the PMU (specification, section 4). Listed ones are never refused, `PMMIR_EL1` apart, but not all read
 //! back as written.
 
-use super::facts::{Context, Facts};
+use super::facts::{Context, Facts, PROBE};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
@@ -80,7 +80,7 @@ impl PmuCounter {
             _ if word >> 32 == 0 => Effect::Kept,
             Some(V3P5..NOT_ARCHITECTED) => Effect::Kept,
             Some(_) => taken(word, word & 0xffff_ffff, self.own),
-            None => Effect::Rewritten(None),
+            None => Effect::Unknown(PROBE),
         }
     }
 }
@@ -101,7 +101,7 @@ pub(super) mod tests {
     use crate::catalog::{self, ID_AA64DFR0};
     use crate::catalog::{ID_AA64PFR0, PMCR, PMOVSSET};
     use crate::rules::Rule;
-    use crate::rules::derive::pmu::{control, stored_before_6_7, stored_up_to_5_10};
+    use crate::rules::derive::pmu::{control, increment, stored_before_6_7};
     use crate::rules::pmu_bits::judged_bits;
     use crate::rules::{PmuNames, Release};
     use crate::vcpu::VcpuConfig;
@@ -145,7 +145,8 @@ pub(super) mod tests {
         assert_eq!(judge("6.1.0", State::Fresh, &["pmu_v3"], 0x3800), Effect::Kept);
         assert_eq!(judge("5.10.0", State::Fresh, &[], 0x3800), Effect::Kept);
         let custom = |word| judge("custom", State::Fresh, &["pmu_v3"], word);
-        assert_eq!([custom(0x2800), custom(0x3800)], [Effect::Kept, Effect::Rewritten(None)]);
+        assert_eq!(custom(0x2800), Effect::Kept);
+        assert!(custom(0x3800).needs().is_some());
     }
 
     #[test]
@@ -157,8 +158,8 @@ pub(super) mod tests {
             assert_eq!(stored_before_6_7(later.clone(), &of(release, Some(&masks))), later, "{release}");
         }
         assert_eq!(stored_before_6_7(later.clone(), &of("6.6.1", None)), Rule::Kept);
-        assert_eq!(stored_up_to_5_10(later.clone(), &of("custom", Some(&masks))), later);
-        assert_ne!(stored_up_to_5_10(later.clone(), &of("custom", None)), later);
+        assert_eq!(increment(&of("custom", Some(&masks))), later);
+        assert_ne!(increment(&of("custom", None)), later);
     }
 
     #[test]
@@ -231,14 +232,15 @@ pub(super) mod tests {
     #[test]
     fn the_software_increment_reads_0_on_later_kernels() {
         let judge = |release, word| derived(release, 1 << 3, catalog::PMSWINC, 0).judge(&Value::Word(word), None);
-        assert_eq!(judge("5.10.0", 1), Effect::Kept);
-        for release in ["6.1.0", "6.12.117", "7.3.4", "7.3.99"] {
+        for release in ["5.10.0", "5.14.21"] {
+            assert_eq!(judge(release, 1), Effect::Kept);
+        }
+        for release in ["5.15.0", "6.0.0", "6.1.0", "6.12.117", "7.3.4", "7.3.99"] {
             assert_eq!(judge(release, 1), Effect::Dropped(Some(Value::Word(0))), "{release}");
             assert_eq!(judge(release, 0), Effect::Kept);
         }
-        for release in ["5.15.0", "custom"] {
-            assert_eq!([judge(release, 0), judge(release, 1)], [Effect::Kept, Effect::Rewritten(None)], "{release}");
-        }
+        assert_eq!(judge("custom", 0), Effect::Kept);
+        assert!(judge("custom", 1).needs().is_some());
     }
 
     #[test]
@@ -246,8 +248,16 @@ pub(super) mod tests {
         const LONG: u64 = 0x1de7_ec7e_dbad_c0de;
         let counter = RegisterId::system(3, 3, 14, 8, 0);
         let judge = |release, word, context| derived(release, 1 << 3, counter, 7).judge(&Value::Word(word), context);
-        assert_eq!(judge("5.10.0", LONG, None), Effect::Kept);
-        assert_eq!(judge("5.15.0", LONG, None), Effect::Rewritten(None));
+        for release in ["5.10.0", "5.15.106", "6.0.19", "6.1.22"] {
+            assert_eq!(judge(release, LONG, None), Effect::Kept, "{release}");
+        }
+        for release in ["6.1.23", "6.1.0-56-arm64", "6.3.0"] {
+            assert_eq!(judge(release, LONG, None), read(0xdbad_c0de), "{release}");
+        }
+        for release in ["6.1.0", "6.1.0-9-arm64", "6.2.0", "6.2.16", "custom"] {
+            assert!(judge(release, LONG, None).needs().is_some(), "{release}");
+            assert_eq!(judge(release, 0xdbad_c0de, None), Effect::Kept, "{release}");
+        }
         for context in [None, Some(1), Some(5), Some(15)] {
             assert_eq!(judge("6.12.117", LONG, context), read(0xdbad_c0de), "{context:?}");
             assert_eq!(judge("6.12.117", 0xdbad_c0de, context), Effect::Kept);
@@ -258,7 +268,7 @@ pub(super) mod tests {
 
     #[test]
     fn values_with_the_same_judged_bits_have_the_same_outcome() {
-        const RELEASES: [&str; 7] = ["5.10.0", "5.15.0", "6.1.0", "6.12.117", "6.14.0", "7.3.4", "custom"];
+        const RELEASES: [&str; 8] = ["5.10.0", "5.15.0", "6.1.0", "6.12.117", "6.12.119", "6.14.0", "7.3.4", "custom"];
         let words = [0, 1, 2, 3, 0x3f, 0x40, 0x7fff_ffff, CYCLES, CYCLES | 5, 1 << 32, 9 << 32 | 6, u64::MAX];
         let counter = RegisterId::system(3, 3, 14, 11, 6);
         let registers = [catalog::PMSWINC, counter, PMINTENSET, PMCNTENCLR, PMOVSSET];

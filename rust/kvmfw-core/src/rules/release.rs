@@ -22,14 +22,18 @@ impl Release {
 
     /// Reads the leading numbers of a release string; `None` when it does not begin with two numbers.
     ///
-    /// Debian's `5.10.0-32` and `6.1.0-56` name an ABI, not a point release; see [`Release::knows_patch`].
+    /// Debian's `5.10.0-32` names an ABI, not a point release (see [`Release::knows_patch`]); of `6.1.0-56` it is known from
+    /// which one on.
     pub fn parse(text: &str) -> Option<Self> {
         let end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
         let mut numbers = text.get(..end)?.split('.').map(str::parse::<u32>);
         let major = numbers.next()?.ok()?;
         let minor = numbers.next()?.ok()?;
         let patch = numbers.next().and_then(Result::ok).unwrap_or(0);
-        Some(Self { major, minor, patch })
+        let release = Self { major, minor, patch };
+        let abi = text.get(end..).and_then(abi_of).unwrap_or(0);
+        let is_known = |(known, first): &&(Self, u32)| release == Self { patch: 0, ..*known } && abi >= *first;
+        Some(DEBIANS.iter().find(is_known).map_or(release, |(known, _)| *known))
     }
 
     /// Whether the release string tells the point release: distributions that keep `.0` do not.
@@ -37,10 +41,25 @@ impl Release {
         self.patch != 0
     }
 
+    /// Whether both are of one line.
+    pub const fn is_of_line(self, other: Self) -> bool {
+        self.major == other.major && self.minor == other.minor
+    }
+
     /// Whether this release is of the line `major.minor` or a later one.
     pub const fn at_least(self, major: u32, minor: u32) -> bool {
         self.major > major || (self.major == major && self.minor >= minor)
     }
+}
+
+/// Point releases of Debian's kernels that are named by their ABI, with the first ABI that was made of them or a later one
+/// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192).
+const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44)];
+
+/// The ABI in what follows the numbers of one of Debian's names.
+fn abi_of(rest: &str) -> Option<u32> {
+    let digits = rest.strip_prefix('-').filter(|_| is_debians(rest))?;
+    digits.split('-').next()?.parse().ok()
 }
 
 /// Whether a release string is one of mainline or a stable series, or of Debian, which builds these with few changes: what
@@ -157,6 +176,11 @@ mod tests {
         for (text, release) in [
             ("6.12.117+deb13-arm64", Some((6, 12, 117))),
             ("5.10.0-32-arm64", Some((5, 10, 0))),
+            ("6.1.0-43-arm64", Some((6, 1, 0))),
+            ("6.1.0-44-arm64", Some((6, 1, 164))),
+            ("6.1.0-56-cloud-arm64", Some((6, 1, 164))),
+            ("6.1.0-56-generic", Some((6, 1, 0))),
+            ("6.6.0-56-arm64", Some((6, 6, 0))),
             ("6.18.30-61.116.amzn2023.aarch64", Some((6, 18, 30))),
             ("7.3", Some((7, 3, 0))),
             ("linux", None),

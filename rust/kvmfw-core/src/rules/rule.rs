@@ -7,7 +7,7 @@ use super::facts::{Context, Facts};
 use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state};
 use crate::answers::State;
 use crate::errno::Errno;
-use crate::judgement::Effect;
+use crate::judgement::{Effect, Outcome};
 use crate::value::Value;
 
 /// How a KVM decides one register.
@@ -113,10 +113,9 @@ pub enum Rule {
         /// Whether the VM has run.
         has_run: bool,
     },
-    /// One of these, it is not known which: where they agree that is the answer, else the sentence says what settles it.
+    /// One of these, it is not known which: where they agree that is the answer (changed, if each changes the value to another
+    /// one), else the sentence says what settles it.
     AnyOf(Arc<[Rule]>, &'static str),
-    /// One of these, which all take the value: what reads back is known where they agree.
-    AnyTaken(Arc<[Rule]>),
     /// This value is taken; of others nothing is known but what would settle it.
     OnlyFresh {
         /// The host's own value.
@@ -176,7 +175,6 @@ impl Rule {
             Self::PmuBits(rule) => rule.judge(value, context),
             Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
             Self::AnyOf(rules, needs) => agreed(value, context, rules).unwrap_or(Effect::Unknown(needs)),
-            Self::AnyTaken(rules) => agreed(value, context, rules).unwrap_or(Effect::Rewritten(None)),
             Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
             Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),
         }
@@ -187,5 +185,9 @@ impl Rule {
 fn agreed(value: &Value, context: Context, rules: &[Rule]) -> Option<Effect> {
     let mut effects = rules.iter().map(|rule| rule.judge(value, context));
     let first = effects.next()?;
-    effects.all(|effect| effect == first).then_some(first)
+    effects.try_fold(first, |one, other| match (one.outcome(), other.outcome()) {
+        _ if one == other => Some(one),
+        (Outcome::Change, Outcome::Change) => Some(Effect::Rewritten(None)),
+        _ => None,
+    })
 }

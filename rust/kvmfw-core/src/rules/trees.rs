@@ -153,12 +153,6 @@ pub(super) const fn tolerates_double_lock(tree: Tree) -> bool {
     tree >= T6_18_15
 }
 
-/// Whether both names of a PMU register replace it; before, the one sets bits and the other clears them (commit
-/// f2aeb7bbd574): 6.16.3, 6.16.12, 6.18.15 and 7.3.4 run, they do; not in 6.12.117. Sure.
-pub(super) const fn replaces_pmu_bits(tree: Tree) -> bool {
-    tree >= T6_16_12
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,25 +3,21 @@
 use crate::catalog::{self, ID_AA64DFR0};
 use crate::rules::facts::Facts;
 use crate::rules::pmu::{PmuControl, PmuCounter};
+use crate::rules::release::Release;
 use crate::rules::rule::Rule;
 
-/// The rule `later`, which a kernel has from 6.7 on; up to 6.6 the value is stored as written.
-pub(in crate::rules) fn stored_before_6_7(later: Rule, facts: &Facts<'_>) -> Rule {
-    match facts.at_least(6, 7) {
+/// The rule `later` where the kernel `has` it; else the value is stored as written. A kernel that reports masks is of 6.7 or later.
+fn stored_before(has: Option<bool>, later: Rule, facts: &Facts<'_>) -> Rule {
+    match has {
         Some(false) if facts.masks.is_none() => Rule::Kept,
-        None if facts.masks.is_none() => Rule::AnyTaken([Rule::Kept, later].into()),
+        None if facts.masks.is_none() => Rule::AnyOf([Rule::Kept, later].into(), facts.untold()),
         _ => later,
     }
 }
 
-/// The rule `later`, which a kernel has from 6.1 on; up to 5.10 the value is stored as written. [R 5.10, 6.1]
-pub(in crate::rules) fn stored_up_to_5_10(later: Rule, facts: &Facts<'_>) -> Rule {
-    match (facts.at_least(5, 11), facts.at_least(6, 1)) {
-        (Some(false), _) => Rule::Kept,
-        (_, Some(true)) => later,
-        _ if facts.masks.is_some() => later,
-        _ => Rule::AnyTaken([Rule::Kept, later].into()),
-    }
+/// The rule `later`, which a kernel has from 6.7 on; up to 6.6 the value is stored as written.
+pub(in crate::rules) fn stored_before_6_7(later: Rule, facts: &Facts<'_>) -> Rule {
+    stored_before(facts.at_least(6, 7), later, facts)
 }
 
 /// Never refused. Up to 6.6 stored as written. From 6.7 on (`set_pmcr`, `arch/arm64/kvm/sys_regs.c`) a number of
@@ -36,16 +32,23 @@ pub(in crate::rules) fn control(fresh: u64, facts: &Facts<'_>) -> Rule {
     stored_before_6_7(Rule::PmuControl(PmuControl::new(fresh, facts)), facts)
 }
 
-/// `PMSWINC_EL0`: stored up to 5.10; later any value is taken and it reads 0 (commit 7a3ba3095a32). [R 5.10, 6.1 to 7.3]
+/// `PMSWINC_EL0`: stored up to 5.14; from 5.15 on any value is taken and it reads 0 (commit 7a3ba3095a32, in the pull for 5.15;
+/// not in 5.10.223). [R 5.10, 6.1 to 7.3]
 pub(in crate::rules) fn increment(facts: &Facts<'_>) -> Rule {
-    stored_up_to_5_10(Rule::Ignored(0), facts)
+    stored_before(facts.at_least(5, 15), Rule::Ignored(0), facts)
 }
 
-/// `PMEVCNTRn_EL0`: stored up to 5.10; in 6.1 and later reads give the low 32 bits (`kvm_pmu_get_counter_value`,
-/// `arch/arm64/kvm/pmu-emul.c`) unless the VM's PMU has counters of 64 bits. [R 5.10, 6.1 to 7.3]
+/// `PMEVCNTRn_EL0`: stored at first. Since commit 9228b26194d1 of 6.3 reads give the low 32 bits (`kvm_pmu_get_counter_value`,
+/// `arch/arm64/kvm/pmu-emul.c`) unless the VM's PMU has counters of 64 bits. It was ported back to 6.1.23 (lists of the stable
+/// series), and to none before: of 5.15 and older it did not apply. [R 5.10, 6.1.192 to 7.3]
 pub(in crate::rules) fn counter(own: u64, facts: &Facts<'_>) -> Rule {
     let version = facts.word(ID_AA64DFR0).and_then(|word| catalog::PMU_VERSION.of(word));
-    stored_up_to_5_10(Rule::PmuCounter(PmuCounter { own, version }), facts)
+    let reads_low = match facts.at_least(6, 2) {
+        // The end of the series 6.2 has it; from which release on was not looked up.
+        Some(true) => facts.at_least(6, 3).filter(|has| *has),
+        _ => facts.has_reached(Release::new(6, 1, 23)),
+    };
+    stored_before(reads_low, Rule::PmuCounter(PmuCounter { own, version }), facts)
 }
 
 /// `PMMIR_EL1` (7.3): the number of slots, 0 or the host's own; once the VM has run only its current value. [R 7.3.4]

@@ -79,17 +79,17 @@ pub(in crate::rules) fn sve_state(register: RegisterId, own: &Value, facts: &Fac
 /// `CNTHP_CTL_EL2` and `CNTHV_CTL_EL2` of nested VMs had no setter before (`EL2_REG`, a tree of 6.15 read, 6.16.12 run), and have
 /// that of the others since (`TIMER_REG`, the same series read; 6.18.15 run).
 pub(in crate::rules) fn timer_control(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
-    let like_others = facts.at_least(6, 18);
-    let stored = like_others.filter(|stored| !stored || own & EXPIRED == 0);
-    let rule = Rule::TimerControl(TimerControl { own, stored });
-    match like_others {
-        _ if !matches!(register, catalog::CNTHP_CTL_EL2 | catalog::CNTHV_CTL_EL2) => rule,
-        Some(true) => rule,
-        Some(false) => Rule::Kept,
-        None => {
-            let later = Rule::TimerControl(TimerControl { own, stored: Some(true) });
-            Rule::AnyTaken([Rule::Kept, later].into())
-        }
+    let rule = |stored| Rule::TimerControl(TimerControl { own, stored });
+    let either = |before| Rule::AnyOf([before, rule(Some(true))].into(), facts.untold());
+    let is_nested = matches!(register, catalog::CNTHP_CTL_EL2 | catalog::CNTHV_CTL_EL2);
+    match facts.at_least(6, 18) {
+        Some(false) if is_nested => Rule::Kept,
+        None if is_nested => either(Rule::Kept),
+        Some(false) => rule(Some(false)),
+        // It shows what was not stored.
+        _ if own & EXPIRED != 0 => rule(None),
+        Some(true) => rule(Some(true)),
+        None => either(rule(Some(false))),
     }
 }
 

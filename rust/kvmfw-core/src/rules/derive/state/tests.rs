@@ -124,8 +124,14 @@ fn whether_a_timer_has_expired_is_not_stored() {
         timer_control(CNTV_CTL, own, &Facts { release, ..Facts::default() }).judge(&Value::Word(word), None)
     };
     let untold = timer_control(CNTV_CTL, 0, &Facts::default());
-    assert_eq!(untold.judge(&Value::Word(4), None), Effect::Kept, "a dump that does not show it");
-    assert_eq!(untold.judge(&Value::Word(1 << 32), None), Effect::Unknown(PROBE));
+    for word in [4, 1 << 32] {
+        assert!(untold.judge(&Value::Word(word), None).needs().is_some(), "of either kind: {word:#x}");
+    }
+    assert_eq!(untold.judge(&Value::Word(3), None), Effect::Kept);
+    assert_eq!(untold.judge(&Value::Word(1 << 32 | 4), None), Effect::Rewritten(None));
+    let shown = timer_control(CNTV_CTL, 4, &Facts::default());
+    assert_eq!(shown.judge(&Value::Word(4), None), Effect::Kept);
+    assert_eq!(shown.judge(&Value::Word(1 << 32), None), Effect::Unknown(PROBE));
     assert_eq!([judge(4, 4), judge(4, 1), judge(4, 0)], [Effect::Kept, Effect::Kept, Effect::Kept]);
     assert_eq!(judge(4, 1 << 32), Effect::Rewritten(None));
     assert_eq!([judge(0, 0), judge(0, 1)], [Effect::Kept, Effect::Kept]);
@@ -147,7 +153,8 @@ fn timers_of_a_nested_hypervisor_are_stored_as_written_before_6_18() {
     }
     assert_eq!(judge("6.18.15", false, 4), Effect::Dropped(Some(Value::Word(0))));
     assert_eq!(judge("6.18.15", false, 1 << 32), Effect::Kept);
-    assert_eq!([judge("6.16.12", true, 4), judge("6.16.12", true, 3)], [Effect::Rewritten(None), Effect::Kept]);
+    assert!(judge("6.16.12", true, 4).needs().is_some());
+    assert_eq!(judge("6.16.12", true, 3), Effect::Kept);
 }
 
 #[test]
