@@ -17,7 +17,7 @@ import pytest
 import kvmfw
 from kvmfw.analysis import examine, make_frame
 from kvmfw.analysis.changed import host_of, set_level
-from kvmfw.analysis.opened import cpu_name
+from kvmfw.cpus import cpu_name
 from kvmfw.report.html import html_report
 
 CAPTURES = sorted((Path(__file__).parents[1] / "examples" / "captures").glob("*.json"))

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvmfw.registers import fields_of
+from kvmfw.telling.knobs import PSCI
 
-__all__ = ["MEANS", "PSCI", "Means", "any_means"]
+__all__ = ["MEANS", "Means", "any_means"]
 
-PSCI = 0x6030000000140000
 FIRMWARE, BITMAP, SYSTEM = 0x14, 0x16, 0x13
 
 

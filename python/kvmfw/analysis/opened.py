@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kvmfw import readers
 from kvmfw.analysis.security import Protection, protection_of
+from kvmfw.cpus import cpu_name
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
@@ -24,38 +25,11 @@ __all__ = [
     "OpenedFleet",
     "capture_documents",
     "chosen_column",
-    "cpu_name",
     "file_protection",
     "open_fleet",
     "protections",
     "read_columns",
 ]
-
-_PARTS = {
-    (0x41, 0xD03): "Cortex-A53",
-    (0x41, 0xD05): "Cortex-A55",
-    (0x41, 0xD07): "Cortex-A57",
-    (0x41, 0xD08): "Cortex-A72",
-    (0x41, 0xD0B): "Cortex-A76",
-    (0x41, 0xD0C): "Neoverse N1",
-    (0x41, 0xD40): "Neoverse V1",
-    (0x41, 0xD49): "Neoverse N2",
-    (0x41, 0xD4F): "Neoverse V2",
-    (0x41, 0xD83): "Neoverse V3AE",
-    (0x41, 0xD84): "Neoverse V3",
-    (0x41, 0xD8E): "Neoverse N3",
-    (0xC0, 0xAC3): "Ampere-1",
-}
-
-
-def cpu_name(midr: int) -> str:
-    """Name the CPU that a MIDR_EL1 value means, or give its implementer and part.
-
-    >>> cpu_name(0x410FD401), cpu_name(0x000F0510)
-    ('Neoverse V1', 'CPU 0x00/0x051')
-    """
-    implementer, part = midr >> 24 & 0xFF, midr >> 4 & 0xFFF
-    return _PARTS.get((implementer, part), f"CPU {implementer:#04x}/{part:#05x}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,7 @@ from kvmfw.analysis.units import Census, Samples, take_census
 from kvmfw.analysis.unknowns import missing_inputs
 from kvmfw.analysis.upgrades import best_upgrades
 from kvmfw.readers.hosts_table import CAPACITY
+from kvmfw.telling.cures import what_to_do
 
 __all__ = ["Report", "examine"]
 
@@ -162,7 +163,12 @@ def examine(
         for cure in found.found
     ]
     tables["plan"] = [
-        {"step": number, "cured": [names[unit] for unit in step.units], "freed": step.freed}
+        {
+            "step": number,
+            "cured": [names[unit] for unit in step.units],
+            "freed": step.freed,
+            "do": _to_do(report, step.units),
+        }
         for number, step in enumerate(found.plan, start=1)
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
@@ -190,6 +196,12 @@ def examine(
     for name in report.not_done:
         tables.pop(name, None)
     return report
+
+
+def _to_do(report: Report, units: Iterable[int]) -> list[str]:
+    """Say what to do about the rules that speak of these units."""
+    spoken = (rule for unit in units for rule in _rules(report, unit))
+    return list(dict.fromkeys(what_to_do(rule) for rule in spoken))
 
 
 def _facts(frame: Frame, few: int) -> Row:

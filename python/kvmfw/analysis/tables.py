@@ -143,7 +143,12 @@ TABLES = (
         "What to cure first",
         "Each step adds the registers that free most stranded VMs for each register.",
         "Nothing to free, or no cure of registers frees a VM.",
-        (_count("step"), _names("cured", "registers", shown=12), _count("freed", "VMs freed so far")),
+        (
+            _count("step"),
+            _names("cured", "registers", shown=12),
+            _count("freed", "VMs freed so far"),
+            Column("what to do", lambda row: "; or ".join(row["do"][:3])),
+        ),
     ),
     Table(
         "cures",

@@ -23,6 +23,7 @@ from kvmfw.cli.settings import (
     vcpu_options,
 )
 from kvmfw.quoting import json_text
+from kvmfw.telling.folds import names_of
 from kvmfw.verdict import Outcome
 
 __all__ = ["baseline"]
@@ -63,7 +64,9 @@ def baseline(
 def _print_baseline(found: Settings) -> None:
     out = console()
     made = found.baseline
-    line = heading(f"Baseline for {len(made.covered):,} hosts: ")
+    reached = "not reached" if found.remains else "reached"
+    line = heading(f"Baseline for {len(made.covered):,} hosts: {reached}")
+    line.append("; what some hosts do to VMs that start so: ", style="default not bold")
     line.append(outcome_text(found.outcome))
     out.print(line)
     if made.left_out:
@@ -80,7 +83,11 @@ def _print_baseline(found: Settings) -> None:
     ]
     out.print(table(("register", "value", "greatest", "bound by"), rows))
     if any(one.value is None for one in present):
-        out.print("no common value: each value that hosts have is refused by one of the others", style="dim")
+        out.print(
+            "no common value: each value that hosts have is refused by one of the others. What to do: make groups of"
+            " hosts that take each other's VMs (--where, --share), or hosts equal (`kvmfw whatif FLEET --best 3`)",
+            style="dim",
+        )
     absent: dict[tuple[str, ...], list[str]] = {}
     for one in made.registers:
         if one.absent_on:
@@ -88,5 +95,5 @@ def _print_baseline(found: Settings) -> None:
     if absent:
         out.print()
         out.print(heading("Registers that some hosts lack: hide them from VMs"))
-        cells = [(len(names), ", ".join(names), some_names(hosts)) for hosts, names in absent.items()]
+        cells = [(len(names), names_of(names), some_names(hosts)) for hosts, names in absent.items()]
         out.print(table(("count", "registers", "lacking on"), cells, numbers=("count",)))

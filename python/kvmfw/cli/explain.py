@@ -9,6 +9,7 @@ import click
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kvmfw import readers
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -17,7 +18,7 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
-from kvmfw.cli.verdicts import all_option, show
+from kvmfw.cli.verdicts import Judged, all_option, show
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.stored import births_of, is_stored, stored_table
@@ -40,11 +41,11 @@ def explain(
     *, fleet: Path, vm: str, host: str, vmm: str, scheme: str, form: str, fail_on: frozenset[str], every: bool
 ) -> int:
     """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
-    opened = Fleet.load(fleet, vmm=vmm, scheme=scheme)
-    rows = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    return show(
-        [(vm, host, opened.explain(*rows))], form, fail_on, [fleet], every=every, born=_born(fleet, vm)
-    )
+    vms, hosts = readers.fleet_folder(fleet)
+    opened = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
+    row, other = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
+    judged = Judged(vms[row], hosts[other], opened.explain(row, other), vm, _born(fleet, vm))
+    return show([judged], form, fail_on, [fleet], every=every)
 
 
 def _born(fleet: Path, vm: str) -> str | None:

@@ -17,7 +17,7 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
-from kvmfw.cli.verdicts import all_option, show
+from kvmfw.cli.verdicts import Judged, all_option, show
 from kvmfw.errors import FormatError, InputError
 from kvmfw.files import read_document
 from kvmfw.sets import Host, RegisterSet
@@ -67,8 +67,9 @@ def validate(
     """Judge whether HOST takes the VM's registers.
 
     VM is a register set (.json), many of them (.jsonl), or a folder of such files; HOST is a capture
-    or a folder of captures. Every finding is shown, never only the first. With --on-host there is no HOST:
-    the KVM of this machine is asked, and its answers are printed as JSON.
+    or a folder of captures. Every finding of a pair is shown, never only the first, and what to do; of many
+    pairs an overview (--all shows every verdict). With --on-host there is no HOST: the KVM of this machine
+    is asked, and its answers are printed as JSON.
     """
     if on_host == (host is not None):
         problem = (
@@ -91,13 +92,13 @@ def validate(
     if not vms:
         raise InputError("there is no VM in it: nothing to judge", file=str(vm))
     hosts = kvmfw.readers.hosts(host)[0] if host.is_dir() else [Host.load(host)]
-    verdicts = [
-        (one.name or vm.name, other.name, judge(one, other, vmm=policy, scheme=scheme, state=state))
+    judged = [
+        Judged(one, other, judge(one, other, vmm=policy, scheme=scheme, state=state), one.name or vm.name)
         for one in vms
         for other in hosts
         for policy in (VMMS if vmm == "all" else (vmm,))
     ]
-    return show(verdicts, form, fail_on, [vm, host], every=every)
+    return show(judged, form, fail_on, [vm, host], every=every)
 
 
 def _sets(path: Path) -> list[RegisterSet]:

@@ -2,98 +2,182 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from kvmfw.cli.door import FINDINGS
-from kvmfw.cli.screen import console, outcome_text, print_json, table
+from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
+from kvmfw.sets import Host, RegisterSet
+from kvmfw.telling import Weight, fold, overview, what_to_do
+from kvmfw.telling.knobs import knob_of
+from kvmfw.telling.overview import Alike, Reason
 from kvmfw.verdict import Finding, Outcome, Verdict
 from kvmfw.vmms import vmms
 
-__all__ = ["all_option", "show"]
+__all__ = ["Judged", "all_option", "show"]
 
 WIDE = 120
-LIST_RULES = {"KVMFW-LIST-MISSING": "do not exist on this host", "KVMFW-LIST-EXTRA": "were not saved"}
-
+GROUPS, NAMES = 10, 3
 
 all_option = click.option(
-    "--all", "every", is_flag=True, help="One row for each register, also where many share one reason."
+    "--all",
+    "every",
+    is_flag=True,
+    help="Every verdict in full where there are many, and one row for each register, also where many share one reason.",
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict with the pair that it is about; `born` says from what the VM's registers were derived, if nobody saved them."""
+
+    vm: RegisterSet
+    host: Host
+    verdict: Verdict
+    vm_name: str
+    born: str | None = None
+
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The names of VM and host."""
+        return self.vm_name, self.host.name
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give it as JSON-ready data."""
+        derived = {} if self.born is None else {"born": self.born}
+        return {"vm": self.vm_name, "host": self.host.name, **derived, **self.verdict.to_dict()}
+
+
 def show(
-    verdicts: Sequence[tuple[str, str, Verdict]],
-    form: str,
-    fail_on: frozenset[str],
-    inputs: Iterable[Path],
-    *,
-    every: bool,
-    born: str | None = None,
+    judged: Sequence[Judged], form: str, fail_on: frozenset[str], inputs: Iterable[Path], *, every: bool
 ) -> int:
-    """Print verdicts and give the exit code; `born` says from what the VM's registers were derived, if nobody saved them."""
-    derived = {} if born is None else {"born": born}
+    """Print verdicts and give the exit code."""
     if form == "json":
-        listed: list[dict[str, Any]] = [
-            {"vm": vm, "host": host, **derived, **verdict.to_dict()} for vm, host, verdict in verdicts
-        ]
+        listed = [one.to_dict() for one in judged]
         print_json("verdicts", {"verdicts": listed}, inputs)
     else:
         out = console()
-        for vm, host, verdict in verdicts:
-            _print_verdict(out, vm, host, verdict, every=every)
-        if born is not None:
-            out.print(
-                f"the registers of the VM were not saved but derived: {born} (docs/inventory.md)",
-                soft_wrap=True,
-            )
-    failed = any(verdict.outcome.name.lower() in fail_on for _, _, verdict in verdicts)
+        if len(judged) > 1:
+            _print_overview(out, judged, every=every)
+        if len(judged) == 1 or every:
+            for one in judged:
+                _print_verdict(out, one, every=every)
+    failed = any(one.verdict.outcome.name.lower() in fail_on for one in judged)
     return FINDINGS if failed else 0
 
 
-def _print_verdict(out: Console, vm: str, host: str, verdict: Verdict, *, every: bool) -> None:
+def _print_verdict(out: Console, one: Judged, *, every: bool) -> None:
+    verdict = one.verdict
     line = outcome_text(verdict.outcome)
-    line.append(f"  {vm} on {host}", style="default not bold")
-    source = "" if _is_measured(verdict.vmm) else ": from its sources, not measured"
-    line.append(f"  (vmm {verdict.vmm}{source}, scheme {verdict.scheme})", style="dim")
+    line.append(f"  {one.vm_name} on {one.host.name}", style="default not bold")
+    line.append(f"  ({_policy(verdict)})", style="dim")
     out.print(line, soft_wrap=True)
+    if one.born is not None:
+        born = f"the registers of the VM were not saved but derived: {one.born} (docs/inventory.md)"
+        out.print(born, soft_wrap=True)
     if not verdict.findings:
         out.print("every register is kept as it was saved\n")
         return
-    rows = [_row_of(group) for group in _groups(verdict.findings, every=every)]
-    if out.width >= WIDE:
-        out.print(table(("outcome", "finding", "rule", "evidence"), rows))
-    else:
-        out.print(table(("outcome", "finding"), [row[:2] for row in rows]))
+    folds = fold(verdict.findings, one.vm, one.host, every=every)
+    _print_rows(
+        out, [(_outcome(f.outcome, f.weight), f.sentence, f.rule, f.evidence) for f in folds], ("finding",)
+    )
     counts = {outcome: sum(finding.outcome is outcome for finding in verdict.findings) for outcome in Outcome}
     words = [f"{count} {outcome.name}" for outcome, count in counts.items() if count]
     findings = "finding" if len(verdict.findings) == 1 else "findings"
-    out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}\n", style="dim")
+    out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}", style="dim")
+    _print_cures(out, verdict.findings, verdict.vmm)
+    out.print()
+
+
+def _print_overview(out: Console, judged: Sequence[Judged], *, every: bool) -> None:
+    """Say of many pairs how many there are of each outcome, why, and which are alike."""
+    found = overview([(one.pair, one.verdict) for one in judged])
+    counts = ", ".join(f"{count:,} {outcome.name}" for outcome, count in found.outcomes.items() if count)
+    policies = ", ".join(dict.fromkeys(_policy(one.verdict) for one in judged))
+    vms, hosts = len({one.vm_name for one in judged}), len({one.host.name for one in judged})
+    sizes = f"{vms:,} VM{'s' * (vms != 1)} on {hosts:,} host{'s' * (hosts != 1)}"
+    out.print(f"{sizes}: {counts}  ({policies})\n", soft_wrap=True)
+    if found.reasons:
+        out.print(heading("Why"))
+        rows = [
+            (_outcome(r.outcome, r.weight), r.pairs, r.sentence, r.rule, r.evidence) for r in found.reasons
+        ]
+        _print_rows(out, rows, ("pairs", "finding, of one of them"))
+        _print_cures(out, _first_of_each(found.reasons, judged), None)
+        out.print()
+    out.print(heading("Pairs that are alike"))
+    rows_of_pairs = [
+        (one.outcome, len(one.pairs), _some_pairs(one, hosts), len(one.verdict.findings))
+        for one in found.alike[:GROUPS]
+    ]
+    out.print(table(("outcome", "pairs", "VMs", "findings"), rows_of_pairs, numbers=("pairs", "findings")))
+    if len(found.alike) > GROUPS:
+        out.print(f"and {len(found.alike) - GROUPS:,} more groups", style="dim")
+    if not every:
+        out.print("--all prints every verdict in full, --format json has all of it", style="dim")
+    out.print()
+
+
+def _print_rows(out: Console, rows: Sequence[Sequence[Any]], columns: tuple[str, ...]) -> None:
+    """Print a table whose last columns are rule and evidence; where they have no room they stand below the sentence."""
+    numbers = [name for name in columns if name == "pairs"]
+    if out.width >= WIDE:
+        out.print(table(("outcome", *columns, "rule", "evidence"), rows, numbers=numbers))
+        return
+    cells = [[*row[:-3], Text.assemble(f"{row[-3]}\n", (f"{row[-2]}, {row[-1]}", "dim"))] for row in rows]
+    out.print(table(("outcome", *columns), cells, numbers=numbers))
+
+
+def _print_cures(out: Console, findings: Iterable[Finding], vmm: str | None) -> None:
+    """Say once for each rule that is in the way what to do; of one pair also the setting of its VMM."""
+    by_rule: dict[str, list[Finding]] = {}
+    for one in sorted(findings, key=lambda one: -one.outcome):
+        if one.outcome >= Outcome.UNKNOWN:
+            by_rule.setdefault(one.rule, []).append(one)
+    if not by_rule:
+        return
+    out.print(heading("What to do"))
+    for rule, told in by_rule.items():
+        out.print(Text.assemble((rule, "bold"), f": {what_to_do(rule)}"))
+        for one in told:
+            knob = None if vmm is None else knob_of(one, vmm)
+            if knob is not None:
+                out.print(f"  new VMs as this host has it, {knob}", soft_wrap=True)
+
+
+def _first_of_each(reasons: Sequence[Reason], judged: Sequence[Judged]) -> Iterable[Finding]:
+    """Give a finding for each outcome and rule."""
+    wanted = dict.fromkeys((one.outcome, one.rule) for one in reasons)
+    for outcome, rule in wanted:
+        every = (finding for one in judged for finding in one.verdict.findings)
+        yield next(one for one in every if (one.outcome, one.rule) == (outcome, rule))
+
+
+def _some_pairs(one: Alike, hosts: int) -> str:
+    told = [vm if hosts == 1 else f"{vm} on {host}" for vm, host in dict.fromkeys(one.pairs)]
+    more = f" and {len(told) - NAMES:,} more" if len(told) > NAMES else ""
+    return ", ".join(told[:NAMES]) + more
+
+
+def _outcome(outcome: Outcome, weight: Weight | None) -> Text:
+    told = outcome_text(outcome)
+    if weight is not None:
+        told.append(f" {weight.name.lower()}", style="default not bold")
+    return told
+
+
+def _policy(verdict: Verdict) -> str:
+    source = "" if _is_measured(verdict.vmm) else ": from its sources, not measured"
+    return f"vmm {verdict.vmm}{source}, scheme {verdict.scheme}"
 
 
 def _is_measured(vmm: str) -> bool:
     """Tell whether real loads of this VMM were compared; of names without a release each release says so itself."""
     return all(row.measured or row.releases for row in vmms() if row.name == vmm)
-
-
-def _groups(findings: Sequence[Finding], *, every: bool) -> list[list[Finding]]:
-    """Put together findings that say the same of many registers; worst first, then in write order."""
-    groups: dict[object, list[Finding]] = defaultdict(list)
-    for at, finding in enumerate(findings):
-        alone = every or finding.rule not in LIST_RULES
-        groups[at if alone else (finding.rule, finding.outcome, finding.errno)].append(finding)
-    return sorted(groups.values(), key=lambda group: -group[0].outcome)
-
-
-def _row_of(group: Sequence[Finding]) -> tuple[Outcome, str, str, str]:
-    first = group[0]
-    sentence = first.sentence
-    if len(group) > 1:
-        names = ", ".join(finding.name for finding in group)
-        sentence = f"{len(group)} registers {LIST_RULES[first.rule]}"
-        sentence += f" ({first.errno}): {names}" if first.errno else f": {names}"
-    return first.outcome, sentence, first.rule, first.evidence

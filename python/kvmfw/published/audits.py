@@ -61,6 +61,7 @@ class Step(TypedDict):
     step: int
     cured: list[str]
     freed: int
+    do: list[str]
 
 
 class Cure(TypedDict):

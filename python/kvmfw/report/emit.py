@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from kvmfw.analysis.baseline import BaselineRegister
-from kvmfw.analysis.means import PSCI
 from kvmfw.analysis.settings import Settings
 from kvmfw.quoting import printable
-from kvmfw.registers import fields_of, register_name
+from kvmfw.registers import register_name
 from kvmfw.sets import RegisterSet
+from kvmfw.telling.knobs import qemu_properties, template_modifier
 
 __all__ = ["firecracker", "qemu"]
 
@@ -33,15 +33,7 @@ def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
             *_ids(one.register for one in absent),
         ]
         lines += _safe_missing(absent, vms)
-    properties = [
-        f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
-        for register, value in made.values.items()
-        for field in fields_of(register)
-        if field.of(made.changed[register])
-    ]
-    if PSCI in made.values:
-        version = made.values[PSCI]
-        properties.append(f"kvm-psci-version={version >> 16}.{version & 0xFFFF}")
+    properties = [*qemu_properties(made.values, made.changed)]
     if properties:
         lines += ["", "# What VMs start with", "-cpu host," + ",".join(properties)]
     return "\n".join(lines) + "\n"
@@ -89,20 +81,6 @@ def _safe_missing(absent: Sequence[BaselineRegister], vms: Sequence[RegisterSet]
 def firecracker(made: Settings) -> str:
     """Give a Firecracker CPU template (JSON) with which VMs start with the values."""
     modifiers = [
-        {"addr": f"{register:#x}", "bitmap": _bitmap(value, made.changed[register], _bits(register))}
-        for register, value in made.values.items()
+        template_modifier(register, value, made.changed[register]) for register, value in made.values.items()
     ]
     return json.dumps({"reg_modifiers": modifiers}, indent=2) + "\n"
-
-
-def _bits(register: int) -> int:
-    return 8 << (register >> 52 & 0xF)
-
-
-def _bitmap(value: int, changed: int, bits: int) -> str:
-    """Set the groups of 4 bits that change on some host, and leave the others (x) to the host."""
-    groups = [
-        f"{value >> shift & 0xF:04b}" if changed >> shift & 0xF else "xxxx"
-        for shift in range(bits - 4, -1, -4)
-    ]
-    return "0b" + "_".join(groups)

@@ -1,0 +1,78 @@
+"""Settings of VMMs as text: which knob sets what a VM starts with. `kvmfw emit` and the sentences of verdicts ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from kvmfw.registers import fields_of, register_name
+from kvmfw.verdict import Finding, Outcome
+
+__all__ = ["PSCI", "knob_of", "qemu_properties", "template_modifier"]
+
+PSCI = 0x6030000000140000
+
+
+def qemu_properties(values: Mapping[int, int], changed: Mapping[int, int]) -> Iterator[str]:
+    """Give the properties of `-cpu host` (QEMU 11.1): named fields of ID registers in which a bit changes, the PSCI version.
+
+    Parameters
+    ----------
+    values : mapping of int to int
+        Register -> the value that VMs start with.
+    changed : mapping of int to int
+        Register -> the bits of it that are not what a fresh VM has.
+
+    Examples
+    --------
+    >>> [*qemu_properties({0x603000000013C020: 1 << 28}, {0x603000000013C020: 0xF << 28})]
+    ['SYSREG_ID_AA64PFR0_EL1_RAS=0x1']
+    """
+    for register, value in values.items():
+        for field in fields_of(register):
+            if field.of(changed[register]):
+                yield f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
+    if PSCI in values:
+        version = values[PSCI]
+        yield f"kvm-psci-version={version >> 16}.{version & 0xFFFF}"
+
+
+def template_modifier(register: int, value: int, changed: int) -> dict[str, str]:
+    """Give an entry of `reg_modifiers` in a Firecracker CPU template: groups of 4 bits that change, others (x) are the host's.
+
+    >>> template_modifier(0x6030000000140003, 1, 1)["bitmap"][-9:]
+    'xxxx_0001'
+    """
+    bits = 8 << (register >> 52 & 0xF)
+    groups = [
+        f"{value >> shift & 0xF:04b}" if changed >> shift & 0xF else "xxxx"
+        for shift in range(bits - 4, -1, -4)
+    ]
+    return {"addr": f"{register:#x}", "bitmap": "0b" + "_".join(groups)}
+
+
+# The first release with these properties; that of `kvmfw.analysis.means` too.
+_KNOBS_OF_QEMU = "qemu-11.1"
+_ID, _LEVELS = "KVMFW-ID-REGISTER", ("KVMFW-WA1-LEVEL", "KVMFW-WA2-LEVEL", "KVMFW-WA3-LEVEL")
+
+
+def knob_of(finding: Finding, vmm: str) -> str | None:
+    """Give the setting with which a VM starts with what this host has; None where the VMM has no knob for it.
+
+    It is about VMs to come: one that runs keeps what it has. Only what is lowered has one, since no host gives a VM
+    more than it has itself. Whether other hosts take it, `kvmfw emit` judges.
+    """
+    own, register = finding.own, finding.register
+    if finding.outcome is not Outcome.REFUSE or own is None or register is None or finding.saved is None:
+        return None
+    if own > finding.saved or any(field.own > field.saved for field in finding.fields):
+        return None
+    changed = finding.saved ^ own
+    if vmm.startswith("firecracker") and finding.rule in (_ID, "KVMFW-PSCI-VERSION", *_LEVELS):
+        entry = template_modifier(register, own, changed)
+        return f'Firecracker: reg_modifiers {{"addr": "{entry["addr"]}", "bitmap": "{entry["bitmap"]}"}}'
+    if vmm in ("kvm", "qemu", _KNOBS_OF_QEMU):
+        if register == PSCI:
+            return f"QEMU 11.1: -cpu host,{','.join(qemu_properties({PSCI: own}, {PSCI: changed}))}"
+        if finding.rule == _ID and (named := [*qemu_properties({register: own}, {register: changed})]):
+            return f"QEMU 11.1: -cpu host,{','.join(named)}"
+    return None
