@@ -51,6 +51,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
         ("emit", EXAMPLES, "json"),
     ],
     "schemes": [("schemes", EXAMPLES)],
+    "rollout": [("rollout", EXAMPLES, "--to", NEW.stem)],
     "registers": [("registers",)],
     "rules": [("rule",), ("rule", "KVMFW-WA3-LEVEL")],
     "vmms": [("vmms",)],

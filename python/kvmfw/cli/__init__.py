@@ -21,6 +21,7 @@ VERBS = {
     "ingest": "Take sources of any format into a fleet on disk.",
     "probe": "Ask this machine's KVM and print its capture.",
     "registers": "List the registers whose values KVM looks at.",
+    "rollout": "Order drains and reboots so that no VM is trapped.",
     "rule": "Explain a rule id, or list all.",
     "schema": "Print the JSON Schema of a format.",
     "schemes": "Compare who judges: the target's KVM, a generic comparison, equality.",

@@ -28,6 +28,7 @@ FORMATS: Mapping[str, tuple[int, str]] = {
     "messages": (1, "lists:Messages"),
     "ingest": (1, "lists:IngestDocument"),
     "collect": (1, "lists:CollectDocument"),
+    "rollout": (1, "rollouts:RolloutDocument"),
 }
 """Version and body of each format; their full names have ``kvmfw-`` before."""
 
