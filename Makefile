@@ -13,7 +13,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live openstack mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -37,6 +37,10 @@ vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervi
 
 live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
+
+collecting: build/collecting/.installed  ## Ansible and kubectl collect from fake hosts; the path from 200 hosts behind a local sshd to an audit, timed
+	PYTHONPATH=python build/collecting/bin/python -m pytest -o addopts="--import-mode=importlib" -o timeout=900 -p no:cacheprovider -q tests/collecting
+	$(BIN)/python -m tests.demo
 
 openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, traits in the real placement service (580 MB of packages)
 	PYTHONPATH=python build/openstack/bin/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
@@ -93,5 +97,10 @@ build/openstack/.installed: $(VENV)/.tests
 		pytest pytest-timeout hypothesis
 	touch $@
 
+build/collecting/.installed: $(VENV)/.tests
+	$(PYTHON) -m venv build/collecting
+	build/collecting/bin/python -m pip install --quiet ansible-core==2.19.14 kubernetes==37.0.2 numpy pyarrow msgspec click rich pytest pytest-timeout hypothesis
+	touch $@
+
 clean:  ## remove what was built
-	rm -rf $(VENV) build/openstack rust/target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build/openstack build/collecting rust/target dist .pytest_cache .mypy_cache .ruff_cache

@@ -15,11 +15,12 @@ from click.testing import CliRunner, Result
 
 import kvmfw.probe
 from kvmfw.cli import main
-from kvmfw.collect import Place, collect, read_inventory
+from kvmfw.collect import Place, assemble, collect, read_inventory
 from kvmfw.collect.kinds import boot_options, kind_of
 from kvmfw.collect.remote import Remote
 from kvmfw.errors import FormatError
 from kvmfw.published.schemas import schema_of
+from kvmfw.readers.folders import read_hosts_table
 from kvmfw.testing import capture_document
 
 WA3 = 0x6030000000140003
@@ -266,3 +267,30 @@ def test_the_verb_says_what_failed(hosts: Hosts, tmp_path: Path) -> None:
     told = json.loads(run(*call, "--format", "json", "--fail-on", "none").stdout)
     assert told["failures"][0]["host"] == "b"
     jsonschema.validate(told, schema_of("collect"))
+
+
+def test_probes_made_by_other_means_are_assembled(hosts: Hosts, tmp_path: Path) -> None:
+    for name, level in (("a", 1), ("b", 1), ("c", 2)):
+        hosts.add(name, level=level)
+    probes, out = tmp_path / "probes", tmp_path / "out"
+    probes.mkdir()
+    for name, told in hosts.told.items():
+        (probes / f"{name}.json").write_text(json.dumps(told["capture"] | {"answers": []}))
+    (probes / "dead.json").write_text("kvmfw probe: there is no /dev/kvm")
+    found = assemble(probes, out)
+    assert (list(found.wanted), found.hosts, [one.host for one in found.failures]) == (
+        ["a", "c"],
+        {},
+        ["dead"],
+    )
+    for name in found.wanted:
+        document = json.loads((probes / f"{name}.json").read_text())
+        asked = {"register": f"{WA3:#x}", "value": "0x1", "asked_on": [], "kept": ["0x1"]}
+        (probes / f"{name}.json").write_text(json.dumps(document | {"answers": [asked]}))
+    result = run("collect", probes, "-o", out, "--format", "json")
+    told = json.loads(result.stdout)
+    assert result.exit_code == 2, "one host has no capture"
+    assert (told["wanted"], sorted(told["hosts"])) == ([], ["a", "b", "c"])
+    assert told["hosts"]["a"] == told["hosts"]["b"] != told["hosts"]["c"]
+    assert len(list((out / "captures").glob("*.json"))) == 2
+    assert {row["host"] for row in read_hosts_table(out / "hosts.csv")} == {"a", "b", "c"}

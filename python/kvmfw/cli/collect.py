@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import examples, fail_on_option, format_option, path_type
 from kvmfw.cli.screen import console, heading, print_json, table
-from kvmfw.collect import Collected, read_inventory
+from kvmfw.collect import Collected, assemble, read_inventory
 from kvmfw.collect import collect as gather
 from kvmfw.collect.collection import Tell
 from kvmfw.collect.remote import Remote
@@ -75,7 +75,12 @@ def collect(
     with the column host (and ssh), or what `ansible-inventory --list` prints. Each host is asked by a quick probe of a second
     or so; hosts of which that says the same are of one kind, and one full probe is made for each kind. The probe is one file that
     goes through ssh's standard input: nothing is left on the host. Called again, it goes on where it was.
+
+    INVENTORY may also be a folder with what probes printed that were made by other means, a file HOST.json for each host:
+    then the captures are assembled from it, and of each kind without a full probe one host is named.
     """
+    if inventory.is_dir():
+        return _tell(assemble(inventory, output), inventory, output, form, fail_on)
     places = read_inventory(inventory)
     with _progress() as tell:
         found = gather(
@@ -88,15 +93,20 @@ def collect(
             again=again,
             tell=tell,
         )
+    return _tell(found, inventory, output, form, fail_on)
+
+
+def _tell(found: Collected, inventory: Path, output: Path, form: str, fail_on: frozenset[str]) -> int:
     if form == "json":
         print_json("collect", asdict(found), [inventory])
     else:
-        _print(found, len(places), output)
-    return FINDINGS if found.failures and "failed" in fail_on else 0
+        _print(found, output)
+    return FINDINGS if (found.failures or found.wanted) and "failed" in fail_on else 0
 
 
-def _print(found: Collected, places: int, output: Path) -> None:
+def _print(found: Collected, output: Path) -> None:
     out = console()
+    places = found.asked + found.known
     kinds = len(set(found.hosts.values()))
     out.print(
         f"{output}: {len(found.hosts):,} of {places:,} hosts, {kinds:,} kinds; "
@@ -106,6 +116,9 @@ def _print(found: Collected, places: int, output: Path) -> None:
     if found.failures:
         out.print(heading(f"\nNot captured  {len(found.failures):,}"))
         out.print(table(("host", "why"), [(one.host, one.why) for one in found.failures]))
+    if found.wanted:
+        out.print(heading(f"\nFull probes wanted, one host of each kind  {len(found.wanted):,}"))
+        out.print("\n".join(found.wanted), soft_wrap=True)
 
 
 @contextmanager

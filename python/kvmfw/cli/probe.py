@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 import kvmfw.probe
@@ -16,7 +18,10 @@ __all__ = ["probe"]
 )
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def probe(arguments: tuple[str, ...]) -> int:
-    """Ask this machine's KVM and print its capture (`kvmfw probe --help`)."""
+    """Ask this machine's KVM and print its capture (`kvmfw probe --help`); --print-script prints the probe itself, one file."""
+    if arguments == ("--print-script",):
+        click.echo(Path(kvmfw.probe.__file__).read_text(encoding="utf-8"), nl=False)
+        return 0
     try:
         return kvmfw.probe.main(list(arguments))
     except SystemExit as left:

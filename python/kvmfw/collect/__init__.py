@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kvmfw.collect.collection import Collected, Failure, collect
+from kvmfw.collect.collection import Collected, Failure, assemble, collect
 from kvmfw.collect.inventory import Place, read_inventory
 
-__all__ = ["Collected", "Failure", "Place", "collect", "read_inventory"]
+__all__ = ["Collected", "Failure", "Place", "assemble", "collect", "read_inventory"]

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,12 +15,13 @@ from typing import Any
 
 from kvmfw.collect.inventory import Place
 from kvmfw.collect.kinds import kind_name, kind_of
-from kvmfw.collect.remote import Remote, UnreachableError
+from kvmfw.collect.remote import Remote, UnreachableError, read_capture
+from kvmfw.errors import FormatError
 from kvmfw.files import write_whole
 from kvmfw.inventory.history import HISTORY, read_history, seen, write_history
 from kvmfw.readers.hosts_table import read_hosts_table
 
-__all__ = ["Collected", "Failure", "collect"]
+__all__ = ["Collected", "Failure", "assemble", "collect"]
 
 CAPTURES, HOSTS = "captures", "hosts.csv"
 Tell = Callable[[str, int, int], None]
@@ -47,6 +49,8 @@ class Collected:
         The captures that were made now.
     failures : sequence of Failure
         The hosts of which there is none.
+    wanted : sequence of str
+        Of each kind without a capture one host, where probes are made by other means: a full probe of it is all that is missing.
     """
 
     hosts: Mapping[str, str]
@@ -54,6 +58,7 @@ class Collected:
     known: int
     probed: Sequence[str]
     failures: Sequence[Failure]
+    wanted: Sequence[str] = ()
 
 
 def collect(
@@ -86,8 +91,7 @@ def collect(
     tell : callable, optional
         Called with a word, how many are done, and of how many.
     """
-    rows = {row["host"]: row for row in _rows(folder)}
-    known = {} if again else {host: row["capture"] for host, row in rows.items()}
+    known = {} if again else {row["host"]: row["capture"] for row in _rows(folder)}
     hosts = {place.host: known[place.host] for place in places if place.host in known}
     asked = [place for place in places if place.host not in hosts]
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
@@ -100,14 +104,60 @@ def collect(
             hosts |= dict.fromkeys((place.host for place in kind.members), kind.name)
     position = {place.host: at for at, place in enumerate(places)}
     ordered = {host: hosts[host] for host in position if host in hosts}
-    elsewhere = [row for host, row in rows.items() if host not in position]
-    here = [{**rows.get(host, {}), "host": host, "capture": capture} for host, capture in ordered.items()]
-    _write_hosts(folder, [*elsewhere, *here])
-    asked_now = {place.host: hosts[place.host] for place in asked if place.host in hosts}
-    past = folder / HISTORY
-    write_history(past, seen(read_history(past) if past.exists() else (), asked_now, datetime.now(UTC)))
+    _write(folder, ordered, list(position), {place.host for place in asked})
     failures = sorted(call.failures, key=lambda failure: position[failure.host])
     return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures)
+
+
+def assemble(probes: Path, folder: Path) -> Collected:
+    """Assemble the same folder from probes that were made by other means (Ansible, pods): a file for each host.
+
+    Parameters
+    ----------
+    probes : Path
+        A folder with what each host's probe printed, quick or full, as ``HOST.json``.
+    folder : Path
+        Made if it is not there.
+    """
+    kinds: dict[str, _Kind] = {}
+    full: dict[str, Mapping[str, Any]] = {}
+    failures = []
+    files = sorted(probes.glob("*.json"))
+    for file in files:
+        try:
+            document = read_capture(file.read_bytes())
+        except FormatError as error:
+            failures.append(Failure(file.stem, f"what its probe printed is no capture: {error}"))
+            continue
+        digest = kind_of(document)
+        kind = kinds.setdefault(digest, _Kind(digest, kind_name(document, digest), []))
+        kind.members.append(Place(file.stem, file.stem))
+        if document.get("answers"):
+            full.setdefault(digest, document)
+    probed, wanted = [], []
+    hosts: dict[str, str] = {}
+    for kind in kinds.values():
+        if kind.digest in full:
+            _write_capture(folder, kind.name, full[kind.digest])
+            probed.append(kind.name)
+        elif not _made(folder, kind.name):
+            wanted.append(kind.members[0].host)
+            continue
+        hosts |= dict.fromkeys((place.host for place in kind.members), kind.name)
+    ordered = dict(sorted(hosts.items()))
+    _write(folder, ordered, [file.stem for file in files], set(ordered))
+    return Collected(ordered, len(files), 0, sorted(probed), failures, wanted)
+
+
+def _write(folder: Path, hosts: Mapping[str, str], told: Sequence[str], asked: AbstractSet[str]) -> None:
+    """Write which capture speaks for which host, now and as it was seen before; rows of hosts that were not told stay."""
+    rows = {row["host"]: row for row in _rows(folder)}
+    elsewhere = [row for host, row in rows.items() if host not in set(told)]
+    here = [{**rows.get(host, {}), "host": host, "capture": capture} for host, capture in hosts.items()]
+    _write_hosts(folder, [*elsewhere, *here])
+    asked_now = {host: capture for host, capture in hosts.items() if host in asked}
+    past = folder / HISTORY
+    write_history(past, seen(read_history(past) if past.exists() else (), asked_now, datetime.now(UTC)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError, InputError
 from kvmfw.sets import Host
 
-__all__ = ["Remote", "UnreachableError"]
+__all__ = ["Remote", "UnreachableError", "read_capture"]
 
 _GRACE = 15
 """Seconds that ssh has beyond the probe's own limit, to connect and to bring the capture back."""
@@ -80,11 +80,22 @@ class Remote:
         if len(text) > _LARGEST:
             raise UnreachableError("it sent more than any capture has", file=place.host)
         try:
-            Host.from_json(text)
-            document: Mapping[str, Any] = parsed_json(text)
+            return read_capture(text)
         except FormatError as error:
             raise UnreachableError(f"what came back is no capture: {error}", file=place.host) from None
-        return document
+
+
+def read_capture(text: bytes) -> Mapping[str, Any]:
+    """Read what a probe printed.
+
+    Raises
+    ------
+    FormatError
+        When it is no capture.
+    """
+    Host.from_json(text)
+    document: Mapping[str, Any] = parsed_json(text)
+    return document
 
 
 def _last_line(text: bytes) -> str:

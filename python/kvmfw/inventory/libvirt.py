@@ -57,7 +57,7 @@ def domain_of(text: str, path: Path, name: str) -> Told:
     return Told(
         domain.findtext("name") or name,
         str(path),
-        folder=path.resolve().parent.name,
+        folder=path.absolute().parent.name,
         is_native=_REASONS.get(root.get("reason", "")) if root.tag == "domstatus" else None,
         making=_making(domain, architecture),
         vmm="qemu",

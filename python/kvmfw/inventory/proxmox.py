@@ -71,7 +71,7 @@ def _read(path: Path, name: str, limits: Limits) -> list[Told]:
         text = whole(path, limits).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(f"the text is not UTF-8: {error.reason}", f"byte {error.start}") from error
-    folder = path.resolve().parent
+    folder = path.absolute().parent
     node = folder.parent.name if folder.name == _FOLDER else folder.name
     return [Told(name, str(path), folder=node, making=_making(settings_of(text)), vmm="qemu")]
 
