@@ -20,7 +20,7 @@ from kvmfw.collect.kinds import boot_options, kind_of
 from kvmfw.collect.remote import Remote
 from kvmfw.errors import FormatError
 from kvmfw.published.schemas import schema_of
-from kvmfw.readers.folders import read_hosts_table
+from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.testing import capture_document
 
 WA3 = 0x6030000000140003
@@ -293,4 +293,4 @@ def test_probes_made_by_other_means_are_assembled(hosts: Hosts, tmp_path: Path) 
     assert (told["wanted"], sorted(told["hosts"])) == ([], ["a", "b", "c"])
     assert told["hosts"]["a"] == told["hosts"]["b"] != told["hosts"]["c"]
     assert len(list((out / "captures").glob("*.json"))) == 2
-    assert {row["host"] for row in read_hosts_table(out / "hosts.csv")} == {"a", "b", "c"}
+    assert {row.cells["host"] for row in read_hosts_table(out / "hosts.csv")} == {"a", "b", "c"}

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.command import run
 from tests.support.fakekvm import FakeKvm
-from tests.support.probing import ROOT, arm, probe, sentence, use
+from tests.support.probing import PROBE, ROOT, arm, probe, sentence, use
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +163,9 @@ def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
             probe.main(words)
         assert stop.value.code == 1
     assert capsys.readouterr().out == ""
+
+
+def test_the_probe_itself_is_printed() -> None:
+    found = run("probe", "--print-script")
+    assert found.exit_code == 0
+    assert found.stdout == PROBE.read_text()

@@ -248,10 +248,10 @@ INVENTORIES: dict[str, dict[str, tuple[Callable[[Path, str], Path], str]]] = {
         ),
     },
     "births": {
-        "cut off": (cut, "is no time|expected 6 cells"),
+        "cut off": (cut, "is no time|there are 6 columns"),
         "not UTF-8": NOT_UTF8,
         "column unknown": (text_edit("vmm\n", "colour\n"), "column `colour` is not known"),
-        "cell missing": (text_edit(",qemu-9.2", ""), "expected 6 cells"),
+        "cell missing": (text_edit(",qemu-9.2", ""), "there are 6 columns"),
         "time that is none": (text_edit("2026-02-01", "soon"), "is no time"),
         "name missing": (text_edit("cache-1,", ","), "has no name"),
     },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -11,8 +10,9 @@ from typing import Final
 from kvmfw.errors import FormatError
 from kvmfw.inventory.making import Making, making_of_cpu, making_of_words
 from kvmfw.inventory.told import Told, moment
+from kvmfw.readers.csvs import csv_rows
 from kvmfw.readers.format import Format, Head
-from kvmfw.readers.source import Limits, whole
+from kvmfw.readers.source import Limits
 
 __all__ = ["FORMAT", "births_of"]
 
@@ -21,11 +21,7 @@ _COLUMNS: Final = frozenset({*_VM, "host", "born", "since", "path", "vcpu", "cpu
 _TELLING: Final = frozenset({"born", "path", "cpu", "since"})
 
 
-def _header(line: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([line]), [])]
-
-
-def births_of(text: str, source: str) -> list[Told]:
+def births_of(path: Path) -> list[Told]:
     """Read a table of births: the columns vm and, where known, host, born, since, path, vcpu (or cpu), vmm.
 
     Raises
@@ -33,31 +29,20 @@ def births_of(text: str, source: str) -> list[Told]:
     FormatError
         When a column is not known, or a cell is none of what its column holds.
     """
-    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, strict=True)
-    rows.fieldnames = [name.strip() for name in rows.fieldnames or ()]
-    if strange := [name for name in rows.fieldnames if name not in _COLUMNS]:
-        raise FormatError(
-            f"the column `{strange[0][:40]}` is not known; expected {', '.join(sorted(_COLUMNS))}", "line 1"
-        )
-    name = next(name for name in _VM if name in rows.fieldnames)
     found = []
     makings: dict[str, Making | FormatError] = {}
-    try:
-        for row in rows:
-            place = f"line {rows.line_num}"
-            if None in row or None in row.values():
-                raise FormatError(f"expected {len(rows.fieldnames)} cells", place)
-            found.append(
-                _told(
-                    {key: cell.strip() for key, cell in row.items()},
-                    row[name].strip(),
-                    source,
-                    place,
-                    makings,
-                )
+    for line, row in csv_rows(path, ()):
+        place = f"line {line}"
+        if isinstance(row, str):
+            raise FormatError(row, place)
+        cells = {name.strip(): cell.strip() for name, cell in row.items()}
+        if strange := [name for name in cells if name not in _COLUMNS]:
+            raise FormatError(
+                f"the column `{strange[0][:40]}` is not known; expected {', '.join(sorted(_COLUMNS))}",
+                "line 1",
             )
-    except csv.Error as error:
-        raise FormatError(f"this is no CSV: {error}", f"line {rows.line_num}") from error
+        name = next(cells[name] for name in _VM if name in cells)
+        found.append(_told(cells, name, str(path), place, makings))
     return found
 
 
@@ -96,16 +81,13 @@ def _making(cpu: str, words: str) -> Making | FormatError:
 
 def _is_it(head: Head) -> bool:
     line = head.text.partition(b"\n")[0].decode("utf-8", "replace")
-    names = set(_header(line)) if "," in line else set()
+    names = {name.strip() for name in next(csv.reader([line]), [])} if "," in line else set()
     return bool(names.intersection(_VM)) and bool(names & _TELLING) and not names & {"register", "value"}
 
 
 def _read(path: Path, name: str, limits: Limits) -> list[Told]:
-    del name
-    try:
-        return births_of(whole(path, limits).decode("utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise FormatError(f"the text is not UTF-8: {error.reason}", f"byte {error.start}") from error
+    del name, limits
+    return births_of(path)
 
 
 FORMAT = Format(

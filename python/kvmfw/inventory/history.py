@@ -12,6 +12,7 @@ from pathlib import Path
 from kvmfw.errors import FormatError
 from kvmfw.files import write_whole
 from kvmfw.inventory.told import moment
+from kvmfw.readers.csvs import csv_rows
 
 __all__ = ["HISTORY", "History", "Period", "read_history", "seen", "write_history"]
 
@@ -38,24 +39,17 @@ def read_history(path: Path) -> list[Period]:
     FormatError
         When a column is missing, or a time is none.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            rows = csv.DictReader(lines)
-            if not set(_COLUMNS) <= set(rows.fieldnames or ()):
-                raise FormatError(f"expected the columns {', '.join(_COLUMNS)}", "line 1", file=str(path))
-            return [_period(row, f"line {number}") for number, row in enumerate(rows, start=2)]
-    except UnicodeDecodeError as error:
-        raise FormatError(
-            f"the text is not UTF-8: {error.reason}", f"byte {error.start}", file=str(path)
-        ) from error
-    except FormatError as error:
-        error.file = str(path)
-        raise
-
-
-def _period(row: Mapping[str, str | None], place: str) -> Period:
-    host, capture, since, until = (row[name] or "" for name in _COLUMNS)
-    return Period(host, capture, moment(since, place), moment(until, place))
+    found = []
+    for line, row in csv_rows(path, _COLUMNS):
+        if isinstance(row, str):
+            raise FormatError(row, f"line {line}", file=str(path))
+        try:
+            since, until = (moment(row[name], f"line {line}") for name in _COLUMNS[2:])
+        except FormatError as error:
+            error.file = str(path)
+            raise
+        found.append(Period(row["host"], row["capture"], since, until))
+    return found
 
 
 def write_history(path: Path, periods: Iterable[Period]) -> None:
