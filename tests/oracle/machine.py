@@ -88,6 +88,8 @@ class Vm:
         if self.alike:
             answers = [one.write(register, value) for one in self.alike]
             listed = register in self.facts.registers
+            if listed:
+                self.state.values[register] = value  # what its own VMs have is told by what was saved
             if listed and vendors.own_bits(register, value):
                 return unknown("which bits of this bitmap the vendor's kernel knows")
             return vendors.joined(answers, value)

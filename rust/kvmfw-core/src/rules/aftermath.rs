@@ -385,3 +385,6 @@ fn dependent(facts: &Facts<'_>) -> Does {
 
 /// What is looked at of a set, as lists keep it.
 pub(crate) type Words = Arc<[(RegisterId, u64)]>;
+
+#[cfg(test)]
+mod tests;

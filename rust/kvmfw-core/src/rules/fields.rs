@@ -294,4 +294,18 @@ mod tests {
         assert_eq!(field_differences(ID_AA64PFR1, 0xf000_0000_0000_0000, 0), [named("", 63, 60, 0xf, 0)]);
         assert_eq!(field_differences(ID_AA64PFR0, 7, 7), []);
     }
+
+    #[test]
+    fn a_difference_is_named_by_its_field_or_its_bits() {
+        let difference = |name, high, low| FieldDifference { name, high, low, saved: 1, own: 0 };
+        for (name, high, low, mask, place) in [
+            ("CSV3", 63, 60, 0xf << 60, "ID_AA64PFR0_EL1.CSV3"),
+            ("", 47, 44, 0xf << 44, "ID_AA64PFR0_EL1 bits 47:44"),
+            ("", 5, 5, 0x20, "ID_AA64PFR0_EL1 bit 5"),
+            ("", 63, 0, u64::MAX, "ID_AA64PFR0_EL1 bits 63:0"),
+        ] {
+            let one = difference(name, high, low);
+            assert_eq!((one.mask(), one.place(ID_AA64PFR0).as_str()), (mask, place));
+        }
+    }
 }

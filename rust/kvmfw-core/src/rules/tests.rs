@@ -140,3 +140,19 @@ fn of_a_set_only_what_the_first_run_depends_on_is_looked_at() {
     whole.sort_unstable();
     assert_eq!(looked_at(true), whole);
 }
+
+#[test]
+fn a_nested_vm_without_its_aarch32_registers_does_not_tell_of_aarch32() {
+    let registers = [(catalog::ID_AA64PFR0, Value::Word(0x11))];
+    let has = |features| {
+        let config = VcpuConfig { features, ..VcpuConfig::default() };
+        Facts { registers: &registers, config, ..of("7.3.4") }.has_aarch32()
+    };
+    assert_eq!([has(0), has(1 << 7)], [Some(false), None]);
+}
+
+#[test]
+fn why_a_release_does_not_tell_is_said() {
+    assert!(of("custom").untold().contains("release of this host is not known"));
+    assert!(Facts { is_vendors: true, ..of("6.1.172") }.untold().contains("vendor's kernel"));
+}

@@ -187,4 +187,16 @@ mod tests {
         assert_eq!(around(Release::new(6, 12, 0)), all());
         assert!(is_younger(Release::new(7, 4, 0)) && !is_younger(Release::new(7, 3, 99)));
     }
+
+    #[test]
+    fn a_vendors_kernel_is_like_one_whose_point_release_is_not_known() {
+        let vendors = |major, minor, patch| {
+            plausible(&Facts { release: Some(Release::new(major, minor, patch)), is_vendors: true, ..Facts::default() })
+        };
+        assert_eq!(vendors(7, 2, 13), [T7_1, T7_2, T7_3], "it may carry what came with 7.3");
+        assert_eq!(vendors(6, 6, 60), all());
+        assert_eq!(plausible(&Facts::default()), all());
+        let mainline = Facts { release: Some(Release::new(7, 2, 13)), ..Facts::default() };
+        assert_eq!(plausible(&mainline), [T7_2]);
+    }
 }

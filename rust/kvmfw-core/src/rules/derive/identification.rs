@@ -109,7 +109,6 @@ pub(in crate::rules) fn cache_type(fresh: u64, facts: &Facts<'_>) -> Rule {
     match (facts.mask(CTR), facts.release) {
         _ if facts.is_vendors => identification(CTR, fresh, facts),
         (Some(0), Some(release)) if !trees::is_younger(release) => equal,
-        (Some(0), _) => Rule::only_fresh(own, trees::YOUNGER, facts),
         (Some(_), _) => identification(CTR, fresh, facts),
         (None, Some(release)) if release.at_least(6, 12) => identification(CTR, fresh, facts),
         (None, Some(release)) if facts.reports_masks == Some(true) && !release.at_least(6, 7) => {

@@ -19,8 +19,6 @@ pub(in crate::rules) fn gated(register: RegisterId, gate: Gate, facts: &Facts<'_
     let hides = match gate {
         _ if fresh < gate.least => Some(false),
         catalog::FGT => Some(facts.value(catalog::ICH_HCR_EL2).is_none()),
-        // No kernel before 6.16 makes vCPUs with EL2.
-        _ if facts.config.has("has_el2") => Some(true),
         _ if gate.field == "TCRX" || gate.field == "S1PIE" => facts.at_least(6, 13),
         _ => facts.at_least(6, 12),
     };

@@ -113,6 +113,12 @@ fn vectors_are_cut_to_the_longest_of_the_vcpu() {
     assert_eq!(untold, Effect::Unknown(PROBE));
     assert_eq!([quadwords(p, &Value::from_word(0x1_0000, p).unwrap()), quadwords(p, &Value::Word(0xffff))], [2, 1]);
     assert_eq!(quadwords(z, &Value::Word(u64::MAX)), 1);
+    assert_eq!([0, 0xff, 0x100, 0x1_0000].map(|word| quadwords(p, &Value::Word(word))), [0, 1, 1, 2]);
+    let untold = derive(p, &Facts { registers: &registers[..1], ..facts });
+    assert_eq!(untold.judge(&Value::from_word(0xffff, p).unwrap(), None), Effect::Kept, "every vector has a quadword");
+    let Rule::SveState(mut state) = derive(z, &facts) else { panic!("Z is SVE state") };
+    state.ignore_saved_lengths();
+    assert_eq!(state.judge(&Value::parse(long, z).unwrap(), Some(1)), Effect::Kept, "the vCPU has the host's lengths");
 }
 
 const CNTV_CTL: RegisterId = RegisterId::system(3, 3, 14, 3, 1);
@@ -163,4 +169,25 @@ fn flags_and_low_halves_do_not_make_vms_differ() {
     assert_eq!(of(RegisterId::PSTATE, 0x6000_03c5), of(RegisterId::PSTATE, 5));
     assert_eq!([of(RegisterId::PC, 7), of(RegisterId::PC, WIDE)], [Some(0), None]);
     assert_eq!(of(catalog::PSCI_VERSION, 7), None);
+}
+
+#[test]
+fn of_state_only_what_decides_is_looked_at() {
+    let z = RegisterId::new(0x6080_0000_0015_0020);
+    let word = |register, word: u64| judged(register, &Value::Word(word));
+    assert_eq!(word(RegisterId::PSTATE, 0x6000_03c5), Some(5));
+    assert_eq!([word(RegisterId::PC, 0xffff_ffff), word(RegisterId::PC, 1 << 32)], [Some(0), None]);
+    assert_eq!([0, 1, 3].map(|value| word(CNTV_CTL, value)), [Some(0); 3]);
+    assert_eq!([4, 5, 1 << 32, 1 << 32 | 4].map(|value| word(CNTV_CTL, value)), [None; 4]);
+    assert_eq!(judged(z, &Value::from_word(u64::MAX, z).unwrap()), Some(0));
+    assert_eq!(judged(z, &Value::parse("0x100000000000000000000000000000000", z).unwrap()), None);
+    assert_eq!(word(catalog::SCTLR, 5), None);
+    assert_eq!([0x6000_03c5, 0x10, 0x1f].map(crate::rules::mode), [Some(5), Some(0x10), Some(0x1f)]);
+}
+
+#[test]
+fn modes_have_the_names_of_the_architecture() {
+    let modes = |taken| Modes { taken, untold: 0 }.names();
+    assert_eq!(modes(0), [""; 0]);
+    assert_eq!(modes(1 << 5 | 1 << 0x10), ["EL1h", "AArch32 User"]);
 }

@@ -1,0 +1,184 @@
+use super::*;
+use crate::answers::{Answers, ByValue};
+use crate::capture::Trial;
+use crate::catalog::{HCR_EL2, ID_AA64MMFR0};
+use crate::vcpu::VcpuConfig;
+
+const NESTED: u32 = 1 << 7;
+const WITHOUT: Does = Does::No;
+const SEEN: Does = Does::Yes(Evidence::Measured);
+const DERIVED: Does = Does::Yes(Evidence::Derived);
+
+fn of(release: &str) -> Facts<'static> {
+    Facts { release: Release::parse(release), ..Facts::default() }
+}
+
+fn words(words: &[(RegisterId, u64)]) -> Vec<(RegisterId, Value)> {
+    let mut values: Vec<_> = words.iter().map(|(id, word)| (*id, Value::Word(*word))).collect();
+    values.sort();
+    values
+}
+
+#[test]
+fn reserved_bits_have_registers_of_el2_and_what_the_first_run_sanitises_of_el1() {
+    let masked = |op1, crn, crm, op2| is_masked(RegisterId::system(3, op1, crn, crm, op2));
+    // `kvm_init_nv_sysregs`, `arch/arm64/kvm/nested.c`, 7.3.4.
+    assert!(masked(0, 1, 0, 0), "SCTLR_EL1");
+    assert!(masked(0, 1, 0, 3), "SCTLR2_EL1");
+    assert!(masked(4, 1, 1, 0), "HCR_EL2");
+    assert!(masked(4, 1, 1, 4), "HFGRTR_EL2");
+    assert!(masked(4, 2, 0, 3), "TCR2_EL2");
+    assert!(!masked(0, 2, 0, 3), "TCR2_EL1");
+    assert!(!masked(0, 10, 2, 3), "PIR_EL1");
+    assert!(!masked(4, 10, 2, 3), "PIR_EL2");
+    assert!(!masked(4, 10, 2, 4), "POR_EL2");
+    assert!(!is_masked(RegisterId::PC));
+}
+
+#[test]
+fn a_mask_is_what_a_vcpu_that_had_run_made_of_ones_and_zeros() {
+    let answers = |register, state, ones: u64, zeros: u64| {
+        let reads = [(0, zeros), (u64::MAX, ones)].map(|(word, read)| (Value::Word(word), Value::Word(read)));
+        (register, state, Arc::new(Answers::ByValue(ByValue { changed: reads.to_vec(), ..ByValue::default() })))
+    };
+    let answers = [
+        answers(HCR_EL2, State::Exited, 0xff0f, 0x1),
+        answers(VMPIDR_EL2, State::Fresh, 0xff, 0),
+        answers(RegisterId::PC, State::Exited, 0xff, 0),
+        answers(SCTLR, State::Ran, 0xff, 0),
+    ];
+    let found = masks(&Facts { answers: Some(&answers), ..Facts::default() });
+    let derived = Mask { zeros: 0xffff_ff00_7f00_0000, ones: 0x8000_0000 };
+    let measured = Mask { zeros: !0xff0f, ones: 1 };
+    assert_eq!(found, [(VMPIDR_EL2, derived, Evidence::Derived), (HCR_EL2, measured, Evidence::Measured)]);
+}
+
+#[test]
+fn a_mask_is_that_of_vms_with_the_hosts_id_registers() {
+    let registers = words(&[(HCR_EL2, 0), (ID_AA64MMFR0, 0x1), (VMPIDR_EL2, 0)]);
+    let reads = [(0, 0), (u64::MAX, 0xff)].map(|(word, read)| (Value::Word(word), Value::Word(read)));
+    let answers = Arc::new(Answers::ByValue(ByValue { changed: reads.to_vec(), ..ByValue::default() }));
+    let answers = [(HCR_EL2, State::Exited, answers)];
+    let config = VcpuConfig { features: NESTED, ..VcpuConfig::default() };
+    let facts = Facts { registers: &registers, config, answers: Some(&answers), ..of("7.3.4") };
+    let aftermath = Aftermath::derive(&facts, true, true);
+    let fates = |hcr, granules, vmpidr| -> Vec<_> {
+        let mut saved = [(HCR_EL2, hcr), (ID_AA64MMFR0, granules), (VMPIDR_EL2, vmpidr)];
+        saved.sort_unstable();
+        let ids = saved.map(|(id, _)| id);
+        aftermath.changes(&ids, &saved).into_iter().map(|change| (change.register, change.effect(Some(hcr)))).collect()
+    };
+    let cut = Effect::Rewritten(Some(Value::Word(0x1)));
+    assert_eq!(fates(0x101, 0x1, 0), [(HCR_EL2, cut)]);
+    assert_eq!(fates(0x11, 0x1, 0), []);
+    assert_eq!(fates(0x101, 0x0, 0), [(HCR_EL2, Effect::Unknown(MASK_UNKNOWN))]);
+    let changed: Vec<_> = fates(0, 0x0, 1 << 63).into_iter().map(|(id, effect)| (id, effect.needs())).collect();
+    assert_eq!(changed, [(VMPIDR_EL2, None)], "its mask is the same in all VMs");
+}
+
+#[test]
+fn a_change_is_known_up_to_the_last_without_and_from_the_first_with_it() {
+    let does = |facts: &Facts<'_>| Does::between(facts, "ask", Release::new(7, 0, 13), Release::new(7, 2, 8));
+    for (release, expected) in [
+        ("7.0.13", WITHOUT),
+        ("7.0.14", Does::Unknown("ask")),
+        ("7.2.7", Does::Unknown("ask")),
+        ("7.2.8", DERIVED),
+        // Without a point release only whole lines are.
+        ("6.19.0", WITHOUT),
+        ("7.0.0", Does::Unknown("ask")),
+        ("7.1.0", Does::Unknown("ask")),
+        ("7.2.0", Does::Unknown("ask")),
+        ("7.3.0", DERIVED),
+        ("7.4.0", Does::Unknown("ask")),
+        ("custom", Does::Unknown("ask")),
+    ] {
+        assert_eq!(does(&of(release)), expected, "{release}");
+    }
+    let vendors = |release| does(&Facts { is_vendors: true, ..of(release) });
+    assert_eq!([vendors("6.18.30"), vendors("7.3.4")], [Does::NotToOwn("ask"), DERIVED]);
+}
+
+#[test]
+fn a_fresh_vm_that_ran_tells_whether_gic_is_cleared() {
+    let trial = |written: &[(RegisterId, u64)], changed: &[(RegisterId, Option<u64>)]| Trial {
+        written: written.to_vec(),
+        changed: changed.to_vec(),
+    };
+    let cleared = [trial(&[(ID_AA64MMFR3, 1)], &[]), trial(&[], &[(ID_AA64PFR0, Some(0x11))])];
+    let left = [trial(&[(ID_AA64MMFR3, 1)], &[(ID_AA64PFR0, Some(0x11))]), trial(&[], &[])];
+    let says = |own: u64, trials: &[Trial], vgic, recorded| {
+        let registers = words(&[(ID_AA64PFR0, own)]);
+        let masks = [(ID_AA64PFR0, 0xf << 24)];
+        gic(&Facts { registers: &registers, masks: Some(&masks), trials: Some(trials), ..of("7.2.13") }, vgic, recorded)
+    };
+    let own = 1 << 24 | 0x11;
+    assert_eq!([says(own, &cleared, false, false), says(own, &left, false, false)], [SEEN, WITHOUT]);
+    assert_eq!(says(own, &left, false, true), DERIVED, "the recorded VM had an interrupt controller");
+    assert_eq!(says(0x11, &left, false, false), DERIVED, "only GICv5: GIC was 0 before the run");
+    assert_eq!([says(own, &left, true, true), says(0x11, &left, true, true)], [DERIVED, WITHOUT]);
+}
+
+#[test]
+fn a_vendors_kernel_shows_gic_only_beside_an_interrupt_controller() {
+    let registers = words(&[(ID_AA64PFR0, 1 << 24)]);
+    let facts = Facts { is_vendors: true, registers: &registers, ..of("6.18.30") };
+    assert_eq!(gic(&facts, true, true), Does::NotToOwn(GIC_SET_UNKNOWN));
+    assert_eq!(gic(&facts, true, false), Does::Unknown(GIC_SET_UNKNOWN));
+}
+
+#[test]
+fn a_kernel_that_reports_masks_is_no_6_1_whatever_it_says() {
+    let says = |reports_masks| gic(&Facts { reports_masks, ..of("6.1.192") }, false, false);
+    assert_eq!([says(None), says(Some(false))], [WITHOUT, WITHOUT]);
+    assert_eq!(says(Some(true)), Does::Unknown(GIC_UNKNOWN));
+}
+
+#[test]
+fn a_trial_tells_of_permission_indirection_if_what_it_needs_was_not_there() {
+    const ALL: u64 = 0x1_0101;
+    let says = |own: [u64; 2], written: &[(RegisterId, u64)], changed| {
+        let registers = words(&[(ID_AA64MMFR3, own[0]), (ID_AA64ISAR2, own[1])]);
+        let changed = if changed { vec![(ID_AA64MMFR3, Some(0x1))] } else { Vec::new() };
+        let trials = [Trial { written: written.to_vec(), changed }];
+        dependent(&Facts { registers: &registers, trials: Some(&trials), ..of("7.2.13") })
+    };
+    let (with, without) = (1 << 60, 0xf << 56);
+    let untold = Does::Unknown(DEPENDENT_UNKNOWN);
+    assert_eq!([says([ALL, without], &[], true), says([ALL, without], &[], false)], [SEEN, WITHOUT]);
+    assert_eq!([says([0x100, with], &[], true), says([0x100, with], &[], false)], [SEEN, WITHOUT], "no TCRX");
+    assert_eq!([says([ALL, with], &[], true), says([ALL, with], &[], false)], [untold, untold], "nothing is missing");
+    assert_eq!(says([0x1_0001, without], &[], false), untold, "there was nothing to take");
+    // What was written before the run counts, not what the host has.
+    assert_eq!(says([ALL, with], &[(ID_AA64ISAR2, without)], true), SEEN);
+    assert_eq!(says([ALL, without], &[(ID_AA64ISAR2, with)], true), untold);
+    assert_eq!(says([ALL, without], &[(ID_AA64MMFR3, 0x1_0001)], false), untold);
+}
+
+#[test]
+fn what_the_first_run_takes_is_named() {
+    let registers = words(&[(ID_AA64ISAR2, 1 << 60), (ID_AA64MMFR1, 0x1000), (ID_AA64MMFR3, 0x1_0101)]);
+    let aftermath = Aftermath::derive(&Facts { registers: &registers, ..of("7.3.4") }, true, true);
+    let why = |isar2, mmfr1, mmfr3| {
+        let mut saved = [(ID_AA64ISAR2, isar2), (ID_AA64MMFR1, mmfr1), (ID_AA64MMFR3, mmfr3)];
+        saved.sort_unstable();
+        let changes = aftermath.changes(&saved.map(|(id, _)| id), &saved);
+        changes.first().map(|change| change.why.split(',').next().unwrap_or_default())
+    };
+    assert_eq!(why(1 << 60, 0x1000, 0x1_0101), None);
+    assert_eq!(why(0, 0x1000, 0x101), Some("the first run takes S1PIE away"));
+    assert_eq!(why(1 << 60, 0, 0x1_0101), Some("the first run takes S1POE away"));
+    assert_eq!(why(0, 0x1000, 0x1_0101), Some("the first run takes S1PIE and S1POE away"));
+}
+
+#[test]
+fn a_vendors_kernel_leaves_to_vms_like_its_own_what_they_have() {
+    // A GIC of the hardware, as kernels of before 5.16 show it.
+    let registers = words(&[(ID_AA64PFR0, 3 << 24 | 0x11)]);
+    let facts = Facts { is_vendors: true, registers: &registers, ..of("5.10.0") };
+    let aftermath = Aftermath::derive(&facts, true, true);
+    let changes = |word: u64| aftermath.changes(&[ID_AA64PFR0], &[(ID_AA64PFR0, word & 0xf << 24)]);
+    assert_eq!(changes(3 << 24), []);
+    assert_eq!(changes(1 << 24), [], "that of the interrupt controller");
+    assert_eq!(changes(2 << 24).len(), 1);
+}
