@@ -30,7 +30,7 @@ guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % 
 	$(BIN)/python -m pytest benches/test_fleets.py -q -k "random_pairs or matrices"
 
 agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS, QEMU, VMM, FIELD, TRUTH are folders
-	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --field $(FIELD) --truth $(TRUTH) --out docs/agreement.md
+	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --field $(FIELD) --truth $(TRUTH) --out docs/agreement.md --schemes docs/schemes.md
 
 vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervisor: VMM=folder
 	$(BIN)/python -m tests.agreement.vmm $(VMM)

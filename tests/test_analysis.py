@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
@@ -224,6 +224,28 @@ def test_schemes_equal_plain_loops(seed: int) -> None:
         found = (score.accepted, score.wrongly_accepted, score.wrongly_refused)
         assert found == (accepted, wrongly_accepted, wrongly_refused), score.scheme
         assert score.pairs == sum(map(len, slow.others.values()))
+        assert {(one.unit, one.wrongly_accepted, one.wrongly_refused) for one in score.registers} == (
+            by_register(made, slow, score.scheme)
+        )
+
+
+def by_register(made: RandomFleet, slow: SlowAudit, scheme: str) -> set[tuple[str, int, int]]:
+    """Count pair by pair, and unit by unit, where a scheme differs from KVM."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for v, hosts in slow.others.items():
+        for h in hosts:
+            fleets = [kvmfw.Fleet([made.vms[v]], [made.hosts[h]], scheme=one) for one in (scheme, "kvm")]
+            said: dict[str, Outcome] = {}
+            truth: dict[str, Outcome] = {}
+            for fleet, into in zip(fleets, (said, truth), strict=True):
+                for finding in fleet.explain_units(0, 0).findings:
+                    name = fleet.units[unit_of(fleet, finding)]
+                    into[name] = max(into.get(name, Outcome.ACCEPT), finding.outcome)
+            for at, refuses, takes in ((0, truth, said), (1, said, truth)):
+                for name, outcome in refuses.items():
+                    taken = takes.get(name, Outcome.ACCEPT) < Outcome.UNKNOWN
+                    counts[name][at] += outcome is Outcome.REFUSE and taken
+    return {(name, wrongly, lost) for name, (wrongly, lost) in counts.items() if wrongly or lost}
 
 
 @pytest.mark.parametrize("seed", range(5))

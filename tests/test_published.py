@@ -50,7 +50,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
         ("baseline", EXAMPLES, "--share", "0.2"),
         ("emit", EXAMPLES, "json"),
     ],
-    "schemes": [("schemes", EXAMPLES)],
+    "schemes": [("schemes", EXAMPLES), ("schemes", EXAMPLES, "--gates")],
     "rollout": [("rollout", EXAMPLES, "--to", NEW.stem)],
     "registers": [("registers",)],
     "rules": [("rule",), ("rule", "KVMFW-WA3-LEVEL")],

@@ -244,6 +244,7 @@ class Host:
         register: int,
         values: Iterable[int],
         *,
+        scheme: str = "kvm",
         state: str = "fresh",
         derive_only: bool = False,
     ) -> list[tuple[str, str | None, int | None]]:
@@ -257,6 +258,8 @@ class Host:
             The register id.
         values : iterable of int
             The values to write, each to a vCPU in this state.
+        scheme : {"kvm", "signed4", "equal"}
+            Who judges.
         state : {"fresh", "exited", "ran"}
             What the vCPU has done before.
         derive_only : bool
@@ -278,7 +281,7 @@ class Host:
         >>> tiny_host(workaround_3=1).ask("vm", 0x6030000000140003, [0, 1, 2])
         [('raised', None, 1), ('kept', None, None), ('refused', 'EINVAL', None)]
         """
-        said = _native.ask(self._native, vcpu, register, list(values), state, derive_only)
+        said = _native.ask(self._native, vcpu, register, list(values), scheme, state, derive_only)
         if said is None:
             raise ArgumentError(f"this host has no vCPU named `{vcpu}`")
         return said

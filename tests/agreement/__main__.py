@@ -1,7 +1,7 @@
 """Compare the engine with real kernels.
 
 python -m tests.agreement --recordings FOLDER [--qemu FOLDER] [--vmm FOLDER] [--field FOLDER] [--truth FOLDER]
-                          [--vectors FOLDER] [--out FILE]
+                          [--vectors FOLDER] [--out FILE] [--schemes FILE]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.agreement import document, dumps, field, kvm, qemu, truth, vectors, vmm
+from tests.agreement import document, dumps, field, kvm, qemu, schemes, truth, vectors, vmm
 from tests.oracle.crossed import Restores
 from tests.oracle.recordings import Recording
 from tests.support import sections
@@ -129,6 +129,7 @@ def parse() -> argparse.Namespace:
         help="fw-vectors.json and the like (default: beside the recordings)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE")
+    parser.add_argument("--schemes", type=Path, metavar="FILE", help="where to say who should judge")
     return parser.parse_args()
 
 
@@ -151,6 +152,8 @@ def main() -> int:
     report.add(document.register_section(derived), 0)
     if options.out:
         report.write(options.out)
+    if options.schemes:
+        options.schemes.write_text(schemes.document(options.recordings))
     print("\n".join(line for line in report.lines if line.startswith(("## ", "**", "* "))))
     return 1 if report.failed else 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw import _native
-from kvmfw.analysis.units import unit_of
 from kvmfw.fleet import Fleet
 from kvmfw.registers import schemes_of
 from kvmfw.sets import Host, RegisterSet
@@ -19,6 +17,9 @@ from kvmfw.verdict import Outcome
 __all__ = ["SCHEMES", "RegisterScore", "SchemeScore", "compare_schemes"]
 
 SCHEMES = tuple(_native.schemes())
+
+_AT_ONCE = 256
+"""VM groups whose units are compared at once: their rows are in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,36 +97,45 @@ def compare_schemes(
     [('kvm', 1, 0), ('signed4', 1, 0), ('equal', 0, 1)]
     """
     fleets = [Fleet(vms, hosts, vmm=vmm, scheme=scheme) for scheme in SCHEMES]
+    truth = fleets[0]
     vm_first, vm_class = _joint([fleet.vm_classes for fleet in fleets])
     host_first, host_class = _joint([fleet.host_classes for fleet in fleets])
     weight = np.outer(
         np.bincount(vm_class, minlength=len(vm_first)), np.bincount(host_class, minlength=len(host_first))
     )
-    homes = fleets[0].vm_homes
+    homes = truth.vm_homes
     known = np.flatnonzero(homes >= 0)
     np.subtract.at(weight, (vm_class[known], host_class[homes[known]]), 1)
+    groups = _Groups(vm_first, host_first, weight)
     grid_vm, grid_host = (grid.ravel() for grid in np.meshgrid(vm_first, host_first, indexing="ij"))
     outcomes = [fleet.validate_pairs(grid_vm, grid_host) for fleet in fleets]
     flat = weight.ravel()
-    units = [_unit_outcomes(fleet, grid_vm, grid_host, flat) for fleet in fleets]
-    truth = outcomes[0]
-    undecided = int(flat[truth == Outcome.UNKNOWN].sum())
+    undecided = int(flat[outcomes[0] == Outcome.UNKNOWN].sum())
     scores = []
-    for scheme, fleet, said, by_unit in zip(SCHEMES, fleets, outcomes, units, strict=True):
+    for scheme, fleet, said in zip(SCHEMES, fleets, outcomes, strict=True):
         taken = said < Outcome.UNKNOWN
         scores.append(
             SchemeScore(
                 scheme,
                 int(flat.sum()),
                 int(flat[taken].sum()),
-                int(flat[taken & (truth == Outcome.REFUSE)].sum()),
-                int(flat[(said == Outcome.REFUSE) & (truth < Outcome.UNKNOWN)].sum()),
+                int(flat[taken & (outcomes[0] == Outcome.REFUSE)].sum()),
+                int(flat[(said == Outcome.REFUSE) & (outcomes[0] < Outcome.UNKNOWN)].sum()),
                 undecided,
                 _judges(fleet, scheme),
-                _registers(by_unit, units[0], flat),
+                _registers(truth, fleet, groups),
             )
         )
     return scores
+
+
+@dataclass(frozen=True, slots=True)
+class _Groups:
+    """VMs and hosts that no scheme can tell apart: a row of each group, and how many pairs two groups have."""
+
+    vms: npt.NDArray[np.int64]
+    hosts: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.int64]
 
 
 def _judges(fleet: Fleet, scheme: str) -> int:
@@ -139,34 +149,45 @@ def _joint(classes: Sequence[npt.NDArray[np.uint32]]) -> tuple[npt.NDArray[np.in
     return first.astype(np.int64), number.ravel().astype(np.int64)
 
 
-def _unit_outcomes(
-    fleet: Fleet,
-    vms: npt.NDArray[np.int64],
-    hosts: npt.NDArray[np.int64],
-    weight: npt.NDArray[np.int64],
-) -> dict[tuple[int, str], Outcome]:
-    """Give, for each pair that counts and unit that does not simply accept, what the unit says."""
-    names = fleet.units
-    found: dict[tuple[int, str], Outcome] = {}
-    for at in np.flatnonzero(weight).tolist():
-        for finding in fleet.explain(int(vms[at]), int(hosts[at])).findings:
-            key = at, names[unit_of(fleet, finding)]
-            found[key] = max(found.get(key, Outcome.ACCEPT), finding.outcome)
-    return found
+def _registers(truth: Fleet, fleet: Fleet, groups: _Groups) -> tuple[RegisterScore, ...]:
+    """Compare what the units of two fleets of the same VMs and hosts say, VM group by VM group."""
+    names = list(dict.fromkeys([*truth.units, *fleet.units]))
+    accepted, refused = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+    for start in range(0, len(groups.vms), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        weight = groups.weight[part]
+        said, known = (
+            _said(one, groups.vms[part], groups.hosts, {unit: names.index(unit) for unit in one.units})
+            for one in (fleet, truth)
+        )
+        for counts, refuses, takes in ((accepted, known, said), (refused, said, known)):
+            keys = refuses[0][refuses[1] == Outcome.REFUSE]
+            at = np.searchsorted(takes[0], keys)
+            there = at < len(takes[0])
+            there[there] = takes[0][at[there]] == keys[there]
+            pairs, units = np.divmod(keys[~there], len(names))
+            counts[:] += np.bincount(units, weight.ravel()[pairs], len(names)).astype(np.int64)
+    rows = zip(names, accepted.tolist(), refused.tolist(), strict=True)
+    found = [RegisterScore(*row) for row in rows if any(row[1:])]
+    return tuple(
+        sorted(found, key=lambda score: (-score.wrongly_accepted - score.wrongly_refused, score.unit))
+    )
 
 
-def _registers(
-    said: dict[tuple[int, str], Outcome],
-    truth: dict[tuple[int, str], Outcome],
-    weight: npt.NDArray[np.int64],
-) -> tuple[RegisterScore, ...]:
-    accepted: Counter[str] = Counter()
-    refused: Counter[str] = Counter()
-    for (at, unit), outcome in truth.items():
-        if outcome is Outcome.REFUSE and said.get((at, unit), Outcome.ACCEPT) < Outcome.UNKNOWN:
-            accepted[unit] += int(weight[at])
-    for (at, unit), outcome in said.items():
-        if outcome is Outcome.REFUSE and truth.get((at, unit), Outcome.ACCEPT) < Outcome.UNKNOWN:
-            refused[unit] += int(weight[at])
-    found = [RegisterScore(unit, accepted[unit], refused[unit]) for unit in accepted.keys() | refused.keys()]
-    return tuple(sorted(found, key=lambda one: (-one.wrongly_accepted, -one.wrongly_refused, one.unit)))
+def _said(
+    fleet: Fleet, vms: npt.NDArray[np.int64], hosts: npt.NDArray[np.int64], number: dict[str, int]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    """Give what units say of these pairs of rows other than that they take the VM: pair and unit in one number, ascending."""
+    vm_classes, host_classes = fleet.vm_classes[vms], fleet.host_classes[hosts]
+    found = fleet.snapshot()._native.unit_outcomes(np.unique(vm_classes), True, False)
+    vm_class, host_class, unit, outcome = (column.astype(np.int64) for column in found)
+    cells = vm_class << 32 | host_class
+    order = np.argsort(cells, kind="stable")
+    wanted = (vm_classes.astype(np.int64)[:, None] << 32 | host_classes.astype(np.int64)).ravel()
+    first, last = (np.searchsorted(cells[order], wanted, side=side) for side in ("left", "right"))
+    counts = last - first
+    rows = order[np.repeat(first - np.cumsum(counts) + counts, counts) + np.arange(counts.sum())]
+    units = np.array([number[name] for name in fleet.units], dtype=np.int64)[unit[rows]]
+    keys = np.repeat(np.arange(len(wanted)), counts) * (max(number.values(), default=0) + 1) + units
+    by_key = np.argsort(keys)
+    return keys[by_key], outcome[rows][by_key].astype(np.uint8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from kvmfw.published.parts import FindingDocument, NotJudgedDocument, VerdictDocument
 
@@ -55,11 +55,36 @@ class SchemeDocument(TypedDict):
     registers: list[SchemeRegister]
 
 
+class RelaxedDocument(TypedDict):
+    """Moves between hosts of two captures that a gate forbids and KVM takes."""
+
+    source: str
+    target: str
+    vms: int
+    pairs: int
+
+
+class GateDocument(TypedDict):
+    """How a gate that fleets have today fares."""
+
+    gate: str
+    who: str
+    compares: str
+    pairs: int
+    allowed: int
+    wrongly_allowed: int
+    wrongly_forbidden: int
+    undecided: int
+    vms: int
+    relaxed: list[RelaxedDocument]
+
+
 class Schemes(TypedDict):
     """`schemes`."""
 
     not_judged: list[NotJudgedDocument]
     schemes: list[SchemeDocument]
+    gates: NotRequired[list[GateDocument]]
 
 
 class RegisterDocument(TypedDict):

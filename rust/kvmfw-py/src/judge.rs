@@ -125,10 +125,11 @@ pub(crate) fn ask(
     vcpu: &str,
     register: u64,
     values: Vec<Bound<'_, PyAny>>,
+    scheme: &str,
     state: &str,
     derive_only: bool,
 ) -> PyResult<Option<Vec<Said>>> {
-    let question = question(py, "kvm", "kvm", state, derive_only)?;
+    let question = question(py, "kvm", scheme, state, derive_only)?;
     let register = core::RegisterId::new(register);
     let Some((_, config)) = host.0.made().find(|(name, _)| *name == vcpu) else { return Ok(None) };
     let acceptor = config.acceptor(register, question.scheme, question.state, question.derive_only);
