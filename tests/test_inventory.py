@@ -313,6 +313,7 @@ def test_ingest_takes_inventories_and_says_so_everywhere(sources: Path, tmp_path
     assert counts["born"] == (7, 7)
     assert counts["born_here"] == (2, 7)
     shown = run("explain", fleet, "cache-1", "n1-73-a")
+    assert "judged as qemu: the column `vmm` of the VMs says qemu (6), qemu-9.2 (1)" in shown.stderr
     assert "derived: born on 6.12.117+deb13-arm64__neoverse-n1__default" in shown.stdout
 
 

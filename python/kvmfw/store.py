@@ -35,6 +35,7 @@ SCHEMAS = {
             ("set", pa.string()),
             ("host", pa.string()),
             ("born", pa.string()),
+            ("vmm", pa.string()),
         ]
     ),
     "sets": pa.schema(
@@ -184,6 +185,7 @@ class Draft:
             "set": pa.array(names, pa.string()),
             "host": pa.array([block.homes[at] for at in kept], pa.string()),
             "born": pa.array([block.born[at] if block.born else None for at in kept], pa.string()),
+            "vmm": pa.array([block.vmm[at] if block.vmm else None for at in kept], pa.string()),
         }
         self._pending_vms.append(pa.table(columns, schema=SCHEMAS["vms"]))
         if sum(table.num_rows for table in self._pending_vms) >= _GROUP_ROWS:
@@ -318,10 +320,11 @@ class Draft:
     def _keep_old(self, folder: Path) -> None:
         """Take over what stands there and was not taken in again."""
         taken = pa.array(self._seen, pa.string())
-        *columns, added = SCHEMAS["vms"].names
-        old = stored_table(folder, "vms", columns, [added])
-        if added not in old.column_names:
+        *columns, born, vmm = SCHEMAS["vms"].names
+        old = stored_table(folder, "vms", columns, [born, vmm])
+        for added in (name for name in (born, vmm) if name not in old.column_names):
             old = old.append_column(added, pa.nulls(len(old), pa.string()))
+        old = old.select(SCHEMAS["vms"].names)
         old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
         self._pending_vms.append(old)
         wanted = pc.unique(old.column("set"))

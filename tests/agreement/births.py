@@ -186,7 +186,7 @@ def check(folders: Iterable[Path], every: int = 1) -> Tally:
     """Compare everything that is in some folders, on each `every`th host."""
     paths = list(folders)
     found = [Recording(path) for folder in paths for path in recordings(folder)]
-    found = [one for one in found if one.configs and "meta" in one.raw]
+    found = [one for one in found if isinstance(one.raw, dict) and "meta" in one.raw and one.configs]
     documents = {one.name: json.dumps(convert(one.raw, one.name)) for one in found}
     names = {name: name for name in documents}
     births, tally = Births(documents, History(names, names)), Tally()

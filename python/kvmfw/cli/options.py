@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from kvmfw import _native
+from kvmfw.cli.output import note
 
 __all__ = [
     "VMMS",
@@ -90,6 +93,8 @@ def vmm_option(*more: str, default: str | None = "kvm") -> Callable[[Verb], Verb
     """Add the option --vmm, with further words than the restore policies."""
 
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        if value == default and ctx.get_parameter_source(param.name or "") is ParameterSource.DEFAULT:
+            value = _derived(ctx, param) or value
         problem = None if value is None or value in more else _native.vmm_problem(value)
         if problem is not None:
             raise click.BadParameter(f"{problem} (`kvmfw vmms` lists all)", ctx, param)
@@ -109,6 +114,26 @@ def vmm_option(*more: str, default: str | None = "kvm") -> Callable[[Verb], Verb
         shell_complete=complete,
         help=f"How the VMM restores the registers: a name that `kvmfw vmms` lists{words}.",
     )
+
+
+def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
+    """Give the VMM that the fleet itself tells, if it tells one; it was read before what is not given on the command line."""
+    fleet = ctx.params.get("fleet")
+    if not isinstance(fleet, Path) or not fleet.is_dir():
+        return None
+    derived = import_module("kvmfw.cli.derived")
+    whose, told = derived.told_vmms(fleet, ctx.params.get("where", {}))
+    if not told:
+        return None
+    listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))
+    name = derived.family_of(told)
+    if name is None:
+        part = " (or with `--where vmm=...` some of them)" if whose == "hosts" else ""
+        raise click.BadParameter(
+            f"the {whose} have several VMMs: {listed}; name the one to judge by{part}", ctx, param
+        )
+    note(f"kvmfw: judged as {name}: the column `vmm` of the {whose} says {listed} (--vmm names another)")
+    return str(name)
 
 
 def scheme_option(verb: Verb) -> Verb:

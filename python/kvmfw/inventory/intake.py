@@ -91,6 +91,5 @@ def _blocks(births: Births, birth: Birth, vms: list[tuple[Told, int]]) -> Iterat
     for start in range(0, len(vms), _AT_ONCE):
         some = vms[start : start + _AT_ONCE]
         homes = [births.home_of(told) for told, _ in some]
-        yield block_of_alike(
-            registers, [told.vm for told, _ in some], homes, [rows for _, rows in some], sentence
-        )
+        names, rows = [told.vm for told, _ in some], [count for _, count in some]
+        yield block_of_alike(registers, names, homes, rows, born=sentence, vmm=birth.vmm)

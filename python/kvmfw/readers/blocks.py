@@ -53,6 +53,8 @@ class Block:
         Which of them are vCPUs of one VM, as the source has it: those have the same number.
     born : list of str, optional
         How each came to have its registers, where they were not saved but derived.
+    vmm : list of str, optional
+        Which VMM made each, where that is known.
     unusable : dict of str to int
         VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
     """
@@ -69,6 +71,7 @@ class Block:
     first: npt.NDArray[np.int64]
     vms: npt.NDArray[np.int64]
     born: list[str] | None = None
+    vmm: list[str] | None = None
     unusable: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -113,7 +116,13 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
 
 
 def block_of_alike(
-    registers: RegisterSet, names: Sequence[str], homes: Sequence[str | None], rows: Sequence[int], born: str
+    registers: RegisterSet,
+    names: Sequence[str],
+    homes: Sequence[str | None],
+    rows: Sequence[int],
+    *,
+    born: str,
+    vmm: str,
 ) -> Block:
     """Make a block of VMs that have the same registers, derived from one birth; `rows` says how many rows told of each."""
     one = block_of_sets([(0, [SavedVcpu("", 0, registers)])])
@@ -131,6 +140,7 @@ def block_of_alike(
         np.full(count, -1, dtype=np.int64),
         np.arange(count, dtype=np.int64),
         [born] * count,
+        [vmm] * count,
     )
 
 

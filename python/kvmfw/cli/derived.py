@@ -1,0 +1,60 @@
+"""Which restore policy a fleet is judged by where nobody names one: that of the VMM that its hosts, or its VMs, have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from kvmfw import _native
+from kvmfw.readers.generations import read_one
+from kvmfw.readers.hosts_table import read_hosts_table
+from kvmfw.readers.stored import is_stored, stored_table
+
+__all__ = ["VMM", "family_of", "told_vmms"]
+
+VMM = "vmm"
+
+
+def family_of(names: Iterable[str]) -> str | None:
+    """Give the VMM of which all these are releases, or that all are; None where there is none.
+
+    >>> family_of(["qemu-7.2", "qemu"]), family_of(["qemu-7.2", "crosvm"])
+    ('qemu', None)
+    """
+    found = set(names)
+    if len(found) == 1:
+        return found.pop()
+    families = (name for name, releases, *_ in _native.vmms() if releases)
+    return next((one for one in families if all(f"{name}-".startswith(f"{one}-") for name in found)), None)
+
+
+def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
+    """Count the VMMs in the column `vmm` of hosts, else of VMs; say of which. Nothing where there is no such column.
+
+    Parameters
+    ----------
+    folder : Path
+        The fleet.
+    where : mapping of str to str
+        Hosts without these values in their columns do not count; of VMs nothing else is known.
+    """
+    if is_stored(folder):
+        return read_one(folder, lambda generation: _stored(generation, where))
+    table = folder / "hosts.csv"
+    rows = [row.cells for row in read_hosts_table(table)] if table.exists() else []
+    return "hosts", _count(rows, where)
+
+
+def _stored(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
+    rows = stored_table(folder, "hosts", ()).to_pylist()
+    if found := _count([{key: str(cell or "") for key, cell in row.items()} for row in rows], where):
+        return "hosts", found
+    vms = stored_table(folder, "vms", ["vm"], [VMM])
+    column = vms.column(VMM).to_pylist() if VMM in vms.column_names else []
+    return "VMs", Counter(name for name in column if name)
+
+
+def _count(rows: list[dict[str, str]], where: Mapping[str, str]) -> Counter[str]:
+    meant = [row for row in rows if all(row.get(name, value) == value for name, value in where.items())]
+    return Counter(row[VMM] for row in meant if row.get(VMM))
