@@ -13,7 +13,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack browser mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -41,6 +41,10 @@ live: $(VENV)/.tests  ## boot real kernels under emulation and compare their ans
 collecting: build/collecting/.installed  ## Ansible and kubectl collect from fake hosts; the path from 200 hosts behind a local sshd to an audit, timed
 	PYTHONPATH=python build/collecting/bin/python -m pytest -o addopts="--import-mode=importlib" -o timeout=900 -p no:cacheprovider -q tests/collecting
 	$(BIN)/python -m tests.demo
+
+browser: $(VENV)/.tests  ## the report in Chromium: axe-core, widths, keys, time to open (needs chromium)
+	$(BIN)/python -m pip install --quiet axe-playwright-python==0.1.8 --no-deps --target build/axe
+	PYTHONPATH=build/axe $(BIN)/python -m pytest -o addopts="--import-mode=importlib" -o timeout=900 -q -rP tests/browser
 
 openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, traits in the real placement service (580 MB of packages)
 	PYTHONPATH=python build/openstack/bin/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
@@ -103,4 +107,4 @@ build/collecting/.installed: $(VENV)/.tests
 	touch $@
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build/openstack build/collecting rust/target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build/openstack build/collecting build/axe rust/target dist .pytest_cache .mypy_cache .ruff_cache

@@ -59,6 +59,7 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
         ("why", "Could not set register fw reg 3 to 2 (is 1)"),
         ("why", "0x6030000000140003", "0x9", "--host", OLD),
     ],
+    "trend": [("trend", Path("history.parquet"))],
     "ingest": [("ingest", EXAMPLES / "vms.jsonl", EXAMPLES / "captures", "-o", "fleet")],
 }
 
@@ -80,12 +81,32 @@ def strict(schema: Any) -> Any:
     return closed | {key: strict(value) for key, value in schema.items()}
 
 
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Audits of a fleet, twice the same question."""
+    file = tmp_path_factory.mktemp("audits") / "history.parquet"
+    for _ in range(2):
+        words = [
+            "audit",
+            str(EXAMPLES),
+            "--where",
+            "cpu=Cortex-A76",
+            "--record",
+            str(file),
+            "--fail-on",
+            "none",
+        ]
+        assert CliRunner().invoke(main, words).exit_code == 0
+    return file
+
+
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: Path) -> None:
     """A folder to work in, with a fleet whose VMs have no home."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(EXAMPLES / "captures", "homeless/captures")
     lines = [json.loads(line) for line in (EXAMPLES / "vms.jsonl").read_text().splitlines()[:9]]
+    shutil.copy(history, "history.parquet")
     Path("homeless/vms.jsonl").write_text("".join(json.dumps(line | {"host": None}) + "\n" for line in lines))
 
 

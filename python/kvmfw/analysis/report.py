@@ -14,6 +14,7 @@ from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame, numbered
 from kvmfw.analysis.not_judged import not_judged, not_looked_at
 from kvmfw.analysis.opened import chosen_column
+from kvmfw.analysis.same_cpu import same_cpu_totals
 from kvmfw.analysis.security import Protection
 from kvmfw.analysis.traps import Passage, passages, traps
 from kvmfw.analysis.units import Census, Samples, take_census
@@ -126,15 +127,13 @@ def examine(
             born=born,
         )
     ]
-    totals = frame.totals()
-    every = sum(totals.values()) or 1
-    tables["totals"] = [
-        {"outcome": name, "pairs": pairs, "share": round(pairs / every, 6)} for name, pairs in totals.items()
-    ]
+    tables["totals"] = _shares(frame.totals())
+    if "cpu" in columns and (frame.homes >= 0).any():
+        tables["same_cpu"] = _shares(same_cpu_totals(frame, columns["cpu"]))
     tables["stranded"] = _vms(frame, 0, 1)
     tables["few_targets"] = _vms(frame, 1, few)
-    tables["traps"] = _traps(frame)
     classes = host_classes(frame, columns)
+    tables["traps"] = _traps(frame, {row["class"]: row for row in classes})
     one_way, moves = passages(frame)
     tables["passages"] = _passages(one_way, {row["class"]: row["label"] for row in classes})
     names = frame.fleet.units
@@ -242,19 +241,33 @@ def _vms(frame: Frame, least: int, below: int) -> list[Row]:
     ]
 
 
-def _traps(frame: Frame) -> list[Row]:
+def _shares(totals: Mapping[str, int]) -> list[Row]:
+    every = sum(totals.values()) or 1
+    return [
+        {"outcome": name, "pairs": pairs, "share": round(pairs / every, 6)} for name, pairs in totals.items()
+    ]
+
+
+def _traps(frame: Frame, rows: Mapping[int, Row]) -> list[Row]:
     names = frame.fleet.host_names
     members = _members(frame)
     return [
         {
             "classes": list(trap.classes),
             "names": [names[row] for row in sorted(row for one in trap.classes for row in members[one])],
+            "kinds": _kinds(rows[one] for one in trap.classes),
             "hosts": trap.hosts,
             "entrants": trap.entrants,
             "residents": trap.residents,
         }
         for trap in traps(frame)
     ]
+
+
+def _kinds(rows: Iterable[Row]) -> list[str]:
+    """Say what host classes are: their CPUs and kernels."""
+    kinds = (", ".join([*row.get("cpu", [])[:1], *row.get("kernel", [])[:1]]) for row in rows)
+    return list(dict.fromkeys(filter(None, kinds)))
 
 
 def _members(frame: Frame) -> list[list[int]]:

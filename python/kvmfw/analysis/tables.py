@@ -91,6 +91,13 @@ TABLES = (
         (_text("outcome"), _count("pairs"), Column("share", lambda row: f"{row['share']:.1%}", number=True)),
     ),
     Table(
+        "same_cpu",
+        "Pairs with the same CPU",
+        "Of these, pairs of a VM and a host with the CPU of its own: the moves that people try.",
+        "There are no pairs.",
+        (_text("outcome"), _count("pairs"), Column("share", lambda row: f"{row['share']:.1%}", number=True)),
+    ),
+    Table(
         "stranded",
         "Stranded VMs",
         "VMs that no other host takes.",
@@ -109,7 +116,13 @@ TABLES = (
         "One-way traps",
         "Hosts that VMs of other hosts can enter, and that no VM running there can leave.",
         "None.",
-        (_names("names", "hosts"), _count("hosts", "number"), _count("entrants"), _count("residents")),
+        (
+            _names("names", "hosts"),
+            _names("kinds", "what they are"),
+            _count("hosts", "number"),
+            _count("entrants"),
+            _count("residents"),
+        ),
     ),
     Table(
         "passages",
@@ -133,7 +146,7 @@ TABLES = (
             _text("unit", "register"),
             _names("fields", "fields", shown=6),
             _count("freed", "VMs freed alone"),
-            _count("shared", "with others"),
+            _count("shared", "VMs freed with others"),
             _count("pairs"),
             _count("sole_pairs", "sole pairs"),
         ),
@@ -147,7 +160,7 @@ TABLES = (
             _count("step"),
             _names("cured", "registers", shown=12),
             _count("freed", "VMs freed so far"),
-            Column("what to do", lambda row: "; or ".join(row["do"][:3])),
+            Column("what to do", lambda row: "; or ".join(row["do"][:2])),
         ),
     ),
     Table(
@@ -235,5 +248,11 @@ TABLES = (
 )
 """Every table of a report; those of groups, upgrades and policies are left out where they were not asked for."""
 
-SHOWN = tuple(table for table in TABLES if table.columns)
-"""The tables that people are shown as such."""
+_FIRST = ("not_judged", "totals", "same_cpu", "plan", "upgrades")
+SHOWN = tuple(
+    sorted(
+        (table for table in TABLES if table.columns),
+        key=lambda table: _FIRST.index(table.name) if table.name in _FIRST else len(_FIRST),
+    )
+)
+"""The tables that people are shown as such: what to do before the lists of what is wrong."""

@@ -26,8 +26,11 @@ from kvmfw.cli.render import Shown, print_report
 from kvmfw.cli.screen import console, working
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.provenance import provenance
 from kvmfw.report import issues, read_waivers, waive, write_tables
 from kvmfw.report.issues import expired
+from kvmfw.report.metrics import prometheus as metrics
+from kvmfw.report.records import add_record
 
 __all__ = ["audit"]
 
@@ -39,6 +42,7 @@ FOLDER_FORMATS = ("csv", "parquet")
     epilog=examples(
         "kvmfw audit examples",
         "kvmfw audit examples --html report.html --group-by cluster",
+        "kvmfw audit examples --record history.parquet --prometheus kvmfw.prom",
         "kvmfw audit examples --format sarif -o kvmfw.sarif --waivers waivers.toml",
     ),
 )
@@ -77,6 +81,16 @@ FOLDER_FORMATS = ("csv", "parquet")
     "--html", type=click.Path(path_type=Path, dir_okay=False), help="Also write the report as one HTML file."
 )
 @click.option(
+    "--record",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Add the numbers to a history (Parquet), which `kvmfw trend` shows.",
+)
+@click.option(
+    "--prometheus",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Also write the numbers for node_exporter's textfile collector (.prom).",
+)
+@click.option(
     "--waivers", type=path_type(folder=False), help="A waivers file (TOML) with rule, reason, expires."
 )
 @click.option(
@@ -103,6 +117,8 @@ def audit(
     form: str,
     output: Path | None,
     html: Path | None,
+    record: Path | None,
+    prometheus: Path | None,
     waivers: Path | None,
     top: int,
     fail_on: frozenset[str],
@@ -149,6 +165,10 @@ def audit(
     if html is not None:
         print_or_write(shown.text("html"), html)
         note(f"kvmfw: wrote {html}")
+    if record is not None:
+        add_record(record, report, provenance(inputs))
+    if prometheus is not None:
+        print_or_write(metrics(report, provenance(inputs), fleet.resolve().name), prometheus)
     if form in FOLDER_FORMATS and output is not None:
         write_tables(report.tables, output, form)
     elif form == "table" and output is None:

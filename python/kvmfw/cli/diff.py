@@ -24,9 +24,13 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
+from kvmfw.cli.output import print_or_write
 from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.quoting import json_text
+from kvmfw.report import sarif
+from kvmfw.report.differences import issues_of_captures, issues_of_fleets
 from kvmfw.sets import Host
 from kvmfw.verdict import Outcome, Verdict
 
@@ -45,7 +49,7 @@ SHOWN = 25
 @click.argument("after", type=path_type())
 @vmm_option()
 @scheme_option
-@format_option("table", "json")
+@format_option("table", "json", "sarif")
 @fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,back,unknown,homeless")
 def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
     """Compare BEFORE and AFTER: the gate in front of an update.
@@ -72,6 +76,10 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
         print_json(
             "capture-diff", _security_document(security) | capture_diff_document(captures), [before, after]
         )
+    elif form == "sarif":
+        found = issues_of_captures(captures, before.stem, after.stem)
+        open_ends = [one.to_dict() for one in captures.not_judged]
+        print_or_write(json_text(sarif(found, after, open_ends)), None)
     else:
         _print_captures(console(), before.stem, after.stem, captures, security)
     forward = {one.forward.outcome for one in captures.directions if one.forward is not None}
@@ -111,6 +119,9 @@ def show_fleet_diff(
     if form == "json":
         told = [{"capture": name, **_security_document(compared)} for name, compared in security]
         print_json("fleet-diff", {"security": told} | _fleet_diff_document(result), inputs)
+    elif form == "sarif":
+        open_ends = [one.to_dict() for one in result.not_judged]
+        print_or_write(json_text(sarif(issues_of_fleets(result), inputs[-1], open_ends)), None)
     else:
         _print_fleets(console(), result, security)
     lost = sum(

@@ -13,14 +13,17 @@ from rich.console import Console
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
 from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.screen import ALARM, console, heading, outcome_text, table
+from kvmfw.provenance import provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text
 from kvmfw.report import Issue, junit, markdown, sarif
 from kvmfw.report.html import html_report
-from kvmfw.report.words import headline, not_done
+from kvmfw.report.words import headline, in_one_sentence, not_done
 from kvmfw.verdict import Outcome
 
 __all__ = ["Shown", "print_report"]
+
+COUNTS = ("totals", "same_cpu")
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,10 @@ class Shown:
         if form == "junit":
             return junit(self.report, self.found, self.fail_on)
         if form == "html":
-            return html_report(self.report, self.found, title=self.fleet.resolve().name)
+            made = provenance(self.inputs)
+            return html_report(self.report, self.found, title=self.fleet.resolve().name, made=made)
         if form == "markdown":
-            return markdown(self.report, self.found, top=self.top)
+            return markdown(self.report, self.found, top=self.top, made=provenance(self.inputs))
         text = io.StringIO()
         print_report(console(text, width=160), self.report, self.top)
         return text.getvalue()
@@ -69,6 +73,7 @@ def print_report(out: Console, report: Report, top: int) -> None:
     """Print the tables of an audit, `top` rows of each."""
     out.print(f"{headline(report)}\n")
     print_not_judged(out, [(row["word"], row["sentence"]) for row in report.tables["not_judged"]])
+    out.print(heading(f"{in_one_sentence(report)}.\n"))
     nothing = []
     for part in SHOWN:
         rows = report.tables.get(part.name)
@@ -86,11 +91,11 @@ def print_report(out: Console, report: Report, top: int) -> None:
 
 def _print_part(out: Console, part: Table, rows: Sequence[dict[str, object]], top: int) -> None:
     title = heading(part.title)
-    title.append(f"  {len(rows):,}" if part.name != "totals" else "", style="default not bold")
+    title.append(f"  {len(rows):,}" if part.name not in COUNTS else "", style="default not bold")
     out.print(title)
     out.print(part.meaning, style="dim")
     numbers = [column.title for column in part.columns if column.number]
-    shown = len(rows) if part.name == "totals" else top
+    shown = len(rows) if part.name in COUNTS else top
     cells = [
         [
             outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)

@@ -44,6 +44,7 @@ __all__ = ["whatif"]
     short_help="Suppose an upgrade, another level or a hidden register.",
     epilog=examples(
         "kvmfw whatif examples --replace g4-old=captures/g4-new.json",
+        "kvmfw whatif examples --replace g4-old=captures/g4-new.json --first 1 --fail-on stranded,back",
         "kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'",
         "kvmfw whatif examples --hide VENDOR_HYP_BMAP_2",
         "kvmfw whatif examples --best 3",
@@ -65,9 +66,15 @@ __all__ = ["whatif"]
 @click.option(
     "--hide", multiple=True, metavar="REGISTER", help="The VMM hides REGISTER from all VMs and hosts."
 )
+@click.option(
+    "--first",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Only the first N of the hosts that would change do (a canary, a wave), in the order of hosts.csv.",
+)
 @click.option("--best", type=click.IntRange(1), help="Propose up to this many upgrades, the best first.")
 @weaker_option
-@format_option("table", "json")
+@format_option("table", "json", "sarif")
 @fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,homeless")
 def whatif(
     *,
@@ -77,6 +84,7 @@ def whatif(
     replace: tuple[str, ...],
     level: tuple[str, ...],
     hide: tuple[str, ...],
+    first: int | None,
     best: int | None,
     weaker: bool,
     form: str,
@@ -90,8 +98,10 @@ def whatif(
     """
     opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
     if best is not None:
-        if replace or level or hide:
-            raise click.UsageError("--best stands alone; leave --replace, --level and --hide out")
+        if replace or level or hide or first is not None or form == "sarif":
+            raise click.UsageError(
+                "--best stands alone; leave --replace, --level, --hide, --first and sarif out"
+            )
         plan = best_upgrades(
             make_frame(opened.fleet),
             opened.columns,
@@ -102,6 +112,8 @@ def whatif(
         return _propose(fleet, opened, plan, form, fail_on)
     if not (replace or level or hide):
         raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
+    if first is not None and (hide or not replace):
+        raise click.UsageError("--first is for --replace: say what the hosts become")
     changes = _changes(fleet, opened, replace, level)
     hidden = [_register(text) for text in hide]
     documents = capture_documents(fleet)
@@ -109,7 +121,7 @@ def whatif(
     for register in hidden:
         if register not in listed and not any(register in vm.to_mapping() for vm in opened.vms):
             raise InputError(f"no VM and no host of the fleet has {register_name(register)}", file=str(fleet))
-    hosts, security = _hosts(documents, opened, changes, hidden)
+    hosts, security = _hosts(documents, opened, changes, hidden, first)
     vms = without_register(opened.vms, hidden) if hidden else opened.vms
     back = no_returns(opened.fleet, opened.vms, opened.hosts, hosts)
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
@@ -178,6 +190,7 @@ def _hosts(
     opened: OpenedFleet,
     changes: Mapping[str, list[Change]],
     hidden: list[int],
+    first: int | None,
 ) -> tuple[list[Host], list[tuple[str, Comparison]]]:
     """Give the hosts as they would be, and how the security of each changed capture compares with today's."""
     made: dict[str, Host] = {}
@@ -195,10 +208,10 @@ def _hosts(
             changed = hide_register(changed, register)
         made[name] = host_of(changed)
     captures = opened.columns["capture"]
-    hosts = [
-        made[capture].renamed(host.name) if capture in made else host
-        for host, capture in zip(opened.hosts, captures, strict=True)
-    ]
+    rows = [row for row, capture in enumerate(captures) if capture in made][:first]
+    hosts = list(opened.hosts)
+    for row in rows:
+        hosts[row] = made[captures[row]].renamed(hosts[row].name)
     return hosts, security
 
 

@@ -27,6 +27,7 @@ FORMATS: Mapping[str, tuple[int, str]] = {
     "vmms": (1, "lists:Vmms"),
     "messages": (1, "lists:Messages"),
     "ingest": (1, "lists:IngestDocument"),
+    "trend": (1, "lists:TrendDocument"),
     "collect": (1, "lists:CollectDocument"),
     "rollout": (1, "rollouts:RolloutDocument"),
 }

@@ -31,6 +31,7 @@ class Trap(TypedDict):
 
     classes: list[int]
     names: list[str]
+    kinds: list[str]
     hosts: int
     entrants: int
     residents: int
@@ -162,6 +163,7 @@ class Audit(TypedDict):
     group_by: NotRequired[str]
     not_judged: list[NotJudgedDocument]
     totals: list[Totals]
+    same_cpu: NotRequired[list[Totals]]
     stranded: list[Targets] | None
     few_targets: list[Targets] | None
     traps: list[Trap] | None

@@ -22,6 +22,7 @@ __all__ = [
     "SchemeRegister",
     "Schemes",
     "StrangerDocument",
+    "TrendDocument",
     "Verdicts",
     "VmmDocument",
     "Vmms",
@@ -209,6 +210,56 @@ class FailureDocument(TypedDict):
 
     host: str
     why: str
+
+
+class RecordDocument(TypedDict):
+    """An audit of a history; null: could not be made."""
+
+    made: str
+    kvmfw: str
+    fleet: str | None
+    sha256: str | None
+    vmm: str
+    scheme: str
+    where: str
+    vms: int
+    hosts: int
+    accept: int
+    change: int
+    unknown: int
+    refuse: int
+    stranded: int | None
+    few_targets: int | None
+    traps: int | None
+    trapped: int | None
+    undrainable: int | None
+    homeless: int
+    rejected: int
+
+
+class GrownDocument(TypedDict):
+    """A number of two audits."""
+
+    name: str
+    before: int
+    after: int
+
+
+class ChangesDocument(TypedDict):
+    """What changed between two audits that asked the same."""
+
+    since: str
+    numbers: list[GrownDocument]
+    stranded: list[str]
+    freed: list[str]
+    blockers: list[str]
+
+
+class TrendDocument(TypedDict):
+    """`trend`."""
+
+    audits: list[RecordDocument]
+    changes: ChangesDocument | None
 
 
 class CollectDocument(TypedDict):

@@ -30,12 +30,14 @@ WIDTH = 960
 LETTER, LINE = 6.2, 13.0
 LABELLED = 45
 MOST_NODES = 40
+WORDS_OF_BARS = "pairs of a VM and another host, most first; dark: nothing else stands in the way; the table is by VMs freed"
 
 
-def _svg(height: float, parts: Iterable[str]) -> str:
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg">{"".join(parts)}</svg>'
-    )
+def _svg(height: float, parts: Iterable[str], title: str, words: str = "") -> str:
+    """Give a drawing with its title; `words` says what it shows, for who does not see it."""
+    said = f' role="img" aria-label="{escape(f"{title}. {words}")}"' if words else ""
+    head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg"{said}>'
+    return f"{head}<title>{escape(title)}</title>{''.join(parts)}</svg>"
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
@@ -57,7 +59,7 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     vms, hosts = shown.vms.tolist(), shown.hosts.tolist()
     labels = {row["class"]: _short(row) for row in report.tables["host_classes"]}
     columns = _labels([f"{one}: {labels[one]}" for one in hosts], hosts)
-    rows = _labels([f"{one}  ({int(report.frame.class_vms[one]):,})" for one in vms], vms)
+    rows = _labels([f"{one}  ({int(report.frame.class_vms[one]):,})" for one in vms], None)
     left, top = 16 + _longest(rows), 10 + _longest(columns)
     width, height = WIDTH - left - 8.0, min(max(len(vms) * 13.0, 90.0), 620.0)
     across, down = width / len(hosts), height / len(vms)
@@ -75,7 +77,9 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     )
     whole = top + height + 22
     place = {"left": left / WIDTH, "top": top / whole, "width": width / WIDTH, "height": height / whole}
-    return _svg(whole, parts), {key: round(value, 6) for key, value in place.items()}
+    return _svg(whole, parts, "Outcomes of VM classes on host classes"), {
+        key: round(value, 6) for key, value in place.items()
+    }
 
 
 def _words(cells: npt.NDArray[np.uint8]) -> str:
@@ -85,11 +89,12 @@ def _words(cells: npt.NDArray[np.uint8]) -> str:
     return f"{len(cells):,} VM classes (rows) on {cells.shape[1]:,} host classes (columns): {told}"
 
 
-def _labels(labels: Sequence[str], numbers: Sequence[int]) -> list[tuple[int, str]]:
-    """Give the labels to write, with their places: some numbers only where there are many."""
+def _labels(labels: Sequence[str], numbers: Sequence[int] | None) -> list[tuple[int, str]]:
+    """Give the labels to write, with their places: where there are many only some, and their numbers where they are long."""
     if len(labels) <= LABELLED:
         return list(enumerate(labels))
-    return [(at, str(numbers[at])) for at in range(0, len(labels), -(-len(labels) // 40))]
+    short = labels if numbers is None else [str(number) for number in numbers]
+    return [(at, short[at]) for at in range(0, len(labels), -(-len(labels) // 40))]
 
 
 def _longest(labels: Sequence[tuple[int, str]]) -> float:
@@ -142,8 +147,9 @@ def blocker_bars(report: Report, *, top: int = 15) -> str:
             _text(end + 6, y + 11, f"{row['pairs']:,} ({row['sole_pairs']:,} alone)"),
         ]
     y = 6 + 20.0 * len(rows)
-    parts.append(_text(left, y + 12, "pairs of a VM and another host; dark: nothing else stands in the way"))
-    return _svg(y + 20, parts)
+    parts.append(_text(left, y + 12, WORDS_OF_BARS))
+    told = "; ".join(f"{row['unit']}: {row['pairs']:,} pairs, {row['sole_pairs']:,} alone" for row in rows)
+    return _svg(y + 20, parts, "Registers that stand in the way of most pairs", told)
 
 
 def trap_graph(report: Report) -> tuple[str, int]:
@@ -190,7 +196,12 @@ def trap_graph(report: Report) -> tuple[str, int]:
     ]
     head = '<defs><marker id="head" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
     head += '<path d="M0 0L8 4L0 8z" class="arrow"/></marker></defs>'
-    return _svg(height, [head, *arrows, *nodes]), left_out
+    told = (
+        f"{len(kept):,} circles, {len(arrows):,} arrows; the table below has the moves that cannot be undone"
+    )
+    return _svg(
+        height, [head, *arrows, *nodes], "Where VMs can go, by circles of host classes", told
+    ), left_out
 
 
 def _layers(linked: Any) -> Ints:

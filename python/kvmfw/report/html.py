@@ -16,19 +16,26 @@ import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
+from kvmfw.provenance import Provenance
 from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
 from kvmfw.report.issues import Issue
 from kvmfw.report.shown import MOST_ALIKE, Classes, shown_classes
-from kvmfw.report.words import headline
+from kvmfw.report.words import headline, in_one_sentence
 from kvmfw.verdict import Outcome
 
 __all__ = ["html_report"]
 
+MEANINGS = {
+    "ACCEPT": "taken, and the guest goes on as it was",
+    "CHANGE": "taken, but the guest will not see exactly what was saved",
+    "UNKNOWN": "not known; the table of unknowns says what would tell",
+    "REFUSE": "the restore fails",
+}
 ROWS_SHOWN = 20
 ROWS_KEPT = 20_000
 
 
-def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
+def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Provenance | None = None) -> str:
     """Give an audit as one HTML document.
 
     Parameters
@@ -39,6 +46,8 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
         Its issues; those with a waiver are listed with their reason.
     title : str
         The fleet's name.
+    made : Provenance, optional
+        Where it comes from; without it the page says so.
 
     Raises
     ------
@@ -56,12 +65,16 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str) -> str:
     sections = [
         _section(part, report)
         for part in SHOWN
-        if part.name in present and part.name not in ("not_judged", "totals")
+        if part.name in present and part.name not in ("not_judged", "totals", "same_cpu")
     ]
     text: str = template.render(
         title=title,
         version=kvmfw.__version__,
         headline=headline(report),
+        sentence=in_one_sentence(report),
+        made=made,
+        meanings=MEANINGS,
+        same_cpu=report.tables.get("same_cpu", []),
         rows_shown=ROWS_SHOWN,
         facts=report.facts,
         cards=_cards(report),
@@ -140,6 +153,7 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
     frame, (vms, hosts) = report.frame, (shown.vms, shown.hosts)
     set_of, sets = _in_the_way(report, shown)
     labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
+    cpus = {row["class"]: ", ".join(row.get("cpu", [])) for row in report.tables["host_classes"]}
     listed = set(hosts.tolist())
     said = (report.census.unit, report.census.host_class, report.census.outcome)
     examples = {}
@@ -154,6 +168,8 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
         "vmNames": frame.vm_names(frame.first_rows()[0][vms]),
         "alike": {one: row for row, group in enumerate(shown.alike) for one in group[1:MOST_ALIKE]},
         "alikeCounts": [len(group) for group in shown.alike],
+        "vmCpus": _cpus_of_vms(report, shown, cpus),
+        "hostCpus": [cpus[host] for host in hosts.tolist()],
         "hosts": hosts.tolist(),
         "hostLabels": [labels[host] for host in hosts.tolist()],
         "hostWeights": frame.host_weight[hosts].tolist(),
@@ -162,6 +178,18 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
         "units": frame.fleet.units,
         "examples": examples,
     }
+
+
+def _cpus_of_vms(report: Report, shown: Classes, cpus: dict[int, str]) -> list[str]:
+    """Give for each row the CPU that its VMs run on; nothing where it is not known or they run on several."""
+    frame = report.frame
+    known = frame.group_home_class >= 0
+    found: dict[int, set[str]] = {}
+    pairs = zip(frame.group_vm_class[known].tolist(), frame.group_home_class[known].tolist(), strict=True)
+    for vm_class, host_class in pairs:
+        found.setdefault(vm_class, set()).add(cpus.get(host_class, ""))
+    rows = ({cpu for one in group for cpu in found.get(one, ())} for group in shown.alike)
+    return [next(iter(row)) if len(row) == 1 else "" for row in rows]
 
 
 def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
