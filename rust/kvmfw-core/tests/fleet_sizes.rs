@@ -1,0 +1,231 @@
+//! Fleets at the sizes and in the order of changes at which they go another way: they say what pairs say.
+
+#![expect(clippy::expect_used, reason = "a law that cannot be set up has failed")]
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+
+use kvmfw_core::{Fleet, Host, Limits, Named, Outcome, Question, RegisterId, RegisterSet, Taken, Unit, Value};
+use kvmfw_core::{VcpuConfig, validate};
+
+const LEVEL: u64 = 0x6030_0000_0014_0001;
+const ISAR0: u64 = 0x6030_0000_0013_c030;
+
+/// With a class table of bytes, packed, with masks, with nothing.
+const WAYS: [Limits; 4] = [
+    Limits { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 28 },
+    Limits { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 0 },
+    Limits { unit_cells: 1 << 22, group_rows: 64, class_cells: 0, unpacked_cells: 0 },
+    Limits { unit_cells: 0, group_rows: 8, class_cells: 0, unpacked_cells: 0 },
+];
+
+type Saved = (u64, u64);
+
+/// A host of a kernel with these values of `WORKAROUND_1` and `ID_AA64ISAR0_EL1`.
+fn host(kernel: &str, (level, isar0): Saved) -> Host {
+    let text = format!(
+        r#"{{"format":"kvmfw-capture","version":1,"host":{{"name":"h","kernel":"{kernel}","midr":"0x1"}},
+        "registers":["{ISAR0:#x}","{LEVEL:#x}"],"answers":[],
+        "vcpus":[{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":["{isar0:#x}","{level:#x}"]}}]}}"#
+    );
+    Host::from_json(text.as_bytes()).expect("a capture")
+}
+
+fn set((level, isar0): Saved) -> RegisterSet {
+    let registers = [(ISAR0, isar0), (LEVEL, level)].map(|(id, word)| (RegisterId::new(id), Value::Word(word)));
+    let config = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+    RegisterSet::new("", None, config, registers.to_vec()).expect("a set")
+}
+
+fn add_vms(fleet: &Fleet, vms: &[Saved]) {
+    let sets: Vec<RegisterSet> = vms.iter().map(|vm| set(*vm)).collect();
+    let mut change = fleet.change();
+    change.add_sets(&sets);
+    change.commit();
+}
+
+fn add_hosts(fleet: &Fleet, hosts: &[Host], rows: &[u32]) {
+    let mut change = fleet.change();
+    assert!(change.add_hosts(hosts, rows, None).is_ok());
+    change.commit();
+}
+
+/// Outcomes of all pairs, VM by VM, as single pairs tell them.
+fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<Outcome> {
+    let sets: Vec<RegisterSet> = vms.iter().map(|vm| set(*vm)).collect();
+    sets.iter().flat_map(|set| hosts.iter().map(|host| validate(set, host, Question::default()).outcome)).collect()
+}
+
+fn pairs(fleet: &Fleet) -> Vec<u8> {
+    let fleet = fleet.snapshot();
+    let hosts = fleet.host_count() as u64;
+    let (vm, host): (Vec<u64>, Vec<u64>) =
+        (0..fleet.vm_count() as u64 * hosts).map(|pair| (pair / hosts, pair % hosts)).unzip();
+    let mut out = vec![9; vm.len()];
+    assert_eq!(fleet.pairs(&vm, &host, &mut out, None), Ok(()));
+    out
+}
+
+fn bytes(outcomes: &[Outcome]) -> Vec<u8> {
+    outcomes.iter().map(|outcome| *outcome as u8).collect()
+}
+
+/// VMs and hosts of which all four outcomes come: a level can be raised (CHANGE) or too great, and of 6.9 nobody knows
+/// whether it lets VMs write `ID_AA64ISAR0_EL1`.
+fn mixed() -> (Vec<Saved>, Vec<Host>) {
+    let hosts = [("6.1.192", (1, 0x1110)), ("6.1.192", (0, 0x1110)), ("6.9.2", (1, 0x1110)), ("6.9.2", (2, 0x1120))];
+    (vec![(0, 0x1110), (1, 0x1110), (2, 0x1110), (1, 0x1120)], hosts.map(|(kernel, own)| host(kernel, own)).to_vec())
+}
+
+#[test]
+fn kinds_of_hosts_beyond_one_batch_are_judged() {
+    let hosts: Vec<Host> = (0..600).map(|own| host("6.1.192", (1, own << 4))).collect();
+    let vms: Vec<Saved> = [0, 1, 255, 256, 257, 511, 512, 513, 599].map(|own| (1, own << 4)).to_vec();
+    let rows: Vec<u32> = (0..600).collect();
+    let wanted = direct(&vms, &hosts);
+    assert_eq!(wanted.iter().filter(|outcome| **outcome == Outcome::Accept).count(), vms.len());
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 2, limits);
+        add_vms(&fleet, &vms);
+        add_hosts(&fleet, &hosts, &rows);
+        assert_eq!(pairs(&fleet), bytes(&wanted));
+    }
+}
+
+#[test]
+fn classes_that_do_not_fit_into_a_table_make_it_grow() {
+    let (_, hosts) = mixed();
+    let vms: Vec<Saved> = (0..300).map(|own| (own % 3, 0x1110 + (own << 32))).collect();
+    let wanted = direct(&vms, &hosts);
+    for limits in WAYS {
+        for known in [1, 62, 63, 64, 250] {
+            let fleet = Fleet::with_limits(Question::default(), 1, limits);
+            add_hosts(&fleet, &hosts, &[0, 1, 2, 3]);
+            add_vms(&fleet, &vms[..known]);
+            assert_eq!(pairs(&fleet), bytes(&wanted[..known * hosts.len()]));
+            // One by one up to the end of the room, then all.
+            for vm in &vms[known..vms.len().min(known + 4)] {
+                add_vms(&fleet, std::slice::from_ref(vm));
+                pairs(&fleet);
+            }
+            add_vms(&fleet, vms.get(known + 4..).unwrap_or_default());
+            assert_eq!(pairs(&fleet), bytes(&wanted), "{known} of {}", vms.len());
+        }
+    }
+}
+
+/// Rows of bits are kept for each way to count, and thrown away when hosts come.
+#[test]
+fn matrices_of_every_way_to_count_are_those_of_pairs_before_and_after_hosts_come() {
+    let (kinds, hosts) = mixed();
+    let vms: Vec<Saved> = (0..64).map(|row| kinds[row % kinds.len()]).collect();
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 1, limits);
+        add_vms(&fleet, &vms);
+        for (more, rows) in [(&hosts[..2], &[0, 1, 0][..]), (&hosts[2..], &[0, 1]), (&hosts[..1], &[0, 0, 0, 0])] {
+            add_hosts(&fleet, more, rows);
+            let outcomes = pairs(&fleet);
+            let hosts = fleet.snapshot().host_count();
+            for (change, unknown) in [(false, false), (true, false), (false, true), (true, true)] {
+                let taken = Taken { change, unknown };
+                let takes = |outcome: u8| match outcome {
+                    0 => true,
+                    1 => change,
+                    2 => unknown,
+                    _ => false,
+                };
+                let mut wanted = vec![0; vms.len() * hosts.div_ceil(8)];
+                for (at, _) in outcomes.iter().enumerate().filter(|(_, outcome)| takes(**outcome)) {
+                    wanted[at / hosts * hosts.div_ceil(8) + at % hosts / 8] |= 1 << (at % hosts % 8);
+                }
+                let mut found = vec![0; wanted.len()];
+                for _ in 0..2 {
+                    assert_eq!(fleet.snapshot().matrix(0..vms.len(), taken, &mut found), Ok(()));
+                    assert_eq!(found, wanted, "{taken:?}, {hosts} hosts");
+                }
+            }
+        }
+        assert_eq!([0, 1, 2, 3].map(|outcome| pairs(&fleet).contains(&outcome)), [true; 4]);
+    }
+}
+
+#[test]
+fn counts_of_rows_beyond_one_part_are_those_of_their_classes() {
+    const ROWS: usize = 9_001;
+    let (kinds, hosts) = mixed();
+    let outcomes = direct(&kinds, &hosts);
+    // No period that a part has as well.
+    let kind_of = |row: usize| (row / 3 + row / 4_096) % kinds.len();
+    let vms: Vec<Saved> = (0..ROWS).map(|row| kinds[kind_of(row)]).collect();
+    let rows: Vec<u32> = (0..ROWS).map(|row| u32::try_from(kind_of(row)).expect("few kinds")).collect();
+    let mut rows_of = [0_u64; 4];
+    rows.iter().for_each(|kind| rows_of[*kind as usize] += 1);
+    let counted = |of: &dyn Fn(usize) -> Outcome| {
+        let mut counts = [0; 4];
+        (0..4).for_each(|kind| counts[of(kind) as usize] += rows_of[kind]);
+        counts
+    };
+    let by_vm: Vec<[u64; 4]> = (0..4).map(|vm| counted(&|host| outcomes[vm * 4 + host])).collect();
+    let by_host: Vec<[u64; 4]> = (0..4).map(|host| counted(&|vm| outcomes[vm * 4 + host])).collect();
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 2, limits);
+        add_vms(&fleet, &vms);
+        add_hosts(&fleet, &hosts, &rows);
+        let fleet = fleet.snapshot();
+        let mut found = vec![9; 4 * ROWS];
+        for (side, wanted) in [(0, &by_vm), (1, &by_host)] {
+            if side == 0 {
+                fleet.counts_by_vm(&mut found)
+            } else {
+                fleet.counts_by_host(&mut found)
+            }
+            let differs = |(row, found): (usize, &[u64; 4])| (*found != wanted[kind_of(row)]).then_some(row);
+            assert_eq!(found.as_chunks::<4>().0.iter().enumerate().find_map(differs), None, "side {side}");
+        }
+    }
+}
+
+#[test]
+fn a_unit_stands_in_the_way_alone_where_no_other_does() {
+    let own = (1, 0x1110);
+    let vms = [own, (2, 0x1110), (1, 0x1120), (2, 0x1120)];
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 1, limits);
+        add_vms(&fleet, &vms);
+        add_hosts(&fleet, &[host("6.1.192", own), host("6.1.192", (2, 0x1120))], &[0, 0, 1]);
+        let fleet = fleet.snapshot();
+        let counts = fleet.audit(&[-1; 4], Taken { change: false, unknown: false }).expect("an audit");
+        let of = |register: u64| {
+            let is = |unit: &Unit| unit.register() == Some(RegisterId::new(register));
+            let at = fleet.units().iter().position(is).expect("a unit");
+            (counts.blocked[at].pairs, counts.blocked[at].sole)
+        };
+        // Two hosts refuse level 2, one changes level 1; two refuse 0x1120, one 0x1110.
+        assert_eq!(of(LEVEL), (2 * 2 + 2, 2 + 1));
+        assert_eq!(of(ISAR0), (2 * 2 + 2, 2 + 1));
+    }
+}
+
+/// Classes are found by 32 bits of a hash with a fixed seed, of the values that count.
+#[test]
+fn vms_whose_hashes_are_equal_are_told_apart() {
+    let short = |value: u64| foldhash::fast::FixedState::default().hash_one(&[value][..]) >> 32;
+    let mut seen = HashMap::new();
+    let found = (0..1 << 20).find_map(|value| seen.insert(short(value), value).map(|other| (other, value)));
+    let (one, other) = found.expect("two of a million values");
+    assert_eq!(short(one), short(other));
+    let fleet = Fleet::new(Question::default(), 1);
+    let values = [one, other, one, other];
+    let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
+    let rows = kvmfw_core::Runs {
+        starts: &[0, 1, 2, 3, 4],
+        register: &[ISAR0; 4],
+        value: &values,
+        configs: &configs,
+        config_of: &[],
+    };
+    let mut change = fleet.change();
+    assert_eq!(change.add_runs(rows, Named::default()), Ok(Vec::new()));
+    change.commit();
+    assert_eq!(fleet.snapshot().vm_classes(), [0, 1, 0, 1]);
+}
