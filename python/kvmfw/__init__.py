@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from kvmfw._native import HostHandle, VmHandle
 from kvmfw.errors import (
     ArgumentError,
     CopyError,
+    ForkError,
     FormatError,
     InputError,
     InternalError,
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from kvmfw.snapshot import Snapshot
 
 __version__, _DEBUG_BUILD = _native.build_info()
+# A child has none of the threads that were at work: it is told so instead of waiting for them.
+os.register_at_fork(after_in_child=_native.forked)
 
 if _DEBUG_BUILD:
     warnings.warn("kvmfw is a debug build and runs many times slower", RuntimeWarning, stacklevel=2)
@@ -75,6 +79,7 @@ __all__ = [
     "FieldDifference",
     "Finding",
     "Fleet",
+    "ForkError",
     "FormatError",
     "Host",
     "HostHandle",

@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = [
     "ArgumentError",
     "CopyError",
+    "ForkError",
     "FormatError",
     "InputError",
     "InternalError",
@@ -107,6 +108,13 @@ class TruthError(KvmfwError, ValueError):
 
 class CopyError(KvmfwError, TypeError):
     """Something that cannot be copied or pickled."""
+
+
+class ForkError(KvmfwError, RuntimeError):
+    """Something that was made before its process was forked, while another thread was in a call: it may be half changed.
+
+    What a child makes itself can be used, and so can what it inherits from a parent that was in no call.
+    """
 
 
 class InternalError(KvmfwError, RuntimeError):

@@ -46,6 +46,7 @@ pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};
 pub use judgement::{Effect, Evidence, Judgement, Outcome, Unit, UnitKind};
 pub use policy::{Policy, is_looked_at};
+pub use pool::{Stopped, Threads};
 pub use question::Question;
 pub use rule_ids::RuleId;
 pub use set::RegisterSet;

@@ -9,7 +9,7 @@ use numpy::{IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use crate::arrays::slice;
-use crate::door::{enter, enter_watched};
+use crate::door::{Born, attend_watched, enter};
 use crate::errors::{argument_error, audit_error};
 use crate::snapshot::{Snapshot, TrapRow, trap_rows};
 
@@ -39,7 +39,7 @@ fn residents<'a>(py: Python<'_>, groups: &'a Groups<'_>) -> PyResult<Residents<'
 
 /// Which host classes take each VM class: a copy that later changes of the fleet do not reach.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Takers(Arc<core::Takers>);
+pub(crate) struct Takers(Arc<core::Takers>, Born);
 
 /// The takers of a fleet whose host classes have this many hosts; and by VM class how many hosts have which outcome.
 #[pyfunction]
@@ -54,8 +54,9 @@ pub(crate) fn takers<'py>(
 ) -> PyResult<(Takers, Bound<'py, PyArray1<u64>>)> {
     let (fleet, hosts) = (fleet.get(), slice(py, &hosts, "hosts")?);
     let taken = Taken { change, unknown };
-    let (takers, counts) = enter_watched(py, tell, |watch| fleet.0.all_takers(hosts, taken, watch))?;
-    Ok((Takers(Arc::new(takers)), counts.into_flattened().into_pyarray(py)))
+    let (takers, counts) =
+        attend_watched(py, fleet.1, &fleet.0.threads(), tell, |watch| fleet.0.all_takers(hosts, taken, watch))?;
+    Ok((Takers(Arc::new(takers), fleet.1), counts.into_flattened().into_pyarray(py)))
 }
 
 #[pymethods]
@@ -68,13 +69,13 @@ impl Takers {
         host_class: PyReadonlyArray1<'py, i64>,
     ) -> PyResult<Bound<'py, PyArray1<bool>>> {
         let (vm_class, host_class) = (slice(py, &vm_class, "vm_class")?, slice(py, &host_class, "host_class")?);
-        Ok(enter(py, || self.0.has(vm_class, host_class))?.into_pyarray(py))
+        Ok(enter(py, self.1, || self.0.has(vm_class, host_class))?.into_pyarray(py))
     }
 
     /// For each VM class the sum of the numbers of the host classes that take it.
     fn sums<'py>(&self, py: Python<'py>, numbers: PyReadonlyArray1<'py, u64>) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let numbers = slice(py, &numbers, "numbers")?;
-        let sums = enter(py, || self.0.sums(numbers))?.map_err(|error| audit_error(py, &error))?;
+        let sums = enter(py, self.1, || self.0.sums(numbers))?.map_err(|error| audit_error(py, &error))?;
         Ok(sums.into_pyarray(py))
     }
 
@@ -88,7 +89,7 @@ impl Takers {
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let (vm_class, list_of) = (slice(py, &vm_class, "vm_class")?, slice(py, &list_of, "list_of")?);
         let lists = slice(py, &lists, "lists")?;
-        let sums = enter(py, || self.0.sums_of(vm_class, list_of, lists))?;
+        let sums = enter(py, self.1, || self.0.sums_of(vm_class, list_of, lists))?;
         Ok(sums.map_err(|error| audit_error(py, &error))?.into_pyarray(py))
     }
 
@@ -100,7 +101,7 @@ impl Takers {
         vms: PyReadonlyArray1<'py, u64>,
     ) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let (vm_class, vms) = (slice(py, &vm_class, "vm_class")?, slice(py, &vms, "vms")?);
-        Ok(enter(py, || self.0.taken(vm_class, vms))?.into_pyarray(py))
+        Ok(enter(py, self.1, || self.0.taken(vm_class, vms))?.into_pyarray(py))
     }
 
     /// How many of these VMs find no place at once, where each host class has this many.
@@ -113,7 +114,7 @@ impl Takers {
     ) -> PyResult<u64> {
         let (vm_class, vms) = (slice(py, &vm_class, "vm_class")?, slice(py, &vms, "vms")?);
         let places = slice(py, &places, "places")?;
-        enter(py, || self.0.unplaced(vm_class, vms, places))?.map_err(|error| audit_error(py, &error))
+        enter(py, self.1, || self.0.unplaced(vm_class, vms, places))?.map_err(|error| audit_error(py, &error))
     }
 
     /// The circle of each host class, the traps, and for each circle a row of bits: to which others its VMs can move.
@@ -125,7 +126,7 @@ impl Takers {
         tell: Tell<'_, '_>,
     ) -> PyResult<(Array<u32>, Vec<TrapRow>, Array<u64>)> {
         let residents = residents(py, &groups)?;
-        let found = enter_watched(py, tell, |watch| self.0.circles(residents, watch))?;
+        let found = attend_watched(py, self.1, &self.0.threads(), tell, |watch| self.0.circles(residents, watch))?;
         let (circle_of, moves) = (found.circle_of.into_pyarray(py), found.moves.into_pyarray(py));
         Ok((circle_of.unbind(), trap_rows(found.traps), moves.unbind()))
     }
@@ -140,7 +141,8 @@ impl Takers {
         tell: Tell<'_, '_>,
     ) -> PyResult<(Vec<PassageRow>, u64)> {
         let residents = residents(py, &groups)?;
-        let found = enter_watched(py, tell, |watch| self.0.passages(residents, most, watch))?;
+        let found =
+            attend_watched(py, self.1, &self.0.threads(), tell, |watch| self.0.passages(residents, most, watch))?;
         let rows = found.found.iter().map(|one| (one.source, one.target, one.vms, one.residents)).collect();
         Ok((rows, found.count))
     }
@@ -160,8 +162,9 @@ pub(crate) fn census(
 ) -> PyResult<CensusRows> {
     let (fleet, takers) = (fleet.get(), &takers.get().0);
     let (residents, taken) = (residents(py, &groups)?, Taken { change, unknown });
-    let found =
-        enter_watched(py, tell, |watch| core::Census::of(&fleet.0.unit_rows(), takers, residents, taken, watch))?;
+    let found = attend_watched(py, fleet.1, &fleet.0.threads(), tell, |watch| {
+        core::Census::of(&fleet.0.unit_rows(), takers, residents, taken, watch)
+    })?;
     let said = &found.said;
     let (unit, host_class): (Vec<u32>, Vec<u32>) = said.iter().map(|said| (said.unit, said.host_class)).unzip();
     let (outcome, first): (Vec<u8>, Vec<u32>) = said.iter().map(|said| (said.outcome, said.first)).unzip();
@@ -196,8 +199,9 @@ pub(crate) fn cures(
 ) -> PyResult<CureRows> {
     let (fleet, takers) = (fleet.get(), &takers.get().0);
     let (residents, taken) = (residents(py, &stranded)?, Taken { change, unknown });
-    let found =
-        enter_watched(py, tell, |watch| core::Cures::of(&fleet.0.unit_rows(), takers, residents, taken, most, watch))?;
+    let found = attend_watched(py, fleet.1, &fleet.0.threads(), tell, |watch| {
+        core::Cures::of(&fleet.0.unit_rows(), takers, residents, taken, most, watch)
+    })?;
     let cures = found.cures.into_iter().map(|cure| (cure.units, cure.freed)).collect();
     let plan = found.plan.into_iter().map(|step| (step.units, step.freed)).collect();
     Ok((found.freed, found.shared, cures, plan, found.left_out, found.cut))
@@ -218,19 +222,21 @@ pub(crate) fn unknown_vms(
     let residents = residents(py, &groups)?;
     let classes = takers.shape().1;
     let asked = asked.into_iter().map(|(unit, hosts)| core::Asked::new(unit, &hosts, classes)).collect::<Vec<_>>();
-    enter_watched(py, tell, |watch| core::unknown_vms(&fleet.0.unit_rows(), takers, residents, &asked, watch))
+    attend_watched(py, fleet.1, &fleet.0.threads(), tell, |watch| {
+        core::unknown_vms(&fleet.0.unit_rows(), takers, residents, &asked, watch)
+    })
 }
 
 /// For each unit and host class a number, the same where the unit judges alike.
 #[pyfunction]
 pub(crate) fn unit_kinds<'py>(py: Python<'py>, fleet: &Bound<'py, Snapshot>) -> PyResult<Bound<'py, PyArray1<u32>>> {
     let fleet = fleet.get();
-    Ok(enter(py, || fleet.0.unit_kinds())?.into_pyarray(py))
+    Ok(enter(py, fleet.1, || fleet.0.unit_kinds())?.into_pyarray(py))
 }
 
 /// A fleet's captures on their way through upgrades.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Upgrades(Mutex<core::Upgrades>);
+pub(crate) struct Upgrades(Mutex<core::Upgrades>, ::kvmfw_core::Threads, Born);
 
 #[pymethods]
 impl Upgrades {
@@ -245,7 +251,8 @@ impl Upgrades {
         let (hosts, class, cpu, kernel) = captures;
         let captures = core::Captures { hosts, class, cpu, kernel };
         let upgrades = core::Upgrades::new(Arc::clone(&takers.get().0), captures, residents(py, &groups)?);
-        Ok(Self(Mutex::new(upgrades.map_err(|error| audit_error(py, &error))?)))
+        let upgrades = upgrades.map_err(|error| audit_error(py, &error))?;
+        Ok(Self(Mutex::new(upgrades), takers.get().0.threads(), takers.get().1))
     }
 
     /// The best upgrades: stranded after it, newly stranded, old, new; and how many VMs are stranded without.
@@ -257,7 +264,7 @@ impl Upgrades {
         most: usize,
         tell: Tell<'_, '_>,
     ) -> PyResult<(Vec<UpgradeRow>, u64)> {
-        let (found, stranded) = enter_watched(py, tell, |watch| {
+        let (found, stranded) = attend_watched(py, self.2, &self.1, tell, |watch| {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).best(skipped, most, watch)
         })?;
         let rows = found.iter().map(|one| (one.stranded, one.newly_stranded, one.old, one.new)).collect();
@@ -266,6 +273,7 @@ impl Upgrades {
 
     /// Makes an upgrade.
     fn take(&self, py: Python<'_>, old: u32, new: u32) -> PyResult<()> {
+        self.2.check(py)?;
         let mut upgrades = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let captures = upgrades.like().len();
         if [old, new].iter().any(|capture| *capture as usize >= captures) {

@@ -1,61 +1,132 @@
-//! The one way from Python into work: the GIL is released, panics become exceptions.
+//! The one way from Python into work: the GIL is released, panics become exceptions, and whoever waits sees signals.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
+use kvmfw_core::Threads;
 use kvmfw_core::audit::{AuditError, Watch};
+use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::errors::{audit_error, internal_error};
+use crate::errors::{audit_error, fork_error, internal_error};
 
-/// How often long work is looked at: whoever interrupts it waits no longer than this, and for the piece at hand.
-const LOOK: Duration = Duration::from_millis(50);
+/// How many calls are at work without the GIL.
+static AT_WORK: AtomicUsize = AtomicUsize::new(0);
+/// How often this process, or one that it comes from, was forked while calls were at work.
+static FORKS: AtomicU32 = AtomicU32::new(0);
 
-/// Runs `work` without the GIL.
-pub(crate) fn enter<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+/// Before which fork something was made. What others worked on when the process was forked stays as they left it in the child:
+/// tables half made, locks locked. The child is told so and does not wait for threads that it has not.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Born(u32);
+
+impl Born {
+    pub(crate) fn now() -> Self {
+        Self(FORKS.load(SeqCst))
+    }
+
+    /// Whether this can be used in this process.
+    pub(crate) fn check(self, py: Python<'_>) -> PyResult<()> {
+        if self.0 == FORKS.load(SeqCst) { Ok(()) } else { Err(fork_error(py)) }
+    }
+}
+
+/// Takes note in a child that it is one. Python calls it after a fork, with the GIL: who was at work is gone.
+#[pyfunction]
+pub(crate) fn forked() {
+    if AT_WORK.swap(0, SeqCst) > 0 {
+        FORKS.fetch_add(1, SeqCst);
+    }
+}
+
+/// A call that is at work without the GIL.
+struct AtWork(Born);
+
+impl AtWork {
+    fn begin() -> Self {
+        AT_WORK.fetch_add(1, SeqCst);
+        Self(Born::now())
+    }
+}
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        // In a child that was forked by this very call nobody is counted any more.
+        if self.0.0 == FORKS.load(SeqCst) {
+            AT_WORK.fetch_sub(1, SeqCst);
+        }
+    }
+}
+
+/// Runs short `work` on something without the GIL.
+pub(crate) fn enter<T: Send>(py: Python<'_>, born: Born, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+    born.check(py)?;
+    let _at_work = AtWork::begin();
     // A panic leaves nothing half-made behind: work fills its own output, which is dropped here.
     py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| internal_error(py, &words(panic.as_ref())))
 }
 
-/// Runs long `work` without the GIL, on a thread of its own: meanwhile this one tells `tell` how far it is, in thousandths,
-/// and stops it when Python is interrupted.
-pub(crate) fn enter_watched<T: Send>(
+/// Runs long `work` without the GIL; it stops when Python is interrupted.
+pub(crate) fn attend<T: Send>(
     py: Python<'_>,
+    born: Born,
+    threads: &Threads,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    run(py, born, threads, |is_interrupted| !is_interrupted, work)
+}
+
+/// Runs the long `work` of an audit: meanwhile `tell` is told how far it is, in thousandths.
+pub(crate) fn attend_watched<T: Send>(
+    py: Python<'_>,
+    born: Born,
+    threads: &Threads,
     tell: Option<&Bound<'_, PyAny>>,
     work: impl FnOnce(&Watch) -> Result<T, AuditError> + Send,
 ) -> PyResult<T> {
     let watch = Watch::default();
     let tell = tell.map(|tell| tell.clone().unbind());
-    let look = || {
-        Python::attach(|py| {
-            py.check_signals()?;
-            tell.as_ref().map_or(Ok(()), |tell| tell.call1(py, (watch.permille(),)).map(drop))
-        })
+    let mut failed = None;
+    let told = |is_interrupted: bool| {
+        if let (false, Some(tell)) = (is_interrupted, &tell) {
+            failed = Python::attach(|py| tell.call1(py, (watch.permille(),)).err());
+        }
+        let goes_on = !is_interrupted && failed.is_none();
+        if !goes_on {
+            watch.stop();
+        }
+        goes_on
     };
-    let done = py.detach(|| {
-        std::thread::scope(|scope| {
-            let (send, receive) = channel();
-            let watch = &watch;
-            scope.spawn(move || send.send(catch_unwind(AssertUnwindSafe(|| work(watch)))));
-            loop {
-                if let Err(error) = look() {
-                    watch.stop();
-                    return Err(error);
-                }
-                match receive.recv_timeout(LOOK) {
-                    Ok(done) => return Ok(Some(done)),
-                    Err(RecvTimeoutError::Disconnected) => return Ok(None),
-                    Err(RecvTimeoutError::Timeout) => {}
-                }
-            }
-        })
-    })?;
+    let done = run(py, born, threads, told, || work(&watch));
+    match failed {
+        Some(error) => Err(error),
+        None => done?.map_err(|error| audit_error(py, &error)),
+    }
+}
+
+/// Runs `work`, and looks at signals meanwhile; `goes_on` is told whether there was one.
+fn run<T: Send>(
+    py: Python<'_>,
+    born: Born,
+    threads: &Threads,
+    mut goes_on: impl FnMut(bool) -> bool + Send,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    born.check(py)?;
+    let mut interrupt = None;
+    let looked = || {
+        interrupt = Python::attach(|py| -> PyResult<()> { py.check_signals() }).err();
+        goes_on(interrupt.is_some())
+    };
+    let _at_work = AtWork::begin();
+    let done = py.detach(|| catch_unwind(AssertUnwindSafe(|| threads.attend(work, looked))));
+    if let Some(error) = interrupt {
+        return Err(error);
+    }
     match done {
-        Some(Ok(done)) => done.map_err(|error| audit_error(py, &error)),
-        Some(Err(panic)) => Err(internal_error(py, &words(panic.as_ref()))),
-        None => Err(internal_error(py, "a thread was lost")),
+        Ok(done) => done.map_err(|_| PyKeyboardInterrupt::new_err(())),
+        Err(panic) => Err(internal_error(py, &words(panic.as_ref()))),
     }
 }
 

@@ -43,6 +43,12 @@ pub(crate) fn audit_error(py: Python<'_>, error: &AuditError) -> PyErr {
     }
 }
 
+/// Something of a process that was forked while other threads worked on such things.
+pub(crate) fn fork_error(py: Python<'_>) -> PyErr {
+    let problem = "the process was forked while another thread was in a call of kvmfw; make fleets anew in the child";
+    raise(py, "ForkError", |class| Ok(class.call1((problem,))?.unbind()))
+}
+
 /// A panic that was caught: a bug of kvmfw.
 pub(crate) fn internal_error(py: Python<'_>, problem: &str) -> PyErr {
     raise(py, "InternalError", |class| Ok(class.call1((problem,))?.unbind()))

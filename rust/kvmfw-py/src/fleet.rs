@@ -1,6 +1,7 @@
 //! `Fleet` and `Change`: how versions come about.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvmfw_core as core;
@@ -9,7 +10,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::prelude::*;
 
 use crate::arrays::{Columns, slice, texts};
-use crate::door::enter;
+use crate::door::{Born, attend, enter};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::question;
 use crate::sets::{Host, RegisterSet};
@@ -18,16 +19,24 @@ use crate::who::who;
 
 /// VMs and hosts that come and go.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Fleet(core::Fleet);
+pub(crate) struct Fleet(core::Fleet, Born);
 
 /// Some steps, of which readers see all or none.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Change(Mutex<Option<core::Change>>);
+pub(crate) struct Change {
+    begun: Mutex<Option<core::Change>>,
+    threads: core::Threads,
+    born: Born,
+    /// Whether its end may take long.
+    is_large: AtomicBool,
+}
 
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 /// The name of each VM, names of places, and for each VM which of these.
 type NamesOf<'py> = (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>);
 
+/// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
+const LARGE: usize = 1 << 16;
 /// How long a signal may wait for one who waits.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
@@ -49,17 +58,20 @@ impl Fleet {
             class_cells,
             unpacked_cells,
         });
-        Ok(Self(core::Fleet::with_limits(question, threads, limits.unwrap_or_default())))
+        Ok(Self(core::Fleet::with_limits(question, threads, limits.unwrap_or_default()), Born::now()))
     }
 
     /// The fleet as it is now.
-    fn snapshot(&self) -> Snapshot {
-        Snapshot(self.0.snapshot())
+    fn snapshot(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        self.1.check(py)?;
+        Ok(Snapshot(self.0.snapshot(), self.1))
     }
 
     /// Begins a change; waits while others change the fleet.
     fn change(&self, py: Python<'_>) -> PyResult<Change> {
-        self.whole(py, |change| Change(Mutex::new(Some(change))))
+        let is_large = AtomicBool::new(self.is_large());
+        let (threads, born) = (self.0.threads(), self.1);
+        self.whole(py, |change| Change { begun: Mutex::new(Some(change)), threads, born, is_large })
     }
 
     /// Adds VMs in one change; where names are there already, gives their places and adds none.
@@ -130,7 +142,7 @@ impl Fleet {
         column: &PyReadonlyArray1<'py, T>,
     ) -> PyResult<Heads<'py>> {
         let column = slice(py, column, "vm")?;
-        let found = enter(py, || self.0.heads(column))?;
+        let found = attend(py, self.1, &self.0.threads(), || self.0.heads(column))?;
         Ok((found.starts.into_pyarray(py), found.numbers.into_pyarray(py).into_any(), found.ascending))
     }
 }
@@ -140,10 +152,17 @@ impl Fleet {
     fn whole<T: Send>(&self, py: Python<'_>, work: impl FnOnce(core::Change) -> T + Send) -> PyResult<T> {
         let mut work = Some(work);
         loop {
-            let done = enter(py, || {
-                let change = self.0.try_change(BETWEEN_SIGNALS)?;
-                work.take().map(|work| work(change))
-            })?;
+            let change = enter(py, self.1, || self.0.try_change(BETWEEN_SIGNALS))?;
+            let done = match (change, work.take()) {
+                (Some(change), Some(work)) if self.is_large() => {
+                    Some(attend(py, self.1, &self.0.threads(), || work(change))?)
+                }
+                (Some(change), Some(work)) => Some(enter(py, self.1, || work(change))?),
+                (_, waiting) => {
+                    work = waiting;
+                    None
+                }
+            };
             if let Some(done) = done {
                 return Ok(done);
             }
@@ -152,13 +171,34 @@ impl Fleet {
     }
 }
 
+impl Fleet {
+    /// Whether the end of a change may take long.
+    fn is_large(&self) -> bool {
+        let now = self.0.snapshot();
+        now.vm_count() + now.host_count() > LARGE
+    }
+}
+
 impl Change {
+    /// Makes a short step.
     fn step<T: Send>(&self, py: Python<'_>, step: impl FnOnce(&mut core::Change) -> T + Send) -> PyResult<T> {
-        let done = enter(py, || {
-            let mut change = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            change.as_mut().map(step)
-        })?;
+        let done = enter(py, self.born, || self.lock().as_mut().map(step))?;
         done.ok_or_else(|| argument_error(py, "the change is over"))
+    }
+
+    /// Makes a long step.
+    fn long<T: Send>(&self, py: Python<'_>, step: impl FnOnce(&mut core::Change) -> T + Send) -> PyResult<T> {
+        self.is_large.store(true, Relaxed);
+        let done = attend(py, self.born, &self.threads, || self.lock().as_mut().map(step));
+        if done.is_err() {
+            // What was stopped half way is no part of any change.
+            self.abandon(py)?;
+        }
+        done?.ok_or_else(|| argument_error(py, "the change is over"))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<core::Change>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -182,7 +222,7 @@ impl Change {
     /// Adds VMs with their names and homes; gives the number of the first handle.
     fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<u64> {
         let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.0).collect();
-        self.step(py, |change| change.add_sets(sets).0)
+        self.long(py, |change| change.add_sets(sets).0)
     }
 
     /// Adds VMs given as columns; gives the rows that cannot be used.
@@ -210,7 +250,7 @@ impl Change {
                 (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);
             }
         }
-        let errors = self.step(py, |change| change.add_runs(rows, who))?.map_err(|error| row_error(py, &error))?;
+        let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| row_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
     }
 
@@ -229,7 +269,7 @@ impl Change {
     ) -> PyResult<u64> {
         let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
         let (kind_of, names) = (slice(py, &kind_of, "kind_of")?, texts(py, &names, "names")?);
-        let first = self.step(py, |change| change.add_hosts(&kinds, kind_of, Some(names)))?;
+        let first = self.long(py, |change| change.add_hosts(&kinds, kind_of, Some(names)))?;
         first.map(|first| first.0).map_err(|error| row_error(py, &error))
     }
 
@@ -247,15 +287,17 @@ impl Change {
 
     /// Lets readers see the change; gives the version that it made.
     fn commit(&self, py: Python<'_>) -> PyResult<Snapshot> {
-        let made = enter(py, || {
-            let change = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-            change.map(core::Change::commit)
-        })?;
-        made.map(Snapshot).ok_or_else(|| argument_error(py, "the change is over"))
+        let work = || self.lock().take().map(core::Change::commit);
+        let made = if self.is_large.load(Relaxed) {
+            attend(py, self.born, &self.threads, work)
+        } else {
+            enter(py, self.born, work)
+        };
+        made?.map(|made| Snapshot(made, self.born)).ok_or_else(|| argument_error(py, "the change is over"))
     }
 
     /// Ends the change as if it had not begun, if it is not over.
     fn abandon(&self, py: Python<'_>) -> PyResult<()> {
-        enter(py, || drop(self.0.lock().unwrap_or_else(PoisonError::into_inner).take()))
+        enter(py, self.born, || drop(self.lock().take()))
     }
 }

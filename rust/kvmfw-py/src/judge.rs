@@ -4,7 +4,7 @@ use kvmfw_core as core;
 use kvmfw_core::answers::State;
 use pyo3::prelude::*;
 
-use crate::door::enter;
+use crate::door::{Born, enter};
 use crate::errors::argument_error;
 use crate::sets::{Host, RegisterSet};
 use crate::values::{from_python, to_python};
@@ -110,7 +110,7 @@ pub(crate) fn validate(
     derive_only: bool,
 ) -> PyResult<(u8, Vec<Row>)> {
     let question = question(py, vmm, scheme, state, derive_only)?;
-    let verdict = enter(py, || core::validate(&vm.0, &host.0, question))?;
+    let verdict = enter(py, Born::now(), || core::validate(&vm.0, &host.0, question))?;
     rows(py, &verdict)
 }
 

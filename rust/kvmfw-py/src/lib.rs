@@ -120,6 +120,8 @@ mod _native {
     #[pymodule_export]
     use super::catalog;
     #[pymodule_export]
+    use super::door::forked;
+    #[pymodule_export]
     use super::field_differences;
     #[pymodule_export]
     use super::fields;

@@ -4,7 +4,7 @@ use kvmfw_core as core;
 use kvmfw_core::{RegisterId, VcpuConfig};
 use pyo3::prelude::*;
 
-use crate::door::enter;
+use crate::door::{Born, enter};
 use crate::errors::{argument_error, format_error};
 use crate::values::{from_python, to_python};
 
@@ -19,7 +19,7 @@ pub(crate) struct RegisterSet(pub(crate) core::RegisterSet);
 impl RegisterSet {
     #[staticmethod]
     fn from_json(py: Python<'_>, text: &[u8]) -> PyResult<Self> {
-        let read = enter(py, || core::RegisterSet::from_json(text))?;
+        let read = enter(py, Born::now(), || core::RegisterSet::from_json(text))?;
         read.map(Self).map_err(|error| format_error(py, &error))
     }
 
@@ -98,7 +98,7 @@ pub(crate) struct Host(pub(crate) core::Host);
 impl Host {
     #[staticmethod]
     fn from_json(py: Python<'_>, text: &[u8]) -> PyResult<Self> {
-        let read = enter(py, || core::Host::from_json(text))?;
+        let read = enter(py, Born::now(), || core::Host::from_json(text))?;
         read.map(Self).map_err(|error| format_error(py, &error))
     }
 

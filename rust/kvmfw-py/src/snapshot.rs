@@ -7,14 +7,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrays::{slice, slice_mut};
-use crate::door::enter;
+use crate::door::{Born, attend, enter};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
 use crate::who::{HostHandle, VmHandle, who};
 
 /// A fleet as it was at one moment.
 #[pyclass(frozen, module = "kvmfw._native")]
-pub(crate) struct Snapshot(pub(crate) core::Snapshot);
+pub(crate) struct Snapshot(pub(crate) core::Snapshot, pub(crate) Born);
 
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
@@ -33,10 +33,17 @@ pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
     traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
 }
 
+/// Fewer pairs than this take less time than whoever waits for them looks around.
+const MANY_PAIRS: usize = 1 << 16;
 /// Hosts up to which the hosts of one VM are told faster than the GIL is let go and taken back.
 const FEW_HOSTS: usize = 1 << 15;
 
 impl Snapshot {
+    /// Runs a long question.
+    fn long<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+        attend(py, self.1, &self.0.threads(), work)
+    }
+
     /// Runs a short question with the GIL; where names are asked for that nobody asked for before, without.
     fn short<T: Send>(
         &self,
@@ -45,7 +52,8 @@ impl Snapshot {
         work: impl FnOnce() -> T + Send,
     ) -> PyResult<T> {
         let is_short = self.0.host_count() <= FEW_HOSTS && (!matches!(vm, Who::Name(_)) || self.0.knows_vm_names());
-        if is_short { Ok(work()) } else { enter(py, work) }
+        self.1.check(py)?;
+        if is_short { Ok(work()) } else { self.long(py, work) }
     }
 }
 
@@ -67,7 +75,7 @@ impl Snapshot {
 
     /// The VM classes, or host classes, that have members, and how many.
     fn members<'py>(&self, py: Python<'py>, of_hosts: bool) -> PyResult<Members<'py>> {
-        let (classes, members) = enter(py, || {
+        let (classes, members) = enter(py, self.1, || {
             if of_hosts { self.0.host_class_members() } else { self.0.vm_class_members() }.into_iter().unzip()
         })?;
         let (classes, members): (Vec<u32>, Vec<u64>) = (classes, members);
@@ -82,7 +90,7 @@ impl Snapshot {
     }
 
     fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(enter(py, || self.0.vm_classes())?.into_pyarray(py))
+        Ok(enter(py, self.1, || self.0.vm_classes())?.into_pyarray(py))
     }
 
     /// All that tells a VM class from others, as bytes that are the same in every fleet.
@@ -91,13 +99,13 @@ impl Snapshot {
     }
 
     fn host_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        Ok(enter(py, || self.0.host_classes())?.into_pyarray(py))
+        Ok(enter(py, self.1, || self.0.host_classes())?.into_pyarray(py))
     }
 
     /// The outcomes of the VM classes from `start` on, class by class, as many as `out` has room for.
     fn class_rows(&self, py: Python<'_>, start: u32, mut out: PyReadwriteArray1<'_, u8>) -> PyResult<()> {
         let out = slice_mut(py, &mut out, "out")?;
-        enter(py, || self.0.class_rows(start, out))
+        self.long(py, || self.0.class_rows(start, out))
     }
 
     /// The outcomes of a VM on all host classes.
@@ -146,7 +154,7 @@ impl Snapshot {
     ) -> PyResult<()> {
         let out = slice_mut(py, &mut out, "out")?;
         let taken = Taken { change, unknown };
-        enter(py, || self.0.matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
+        self.long(py, || self.0.matrix(start..stop, taken, out))?.map_err(|error| row_error(py, &error))
     }
 
     fn takers<'py>(
@@ -156,6 +164,7 @@ impl Snapshot {
         change: bool,
         unknown: bool,
     ) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        self.1.check(py)?;
         let takers = self.0.takers(vm_class, Taken { change, unknown });
         Ok(takers.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
     }
@@ -186,14 +195,14 @@ impl Snapshot {
     ) -> PyResult<Sparse<'py>> {
         let rows = slice(py, &vms, "vms")?.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
         let rows: Vec<usize> = rows.collect();
-        let found = enter(py, || self.0.candidates_of(rows, Taken { change, unknown }, home))?;
+        let found = self.long(py, || self.0.candidates_of(rows, Taken { change, unknown }, home))?;
         let (starts, all) = found.map_err(|error| missing_error(py, &error))?;
         Ok((starts.into_pyarray(py), all.into_pyarray(py)))
     }
 
     fn counts(&self, py: Python<'_>, by_host: bool, mut out: PyReadwriteArray1<'_, u64>) -> PyResult<()> {
         let out = slice_mut(py, &mut out, "out")?;
-        enter(py, || {
+        self.long(py, || {
             let rows = if by_host { self.0.host_count() } else { self.0.vm_count() };
             if out.len() != 4 * rows {
                 return Err(format!("`out` has {} numbers, expected 4 for each of {rows} rows", out.len()));
@@ -217,7 +226,7 @@ impl Snapshot {
         unknown: bool,
     ) -> PyResult<AuditRows> {
         let home = slice(py, &home, "home")?;
-        let counts = enter(py, || self.0.audit(home, Taken { change, unknown }))?;
+        let counts = self.long(py, || self.0.audit(home, Taken { change, unknown }))?;
         let counts = counts.map_err(|error| row_error(py, &error))?;
         let blocked = counts.blocked.iter().map(|blocked| (blocked.pairs, blocked.sole)).collect();
         Ok((counts.outcomes, counts.targets.into_pyarray(py).unbind(), trap_rows(counts.traps), blocked))
@@ -232,7 +241,7 @@ impl Snapshot {
         unknown: bool,
     ) -> PyResult<UnitRows> {
         let classes = slice(py, &vm_classes, "vm_classes")?;
-        let found = enter(py, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
+        let found = self.long(py, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
         let found = found.map_err(|error| missing_error(py, &error))?;
         let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
         let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
@@ -247,7 +256,8 @@ impl Snapshot {
         by_unit: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (vm, host) = (who(vm)?, who(host)?);
-        let verdict = enter(py, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
+        let verdict =
+            self.long(py, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
         let verdict = verdict.map_err(|error| missing_error(py, &error))?;
         Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
     }
@@ -261,7 +271,7 @@ impl Snapshot {
     /// The handle of a host.
     fn host(&self, py: Python<'_>, host: &Bound<'_, PyAny>) -> PyResult<HostHandle> {
         let host = who(host)?;
-        let found = enter(py, || self.0.host(host))?;
+        let found = enter(py, self.1, || self.0.host(host))?;
         found.map(HostHandle).map_err(|error| missing_error(py, &error))
     }
 
@@ -284,13 +294,14 @@ impl Snapshot {
 
     /// The names of VMs or hosts in some rows: where each starts, with the end of the last one, and their bytes.
     fn names<'py>(&self, py: Python<'py>, of_hosts: bool, start: usize, stop: usize) -> PyResult<Names<'py>> {
-        let names = enter(py, || if of_hosts { self.0.host_names(start..stop) } else { self.0.vm_names(start..stop) })?;
+        let names =
+            enter(py, self.1, || if of_hosts { self.0.host_names(start..stop) } else { self.0.vm_names(start..stop) })?;
         Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
     }
 
     /// The numbers of the handles of all VMs, or of all hosts.
     fn handles<'py>(&self, py: Python<'py>, of_hosts: bool) -> PyResult<Bound<'py, PyArray1<u64>>> {
-        let handles: Vec<u64> = enter(py, || {
+        let handles: Vec<u64> = enter(py, self.1, || {
             if of_hosts {
                 self.0.host_handles().into_iter().map(|host| host.0).collect()
             } else {
@@ -303,13 +314,13 @@ impl Snapshot {
     /// For each VM the row of its host; -1 where that is not known.
     fn homes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<i64>>> {
         let row = |home: Option<usize>| home.and_then(|row| i64::try_from(row).ok()).unwrap_or(-1);
-        let homes: Vec<i64> = enter(py, || self.0.homes().into_iter().map(row).collect())?;
+        let homes: Vec<i64> = enter(py, self.1, || self.0.homes().into_iter().map(row).collect())?;
         Ok(homes.into_pyarray(py))
     }
 
     /// Where VMs are said to run and no host has the name, and how many.
     fn unmatched_homes(&self, py: Python<'_>) -> PyResult<Vec<(String, u64)>> {
-        enter(py, || self.0.unmatched_homes())
+        enter(py, self.1, || self.0.unmatched_homes())
     }
 
     /// Where a VM is said to run.
@@ -319,7 +330,7 @@ impl Snapshot {
 
     /// VM classes and host classes that mean something else than in a generation: number, and whether they have members.
     fn changes_since(&self, py: Python<'_>, generation: u64) -> PyResult<(Changed, Changed)> {
-        let changes = enter(py, || self.0.changes_since(generation))?;
+        let changes = self.long(py, || self.0.changes_since(generation))?;
         let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
         Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
     }
@@ -341,6 +352,9 @@ impl Snapshot {
                 format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
             return Err(argument_error(py, &problem));
         }
-        enter(py, || self.0.pairs(vm, host, out, units))?.map_err(|error| row_error(py, &error))
+        let pairs = vm.len();
+        let work = || self.0.pairs(vm, host, out, units);
+        let done = if pairs < MANY_PAIRS { enter(py, self.1, work) } else { self.long(py, work) };
+        done?.map_err(|error| row_error(py, &error))
     }
 }

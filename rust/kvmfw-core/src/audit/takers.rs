@@ -1,10 +1,12 @@
 //! Which host classes take each VM class: a bit for each pair of classes, the ground of every audit.
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use super::bits::{Bits, Tally, Weights, has, pack, set};
 use super::{AuditError, Watch};
-use crate::pool::Pool;
+use crate::pool::{Pool, Threads};
 use crate::taken::Taken;
 
 /// VM classes that one thread takes at a time.
@@ -17,15 +19,20 @@ pub struct Takers {
     /// How many hosts each host class has; a class without hosts takes nothing.
     hosts: Vec<u64>,
     vm_classes: usize,
-    pub(super) pool: Pool,
+    pub(super) pool: Arc<Pool>,
 }
 
 impl Takers {
+    /// The threads that work on them, for work that may have to stop.
+    pub fn threads(&self) -> Threads {
+        Threads(Arc::clone(&self.pool))
+    }
+
     /// Asks for the outcomes of every VM class, and counts for each how many hosts have which outcome.
     pub(crate) fn new(
         vm_classes: usize,
         hosts: &[u64],
-        pool: Pool,
+        pool: Arc<Pool>,
         taken: Taken,
         watch: &Watch,
         outcomes: impl Fn(u32, &mut [u8]) + Sync,

@@ -30,7 +30,7 @@ pub use self::store::snapshot::{Changes, Snapshot};
 pub use self::store::who::{Handle, HostHandle, VmHandle, Who};
 use self::tables::world::Settings;
 pub use self::unit::NO_UNIT;
-use crate::pool::Pool;
+use crate::pool::{Pool, Threads};
 use crate::question::Question;
 pub(crate) use crate::taken::Taken;
 
@@ -49,7 +49,7 @@ impl Fleet {
 
     /// A fleet with other limits: slower or larger, with the same answers.
     pub fn with_limits(question: Question, threads: usize, limits: Limits) -> Self {
-        Self(Arc::new(Shared::new(Settings { question, limits, pool: Pool::new(threads) })))
+        Self(Arc::new(Shared::new(Settings { question, limits, pool: Arc::new(Pool::new(threads)) })))
     }
 
     /// The fleet as it is now.
@@ -65,6 +65,11 @@ impl Fleet {
     /// [`Fleet::change`] that gives up after a while.
     pub fn try_change(&self, patience: Duration) -> Option<Change> {
         Change::try_begin(Arc::clone(&self.0), patience)
+    }
+
+    /// The threads of this fleet, for work that may have to stop.
+    pub fn threads(&self) -> Threads {
+        Threads(Arc::clone(&self.0.settings.pool))
     }
 
     /// Finds where the rows of each VM start in a column that names them by numbers, with the threads of this fleet.

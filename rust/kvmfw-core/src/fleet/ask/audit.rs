@@ -7,6 +7,7 @@ use crate::audit::{Residents, Trap, Watch};
 use crate::error::RowError;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::{Snapshot, Taken};
+use crate::pool::checkpoint;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 64;
@@ -116,6 +117,7 @@ impl Snapshot {
         let units = self.units().len();
         let groups = self.world().groups(self.settings());
         let chunk = |start: &usize| {
+            checkpoint();
             let mut blocked = vec![Blocked::default(); units];
             for (class, vms) in vms.iter().enumerate().skip(*start).take(CHUNK) {
                 let class = VmClass::at_place(class);

@@ -5,6 +5,7 @@ use crate::error::MissingError;
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::class_map::{Class, count, with_classes};
 use crate::fleet::{Snapshot, Taken, VmHandle, Who};
+use crate::pool::checkpoint;
 
 /// With more host classes than this, the class of each host is looked up; else classes have their hosts as bits.
 const FEW_CLASSES: usize = 1 << 8;
@@ -55,6 +56,7 @@ impl Snapshot {
         let mut known: hashbrown::HashMap<u32, Vec<u32>, foldhash::fast::FixedState> = hashbrown::HashMap::default();
         let (mut starts, mut all) = (vec![0], Vec::new());
         for (handle, member) in vms {
+            checkpoint();
             let rows = known.entry(member.class);
             let rows = rows.or_insert_with(|| self.rows_that_take(&self.row(VmClass::of(member.class)), taken));
             let home = self.home(handle).filter(|_| !with_home).and_then(|home| rows.binary_search(&count(home)).ok());
@@ -121,6 +123,7 @@ impl Snapshot {
     pub fn class_rows(&self, first: u32, out: &mut [u8]) {
         let world = self.world();
         for (class, row) in (first..).map(VmClass::of).zip(out.chunks_mut(world.hosts.classes.len().max(1))) {
+            checkpoint();
             world.row(class, row);
         }
     }

@@ -6,6 +6,7 @@ use crate::fleet::Snapshot;
 use crate::fleet::class::VmClass;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
+use crate::pool::checkpoint;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;
@@ -27,6 +28,7 @@ impl Snapshot {
         let hosts = self.world().hosts.classes.len();
         let starts: Vec<usize> = (0..weights.len()).step_by(CHUNK).collect();
         let chunk = |start: &usize| {
+            checkpoint();
             let mut counts = vec![[0_u64; 4]; hosts];
             let mut row = vec![0; hosts];
             for (class, weight) in weights.iter().enumerate().skip(*start).take(CHUNK) {
@@ -60,6 +62,7 @@ impl Snapshot {
             let weights = self.0.host_classes.histogram(self.world().hosts.classes.len());
             self.world().dense(self.settings());
             let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
+                checkpoint();
                 let mut row = vec![0; weights.len()];
                 for (class, counts) in (at * CHUNK..).zip(counts) {
                     self.world().row(VmClass::at_place(class), &mut row);
@@ -72,6 +75,7 @@ impl Snapshot {
         let (planes, sides) = (self.planes(), self.sides());
         let hosts = self.host_count() as u64;
         let fill = |(at, counts): (usize, &mut [[u64; 4]])| {
+            checkpoint();
             let (mut row, mut pieces) = (planes[0].empty_row(), Vec::new());
             for (class, counts) in (at * CHUNK..).zip(counts) {
                 let class = VmClass::at_place(class);
@@ -97,6 +101,7 @@ impl Snapshot {
             let mut counters = [(); 3].map(|()| Counter::default());
             let (mut row, mut carry, mut pieces) = (planes[0].empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {
+                checkpoint();
                 for (plane, counter) in planes.iter().zip(&mut counters) {
                     plane.join(sides, VmClass::at_place(class), 0, &mut pieces, &mut row);
                     counter.add(&row, *weight, &mut carry);
@@ -123,6 +128,7 @@ impl Snapshot {
     fn spread(&self, class_of: &crate::fleet::classes::class_map::ClassMap, by_class: &[[u64; 4]], out: &mut [u64]) {
         const ROWS: usize = 1 << 12;
         let write = |(at, out): (usize, &mut [u64])| {
+            checkpoint();
             let mut classes = vec![0; out.len() / 4];
             class_of.write(at * ROWS, &mut classes);
             for (out, class) in out.as_chunks_mut::<4>().0.iter_mut().zip(&classes) {

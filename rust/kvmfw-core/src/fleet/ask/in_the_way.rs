@@ -9,6 +9,7 @@ use crate::fleet::tables::judged::rest_of;
 use crate::fleet::unit::UnitNumber;
 use crate::fleet::{Snapshot, Taken};
 use crate::judgement::Outcome;
+use crate::pool::checkpoint;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 16;
@@ -40,6 +41,7 @@ impl Snapshot {
         }
         let groups = self.world().groups(self.settings());
         let chunk = |classes: &[u32]| {
+            checkpoint();
             let mut found = UnitOutcomes::default();
             for class in classes {
                 self.units_in_the_way(groups, VmClass::of(*class), taken, &mut found);

@@ -7,6 +7,7 @@ use crate::fleet::class::VmClass;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 use crate::fleet::{Snapshot, Taken};
+use crate::pool::checkpoint;
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
 const BLOCK_BYTES: usize = 3 << 19;
@@ -54,6 +55,7 @@ impl Snapshot {
         };
         // In the order of memory: rows sorted by class took twice as long.
         let copy = |(out, classes): (&mut [u8], &[u32])| {
+            checkpoint();
             for (out, class) in out.chunks_mut(width).zip(classes) {
                 let start = *class as usize * width;
                 if let Some(row) = rows.get(start..start + width) {
@@ -92,6 +94,7 @@ impl Snapshot {
         let most = (BLOCK_BYTES / first.bytes_of_strip().max(1)).clamp(1, first.strips.max(1));
         let (mut row, mut other, mut pieces) = (vec![Strip::default(); most], vec![Strip::default(); most], Vec::new());
         for start in (0..first.strips).step_by(most) {
+            checkpoint();
             let row = row.get_mut(..most.min(first.strips - start)).unwrap_or_default();
             for (class, out) in classes.iter().zip(out.chunks_mut(width)) {
                 let class = VmClass::of(*class);

@@ -1,5 +1,7 @@
 //! What audits ask of a fleet: outcomes and units by class, as rows of bits over host classes.
 
+use std::sync::Arc;
+
 use crate::audit::{AuditError, Takers, UnitRoom, UnitRows, Watch, set};
 use crate::fleet::Snapshot;
 use crate::fleet::class::{HostClass, VmClass};
@@ -9,7 +11,7 @@ use crate::fleet::tables::part_row::PartRow;
 use crate::fleet::tables::parts::{Part, key, rows_of};
 use crate::fleet::tables::world::World;
 use crate::fleet::unit::UnitNumber;
-use crate::pool::Pool;
+use crate::pool::checkpoint;
 use crate::taken::Taken;
 
 impl Snapshot {
@@ -33,7 +35,7 @@ impl Snapshot {
         // Filled before threads ask for it: they would wait for each other.
         let (world, settings) = (self.world(), self.settings());
         let _ = world.dense(settings);
-        let pool = Pool::new(settings.pool.threads());
+        let pool = Arc::clone(&settings.pool);
         Takers::new(vm_classes, hosts, pool, taken, watch, |class, row| world.row(VmClass::of(class), row))
     }
 
@@ -52,6 +54,7 @@ impl Snapshot {
         let hosts = &self.world().hosts;
         let classes = hosts.classes.len();
         let kinds = |unit: UnitNumber| {
+            checkpoint();
             let mut kinds = RowInterner::default();
             HostClass::first(classes).map(move |class| kinds.intern(&key(hosts, class, unit)))
         };

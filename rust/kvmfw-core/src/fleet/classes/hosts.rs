@@ -14,7 +14,7 @@ use crate::fleet::unit::UnitNumber;
 use crate::host::{Choice, Host};
 use crate::judgement::{Evidence, Outcome};
 use crate::list::HostList;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 use crate::question::Question;
 use crate::vcpu::VcpuConfig;
 use crate::verdict::agreed;
@@ -80,7 +80,10 @@ impl Hosts {
             let count = self.acceptors.len();
             let units = &mut self.acceptors;
             // Acceptors are derived kind by kind, and numbered unit by unit, so that threads share both.
-            let derive = |kind: &Host| hashed(acceptors(kind, vms, question));
+            let derive = |kind: &Host| {
+                checkpoint();
+                hashed(acceptors(kind, vms, question))
+            };
             let by_unit: Vec<Vec<u32>> = if kinds.len() < WORTH_SHARING {
                 let derived: Vec<Derived> = kinds.iter().map(derive).collect();
                 units.iter_mut().enumerate().map(|unit| numbers(unit, count, &derived)).collect()

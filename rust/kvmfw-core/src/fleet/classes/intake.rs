@@ -17,7 +17,7 @@ use crate::audit::pack;
 use crate::error::RowError;
 use crate::fleet::class::VmClass;
 use crate::id::RegisterId;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 
@@ -180,6 +180,7 @@ impl<'a> Intake<'a> {
         let mut known = vms.classes.len();
         for (at, run) in runs.enumerate() {
             if at > 0 && at % WINDOW == 0 {
+                checkpoint();
                 let new = vms.classes.len() - known;
                 self.compares = WINDOW.saturating_sub(new) * WORTH_COMPARING >= WINDOW;
                 known += new;

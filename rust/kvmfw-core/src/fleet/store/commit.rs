@@ -125,14 +125,17 @@ impl Change {
 
     /// Judges everything anew, without what nobody has any more.
     fn rebuild(&mut self) {
-        if self.writer.births > MOST_GONE + self.state.vm_classes.used() {
+        // The writer stays as it is until all is made: work can stop on the way.
+        let (mut vms, mut births) = (Arc::clone(&self.writer.vms), self.writer.births);
+        if births > MOST_GONE + self.state.vm_classes.used() {
             let kept: Vec<VmClass> = self.state.vm_classes.in_use().map(|(class, _)| VmClass::of(class)).collect();
-            self.writer.vms = Arc::new(self.writer.vms.kept(&kept));
-            self.writer.births = kept.len();
+            vms = Arc::new(vms.kept(&kept));
+            births = kept.len();
         }
         let (hosts, numbers) = self.hosts.kept(&self.used_kinds());
         let state = &mut self.state;
-        let world = World::built(Arc::clone(&self.writer.vms), hosts, &state.settings);
+        let world = World::built(Arc::clone(&vms), hosts, &state.settings);
+        (self.writer.vms, self.writer.births) = (vms, births);
         let members: Vec<(u64, Member)> = state.hosts.iter().map(|(host, member, _)| (host, member)).collect();
         let mut counts = vec![0; world.hosts.classes.len()];
         for (host, member) in members {

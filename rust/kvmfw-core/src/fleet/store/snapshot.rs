@@ -17,6 +17,7 @@ use crate::fleet::tables::world::{Settings, Tables, World};
 use crate::host::Host;
 use crate::judgement::Unit;
 use crate::policy::{is_judged_by_value, is_reduced};
+use crate::pool::Threads;
 use crate::question::Question;
 use crate::set::RegisterSet;
 use crate::verdict::{Verdict, by_unit, validate};
@@ -59,6 +60,11 @@ impl Snapshot {
     /// How the fleet is judged.
     pub fn question(&self) -> Question {
         self.0.settings.question
+    }
+
+    /// The threads of the fleet, for work that may have to stop.
+    pub fn threads(&self) -> Threads {
+        Threads(Arc::clone(&self.0.settings.pool))
     }
 
     /// How often the fleet had been changed.

@@ -16,7 +16,7 @@ use crate::fleet::classes::class_map::{Class, ClassMap};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::strip::{STRIP, Strip};
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// Rows over hosts, made when they are first needed.
 #[derive(Debug, Default)]
@@ -139,6 +139,7 @@ impl Plane {
 fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec<Strip> {
     let mut table = vec![Strip::default(); group.row_count() * strips];
     let row = |(row, out): (usize, &mut [Strip])| {
+        checkpoint();
         let cells = group.row(u32::try_from(row).unwrap_or(u32::MAX));
         let reached: Vec<u8> = cells.iter().map(|cell| u8::from(*cell >= least)).collect();
         for (word, columns) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(columns.chunks(64)) {

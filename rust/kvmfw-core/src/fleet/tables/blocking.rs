@@ -9,7 +9,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
 use crate::fleet::unit::{NO_UNIT, UnitNumber};
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// The [`Code`] of every pair of classes, by host class.
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ impl Blocking {
             Code::of(outcome, unit)
         };
         pool.run(|| {
-            let columns = (0..host_classes).into_par_iter();
+            let columns = (0..host_classes).into_par_iter().inspect(|_| checkpoint());
             if UnitNumber::count(vms.units.len()) <= 64 {
                 Self::Bytes(
                     columns

@@ -7,7 +7,7 @@ use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// Outcomes by host class and VM class: a new capture, which has its outcome for every VM class, is one run of memory.
 #[derive(Clone, Debug)]
@@ -39,7 +39,10 @@ impl Dense {
         let width = if packs { stride / 4 } else { stride };
         let mut cells = vec![0; classes * width];
         let column = Column { judged, vms, hosts, count: vms.classes.len() };
-        let write = |(host, cells): (usize, &mut [u8])| column.write(host, packs, cells);
+        let write = |(host, cells): (usize, &mut [u8])| {
+            checkpoint();
+            column.write(host, packs, cells);
+        };
         pool.run(|| cells.par_chunks_mut(width).enumerate().for_each(write));
         Self { cells, packs, stride }
     }

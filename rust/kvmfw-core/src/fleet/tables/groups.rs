@@ -16,7 +16,7 @@ use crate::fleet::classes::intern::RowInterner;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::Grid;
 use crate::fleet::limits::Limits;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 12;
@@ -79,7 +79,10 @@ impl Groups {
         for start in (0..vms.classes.len()).step_by(BATCH) {
             let classes = start..vms.classes.len().min(start + BATCH);
             let rows = rows_of_classes(parts, vms, classes, pool);
-            let place = |group: &mut Group| rows.chunks(parts.len()).for_each(|rows| group.add_row(parts, rows));
+            let place = |group: &mut Group| {
+                checkpoint();
+                rows.chunks(parts.len()).for_each(|rows| group.add_row(parts, rows));
+            };
             if rows.len() <= CHUNK * parts.len() {
                 self.0.iter_mut().for_each(place);
             } else {

@@ -20,7 +20,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
 use crate::fleet::unit::NO_UNIT;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
@@ -104,7 +104,10 @@ impl Hits {
 impl Masks {
     /// Chooses bits, and masks the host classes.
     pub(in crate::fleet) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
-        let covers = |part: &Part| OUTCOMES.iter().map(|outcome| Cover::of(part, *outcome)).collect();
+        let covers = |part: &Part| {
+            checkpoint();
+            OUTCOMES.iter().map(|outcome| Cover::of(part, *outcome)).collect()
+        };
         let covers: Vec<Option<Vec<Cover>>> = pool.run(|| parts.par_iter().map(covers).collect());
         let mut masks = Self::default();
         masks.left.extend((0..).zip(&covers).filter(|(_, covers)| covers.is_none()).map(|(part, _)| part));
@@ -196,6 +199,7 @@ impl Masks {
         }
         let new = lines.get_mut(first * self.width..).unwrap_or_default();
         let hold = |(chunk, lines): (usize, &mut [Line])| {
+            checkpoint();
             let mut rows = vec![PartRow::SILENT; parts.len()];
             for (class, lines) in (first + chunk * CHUNK..).zip(lines.chunks_mut(self.width)) {
                 rows_of(parts, vms, vms.row(VmClass::at_place(class)), &mut rows);

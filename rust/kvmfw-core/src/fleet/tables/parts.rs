@@ -18,7 +18,7 @@ use crate::fleet::grid::{Grid, UNKNOWN, found};
 use crate::fleet::limits::Limits;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
@@ -133,6 +133,7 @@ impl Part {
         };
         let mut known = Vec::new();
         for row in (self.grid.row_count()..rows).map(PartRow::at_place) {
+            checkpoint();
             known.clear();
             known.resize(hosts.acceptors.get(self.unit.at()).map_or(0, |known| known.len()), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
@@ -201,6 +202,7 @@ pub(in crate::fleet) const CHUNK: usize = 1 << 8;
 pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Range<usize>, pool: &Pool) -> Vec<PartRow> {
     let width = parts.len();
     let rows_of_chunk = |(chunk, rows): (usize, &mut [PartRow])| {
+        checkpoint();
         for (class, rows) in (classes.start + chunk * CHUNK..).zip(rows.chunks_mut(width)) {
             rows_of(parts, vms, vms.row(VmClass::at_place(class)), rows);
         }

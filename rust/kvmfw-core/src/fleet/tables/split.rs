@@ -21,6 +21,7 @@ use crate::fleet::classes::vms::{SavedValue, Vms};
 use crate::fleet::grid::found;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
+use crate::pool::checkpoint;
 use crate::rules::Rule;
 use crate::value::Value;
 
@@ -140,6 +141,7 @@ pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Ve
     let split = Split::new(&special, words);
     let forms: Vec<Option<Form>> =
         acceptors.items().par_iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
+    checkpoint();
 
     let keys = || HostClass::first(hosts.classes.len()).map(|class| key(hosts, class, unit));
     let mut parts = Vec::new();
@@ -147,6 +149,7 @@ pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Ve
     one.set_columns(keys());
     one.push_row(&vec![0; one.columns.len()]);
     for value in &special {
+        checkpoint();
         let cells = one.columns.rows().map(|key| {
             let acceptor = key.get(value.config as usize).and_then(|number| acceptors.get(*number));
             found(acceptor.map(|acceptor| acceptor.judge_value(value) as u8))

@@ -26,7 +26,7 @@ const MOST_UNGROUPED: usize = 1 << 12;
 pub(in crate::fleet) struct Settings {
     pub(in crate::fleet) question: Question,
     pub(in crate::fleet) limits: Limits,
-    pub(in crate::fleet) pool: Pool,
+    pub(in crate::fleet) pool: Arc<Pool>,
 }
 
 /// VM classes, host classes and what units say about them.
