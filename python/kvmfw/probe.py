@@ -21,6 +21,7 @@ import json
 import mmap
 import os
 import platform
+import select
 import signal
 import struct
 import sys
@@ -275,10 +276,6 @@ class Refused(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(errno_name(number))
         self.number = number
-
-
-class TimeUp(ProbeError):
-    """The time limit is over."""
 
 
 ERRNO_NAMES = dict(errno.errorcode)
@@ -1445,27 +1442,6 @@ def count_outcomes(reports: List[Json]) -> Dict[str, int]:
 # ---------------------------------------------------------------- command line
 
 
-class Alarm:
-    """The time limit: a host where something hangs is not kept waiting for ever."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __enter__(self) -> "Alarm":
-        signal.signal(signal.SIGALRM, self._ring)
-        signal.setitimer(signal.ITIMER_REAL, self._seconds)
-        return self
-
-    def __exit__(self, *unused: object) -> None:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-    def _ring(self, *unused: object) -> NoReturn:
-        words = (
-            "The time limit of {:g} s is over and nothing was written: give --time-limit more, or --quick."
-        )
-        raise TimeUp(words.format(self._seconds))
-
-
 def write_whole(text: str, path: Optional[str]) -> None:
     """Put the text at ``path`` (or on standard output), whole or not at all."""
     if path is None:
@@ -1638,17 +1614,19 @@ def on_terminate(*unused: object) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Exit code: 0 done, 1 nothing could be done (one sentence on standard error), 2 something was refused."""
+def arguments_of(argv: Optional[List[str]]) -> argparse.Namespace:
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or (argv[0].startswith("-") and argv[0] not in ("-h", "--help")):
         argv.insert(0, "probe")
-    arguments = make_parser().parse_args(argv)
+    return make_parser().parse_args(argv)
+
+
+def attempt(arguments: argparse.Namespace) -> int:
+    """Exit code: 0 done, 1 nothing could be done (one sentence on standard error), 2 something was refused."""
     previous = signal.signal(signal.SIGTERM, on_terminate)
     try:
         check_host()
-        with Alarm(arguments.time_limit):
-            return int(arguments.work(arguments))
+        return int(arguments.work(arguments))
     except ProbeError as error:
         say(str(error))
     except Refused as refused:
@@ -1664,5 +1642,116 @@ def main(argv: Optional[List[str]] = None) -> int:
     return 1
 
 
+def main(argv: Optional[List[str]] = None) -> int:
+    """Do what the words ask for in this process: without a time limit."""
+    return attempt(arguments_of(argv))
+
+
+# ---------------------------------------------------------------- watchdog
+
+
+class Worker:
+    """The process that asks KVM. A call into the kernel may never return, and then only another process can say so.
+
+    What it prints comes through pipes: it holds nothing that somebody outside waits for.
+    """
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.is_gone = False
+        ends = [os.pipe(), os.pipe()]
+        self.process = os.fork()
+        if self.process == 0:
+            code = 1
+            try:
+                for (_, write), standard in zip(ends, (1, 2)):
+                    os.dup2(write, standard)
+                for pair in ends:
+                    os.close(pair[0])
+                    os.close(pair[1])
+                code = attempt(arguments)
+                sys.stdout.flush()
+                sys.stderr.flush()
+            finally:
+                os._exit(code)
+        for _, write in ends:
+            os.close(write)
+        self.document, self.words = (read for read, _ in ends)
+
+    def read(self, end: float) -> Optional[bytes]:
+        """What the worker printed; None where it was not done at this time. Its words are passed on at once."""
+        parts: List[bytes] = []
+        unread = [self.document, self.words]
+        while unread:
+            ready, _, _ = select.select(unread, [], [], max(0.0, end - time.monotonic()))
+            if not ready:
+                return None
+            for pipe in ready:
+                part = os.read(pipe, 1 << 16)
+                if not part:
+                    unread.remove(pipe)
+                elif pipe == self.document:
+                    parts.append(part)
+                else:
+                    sys.stderr.write(part.decode("utf-8", "replace"))
+                    sys.stderr.flush()
+        return b"".join(parts)
+
+    def wait(self, end: float) -> Optional[int]:
+        """Its exit code; None where it has none at this time."""
+        while True:
+            process, status = os.waitpid(self.process, os.WNOHANG)
+            if process:
+                self.is_gone = True
+                return os.WEXITSTATUS(status) if os.WIFEXITED(status) else -os.WTERMSIG(status)
+            if time.monotonic() >= end:
+                return None
+            time.sleep(0.005)
+
+    def leave(self) -> None:
+        """Kill it, without waiting for long: what hangs in the kernel dies when its call returns."""
+        if not self.is_gone:
+            os.kill(self.process, signal.SIGKILL)
+            self.wait(time.monotonic() + 1)
+
+
+def guarded(argv: Optional[List[str]] = None) -> int:
+    """Do what the words ask for in a process of its own, and leave it when the time limit is over."""
+    arguments = arguments_of(argv)
+    path, arguments.output = arguments.output, None
+    previous = signal.signal(signal.SIGTERM, on_terminate)
+    worker = Worker(arguments)
+    end = time.monotonic() + arguments.time_limit
+    try:
+        document = worker.read(end)
+        code = None if document is None else worker.wait(end)
+        if document is None or code is None:
+            worker.leave()
+            words = (
+                "The time limit of {:g} s is over and nothing was written: give --time-limit more, or --quick."
+            )
+            say(words.format(arguments.time_limit))
+            return 1
+        if code < 0:
+            say("The process that asked KVM was killed by signal {}; nothing was written.".format(-code))
+            return 1
+        if code != 1:
+            write_whole(document.decode("utf-8"), path)
+        return code
+    except ProbeError as error:
+        say(str(error))
+    except BrokenPipeError:
+        say("Standard output was closed before everything was written.")
+    except KeyboardInterrupt:
+        worker.leave()
+        say("Interrupted; nothing was written.")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+        os.close(worker.document)
+        os.close(worker.words)
+    return 1
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded())

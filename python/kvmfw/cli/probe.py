@@ -23,7 +23,7 @@ def probe(arguments: tuple[str, ...]) -> int:
         click.echo(Path(kvmfw.probe.__file__).read_text(encoding="utf-8"), nl=False)
         return 0
     try:
-        return kvmfw.probe.main(list(arguments))
+        return kvmfw.probe.guarded(list(arguments))
     except SystemExit as left:
         # Its own parser leaves with 2 on wrong usage; here 2 means findings.
         return 0 if not left.code else 1

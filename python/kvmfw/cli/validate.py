@@ -87,7 +87,7 @@ def validate(
             raise click.UsageError(
                 f"--on-host cannot write as {vmm} does; it writes in the order of {orders}"
             )
-        return kvmfw.probe.main(["validate", "--on-host", str(vm), "--vmm", known[0]])
+        return kvmfw.probe.guarded(["validate", "--on-host", str(vm), "--vmm", known[0]])
     vms = _sets(vm)
     if not vms:
         raise InputError("there is no VM in it: nothing to judge", file=str(vm))
