@@ -128,14 +128,14 @@ fn matrices_of_every_way_to_count_are_those_of_pairs_before_and_after_hosts_come
             let hosts = fleet.snapshot().host_count();
             for (change, unknown) in [(false, false), (true, false), (false, true), (true, true)] {
                 let taken = Taken { change, unknown };
-                let takes = |outcome: u8| match outcome {
+                let counts = |outcome: u8| match outcome {
                     0 => true,
                     1 => change,
                     2 => unknown,
                     _ => false,
                 };
                 let mut wanted = vec![0; vms.len() * hosts.div_ceil(8)];
-                for (at, _) in outcomes.iter().enumerate().filter(|(_, outcome)| takes(**outcome)) {
+                for (at, _) in outcomes.iter().enumerate().filter(|(_, outcome)| counts(**outcome)) {
                     wanted[at / hosts * hosts.div_ceil(8) + at % hosts / 8] |= 1 << (at % hosts % 8);
                 }
                 let mut found = vec![0; wanted.len()];
@@ -159,7 +159,9 @@ fn counts_of_rows_beyond_one_part_are_those_of_their_classes() {
     let vms: Vec<Saved> = (0..ROWS).map(|row| kinds[kind_of(row)]).collect();
     let rows: Vec<u32> = (0..ROWS).map(|row| u32::try_from(kind_of(row)).expect("few kinds")).collect();
     let mut rows_of = [0_u64; 4];
-    rows.iter().for_each(|kind| rows_of[*kind as usize] += 1);
+    for kind in &rows {
+        rows_of[*kind as usize] += 1;
+    }
     let counted = |of: &dyn Fn(usize) -> Outcome| {
         let mut counts = [0; 4];
         (0..4).for_each(|kind| counts[of(kind) as usize] += rows_of[kind]);
@@ -175,9 +177,9 @@ fn counts_of_rows_beyond_one_part_are_those_of_their_classes() {
         let mut found = vec![9; 4 * ROWS];
         for (side, wanted) in [(0, &by_vm), (1, &by_host)] {
             if side == 0 {
-                fleet.counts_by_vm(&mut found)
+                fleet.counts_by_vm(&mut found);
             } else {
-                fleet.counts_by_host(&mut found)
+                fleet.counts_by_host(&mut found);
             }
             let differs = |(row, found): (usize, &[u64; 4])| (*found != wanted[kind_of(row)]).then_some(row);
             assert_eq!(found.as_chunks::<4>().0.iter().enumerate().find_map(differs), None, "side {side}");
