@@ -13,7 +13,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack browser mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lint format types docs ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -49,6 +49,9 @@ browser: $(VENV)/.tests  ## the report in Chromium: axe-core, widths, keys, time
 openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, traits in the real placement service (580 MB of packages)
 	PYTHONPATH=python build/openstack/bin/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
 		-p no:cacheprovider --disable-warnings -q -rP tests/openstack
+
+schemathesis: $(VENV)/.tests  ## the service against its own OpenAPI document: thousands of right and wrong requests
+	$(BIN)/python -m tests.serve.schemathesis
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -25,6 +25,7 @@ VERBS = {
     "rule": "Explain a rule id, or list all.",
     "schema": "Print the JSON Schema of a format.",
     "schemes": "Compare who judges: the target's KVM, a generic comparison, equality.",
+    "serve": "Answer planners over HTTP and Arrow Flight.",
     "trend": "Show audits over time, and what changed since the last.",
     "validate": "Judge whether HOST takes the VM's registers.",
     "vmms": "List the VMMs whose restore is known, and from where.",

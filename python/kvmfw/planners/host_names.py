@@ -48,6 +48,8 @@ class HostNames:
         self._lets_strangers_in = unknown == "accept"
         self._names = list(snapshot.host_names)
         self._classes = snapshot.host_classes
+        self._used = np.zeros(snapshot.class_shape[1], dtype=np.bool_)
+        self._used[self._classes] = True
         self._rows: dict[str, int] = {}
         self._shared: dict[str, list[int]] = {}
         for row, name in enumerate(self._names):
@@ -90,6 +92,16 @@ class HostNames:
         """Give those of the hosts that take a VM, in their order."""
         names, passes = self.listed(vm)
         return [host for host in hosts if (host in names) is passes]
+
+    def takers(self, vm: Vm) -> list[str]:
+        """Give the hosts of the fleet that take a VM, by name."""
+        names, passes = self.listed(vm)
+        return [name for name in self._rows if (name in names) is passes]
+
+    def taking_classes(self, vm: Vm) -> list[int]:
+        """Give the numbers of the host classes that take a VM."""
+        found: list[int] = np.flatnonzero(self._taken[self.snapshot.class_row(vm)] & self._used).tolist()
+        return found
 
     def reasons(self, vm: Vm, hosts: Iterable[str]) -> dict[str, str]:
         """Say for each host what decides: outcome and unit, without values, so that few reasons are different."""

@@ -1,0 +1,1 @@
+"""The service, as it is reached: over HTTP and Arrow Flight."""
