@@ -329,3 +329,16 @@ def test_captures_that_only_history_names_are_no_hosts(sources: Path, tmp_path: 
     assert "late" not in found.stderr
     assert "old" not in kvmfw.Fleet.load(fleet).host_names
     assert "derived: born on old, came to" in run("explain", fleet, "late", "n1-510-b").stdout
+
+
+def test_what_is_missing_is_named(sources: Path, tmp_path: Path) -> None:
+    domain = DATA / "n1-612-a" / "web-1.xml"
+    alone = run("ingest", domain, "-o", tmp_path / "a", "--born-here")
+    assert (alone.exit_code, "the fleet has no host: take captures in as well" in alone.stderr) == (1, True)
+    assert "row" not in alone.stderr
+    (sources / "n1-612-a").rename(sources / "n1-612")
+    known = (sources / "captures", sources / "hosts.csv")
+    astray = run("ingest", sources / "n1-612", *known, "-o", tmp_path / "b", "--born-here")
+    assert "no host is called as its folder, `n1-612`; the nearest is `n1-612-" in astray.stderr
+    with pytest.raises(FormatError, match="names VMs without their registers; `kvmfw ingest` derives them"):
+        kvmfw.RegisterSet.load(domain)

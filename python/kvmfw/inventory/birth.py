@@ -12,6 +12,7 @@ from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.inventory.history import History
 from kvmfw.inventory.making import GICV3, Making, made_on
 from kvmfw.inventory.told import Told
+from kvmfw.readers.homes import nearest
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.registers import find_register
 from kvmfw.sets import Host, RegisterSet
@@ -115,7 +116,7 @@ class Births:
         if is_assumed:
             born = home
         if born is None:
-            where = "" if home else ", nor where it runs"
+            where = "" if home else f", nor where it runs{self._folder(told)}"
             came = ", and it came by migration" if told.is_native is False else ""
             means = "a column `born` or a list of migrations" + (
                 "" if came else ", or --born-here if no VM has moved"
@@ -125,6 +126,18 @@ class Births:
             return (history.now(born) if home else history.at(born, told.since),), is_assumed
         between = [history.at(host, None) for host in told.path[:-1]]
         return (history.at(born, told.since), *between, history.now(home)), is_assumed
+
+    def _folder(self, told: Told) -> str:
+        """Say why the folder of a file does not tell the host."""
+        hosts = list(self._history.hosts)
+        if not hosts:
+            return " (the fleet has no host: take captures in as well)"
+        if told.folder is None:
+            return ""
+        near = nearest(told.folder, hosts)
+        return f" (no host is called as its folder, `{told.folder}`" + (
+            f"; the nearest is `{near}`)" if near else ")"
+        )
 
     def _moved(self, told: Told, home: str | None) -> tuple[str, ...]:
         moves = sorted(told.moves, key=lambda move: move.when)

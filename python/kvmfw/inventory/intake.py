@@ -76,7 +76,10 @@ class Inventory:
                 births.registers(birth)
             except FormatError as error:
                 for one in tellings:
-                    intake.reject(one.source, one.row, error.problem)
+                    if one.row < 0:
+                        intake.reject_source(one.source, FormatError(error.problem, file=one.source))
+                    else:
+                        intake.reject(one.source, one.row, error.problem)
                 continue
             alike.setdefault(birth, []).append((told, len(tellings)))
         for birth, vms in alike.items():

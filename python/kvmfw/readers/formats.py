@@ -95,9 +95,9 @@ def check_format(name: str) -> None:
 
 
 def holds_vms(kind: str) -> bool:
-    """Tell whether files of this format hold VMs."""
+    """Tell whether files of this format hold VMs, also such that have no registers by themselves."""
     read = _BY_NAME[kind]
-    return read.vcpus is not None or read.rows or read.table
+    return read.vcpus is not None or read.rows or read.table or read.told is not None
 
 
 def vcpus_of(

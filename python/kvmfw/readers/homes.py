@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kvmfw.readers.stored import stored_table
 
-__all__ = ["Homes", "Stranger", "homes_of"]
+__all__ = ["Homes", "Stranger", "homes_of", "nearest"]
 
 _LISTED = 20
 
@@ -66,13 +66,13 @@ def homes_of(folder: Path) -> Homes:
     counts = [(one["values"], one["counts"]) for one in pc.value_counts(astray).to_pylist()]
     known = hosts.to_pylist()
     strangers = [
-        Stranger(host, count, _nearest(host, known))
+        Stranger(host, count, nearest(host, known))
         for host, count in sorted(counts, key=lambda one: (-one[1], one[0]))[:_LISTED]
     ]
     return Homes(vms.num_rows, vms.num_rows - len(named), len(astray), strangers)
 
 
-def _nearest(host: str, known: list[str]) -> str | None:
+def nearest(host: str, known: list[str]) -> str | None:
     """Give the host of this name under another domain or in other letters, else the one spelled most alike."""
     short = host.lower().partition(".")[0]
     same = next((name for name in known if name.lower().partition(".")[0] == short), None)
