@@ -13,7 +13,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lint format types docs ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -64,6 +64,9 @@ types: $(VENV)/.dev  ## types, and stubs against the native module
 docs: $(VENV)/.dev  ## API docs of the core without warnings
 	cd rust && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked -p kvmfw-core
 
+site: $(VENV)/.site  ## the site of docs/, without warnings: every link and every document of the API
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 mutants:  ## mutate the rules and list what neither tests nor vectors notice (needs cargo-mutants; hours; MUTATE=files)
 	rm -rf build/mutants && git clone --quiet . build/mutants
 	cd build/mutants/rust && cargo mutants --in-place -p kvmfw-core $(foreach file,$(MUTATE),-f $(file)) -o ../.. -- --lib --test vectors
@@ -72,7 +75,7 @@ format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-ci: test lint types docs guard  ## what CI runs
+ci: test lint types docs site guard  ## what CI runs
 
 # Each stamp says what the environment holds; all build the native module from the sources of now.
 $(VENV)/bin/python:
@@ -82,16 +85,20 @@ $(VENV)/bin/python:
 	$(BIN)/python -m pip install --quiet --upgrade pip
 
 $(VENV)/.installed: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable '.[report]'
+	$(BIN)/python -m pip install --quiet --editable '.'
 	touch $@
 
 $(VENV)/.tests: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable '.[test,report]'
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	touch $(VENV)/.installed $@
 
 $(VENV)/.dev: $(VENV)/bin/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --editable '.[dev,report]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $(VENV)/.installed $(VENV)/.tests $@
+
+$(VENV)/.site: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	touch $@
 
 $(VENV)/.bench: $(VENV)/bin/python $(SOURCES)
 	$(BIN)/python -m pip install --quiet --editable '.[test,bench]'

@@ -62,6 +62,8 @@ def fields_of(register: int) -> list[Field]:
 def registers() -> list[Register]:
     """List the registers whose values KVM looks at.
 
+    Examples
+    --------
     >>> [register.name for register in registers()][:4]
     ['PSCI_VERSION', 'SMCCC_ARCH_WORKAROUND_1', 'SMCCC_ARCH_WORKAROUND_2', 'SMCCC_ARCH_WORKAROUND_3']
     """

@@ -41,6 +41,8 @@ def _table() -> dict[str, Rule]:
 def rules() -> list[Rule]:
     """List all rule ids.
 
+    Examples
+    --------
     >>> [rule.id for rule in rules()][:3]
     ['KVMFW-VCPU', 'KVMFW-VMM', 'KVMFW-LIST-MISSING']
     """

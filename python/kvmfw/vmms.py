@@ -40,6 +40,8 @@ class Vmm:
 def vmms() -> tuple[Vmm, ...]:
     """Give all VMMs.
 
+    Examples
+    --------
     >>> [one.releases for one in vmms() if one.name == "cloud-hypervisor"]
     [('cloud-hypervisor-52', 'cloud-hypervisor-53')]
     """

@@ -14,7 +14,7 @@ class MissingExtraError(KvmfwError, ImportError):
     """A library that is not installed."""
 
 
-def need(name: str, extra: str = "report") -> Any:
+def need(name: str, extra: str) -> Any:
     """Import a library of an extra.
 
     Raises

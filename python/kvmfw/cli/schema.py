@@ -15,7 +15,7 @@ __all__ = ["schema"]
 INPUTS = ("capture", "register-set")
 
 
-@click.command()
+@click.command(short_help="Print the JSON Schema of a format.")
 @click.argument("document", type=click.Choice([*INPUTS, *FORMATS]))
 def schema(document: str) -> None:
     """Print the JSON Schema of a format: of captures and register sets, and of what the verbs print with --format json."""

@@ -11,10 +11,11 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment
+from markupsafe import Markup
 
 import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
-from kvmfw.analysis.extras import need
 from kvmfw.analysis.frame import Ints
 from kvmfw.provenance import Provenance
 from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
@@ -49,15 +50,9 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
     made : Provenance, optional
         Where it comes from; without it the page says so.
 
-    Raises
-    ------
-    MissingExtraError
-        When jinja2 is not installed.
     """
-    jinja2 = need("jinja2")
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
-    markup = need("markupsafe").Markup
+    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
     shown = shown_classes(report)
     heat, place = heat_map(report, shown) if shown.cells.size else ("", {})
     graph, left_out = trap_graph(report)
@@ -83,15 +78,15 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
         colours=dict(zip((outcome.name for outcome in Outcome), COLOURS, strict=True)),
         sections={section["table"]: section for section in sections},
         order=[section["table"] for section in sections],
-        heat=markup(heat),
+        heat=Markup(heat),
         heat_size=shown.cells.shape,
         heat_left_out=(shown.vms_left_out, shown.hosts_left_out),
-        graph=markup(graph),
+        graph=Markup(graph),
         graph_left_out=left_out,
-        bars=markup(blocker_bars(report)),
+        bars=Markup(blocker_bars(report)),
         classes=report.tables["host_classes"],
         waived=[issue for issue in found if issue.waiver is not None],
-        data=markup(_json(_classes(report, shown, place))),
+        data=Markup(_json(_classes(report, shown, place))),
     )
     return text
 
@@ -133,7 +128,6 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
     rows = report.tables.get(part.name, [])
     why = report.not_done.get(part.name)
     shown = [[column.show(row) for column in part.columns] for row in rows[:ROWS_KEPT]]
-    markup = need("markupsafe").Markup
     return {
         "table": part.name,
         "title": part.title,
@@ -144,7 +138,7 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
         "left_out": max(len(rows) - ROWS_KEPT, 0),
         "columns": [{"title": column.title, "number": column.number} for column in part.columns],
         "rows": shown[:ROWS_SHOWN],
-        "all": markup(_json(shown)) if len(shown) > ROWS_SHOWN else None,
+        "all": Markup(_json(shown)) if len(shown) > ROWS_SHOWN else None,
     }
 
 
