@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import signal
+import sys
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import click
 
@@ -73,12 +77,20 @@ def serve(
     # Who connects from here on is answered, once the server is up.
     listening.listen()
     note(f"kvmfw: {service.snapshot()!r} at http://{host}:{listening.getsockname()[1]}")
+    # The server lets requests end, and gives the signal on to who was there before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _leave)
     try:
         uvicorn.Server(config).run([listening])
     finally:
         if bulk is not None:
             bulk.shutdown()
     return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    sys.exit(0)
 
 
 def _is_loopback(host: str) -> bool:

@@ -58,6 +58,7 @@ class HostNames:
                 self._shared.setdefault(name, [first]).append(row)
         self._sets: dict[bytes, frozenset[str]] = {}
         self._summaries: dict[bytes, tuple[tuple[str, list[str]], ...]] = {}
+        self._takers: dict[frozenset[str], list[str]] = {}
         self._units: list[str] | None = None
 
     def has(self, vm: Vm) -> bool:
@@ -96,7 +97,12 @@ class HostNames:
     def takers(self, vm: Vm) -> list[str]:
         """Give the hosts of the fleet that take a VM, by name."""
         names, passes = self.listed(vm)
-        return [name for name in self._rows if (name in names) is passes]
+        found = self._takers.get(names)
+        if found is None:
+            if len(self._takers) >= _KEPT:
+                self._takers.clear()
+            found = self._takers[names] = [name for name in self._rows if (name in names) is passes]
+        return found
 
     def taking_classes(self, vm: Vm) -> list[int]:
         """Give the numbers of the host classes that take a VM."""

@@ -164,7 +164,7 @@ def metrics(state: State) -> Response[bytes]:
     return Response(found.text(_service(state)), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def _guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     if handler.opt.get("open"):
         return
     if not _service(connection.app.state).allows(connection.headers.get("authorization")):

@@ -24,21 +24,41 @@ _METADATA = Schema(
         "annotations": _STRINGS,
     },
 )
-_ARGUMENTS = Schema(
+_POD = Schema(type=OpenAPIType.OBJECT, properties={"metadata": _METADATA})
+_NOTHING = Schema(type=OpenAPIType.NULL)
+_NODE = Schema(
     type=OpenAPIType.OBJECT,
-    title="ExtenderArgs",
     properties={
-        "Pod": Schema(type=OpenAPIType.OBJECT, properties={"metadata": _METADATA}),
-        "Nodes": Schema(type=[OpenAPIType.OBJECT, OpenAPIType.NULL]),
-        "NodeNames": Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING)),
+        "metadata": Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"name": Schema(type=OpenAPIType.STRING)},
+            required=["name"],
+        )
     },
-    required=["Pod", "NodeNames"],
+    required=["metadata"],
+)
+_NODES = Schema(
+    type=OpenAPIType.OBJECT,
+    # Go writes null for a list that is empty.
+    properties={"items": Schema(any_of=[Schema(type=OpenAPIType.ARRAY, items=_NODE), _NOTHING])},
+)
+_NAMES = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING))
+_ARGUMENTS = Schema(
+    title="ExtenderArgs",
+    any_of=[
+        Schema(
+            type=OpenAPIType.OBJECT,
+            properties={"Pod": _POD, "NodeNames": names, "Nodes": nodes},
+            required=["Pod", wanted],
+        )
+        for names, nodes, wanted in ((_NAMES, _NOTHING, "NodeNames"), (_NOTHING, _NODES, "Nodes"))
+    ],
 )
 
 
 @dataclass
 class ExtenderOperation(Operation):
-    """A verb of the extender: what is told of its body is what kube-scheduler sends with ``nodeCacheCapable``."""
+    """A verb of the extender: what is told of its body is what kube-scheduler sends, with ``nodeCacheCapable`` and without."""
 
     def __post_init__(self) -> None:
         self.request_body = RequestBody(
