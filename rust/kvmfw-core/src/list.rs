@@ -290,4 +290,30 @@ mod tests {
         assert_eq!(target.findings(&saved(&[A, B], false)), [ListFinding::Missing(A)]);
         assert_eq!(target.judge(&saved(&[B, Z], false)), Outcome::Accept, "bitmaps have a unit of their own");
     }
+
+    #[test]
+    fn a_list_may_be_as_long_as_the_vmm_can_save() {
+        let ids = |count| -> Vec<RegisterId> { (0..count).map(|at| RegisterId::new(A.raw() + at)).collect() };
+        let target = host("cloud-hypervisor-53", &ids(501));
+        assert_eq!(target.judge(&saved(&ids(500), false)), Outcome::Change);
+        assert_eq!(target.findings(&saved(&ids(501), false)), [ListFinding::Unsaveable { saved: 501, longest: 500 }]);
+    }
+
+    #[test]
+    fn core_registers_are_there_whether_or_not_the_host_lists_them_but_v_registers_beside_sve() {
+        let target = |sve| HostList { sve, ..host("kvm", &[A]) };
+        let set = saved(&[RegisterId::PC, A, RegisterId::V0], false);
+        assert_eq!(target(false).findings(&set), []);
+        assert_eq!(target(true).findings(&set), [ListFinding::Missing(RegisterId::V0)]);
+    }
+
+    #[test]
+    fn where_equal_is_wanted_a_list_that_differs_is_refused() {
+        for finding in [ListFinding::HostOnly(A), ListFinding::Lost(A)] {
+            assert_eq!(
+                [Scheme::Kvm, Scheme::Equal].map(|scheme| finding.outcome(scheme)),
+                [Outcome::Change, Outcome::Refuse]
+            );
+        }
+    }
 }

@@ -223,3 +223,6 @@ pub(crate) fn is_reduced(register: RegisterId, value: Option<&Value>) -> bool {
     value.is_some_and(|value| rules::judged_state(register, value).is_some())
         || rules::judged_pmu_bits(register, u64::MAX, paired) != u64::MAX
 }
+
+#[cfg(test)]
+mod tests;
