@@ -113,6 +113,8 @@ def test_a_migration_without_registers_passes_unless_it_shall_not(names: HostNam
         {"Pod": {}, "NodeNames": [1]},
         {"Pod": {}, "Nodes": {"items": [{"metadata": {}}]}},
         {"Pod": {}, "Nodes": {"items": 3}},
+        {"Pod": {}, "Nodes": {"items": {}}},
+        {"Pod": [], "Nodes": {"items": None}},
     ],
 )
 def test_what_is_no_request_is_told(names: HostNames, body: dict[str, Any]) -> None:

@@ -91,10 +91,15 @@ def _parts(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any
     if nodes is None:
         raise ArgumentError("there are neither `NodeNames` nor `Nodes`")
     whole = _object(nodes, "Nodes")
-    items = _get(whole, "items") or []
-    if not isinstance(items, list):
+    return pod, whole, [_node_name(one) for one in _items(whole)]
+
+
+def _items(nodes: Mapping[str, Any]) -> list[Any]:
+    """Give the nodes of a list; Go writes null for one that is empty."""
+    items = _get(nodes, "items")
+    if items is not None and not isinstance(items, list):
         raise ArgumentError("`Nodes.items` is no list")
-    return pod, whole, [_node_name(one) for one in items]
+    return items or []
 
 
 def _node_name(node: Any) -> str:
@@ -105,7 +110,7 @@ def _node_name(node: Any) -> str:
 
 
 def _kept(nodes: Mapping[str, Any], left: set[str]) -> list[Any]:
-    return [one for one in _get(nodes, "items") or [] if _node_name(one) in left]
+    return [one for one in _items(nodes) if _node_name(one) in left]
 
 
 def _object(value: Any, what: str) -> Mapping[str, Any]:
