@@ -113,6 +113,7 @@ def test_a_migration_without_registers_passes_unless_it_shall_not(names: HostNam
         {"Pod": {}, "NodeNames": [1]},
         {"Pod": {}, "Nodes": {"items": [{"metadata": {}}]}},
         {"Pod": {}, "Nodes": {"items": 3}},
+        {"Pod": {}, "Nodes": {"items": []}, "NodeNames": []},
         {"Pod": {}, "Nodes": {"items": {}}},
         {"Pod": [], "Nodes": {"items": None}},
     ],

@@ -84,6 +84,8 @@ def _parts(body: Mapping[str, Any]) -> tuple[Mapping[str, Any], Mapping[str, Any
         raise ArgumentError("there is no `Pod`")
     pod = _object(pod, "Pod")
     nodes, names = _get(body, "nodes"), _get(body, "nodenames")
+    if names is not None and nodes is not None:
+        raise ArgumentError("there are both `NodeNames` and `Nodes`")
     if names is not None:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise ArgumentError("`NodeNames` is no list of names")

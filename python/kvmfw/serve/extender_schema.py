@@ -14,18 +14,11 @@ from litestar.openapi.spec import (
 
 __all__ = ["ExtenderOperation"]
 
-_STRINGS = Schema(type=OpenAPIType.OBJECT, additional_properties=Schema(type=OpenAPIType.STRING))
-_METADATA = Schema(
-    type=OpenAPIType.OBJECT,
-    properties={
-        "name": Schema(type=OpenAPIType.STRING),
-        "namespace": Schema(type=OpenAPIType.STRING),
-        "labels": _STRINGS,
-        "annotations": _STRINGS,
-    },
-)
-_POD = Schema(type=OpenAPIType.OBJECT, properties={"metadata": _METADATA})
 _NOTHING = Schema(type=OpenAPIType.NULL)
+# Go writes null for what is empty.
+_OBJECT = Schema(any_of=[Schema(type=OpenAPIType.OBJECT), _NOTHING])
+_METADATA = Schema(type=OpenAPIType.OBJECT, properties={"labels": _OBJECT, "annotations": _OBJECT})
+_POD = Schema(type=OpenAPIType.OBJECT, properties={"metadata": Schema(any_of=[_METADATA, _NOTHING])})
 _NODE = Schema(
     type=OpenAPIType.OBJECT,
     properties={
@@ -39,7 +32,6 @@ _NODE = Schema(
 )
 _NODES = Schema(
     type=OpenAPIType.OBJECT,
-    # Go writes null for a list that is empty.
     properties={"items": Schema(any_of=[Schema(type=OpenAPIType.ARRAY, items=_NODE), _NOTHING])},
 )
 _NAMES = Schema(type=OpenAPIType.ARRAY, items=Schema(type=OpenAPIType.STRING))
