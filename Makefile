@@ -8,12 +8,15 @@ QEMU ?= ../shared/data/realqemu
 VMM ?= ../shared/data/realvmm
 FIELD ?= ../shared/data/field
 TRUTH ?= ../shared/data/truth
+MINUTES ?= 10
+FUZZED ?= sets captures fleets batches
+ROUNDS ?= 200
 MODE ?= run
 MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lint format types docs site ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -52,6 +55,21 @@ openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, tr
 
 schemathesis: $(VENV)/.tests  ## the service against its own OpenAPI document: thousands of right and wrong requests
 	$(BIN)/python -m tests.serve.schemathesis
+
+lowest: $(VENV)/.tests  ## tests with the lowest versions that pyproject.toml allows, in an environment of its own
+	$(PYTHON) -m venv $(VENV)-lowest && $(VENV)-lowest/bin/python -m pip install --quiet uv
+	VIRTUAL_ENV=$(CURDIR)/$(VENV)-lowest $(VENV)-lowest/bin/uv pip install --quiet --resolution lowest-direct -r pyproject.toml --extra test --extra report
+	PYTHONPATH=python $(VENV)-lowest/bin/python -m pytest -q tests/test_cli.py tests/test_faults.py tests/test_report.py tests/test_readers_tables.py tests/test_generations.py
+
+deep: $(VENV)/.tests  ## inject faults again and again and count what becomes of them (ROUNDS)
+	$(BIN)/python -m tests.deep --rounds $(ROUNDS)
+
+fuzz:  ## fuzz the core, MINUTES for each of FUZZED, and print how many inputs were run (needs nightly Rust and cargo-fuzz)
+	cargo +nightly fuzz build --fuzz-dir fuzz -s none -O
+	for target in $(FUZZED); do \
+	  mkdir -p fuzz/corpus/$$target && \
+	  cargo +nightly fuzz run --fuzz-dir fuzz -s none -O $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
+	    -max_total_time=$$((60 * $(MINUTES))) -timeout=60 -print_final_stats=1 || exit 1; done
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -16,10 +16,6 @@ __all__ = ["BAD_INPUT", "FINDINGS", "Door"]
 
 FINDINGS = 2
 BAD_INPUT = 1
-# Before 8.2 click itself prints the help and exits.
-_NO_ARGUMENTS: tuple[type[click.ClickException], ...] = (
-    (click.exceptions.NoArgsIsHelpError,) if hasattr(click.exceptions, "NoArgsIsHelpError") else ()
-)
 
 
 class Door(click.Group):
@@ -71,10 +67,10 @@ class Door(click.Group):
         try:
             with leaving_reader():
                 code = super().main(args, name, complete_var, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(BAD_INPUT)
         except click.ClickException as error:
-            if isinstance(error, _NO_ARGUMENTS):
-                click.echo(error.format_message())
-                sys.exit(BAD_INPUT)
             _fail(_sentence(error))
         except KvmfwError as error:
             _fail(str(error))

@@ -1,0 +1,35 @@
+"""Run faults again and again, and print what became of them: one row of docs/reliability.md for each."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+from tests.deep.stored import kills, two_intakes
+
+ROWS = {
+    "kills": ("SIGKILL in `ingest` at random moments", kills),
+    "two-intakes": ("two intakes into one fleet at once", two_intakes),
+}
+
+
+def main() -> None:
+    """Run one row, or all of them."""
+    parser = argparse.ArgumentParser(prog="python -m tests.deep", description=__doc__)
+    parser.add_argument("rows", nargs="*", choices=[[], *ROWS], default=[], metavar="|".join(ROWS))
+    parser.add_argument("--rounds", type=int, default=200)
+    asked = parser.parse_args()
+    for name in asked.rows or ROWS:
+        words, run = ROWS[name]
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory() as folder:
+            tries, survived, lost = run(Path(folder), asked.rounds)
+        command = f"`python -m tests.deep {name} --rounds {asked.rounds}`"
+        print(f"| {words} | {tries:,} | {survived:,} | {lost:,} | {command} |", flush=True)
+        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
