@@ -119,6 +119,7 @@ type Said = (&'static str, Option<&'static str>, Option<Py<PyAny>>);
 
 /// What a host says to single writes of one register, on the vCPU of this name; `None` where there is no such vCPU.
 #[pyfunction]
+#[expect(clippy::too_many_arguments, reason = "a question in words, as Python has them")]
 pub(crate) fn ask(
     py: Python<'_>,
     host: &Host,
