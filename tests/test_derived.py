@@ -14,8 +14,9 @@ from tests.support.command import EXAMPLES, run
 
 def with_vmms(folder: Path, vmms: Sequence[str]) -> Path:
     """The examples, with a column `vmm` of their hosts: these in turn."""
-    shutil.copytree(EXAMPLES, folder)
-    (folder / "vm.json").unlink()  # one of the VMs once more
+    shutil.copytree(EXAMPLES / "captures", folder / "captures")
+    for name in ("hosts.csv", "vms.jsonl"):
+        shutil.copy(EXAMPLES / name, folder)
     head, *rows = (folder / "hosts.csv").read_text().splitlines()
     lines = [f"{row},{vmms[at % len(vmms)]}" for at, row in enumerate(rows)]
     (folder / "hosts.csv").write_text("\n".join([f"{head},vmm", *lines]) + "\n")
