@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -307,3 +308,35 @@ def test_the_laws_have_something_to_look_at() -> None:
     if pool.EXAMPLES.exists():
         assert pool.example_targets()
         assert any(target.document.get("answers") for target in pool.example_targets())
+
+
+# --- what is not known ----------------------------------------------------------------------------
+
+CERTAIN = (Outcome.ACCEPT, Outcome.CHANGE, Outcome.REFUSE)
+
+
+@pytest.mark.parametrize("vmm", ["cloud-hypervisor-53", "crosvm", "kvm"])
+@given(target=st.sampled_from(pool.example_targets()))
+def test_taking_capabilities_away_never_makes_another_certain_outcome(vmm: str, target: Target) -> None:
+    host = target.document["host"]
+    bare = target.with_document(host={key: value for key, value in host.items() if key != "capabilities"})
+    before, after = (one.verdict(target.fresh, vmm=vmm).outcome for one in (target, bare))
+    assert after in (before, Outcome.UNKNOWN)
+    vm = target.register_set(target.fresh)
+    assert kvmfw.Fleet([vm], [bare.host], vmm=vmm).validate_pairs([0], [0])[0] == after
+
+
+@pytest.mark.parametrize("name", ["linux", "v7.4.0", "custom-7.4"])
+@given(target=st.sampled_from(pool.example_targets()), data=st.data())
+def test_a_kernel_without_a_release_is_never_told_otherwise_than_a_vendors(
+    name: str, target: Target, data: st.DataObject
+) -> None:
+    register = data.draw(st.sampled_from(sorted(target.fresh)))
+    value = data.draw(st.integers(0, (1 << 8 * size(register)) - 1))
+    named, vendors = (
+        target.with_document(host=target.document["host"] | {"kernel": kernel}).host.ask(
+            target.label.rsplit(" ", 1)[1], register, [value], derive_only=True
+        )[0]
+        for kernel in (name, "7.4.0-1.amzn2023")
+    )
+    assert named[0] in (vendors[0], "unknown") or vendors[0] == "unknown"

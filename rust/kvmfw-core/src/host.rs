@@ -113,7 +113,8 @@ impl Host {
             .collect();
         Self(Arc::new(Inner {
             release: Release::parse(&capture.kernel),
-            is_vendors: Release::parse(&capture.kernel).is_some() && !rules::is_upstream(&capture.kernel),
+            // A name that tells no release may be of any kernel, a vendor's too.
+            is_vendors: !rules::is_upstream(&capture.kernel),
             name: capture.name,
             kernel: capture.kernel,
             midr: capture.midr,

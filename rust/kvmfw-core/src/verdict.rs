@@ -102,7 +102,10 @@ pub(crate) fn agreed(mut outcomes: impl Iterator<Item = Outcome>) -> Outcome {
 }
 
 fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule, alone: bool) -> Vec<Finding> {
-    let target = rule.target_config(set.vcpu, |capability| host.has_capability(capability));
+    let Some(target) = rule.target_config(set.vcpu, |capability| host.has_capability(capability)) else {
+        let effect = Effect::Unknown("this VMM makes vCPUs by capabilities that were not recorded; probe this host");
+        return vec![explain::vcpu_finding(set.vcpu, Judgement { effect, evidence: Evidence::None })];
+    };
     if let Some((why, register)) = rule.impossible(set.vcpu, target) {
         return vec![explain::impossible_finding(why, register)];
     }

@@ -267,12 +267,12 @@ impl VmmRule {
     }
 
     /// How the target's vCPU is made for a VM whose vCPU was made like `saved`; `offers` says whether the target reports
-    /// a capability, where that is known.
-    pub(crate) fn target_config(&self, saved: VcpuConfig, offers: impl Fn(u32) -> Option<bool>) -> VcpuConfig {
+    /// a capability, where that is known. `None` where the VMM makes it by capabilities that are not known.
+    pub(crate) fn target_config(&self, saved: VcpuConfig, offers: impl Fn(u32) -> Option<bool>) -> Option<VcpuConfig> {
         let features = match self.features {
             Features::Saved => saved.features,
             Features::OfTarget { offered, configured } => {
-                features_of_target(offered, &offers).map_or(saved.features, |found| found | saved.features & configured)
+                features_of_target(offered, &offers)? | saved.features & configured
             }
         };
         let enabled = match self.enables {
@@ -282,7 +282,7 @@ impl VmmRule {
                 offered.fold(0, |enabled, (bit, _)| enabled | bit)
             }
         };
-        VcpuConfig { features, enabled, vgic: saved.vgic && self.vgic_first }
+        Some(VcpuConfig { features, enabled, vgic: saved.vgic && self.vgic_first })
     }
 
     /// Why this VMM cannot restore such a vCPU at all, whatever the target's KVM says, and at which register it fails.

@@ -101,8 +101,8 @@ impl Facts<'_> {
     /// Why [`Facts::at_least`] and [`Facts::has_reached`] do not tell.
     pub const fn untold(&self) -> &'static str {
         match self.release {
-            _ if self.is_vendors => VENDORS,
             None => UNKNOWN_RELEASE,
+            Some(_) if self.is_vendors => VENDORS,
             Some(_) => POINT_RELEASE,
         }
     }

@@ -175,9 +175,10 @@ fn acceptors_of(
     rule: &'static VmmRule,
 ) -> Vec<UnitAcceptor> {
     let target = rule.target_config(config, |capability| host.has_capability(capability));
-    let choice = match rule.impossible(config, target) {
-        Some(_) => Choice::Refused(None, Evidence::Derived),
-        None => host.choose(target),
+    let choice = match target {
+        None => Choice::NotAsked,
+        Some(target) if rule.impossible(config, target).is_some() => Choice::Refused(None, Evidence::Derived),
+        Some(target) => host.choose(target),
     };
     let vcpu = match choice {
         Choice::Refused(..) => UnitAcceptor::Vcpu(Outcome::Refuse),

@@ -25,8 +25,9 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
     };
     let word = |rule: &dyn Fn(u64) -> Rule| fresh.word().map_or(Rule::Unknown(PROBE), rule);
     let kind = catalog::kind_of(register);
-    if facts.release.is_some_and(trees::is_younger) && has_changed(kind) {
-        return Rule::only_fresh(fresh.clone(), trees::YOUNGER, facts);
+    if has_changed(kind) && facts.release.is_none_or(trees::is_younger) {
+        let why = if facts.release.is_some() { trees::YOUNGER } else { facts.untold() };
+        return Rule::only_fresh(fresh.clone(), why, facts);
     }
     match kind {
         Kind::Plain | Kind::Masked => plain::stored(register, facts),
@@ -66,6 +67,7 @@ const fn has_changed(kind: Kind) -> bool {
             | Kind::Gated(_)
             | Kind::TimerControl
             | Kind::Workaround2
+            | Kind::Implementation(_)
             | Kind::CacheLevels
             | Kind::CacheSize
             | Kind::PmuControl
