@@ -1,4 +1,4 @@
-"""The templates of examples/ci: their commands are run as they stand, on a roll-out that strands and on one that does not."""
+"""The templates of docs/ci: their commands are run as they stand, on a roll-out that strands and on one that does not."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OLD, NEW = "6.1.0-56-arm64__neoverse-n1__default", "6.12.117+deb13-arm64__neover
 
 def commands(name: str) -> str:
     """Give the lines of shell of a template that call kvmfw."""
-    lines = (ROOT / "examples" / "ci" / name).read_text().splitlines()
+    lines = (ROOT / "docs" / "ci" / name).read_text().splitlines()
     start = next(at for at, line in enumerate(lines) if line.endswith("|")) + 1
     indent = len(lines[start]) - len(lines[start].lstrip())
     block = itertools.takewhile(lambda line: line.startswith(" " * indent), lines[start:])
@@ -31,7 +31,7 @@ def commands(name: str) -> str:
 @pytest.mark.parametrize(("becomes", "code"), [(NEW, 2), (OLD, 0)])
 def test_templates_gate_a_roll_out(name: str, becomes: str, code: int, tmp_path: Path) -> None:
     fleet = tmp_path / "fleet"
-    shutil.copytree(ROOT / "examples", fleet, ignore=shutil.ignore_patterns("ci", "tasks"))
+    shutil.copytree(ROOT / "examples", fleet)
     (tmp_path / "next").mkdir()
     shutil.copy(CAPTURES / f"{becomes}.json", tmp_path / "next" / f"{OLD}.json")
     (tmp_path / "bin").mkdir()

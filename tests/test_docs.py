@@ -97,7 +97,7 @@ def test_the_first_verdict_is_as_it_is_written(tools: Path, tmp_path: Path) -> N
 
 
 def task(name: str, *words: str | Path, where: Path, tools: Path) -> subprocess.CompletedProcess[str]:
-    script = ROOT / "examples" / "tasks" / name
+    script = ROOT / "docs" / "tasks" / name
     how = f"{sys.executable} -W ignore" if script.suffix == ".py" else "sh"
     return shell(f"{how} {script} {' '.join(map(str, words))}", where, tools)
 
@@ -168,3 +168,10 @@ def test_task_failed_migration(tools: Path, tmp_path: Path) -> None:
         "spoken by",
     ):
         assert words in ran.stdout
+
+
+def test_task_installed(tools: Path, tmp_path: Path) -> None:
+    """What is run after an installation of a wheel (.github/workflows/release.yml)."""
+    ran = task("installed.sh", EXAMPLES, where=tmp_path, tools=tools)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.rstrip().endswith("kvmfw runs")
