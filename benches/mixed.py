@@ -81,7 +81,7 @@ class Mixed:
                 name = now.vm_names[row]
                 wanted = np.flatnonzero(self.said[int(name.rpartition("-")[2])][hosts] < 2)
                 for vm in (row, name, now.vm(row)):
-                    if not np.array_equal(now.candidates(vm, unknown="refuse"), wanted):
+                    if not np.array_equal(now.candidates(vm, unknown="refuse", change="accept"), wanted):
                         self.wrong.append(f"generation {now.generation}: {vm}")
                     self.compared += 1
 

@@ -98,7 +98,7 @@ def test_matrices(name: str, made: Made, benchmark: Any) -> None:
     width = (fleet.shape[1] + 7) // 8
     rows = min(fleet.shape[0], (1 << 30) // width)
     out = np.ones((rows, width), dtype=np.uint8)
-    fleet.validate_matrix(unknown="refuse", vms=slice(0, rows), out=out)
+    fleet.validate_matrix(unknown="refuse", change="accept", vms=slice(0, rows), out=out)
     for row in np.linspace(0, rows - 1, 20).astype(int):
         saved = fleet_made.vm_values[fleet_made.vm_class[row]]
         taken = (
@@ -109,7 +109,9 @@ def test_matrices(name: str, made: Made, benchmark: Any) -> None:
         np.testing.assert_array_equal(out[row], bits)
     one = Race(f"matrix, packed bits: {name}", "pairs", float(rows * fleet.shape[1]))
     runs: dict[str, Callable[[], Any]] = {
-        "kvmfw": lambda: fleet.validate_matrix(unknown="refuse", vms=slice(0, rows), out=out),
+        "kvmfw": lambda: fleet.validate_matrix(
+            unknown="refuse", change="accept", vms=slice(0, rows), out=out
+        ),
         "limit_fill": lambda: peers.fill(out),
     }
     amounts: dict[str, float] = {}
@@ -131,7 +133,7 @@ def test_hostile_matrix_with_everything(made: Made, note: Callable[..., None]) -
     start = time.perf_counter()
     fleet = kvmfw.Fleet(table, hosts, threads=2)
     built = time.perf_counter()
-    for _ in fleet.iter_matrix(unknown="refuse"):
+    for _ in fleet.iter_matrix(unknown="refuse", change="accept"):
         pass
     end = time.perf_counter()
     speed = fleet.shape[0] * fleet.shape[1] / (end - start) / 1e9
@@ -204,7 +206,7 @@ def test_single_questions_and_changes(
     note(
         f"candidates: {name}", "class row", f"{per_call(lambda: fleet.class_row(5), calls):.2f} us", "< 1 us"
     )
-    rows = per_call(lambda: fleet.candidates(5, unknown="refuse"), calls)
+    rows = per_call(lambda: fleet.candidates(5, unknown="refuse", change="accept"), calls)
     note(f"candidates: {name}", f"rows of {fleet.shape[1]} hosts", f"{rows:.1f} us", "< 15 us at 10 k hosts")
     rows_of = range(min(len(fleet_made.vm_values), 100))
     batches = iter([[fleet_made.set_of(row, f"{at}-{row}") for row in rows_of] for at in range(70)])

@@ -184,7 +184,7 @@ def test_removing_a_blocker_of_real_hosts_frees_as_many_as_foretold() -> None:
 def test_numbers_agree_with_the_fleets_own_audit() -> None:
     made = random_fleet(3)
     fleet, report = report_of(made)
-    audit = fleet.audit()
+    audit = fleet.audit(unknown="refuse", change="accept")
     assert {row["outcome"]: row["pairs"] for row in report.tables["totals"]} == audit.to_dict()["totals"]
     assert report.tables["stranded"] == audit.stranded.to_pylist()
     assert report.tables["traps"] == audit.traps.to_pylist()

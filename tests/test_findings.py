@@ -207,7 +207,7 @@ def test_classes_from_outside_are_checked(number: Any, filled: bool) -> None:
     if filled:
         fleet.validate_pairs([0], [0])
     with pytest.raises(kvmfw.ArgumentError):
-        fleet.class_candidates(number, unknown="refuse")
+        fleet.class_candidates(number, unknown="refuse", change="accept")
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ def test_rows_from_outside_are_checked(number: Any, error: type[Exception]) -> N
     with pytest.raises(error):
         fleet.class_row(number)
     with pytest.raises(error):
-        fleet.candidates(number, unknown="refuse")
+        fleet.candidates(number, unknown="refuse", change="accept")
     for rows in ((number, 0), (0, number)):
         with pytest.raises(error):
             fleet.explain(*rows)
@@ -361,5 +361,5 @@ def test_the_examples_have_one_number_of_traps(vmm: str) -> None:
     fleet = kvmfw.Fleet.load(EXAMPLES, vmm=vmm)
     assert_same(fleet, change=True, unknown=False)
     told = json.loads(run("audit", EXAMPLES, "--vmm", vmm, "--format", "json").stdout)
-    assert told["traps"] == fleet.audit().to_dict()["traps"]
+    assert told["traps"] == fleet.audit(unknown="refuse", change="accept").to_dict()["traps"]
     assert told["traps"]

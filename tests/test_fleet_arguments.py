@@ -81,18 +81,18 @@ def test_wrong_arguments_are_typed() -> None:
         with pytest.raises(ArgumentError):
             fleet.validate_pairs(two, two, out=out)
     with pytest.raises(ArgumentError, match="out"):
-        fleet.validate_matrix(unknown="refuse", out=np.zeros((5, 2), dtype=np.uint8))
+        fleet.validate_matrix(unknown="refuse", change="accept", out=np.zeros((5, 2), dtype=np.uint8))
     with pytest.raises(ArgumentError, match="out"):
         fleet.counts(out=np.zeros((5, 4)))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="step"):
-        fleet.validate_matrix(unknown="refuse", vms=slice(0, 5, 2))
+        fleet.validate_matrix(unknown="refuse", change="accept", vms=slice(0, 5, 2))
     with pytest.raises(ArgumentError, match="unknown"):
-        fleet.candidates(0, unknown="maybe")  # type: ignore[arg-type]
+        fleet.candidates(0, unknown="maybe", change="accept")  # type: ignore[arg-type]
     for ask in (lambda: fleet.class_row(5), lambda: fleet.class_row(-1), lambda: fleet.remove_vms([5])):
         with pytest.raises(RowError, match="out of range"):
             ask()
     with pytest.raises(RowError, match="out of range"):
-        fleet.candidates(5, unknown="refuse")
+        fleet.candidates(5, unknown="refuse", change="accept")
     with pytest.raises(RowError, match="out of range"):
         fleet.update_hosts({3: tiny_host()})
     with pytest.raises(ArgumentError, match=r"expected a kvmfw\.Host"):
@@ -147,10 +147,13 @@ def test_an_empty_side_is_no_error() -> None:
     for vms, hosts in (([], [tiny_host()]), ([tiny_set()], []), ([], [])):
         fleet = kvmfw.Fleet(vms, hosts)
         assert fleet.shape == (len(vms), len(hosts))
-        assert fleet.validate_matrix(unknown="refuse").shape == (len(vms), (len(hosts) + 7) // 8)
+        assert fleet.validate_matrix(unknown="refuse", change="accept").shape == (
+            len(vms),
+            (len(hosts) + 7) // 8,
+        )
         assert fleet.counts("host").shape == (len(hosts), 4)
         if vms:
-            assert fleet.candidates(0, unknown="refuse").size == 0
+            assert fleet.candidates(0, unknown="refuse", change="accept").size == 0
         fleet.add_vms([tiny_set(name="new")])
         assert fleet.shape[0] == len(vms) + 1
         assert fleet.counts("vm").sum() == fleet.shape[0] * fleet.shape[1]

@@ -41,7 +41,7 @@ def test_a_vm_is_named_by_row_name_or_handle() -> None:
     for vm in (1, np.int32(1), "b", handle):
         assert fleet.vm(vm) == handle  # type: ignore[arg-type]
         assert fleet.vm_row(vm) == 1  # type: ignore[arg-type]
-        assert list(fleet.candidates(vm, unknown="refuse")) == [0]  # type: ignore[arg-type]
+        assert list(fleet.candidates(vm, unknown="refuse", change="accept")) == [0]  # type: ignore[arg-type]
         assert list(fleet.class_row(vm)[fleet.host_classes]) == [0, 3]  # type: ignore[arg-type]
         for host in (1, "new", fleet.host("new")):
             assert fleet.explain(vm, host).outcome is kvmfw.Outcome.REFUSE  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def test_a_vm_is_named_by_row_name_or_handle() -> None:
     fleet.add_vms([tiny_set(name="b")])
     assert fleet.vm("b") != handle
     with pytest.raises(MissingError, match="the VM with handle 1 has left"):
-        fleet.candidates(handle, unknown="refuse")
+        fleet.candidates(handle, unknown="refuse", change="accept")
 
 
 @pytest.mark.parametrize("nobody", NOBODY, ids=repr)
@@ -73,7 +73,7 @@ def test_who_is_not_there_is_told_in_one_way(nobody: Any) -> None:
         asks.append(lambda: fleet.move(0, nobody))
     for one in (fleet, snapshot):
         asks += [
-            lambda one=one: one.candidates(nobody, unknown="refuse"),  # type: ignore[misc]
+            lambda one=one: one.candidates(nobody, unknown="refuse", change="accept"),  # type: ignore[misc]
             lambda one=one: one.class_row(nobody),  # type: ignore[misc]
             lambda one=one: one.explain(nobody, 0),  # type: ignore[misc]
             lambda one=one: one.explain(0, nobody),  # type: ignore[misc]
@@ -97,17 +97,17 @@ def test_a_class_that_there_is_not_takes_and_refuses_nobody(number: Any) -> None
     fleet = small()
     for _ in range(2):
         with pytest.raises(MissingError):
-            fleet.class_candidates(number, unknown="refuse")
+            fleet.class_candidates(number, unknown="refuse", change="accept")
         # Once the table is filled, a look-up beside it would find the neighbour's cell.
         fleet.class_table()
         fleet.validate_pairs([0] * 9, [0] * 9)
-    assert fleet.class_candidates(0, unknown="refuse").tolist() == [True, True]
+    assert fleet.class_candidates(0, unknown="refuse", change="accept").tolist() == [True, True]
 
 
 def test_names_that_several_have_mean_nobody() -> None:
     fleet = kvmfw.Fleet([tiny_set(name="x"), tiny_set(name="x"), tiny_set(name="")], [tiny_host()] * 2)
     with pytest.raises(MissingError, match="there is more than one VM with the name `x`"):
-        fleet.candidates("x", unknown="refuse")
+        fleet.candidates("x", unknown="refuse", change="accept")
     with pytest.raises(MissingError, match="more than one host"):
         fleet.host(fleet.host_names[0])
     fleet.remove_vms([0])
@@ -124,7 +124,7 @@ def test_handles_are_values() -> None:
     assert repr(kvmfw.VmHandle(7)) == "VmHandle(7)"
     assert one != fleet.host(0)  # type: ignore[comparison-overlap]
     with pytest.raises(MissingError):
-        fleet.candidates(fleet.host(0), unknown="refuse")  # type: ignore[arg-type]
+        fleet.candidates(fleet.host(0), unknown="refuse", change="accept")  # type: ignore[arg-type]
 
 
 def test_fleets_are_not_copied_and_snapshots_need_not_be() -> None:
@@ -177,7 +177,7 @@ def test_what_changed_is_told_by_class() -> None:
     fleet.remove_vms(["c"])
     assert fleet.changes_since(first) == (first + 2, {of_c: False}, {})
     with pytest.raises(MissingError):
-        fleet.class_candidates(of_c, unknown="refuse")
+        fleet.class_candidates(of_c, unknown="refuse", change="accept")
     fleet.add_vms([tiny_set(workaround_1=1, name="d")])
     told = fleet.changes_since(first)
     assert told.vm_classes == {of_c: True}, "the number of a class that nobody is of is given to the next"
@@ -218,15 +218,15 @@ def test_homes_are_set_and_moved() -> None:
     fleet.move("c", fleet.host("old"))
     fleet.move(1, None)
     assert (fleet.vm_homes.tolist(), fleet.home("a"), fleet.home("b")) == ([1, -1, 0], "new", None)
-    assert list(fleet.candidates("a", unknown="refuse")) == [0, 1]
-    assert list(fleet.candidates("a", unknown="refuse", home="exclude")) == [0]
-    assert list(fleet.candidates("b", unknown="refuse", home="exclude")) == [0]
+    assert list(fleet.candidates("a", unknown="refuse", change="accept")) == [0, 1]
+    assert list(fleet.candidates("a", unknown="refuse", change="accept", home="exclude")) == [0]
+    assert list(fleet.candidates("b", unknown="refuse", change="accept", home="exclude")) == [0]
     fleet.remove_hosts(["new"])
     assert (fleet.vm_homes.tolist(), fleet.unmatched_homes) == ([-1, -1, 0], {"new": 1})
     fleet.add_hosts([tiny_host(name="new")])
     assert fleet.vm_homes.tolist() == [1, -1, 0]
     with pytest.raises(ArgumentError, match="`home` is `own`"):
-        fleet.candidates("a", unknown="refuse", home="own")  # type: ignore[arg-type]
+        fleet.candidates("a", unknown="refuse", change="accept", home="own")  # type: ignore[arg-type]
 
 
 def test_a_vm_keeps_its_handle_and_home_with_other_registers() -> None:
@@ -234,7 +234,7 @@ def test_a_vm_keeps_its_handle_and_home_with_other_registers() -> None:
     handle = fleet.vm("a")
     fleet.update_vms({"a": tiny_set(workaround_3=2)})
     assert (fleet.vm("a"), fleet.home("a"), fleet.vm_names[0]) == (handle, "old", "a")
-    assert list(fleet.candidates("a", unknown="refuse")) == [0]
+    assert list(fleet.candidates("a", unknown="refuse", change="accept")) == [0]
     with pytest.raises(ArgumentError, match=r"expected a kvmfw\.RegisterSet"):
         fleet.update_vms({"a": 7})  # type: ignore[dict-item]
 
@@ -286,7 +286,7 @@ def test_nobody_waits_for_a_writer() -> None:
         lambda: fleet.units,
         lambda: fleet.class_row(0),
         lambda: fleet.vm_names[0],
-        lambda: fleet.candidates("vm1", unknown="refuse"),
+        lambda: fleet.candidates("vm1", unknown="refuse", change="accept"),
     ]
     (during,) = beside(lambda: fleet.add_vms(many), lambda: [read() for read in reads])
     assert during >= 3
@@ -321,14 +321,14 @@ def test_names_homes_and_answers_are_of_one_generation() -> None:
     def by_name() -> None:
         for name in list(fleet.vm_names):
             try:
-                found = fleet.candidates(name, unknown="refuse")
+                found = fleet.candidates(name, unknown="refuse", change="accept")
             except MissingError:
                 continue
             assert found.tolist() == wanted[name.rstrip("0123456789")]
 
     def together() -> None:
         assert len(fleet.counts()) in range(81)
-        assert len(fleet.validate_matrix(unknown="refuse")) in range(81)
+        assert len(fleet.validate_matrix(unknown="refuse", change="accept")) in range(81)
         assert len(list(fleet.vm_names)) in range(81)
 
     def write() -> None:
@@ -359,7 +359,10 @@ def test_a_child_goes_on_where_another_thread_was_changing() -> None:
         if child == 0:
             try:
                 fleet.add_vms([tiny_set(name="of the child")])
-                right = fleet.shape == (4, 2) and fleet.candidates("of the child", unknown="refuse").size == 2
+                right = (
+                    fleet.shape == (4, 2)
+                    and fleet.candidates("of the child", unknown="refuse", change="accept").size == 2
+                )
             finally:
                 os._exit(0 if right else 1)
         ends_well(child, "a thread that it does not have")

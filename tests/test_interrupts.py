@@ -58,10 +58,10 @@ def children(ask: Callable[[], Any], rounds: int) -> Counter[str]:
                 ask()
                 # What a child makes itself always works.
                 own = kvmfw.Fleet([tiny_set(name="a")], [tiny_host()])
-                code = 0 if own.candidates("a", unknown="refuse").tolist() == [0] else 2
+                code = 0 if own.candidates("a", unknown="refuse", change="accept").tolist() == [0] else 2
             except ForkError:
                 own = kvmfw.Fleet([tiny_set(name="a")], [tiny_host()])
-                code = 1 if own.candidates("a", unknown="refuse").tolist() == [0] else 2
+                code = 1 if own.candidates("a", unknown="refuse", change="accept").tolist() == [0] else 2
             finally:
                 os._exit(code)
         status = os.waitpid(child, 0)[1]
@@ -110,7 +110,7 @@ def test_a_child_forked_while_others_work_works_or_says_so(kind: str, made: Synt
         fleet.validate_pairs(rows, rows % 40)
         fleet.validate_matrix(change="accept", unknown="refuse")
         fleet.add_vms([tiny_set(name="of the child")])
-        fleet.candidates("of the child", unknown="refuse")
+        fleet.candidates("of the child", unknown="refuse", change="accept")
 
     for _ in busy(work):
         ends = children(ask, 8)

@@ -174,7 +174,7 @@ def test_a_stored_fleet_of_vms_alone_is_told_in_one_sentence(tmp_path: Path, sto
 
 def test_a_python_fleet_may_be_empty() -> None:
     for vms, hosts in (([tiny_set()], []), ([], [tiny_host()]), ([], [])):
-        audit = kvmfw.Fleet(vms, hosts).audit()
+        audit = kvmfw.Fleet(vms, hosts).audit(unknown="refuse", change="accept")
         assert audit.traps.num_rows == 0
         assert audit.shape == (len(vms), len(hosts))
 

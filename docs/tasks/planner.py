@@ -10,7 +10,7 @@ fleet = kvmfw.Fleet.load(sys.argv[1])
 generation, moved, stuck = fleet.snapshot().generation, 0, 0
 for name in list(fleet.snapshot().vm_names)[:20]:
     now = fleet.snapshot()  # one moment: rows and names stay true
-    rows = now.candidates(name, unknown="refuse", home="exclude")
+    rows = now.candidates(name, unknown="refuse", change="accept", home="exclude")
     if len(rows) == 0:
         stuck += 1
         continue

@@ -48,7 +48,7 @@ class Arcs:
     targets: npt.NDArray[np.uint32]
     outcomes: npt.NDArray[np.uint8]
     _native: _native.Snapshot = field(repr=False)
-    _taken: tuple[bool, bool] = field(repr=False)
+    _words: tuple[str, str] = field(repr=False)
 
     @cached_property
     def vm_members(self) -> tuple[Rows, Rows]:
@@ -71,7 +71,7 @@ class Arcs:
             Rows of VMs; all by default. A VM's own host is one of its hosts, where it takes it.
         """
         rows = np.arange(self._native.sizes()[0]) if vms is None else np.asarray(vms, dtype=np.int64)
-        return self._native.candidates_of(rows, *self._taken, True)
+        return self._native.candidates_of(rows, *self._words, "include")
 
 
 def _members(classes: npt.NDArray[np.uint32], counts: npt.NDArray[np.uint64]) -> tuple[Rows, Rows]:
@@ -79,20 +79,11 @@ def _members(classes: npt.NDArray[np.uint32], counts: npt.NDArray[np.uint64]) ->
     return starts, np.argsort(classes, kind="stable").astype(np.int64)
 
 
-def arcs_of(native: _native.Snapshot, taken: tuple[bool, bool]) -> Arcs:
+def arcs_of(native: _native.Snapshot, change: str, unknown: str) -> Arcs:
     """Make the matrix of a snapshot."""
-    (vm_classes, vms), (host_classes, hosts) = native.members(False), native.members(True)
-    table = class_table_of(native)[np.ix_(vm_classes, host_classes)]
-    change, unknown = taken
-    levels = [level for level, counts in enumerate((True, change, unknown)) if counts]
-    found = [np.nonzero(table == level) for level in levels]
-    rows = np.concatenate([row for row, _ in found])
-    order = np.argsort(rows, kind="stable")
-    targets = np.concatenate([column for _, column in found])[order].astype(np.uint32)
-    outcomes = np.repeat(np.array(levels, dtype=np.uint8), [len(row) for row, _ in found])[order]
-    starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=len(vm_classes)))]).astype(np.int64)
-    generation = native.generation()
-    return Arcs(generation, vm_classes, host_classes, vms, hosts, starts, targets, outcomes, native, taken)
+    ((vm_classes, vms), (host_classes, hosts)), (starts, targets, outcomes) = native.arcs(change, unknown)
+    generation, words = native.generation(), (change, unknown)
+    return Arcs(generation, vm_classes, host_classes, vms, hosts, starts, targets, outcomes, native, words)
 
 
 class Tables(NamedTuple):

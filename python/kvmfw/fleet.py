@@ -22,8 +22,6 @@ from kvmfw.vms import Vms
 
 __all__ = ["Fleet", "Treat"]
 
-_FEW = 256
-
 
 class Fleet(View):
     """Many VMs and many hosts that come and go; every pair is decided by look-up.
@@ -68,7 +66,7 @@ class Fleet(View):
     >>> fleet = Fleet(vms, [tiny_host(workaround_3=2, name="old"), tiny_host(workaround_3=1, name="new")])
     >>> fleet.validate_pairs([0, 1, 1], [0, 0, 1])
     array([1, 0, 3], dtype=uint8)
-    >>> fleet.candidates(1, unknown="refuse")
+    >>> fleet.candidates(1, unknown="refuse", change="accept")
     array([0], dtype=uint32)
     """
 
@@ -161,16 +159,10 @@ class Fleet(View):
         >>> from kvmfw.testing import tiny_host, tiny_set
         >>> fleet = Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=1)])
         >>> fleet.add_vms([tiny_set(workaround_3=2, name="new")])
-        >>> fleet.shape, fleet.candidates("new", unknown="refuse")
+        >>> fleet.shape, fleet.candidates("new", unknown="refuse", change="accept")
         ((2, 1), array([], dtype=uint32))
         """
-        is_short = isinstance(vms, list | tuple) and len(vms) <= _FEW
-        # The way of those who come one by one.
-        if (
-            is_short
-            and all(type(one) is RegisterSet for one in vms)
-            and not self._native.add_sets([one._native for one in vms])
-        ):
+        if self._native.add_few(vms):
             self._vms.must_look_up()
             return
         intake = readers.Intake("raise")
@@ -235,7 +227,7 @@ class Fleet(View):
         >>> from kvmfw.testing import tiny_host, tiny_set
         >>> fleet = Fleet([tiny_set(name="a")], [tiny_host(name="h"), tiny_host(name="i")])
         >>> fleet.move("a", "i")
-        >>> fleet.home("a"), fleet.candidates("a", unknown="refuse", home="exclude")
+        >>> fleet.home("a"), fleet.candidates("a", unknown="refuse", change="accept", home="exclude")
         ('i', array([0], dtype=uint32))
         """
         self._native.move_vm(vm, host)
@@ -285,7 +277,7 @@ class Fleet(View):
         >>> from kvmfw.testing import tiny_host, tiny_set
         >>> fleet = Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)])
         >>> fleet.update_hosts({0: tiny_host(workaround_3=1)})
-        >>> fleet.candidates(0, unknown="refuse")
+        >>> fleet.candidates(0, unknown="refuse", change="accept")
         array([0], dtype=uint32)
         """
         for row, host in hosts.items():

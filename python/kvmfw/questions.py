@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from kvmfw import _native
+from kvmfw._native import taken_as
 from kvmfw.errors import ArgumentError, MissingError
 from kvmfw.roster import On, Roster, Vm, whole
 from kvmfw.verdict import Verdict
 
-__all__ = ["Home", "Questions", "Treat", "class_table_of", "taken_as"]
+__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "taken_as"]
 
 Treat = Literal["accept", "refuse"]
 Home = Literal["include", "exclude"]
 
 _MOST_CELLS = 1 << 31
-_TAKEN = {
-    f"{change} {unknown}": (change == "accept", unknown == "accept")
-    for change in ("accept", "refuse")
-    for unknown in ("accept", "refuse")
-}
 _ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
-
-
-def taken_as(change: str, unknown: str) -> tuple[bool, bool]:
-    """Tell whether CHANGE and UNKNOWN count as taken.
-
-    Raises
-    ------
-    ArgumentError
-        When a word is neither of the two.
-    """
-    taken = _TAKEN.get(f"{change} {unknown}")
-    if taken is not None:
-        return taken
-    name, word = ("unknown", unknown) if change in ("accept", "refuse") else ("change", change)
-    raise ArgumentError(f"`{name}` is `{word}`; expected `accept` or `refuse`")
-
-
-def _with_home(home: str) -> bool:
-    if home not in ("include", "exclude"):
-        raise ArgumentError(f"`home` is `{home}`; expected `include` or `exclude`")
-    return home == "include"
 
 
 def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
@@ -64,6 +39,29 @@ def class_table_of(native: _native.Snapshot) -> npt.NDArray[np.uint8]:
     table = np.empty(native.sizes()[2:], dtype=np.uint8)
     native.class_rows(0, table.reshape(-1))
     return table
+
+
+class Emptying(NamedTuple):
+    """What becomes of the VMs that run on a host, if it is emptied.
+
+    Attributes
+    ----------
+    residents : int
+        VMs that run there.
+    stranded : int
+        Those that no other host takes, however much room it has.
+    unplaced : int
+        Those besides for which other hosts would do that have no room for all of them at once.
+    """
+
+    residents: int
+    stranded: int
+    unplaced: int
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether all of them can go elsewhere."""
+        return self.stranded == 0 and self.unplaced == 0
 
 
 class Questions(Roster):
@@ -157,7 +155,7 @@ class Questions(Roster):
         self,
         *,
         unknown: Treat,
-        change: Treat = "accept",
+        change: Treat,
         vms: slice = slice(None),
         out: npt.NDArray[np.uint8] | None = None,
     ) -> npt.NDArray[np.uint8]:
@@ -166,7 +164,7 @@ class Questions(Roster):
         Parameters
         ----------
         unknown, change : {"accept", "refuse"}
-            What these outcomes count as; ``unknown`` must be chosen.
+            What these outcomes count as; both must be chosen.
         vms : slice, optional
             The rows of VMs to answer for; all by default. Ask in blocks where the whole would not fit.
         out : array of uint8, shape (VMs, ceil(hosts / 8)), optional
@@ -197,14 +195,14 @@ class Questions(Roster):
         return out
 
     def iter_matrix(
-        self, *, unknown: Treat, change: Treat = "accept", block_bytes: int = 1 << 26
+        self, *, unknown: Treat, change: Treat, block_bytes: int = 1 << 26
     ) -> Iterator[tuple[slice, npt.NDArray[np.uint8]]]:
         """Give the matrix of one version block by block, in memory that is used again.
 
         Parameters
         ----------
         unknown, change : {"accept", "refuse"}
-            What these outcomes count as; ``unknown`` must be chosen.
+            What these outcomes count as; both must be chosen.
         block_bytes : int
             How much memory a block may take.
 
@@ -224,7 +222,7 @@ class Questions(Roster):
             yield block, self._matrix(now, block, taken, out)
 
     def candidates(
-        self, vm: Vm, *, unknown: Treat, change: Treat = "accept", home: Home = "include"
+        self, vm: Vm, *, unknown: Treat, change: Treat, home: Home = "include"
     ) -> npt.NDArray[np.uint32]:
         """Give the rows of the hosts that take this VM, ascending.
 
@@ -233,7 +231,7 @@ class Questions(Roster):
         vm : int, str or VmHandle
             Row, name or handle of the VM.
         unknown, change : {"accept", "refuse"}
-            What these outcomes count as; ``unknown`` must be chosen.
+            What these outcomes count as; both must be chosen.
         home : {"include", "exclude"}
             Whether the host that the VM runs on is told too, where it takes it.
 
@@ -242,7 +240,7 @@ class Questions(Roster):
         MissingError
             When there is no such VM.
         """
-        return self._now().candidates(vm, *taken_as(change, unknown), _with_home(home))
+        return self._now().candidates(vm, change, unknown, home)
 
     def candidates_of(
         self, vms: npt.ArrayLike, *, unknown: Treat, change: Treat, home: Home
@@ -269,11 +267,52 @@ class Questions(Roster):
             When there is no such VM.
         """
         rows = _rows(vms, "vms").astype(np.int64)
-        return self._now().candidates_of(rows, *taken_as(change, unknown), _with_home(home))
+        return self._now().candidates_of(rows, change, unknown, home)
 
-    def class_candidates(
-        self, vm_class: int, *, unknown: Treat, change: Treat = "accept"
-    ) -> npt.NDArray[np.bool_]:
+    def can_empty(
+        self, host: On, *, unknown: Treat, change: Treat, free: npt.ArrayLike | None = None
+    ) -> Emptying:
+        """Tell whether all VMs that run on a host can go elsewhere at once.
+
+        Parameters
+        ----------
+        host : int, str or HostHandle
+            Row, name or handle of the host.
+        unknown, change : {"accept", "refuse"}
+            What these outcomes count as; both must be chosen.
+        free : array_like of int, optional
+            How many more VMs each host can hold, by row; what it says of ``host`` does not count. Room for all by default.
+
+        Raises
+        ------
+        MissingError
+            When there is no such host.
+        ArgumentError
+            When ``free`` has not one number of at least 0 for each host.
+
+        Examples
+        --------
+        >>> from kvmfw import Fleet
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> fleet = Fleet([tiny_set(name=name) for name in "ab"], [tiny_host(name="h"), tiny_host(name="i")])
+        >>> fleet.move("a", "h"), fleet.move("b", "h")
+        (None, None)
+        >>> fleet.can_empty("h", unknown="refuse", change="accept").is_possible
+        True
+        >>> fleet.can_empty("h", unknown="refuse", change="accept", free=[0, 1])
+        Emptying(residents=2, stranded=0, unplaced=1)
+        """
+        now, places = self._now(), None
+        if free is not None:
+            rooms = _rows(free, "free")
+            if rooms.shape != (now.sizes()[1],):
+                raise ArgumentError(f"`free` is of shape {rooms.shape}; expected one number for each host")
+            if rooms.size and rooms.min() < 0:
+                raise ArgumentError(f"`free` has {rooms.min()}; expected numbers of at least 0")
+            places = np.ascontiguousarray(rooms, dtype=np.uint64)
+        return Emptying(*now.can_empty(host, places, change, unknown))
+
+    def class_candidates(self, vm_class: int, *, unknown: Treat, change: Treat) -> npt.NDArray[np.bool_]:
         """Tell which host classes take a VM class. Shape (host classes,).
 
         Raises

@@ -50,7 +50,7 @@ class View(Questions):
         >>> arcs.vms, arcs.starts, arcs.targets, arcs.outcomes
         (array([3], dtype=uint64), array([0, 2]), array([1, 0], dtype=uint32), array([0, 1], dtype=uint8))
         """
-        return arcs_of(self._now(), taken_as(change, unknown))
+        return arcs_of(self._now(), change, unknown)
 
     def tables(self) -> Tables:
         """Give three Arrow tables, ``vms``, ``hosts`` and ``cells``, for any engine of SQL.
@@ -59,13 +59,13 @@ class View(Questions):
         """
         return tables_of(self._now())
 
-    def audit(self, *, unknown: Treat = "refuse", change: Treat = "accept") -> Audit:
+    def audit(self, *, unknown: Treat, change: Treat) -> Audit:
         """Count all pairs of a VM and a host that is not its own: the tables of the report.
 
         Parameters
         ----------
         unknown, change : {"accept", "refuse"}
-            What these outcomes count as where a host either takes a VM or does not.
+            What these outcomes count as where a host either takes a VM or does not; both must be chosen.
         """
         now = self.snapshot()
         homes = now.vm_homes

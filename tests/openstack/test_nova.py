@@ -77,7 +77,7 @@ def test_the_host_manager_keeps_the_candidates_of_every_vm(conf: cfg.ConfigOpts)
     assert [type(one).__name__ for one in made.enabled_filters] == ["KvmfwFilter"]
     for row, vm in enumerate(fleet.vm_names):
         left = made.get_filtered_hosts(hosts, spec(vm))
-        wanted = [fleet.host_names[at] for at in fleet.candidates(row, unknown="refuse")]
+        wanted = [fleet.host_names[at] for at in fleet.candidates(row, unknown="refuse", change="accept")]
         assert [one.host for one in left] == wanted, vm
         home = fleet.home(row)
         moved = made.get_filtered_hosts(hosts, spec(vm, ignore_hosts=[home]))
@@ -88,7 +88,7 @@ def test_what_the_guest_does_not_notice_comes_first(conf: cfg.ConfigOpts) -> Non
     fleet = kvmfw.Fleet.load(conf.kvmfw.fleet)
     made, mixed = manager(), 0
     for row, vm in enumerate(fleet.vm_names):
-        takers = fleet.candidates(row, unknown="refuse")
+        takers = fleet.candidates(row, unknown="refuse", change="accept")
         if len(takers) < 2:
             continue
         ordered = made.get_weighed_hosts(states([fleet.host_names[at] for at in takers[::-1]]), spec(vm))

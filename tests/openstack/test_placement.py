@@ -127,7 +127,10 @@ def test_placement_gives_the_candidates_of_every_vm(service: Placement, unknown:
             last = generation
         for number in np.unique(fleet.vm_classes).tolist():
             row = int(np.flatnonzero(fleet.vm_classes == number)[0])
-            takers = {providers[fleet.host_names[at]] for at in fleet.candidates(row, unknown=unknown)}
+            takers = {
+                providers[fleet.host_names[at]]
+                for at in fleet.candidates(row, unknown=unknown, change="accept")
+            }
             found = service.candidates(trait(sets.name_of(row), unknown)) & set(providers.values())
             assert found == takers
             queries += 1
@@ -175,7 +178,7 @@ def test_ten_thousand_providers(service: Placement) -> None:
     row_of = fill(service, fleet, sets)
     for row in range(0, fleet.shape[0], 977):
         found = {row_of[one] for one in service.candidates(trait(sets.name_of(row), "refuse"))}
-        assert found == set(fleet.candidates(row, unknown="refuse").tolist())
+        assert found == set(fleet.candidates(row, unknown="refuse", change="accept").tolist())
 
     def cost(asked: list[str | None]) -> float:
         taken = []

@@ -39,7 +39,9 @@ def assert_true(sets: AcceptSets) -> None:
     for row, vm in enumerate(now.vm_names):
         name = sets.name_of(row)
         asked = [host for host in now.host_names if name in of_hosts[host]]
-        takers = [now.host_names[at] for at in now.candidates(row, unknown=sets.unknown).tolist()]
+        takers = [
+            now.host_names[at] for at in now.candidates(row, unknown=sets.unknown, change="accept").tolist()
+        ]
         assert asked == takers, vm
     assert len(set(sets.names)) == len(sets.names) == len({row.tobytes() for row in sets.takers})
 

@@ -33,7 +33,7 @@ def test_nodes_that_pass_are_the_candidates_and_the_others_say_why(names: HostNa
     now = names.snapshot
     listed = [*now.host_names, "never-captured"]
     for row, vm in enumerate(now.vm_names):
-        wanted = [now.host_names[at] for at in now.candidates(row, unknown="refuse")]
+        wanted = [now.host_names[at] for at in now.candidates(row, unknown="refuse", change="accept")]
         # As kube-scheduler 1.20 sends it with nodeCacheCapable.
         body = {"Pod": pod(vm), "Nodes": None, "NodeNames": listed}
         for asked in (body, lowered(body)):

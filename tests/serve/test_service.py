@@ -40,7 +40,10 @@ def fleet() -> kvmfw.Fleet:
 def test_candidates_are_those_of_the_fleet(service: Running, fleet: kvmfw.Fleet, unknown: Any) -> None:
     classes = {one["number"]: one["hosts"] for one in service.get("/v1/host-classes")[1]}
     vms = list(fleet.vm_names)
-    wanted = {vm: [fleet.host_names[row] for row in fleet.candidates(vm, unknown=unknown)] for vm in vms}
+    wanted = {
+        vm: [fleet.host_names[row] for row in fleet.candidates(vm, unknown=unknown, change="accept")]
+        for vm in vms
+    }
     batch = {"vms": vms, "unknown": unknown}
     status, found = service.post("/v1/candidates/batch", batch | {"shape": "names"})
     assert status == 200
@@ -147,7 +150,11 @@ def test_flight_gives_the_same(service: Running, fleet: kvmfw.Fleet) -> None:
     asked = list(fleet.vm_names)[:20]
     ticket = flight.Ticket(json.dumps({"vms": asked, "unknown": "refuse"}).encode())
     rows = client.do_get(ticket).read_all().to_pylist()
-    wanted = {(vm, fleet.host_names[row]) for vm in asked for row in fleet.candidates(vm, unknown="refuse")}
+    wanted = {
+        (vm, fleet.host_names[row])
+        for vm in asked
+        for row in fleet.candidates(vm, unknown="refuse", change="accept")
+    }
     assert {(row["vm"], row["host"]) for row in rows} == wanted
     for wrong in (b"{", b'{"vms": ["nobody"], "unknown": "refuse"}'):
         with pytest.raises(flight.FlightServerError):

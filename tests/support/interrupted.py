@@ -61,7 +61,7 @@ def main(vms: int, hosts: int, delay: float) -> None:
             np.arange(fleet.shape[0]), change="accept", unknown="refuse", home="include"
         ),
         "arcs": lambda fleet: fleet.arcs(change="accept", unknown="refuse"),
-        "audit": lambda fleet: fleet.audit(),
+        "audit": lambda fleet: fleet.audit(unknown="refuse", change="accept"),
         "pairs": lambda fleet: fleet.validate_pairs(
             np.repeat(np.arange(fleet.shape[0]), 64), np.tile(np.arange(64), fleet.shape[0])
         ),

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use kvmfw_core::{Fleet, Host, Named, Question, RegisterId, RegisterSet, Runs, Taken, Texts, Value, VcpuConfig};
+use kvmfw_core::{Fleet, Host, Named, Question, RegisterId, RegisterSet, Runs, Taken, Texts, Value, VcpuConfig, Who};
 
 const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
@@ -142,6 +142,7 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
                 change.remove_vms([format!("vm{}", number * 19).as_str()])?;
                 sum += change.commit().generation();
             }
+            "event" => sum += event(fleet, number, hosts, &sets)?,
             "reboot" => {
                 for time in 0..3 {
                     let mut change = fleet.change();
@@ -156,6 +157,35 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
         }
     }
     Ok(sum)
+}
+
+/// What a planner lives through, each time with a question by name: 40 % come, 40 % go, 19.5 % move, 0.5 % of the times a host
+/// reboots into another kernel.
+fn event(fleet: &Fleet, number: u64, hosts: &[Host], sets: &[RegisterSet]) -> Result<u64, Box<dyn std::error::Error>> {
+    let taken = Taken { change: true, unknown: false };
+    let (set, old) = (sets.get(usize::try_from(number)?).ok_or("no set")?, format!("vm{}", number * 19));
+    let mut change = fleet.change();
+    let name = match number % 5 {
+        0 | 1 => {
+            change.add_sets([set]);
+            set.name.as_str()
+        }
+        2 | 3 => {
+            change.remove_vms([old.as_str()])?;
+            "vm1"
+        }
+        _ if number % 200 == 199 => {
+            let host = hosts.get(usize::try_from(number % HOSTS)?).ok_or("no host")?;
+            change.update_hosts([(usize::try_from(number)? % 1_000, host)])?;
+            "vm1"
+        }
+        _ => {
+            change.move_vm(old.as_str(), Some(Who::Row(usize::try_from(number)? % 1_000)))?;
+            old.as_str()
+        }
+    };
+    change.commit();
+    Ok(fleet.snapshot().candidates(name, taken)?.len() as u64)
 }
 
 fn main() -> ExitCode {

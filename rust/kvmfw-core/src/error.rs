@@ -35,3 +35,22 @@ pub struct MissingError {
     /// The row, where one was asked for.
     pub row: Option<usize>,
 }
+
+/// There is not enough memory; what it was for has not happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there is no memory for {bytes} bytes more")]
+pub struct MemoryError {
+    /// How many were asked for.
+    pub bytes: usize,
+}
+
+/// Why VMs given as columns were not added.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IntakeError {
+    /// Columns do not fit together.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// There is not enough memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}

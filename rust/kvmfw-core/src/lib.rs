@@ -23,6 +23,7 @@ mod list;
 mod policy;
 mod pool;
 mod question;
+mod room;
 mod rule_ids;
 pub mod rules;
 mod set;
@@ -35,12 +36,12 @@ mod vmms;
 
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use errno::Errno;
-pub use error::{FormatError, MissingError, RowError};
+pub use error::{FormatError, IntakeError, MemoryError, MissingError, RowError};
 pub use explain::rule_of;
 pub use finding::Finding;
 pub use fleet::{
-    AuditCounts, Blocked, Change, ChangedClass, Changes, Fleet, Handle, Heads, HostHandle, Limits, NO_UNIT, Named,
-    Number, RowIndex, Runs, Snapshot, Texts, UnitOutcomes, VmHandle, Who,
+    Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Limits,
+    NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Texts, UnitOutcomes, VmHandle, Who,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

@@ -1,7 +1,7 @@
 //! What counts as taken.
 
 /// Which outcomes count as taken where an answer has only two values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Taken {
     /// CHANGE counts as taken.
     pub change: bool,

@@ -1,7 +1,7 @@
 //! Core errors become the exception classes of `kvmfw.errors`: the only place where they meet.
 
 use kvmfw_core::audit::AuditError;
-use kvmfw_core::{FormatError, MissingError, RowError};
+use kvmfw_core::{FormatError, IntakeError, MemoryError, MissingError, RowError};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -27,6 +27,19 @@ pub(crate) fn format_error(py: Python<'_>, error: &FormatError) -> PyErr {
 /// A row that cannot be used.
 pub(crate) fn row_error(py: Python<'_>, error: &RowError) -> PyErr {
     raise(py, "RowError", |class| Ok(class.call1((error.problem.as_str(), error.row))?.unbind()))
+}
+
+/// VMs that were not added.
+pub(crate) fn intake_error(py: Python<'_>, error: &IntakeError) -> PyErr {
+    match error {
+        IntakeError::Row(error) => row_error(py, error),
+        IntakeError::Memory(error) => memory_error(*error),
+    }
+}
+
+/// Memory that is not there.
+pub(crate) fn memory_error(error: MemoryError) -> PyErr {
+    PyMemoryError::new_err(error.to_string())
 }
 
 /// An argument that cannot be used.

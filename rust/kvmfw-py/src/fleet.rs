@@ -7,11 +7,13 @@ use std::time::Duration;
 use kvmfw_core as core;
 use kvmfw_core::{Limits, NO_UNIT, Named, Runs, VcpuConfig};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::arrays::{Columns, slice, texts};
 use crate::door::{Born, attend, enter};
-use crate::errors::{argument_error, missing_error, row_error};
+use crate::errors::{argument_error, intake_error, memory_error, missing_error, row_error};
 use crate::judge::question;
 use crate::sets::{Host, RegisterSet};
 use crate::snapshot::Snapshot;
@@ -37,6 +39,8 @@ type NamesOf<'py> = (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i
 
 /// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
 const LARGE: usize = 1 << 16;
+/// More VMs than this are read as a source.
+const FEW: usize = 256;
 /// How long a signal may wait for one who waits.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
@@ -74,16 +78,22 @@ impl Fleet {
         self.whole(py, |change| Change { begun: Mutex::new(Some(change)), threads, born, is_large })
     }
 
-    /// Adds VMs in one change; where names are there already, gives their places and adds none.
-    fn add_sets(&self, py: Python<'_>, sets: Vec<PyRef<'_, RegisterSet>>) -> PyResult<Vec<usize>> {
-        let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.0).collect();
+    /// The way of those who come one by one: adds a few register sets of Python in one change; `false` where these are
+    /// something else, or names are there already.
+    fn add_few(&self, py: Python<'_>, vms: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let Ok(listed) = vms.cast::<PyList>() else { return Ok(false) };
+        if listed.len() > FEW {
+            return Ok(false);
+        }
+        let Some(sets) = listed.iter().map(native).collect::<Option<Vec<_>>>() else { return Ok(false) };
+        let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.get().0).collect();
         self.whole(py, |mut change| {
-            let again = change.repeated(sets.iter().map(|set| set.name.as_str()));
-            if again.is_empty() {
+            let is_new = change.repeated(sets.iter().map(|set| set.name.as_str())).is_empty();
+            if is_new {
                 change.add_sets(sets);
                 change.commit();
             }
-            again
+            is_new
         })
     }
 
@@ -145,6 +155,11 @@ impl Fleet {
         let found = attend(py, self.1, &self.0.threads(), || self.0.heads(column))?;
         Ok((found.starts.into_pyarray(py), found.numbers.into_pyarray(py).into_any(), found.ascending))
     }
+}
+
+/// The register set that one of Python's has.
+fn native(vm: Bound<'_, PyAny>) -> Option<Bound<'_, RegisterSet>> {
+    vm.getattr(intern!(vm.py(), "_native")).ok()?.cast_into().ok()
 }
 
 impl Fleet {
@@ -250,7 +265,7 @@ impl Change {
                 (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);
             }
         }
-        let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| row_error(py, &error))?;
+        let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| intake_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
     }
 
@@ -287,13 +302,15 @@ impl Change {
 
     /// Lets readers see the change; gives the version that it made.
     fn commit(&self, py: Python<'_>) -> PyResult<Snapshot> {
-        let work = || self.lock().take().map(core::Change::commit);
+        let whole = |change: core::Change| change.has_room().map(|()| change.commit());
+        let work = || self.lock().take().map(whole);
         let made = if self.is_large.load(Relaxed) {
             attend(py, self.born, &self.threads, work)
         } else {
             enter(py, self.born, work)
         };
-        made?.map(|made| Snapshot(made, self.born)).ok_or_else(|| argument_error(py, "the change is over"))
+        let made = made?.ok_or_else(|| argument_error(py, "the change is over"))?;
+        made.map(|made| Snapshot(made, self.born)).map_err(memory_error)
     }
 
     /// Ends the change as if it had not begun, if it is not over.

@@ -12,6 +12,7 @@ mod sets;
 mod snapshot;
 mod values;
 mod who;
+mod words;
 
 use pyo3::prelude::*;
 
@@ -155,4 +156,6 @@ mod _native {
     use super::vcpu_words;
     #[pymodule_export]
     use super::who::{HostHandle, VmHandle};
+    #[pymodule_export]
+    use super::words::taken_as;
 }

@@ -11,6 +11,7 @@ use crate::door::{Born, attend, enter};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
 use crate::who::{HostHandle, VmHandle, who};
+use crate::words::{taken, with_home};
 
 /// A fleet as it was at one moment.
 #[pyclass(frozen, module = "kvmfw._native")]
@@ -26,6 +27,9 @@ type Changed = Vec<(u32, bool)>;
 type Sparse<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u32>>);
 /// Numbers of classes, and how many members each has.
 type Members<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
+/// Members of VM classes and of host classes; where the targets of each VM class start, all targets, their outcomes.
+type Arcs<'py> =
+    ((Members<'py>, Members<'py>), (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u8>>));
 /// Where each name starts, with the end of the last one, and their bytes.
 type Names<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>);
 
@@ -174,14 +178,14 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         vm: &Bound<'py, PyAny>,
-        change: bool,
-        unknown: bool,
-        home: bool,
+        change: &str,
+        unknown: &str,
+        home: &str,
     ) -> PyResult<Bound<'py, PyArray1<u32>>> {
-        let (vm, taken) = (who(vm)?, Taken { change, unknown });
+        let (vm, taken, home) = (who(vm)?, taken(py, change, unknown)?, with_home(py, home)?);
         let rows = self
             .short(py, &vm, || if home { self.0.candidates(vm, taken) } else { self.0.other_candidates(vm, taken) })?;
-        Ok(rows.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
+        Ok(PyArray1::from_slice(py, &rows.map_err(|error| missing_error(py, &error))?))
     }
 
     /// The same of the VMs in some rows: where those of each start, with the end of the last one, and all of them.
@@ -189,15 +193,42 @@ impl Snapshot {
         &self,
         py: Python<'py>,
         vms: PyReadonlyArray1<'py, i64>,
-        change: bool,
-        unknown: bool,
-        home: bool,
+        change: &str,
+        unknown: &str,
+        home: &str,
     ) -> PyResult<Sparse<'py>> {
+        let (taken, home) = (taken(py, change, unknown)?, with_home(py, home)?);
         let rows = slice(py, &vms, "vms")?.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
         let rows: Vec<usize> = rows.collect();
-        let found = self.long(py, || self.0.candidates_of(rows, Taken { change, unknown }, home))?;
+        let found = self.long(py, || self.0.candidates_of(rows, taken, home))?;
         let (starts, all) = found.map_err(|error| missing_error(py, &error))?;
         Ok((starts.into_pyarray(py), all.into_pyarray(py)))
+    }
+
+    /// Classes with members and how many, of VMs and of hosts; which may go where: starts, targets, outcomes.
+    fn arcs<'py>(&self, py: Python<'py>, change: &str, unknown: &str) -> PyResult<Arcs<'py>> {
+        let taken = taken(py, change, unknown)?;
+        let arcs = self.long(py, || self.0.arcs(taken))?;
+        let sides = (arcs.vm_classes.into_pyarray(py), arcs.vms.into_pyarray(py));
+        let sides = (sides, (arcs.host_classes.into_pyarray(py), arcs.hosts.into_pyarray(py)));
+        let (starts, targets) = (arcs.starts.into_pyarray(py), arcs.targets.into_pyarray(py));
+        Ok((sides, (starts, targets, arcs.outcomes.into_pyarray(py))))
+    }
+
+    /// How many VMs run on a host, how many of these no other host takes, and how many besides find no room elsewhere.
+    fn can_empty(
+        &self,
+        py: Python<'_>,
+        host: &Bound<'_, PyAny>,
+        free: Option<PyReadonlyArray1<'_, u64>>,
+        change: &str,
+        unknown: &str,
+    ) -> PyResult<(u64, u64, u64)> {
+        let (host, taken) = (who(host)?, taken(py, change, unknown)?);
+        let free = free.as_ref().map(|free| slice(py, free, "free")).transpose()?;
+        let found =
+            self.long(py, || self.0.can_empty(host, free, taken))?.map_err(|error| missing_error(py, &error))?;
+        Ok((found.residents, found.stranded, found.unplaced))
     }
 
     fn counts(&self, py: Python<'_>, by_host: bool, mut out: PyReadwriteArray1<'_, u64>) -> PyResult<()> {

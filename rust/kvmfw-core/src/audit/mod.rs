@@ -23,6 +23,7 @@ pub use self::census::{Census, Said};
 pub use self::circles::{Circles, Trap};
 pub use self::cures::{Cure, Cures, Step};
 pub use self::passages::{Passage, Passages};
+pub(crate) use self::places::unplaced;
 pub use self::takers::Takers;
 pub use self::unknowns::{Asked, unknown_vms};
 pub use self::upgrades::{Captures, Upgrade, Upgrades};

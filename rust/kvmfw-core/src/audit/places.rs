@@ -18,22 +18,21 @@ impl Takers {
         if vm_class.len() != vms.len() || places.len() != self.shape().1 {
             return Err(AuditError::Input("VM classes, VMs and places do not fit together".to_owned()));
         }
-        // Whoever has fewest places to go to chooses first: then few have to be moved on.
-        let weights = Weights::new(places);
-        let mut wanted: Vec<(u64, &[u64], u64)> = vm_class
-            .iter()
-            .zip(vms)
-            .map(|(class, vms)| (weights.sum(self.row(*class)), self.row(*class), *vms))
-            .collect();
-        wanted.sort_by_key(|(places, ..)| *places);
-        let rows = wanted.iter().map(|(_, row, _)| *row).collect();
-        let left = wanted.iter().map(|(.., vms)| *vms).collect();
-        let mut placing = Placing { rows, left, free: places.to_vec(), placed: Vec::new() };
-        placing.placed.resize(places.len(), Vec::new());
-        placing.place_greedily();
-        while placing.left.iter().any(|left| *left > 0) && placing.move_on() {}
-        Ok(placing.left.iter().sum())
+        Ok(unplaced(vm_class.iter().map(|class| self.row(*class)).zip(vms.iter().copied()).collect(), places))
     }
+}
+
+/// How many VMs find no place at once, where each host class has this many: for each VM class the host classes that take it,
+/// as bits, and how many VMs it has.
+pub(crate) fn unplaced(mut wanted: Vec<(&[u64], u64)>, places: &[u64]) -> u64 {
+    // Whoever has fewest places to go to chooses first: then few have to be moved on.
+    let weights = Weights::new(places);
+    wanted.sort_by_cached_key(|(row, _)| weights.sum(row));
+    let (rows, left) = wanted.into_iter().unzip();
+    let mut placing = Placing { rows, left, free: places.to_vec(), placed: vec![Vec::new(); places.len()] };
+    placing.place_greedily();
+    while placing.left.iter().any(|left| *left > 0) && placing.move_on() {}
+    placing.left.iter().sum()
 }
 
 /// VMs on their way to places.

@@ -17,7 +17,9 @@ mod unit;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use self::ask::arcs::Arcs;
 pub use self::ask::audit::{AuditCounts, Blocked};
+pub use self::ask::emptying::Emptying;
 pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
 pub use self::classes::intake::{Heads, Number, Runs};

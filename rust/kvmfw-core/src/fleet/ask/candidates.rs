@@ -1,9 +1,15 @@
 //! The hosts of one VM: rows of the class table, and who takes it.
 
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
 use crate::audit::pack;
 use crate::error::MissingError;
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::class_map::{Class, count, with_classes};
+use crate::fleet::store::members::Member;
 use crate::fleet::{Snapshot, Taken, VmHandle, Who};
 use crate::pool::checkpoint;
 
@@ -17,10 +23,9 @@ impl Snapshot {
     /// # Errors
     ///
     /// When there is no such VM.
-    pub fn candidates<'a>(&self, vm: impl Into<Who<'a, VmHandle>>, taken: Taken) -> Result<Vec<u32>, MissingError> {
+    pub fn candidates<'a>(&self, vm: impl Into<Who<'a, VmHandle>>, taken: Taken) -> Result<Arc<[u32]>, MissingError> {
         let (_, member) = self.find_vm(vm)?;
-        let row = self.row(VmClass::of(member.class));
-        Ok(self.rows_that_take(&row, taken))
+        Ok(self.rows_that_take(VmClass::of(member.class), taken))
     }
 
     /// [`Snapshot::candidates`] without the host that the VM runs on.
@@ -32,13 +37,17 @@ impl Snapshot {
         &self,
         vm: impl Into<Who<'a, VmHandle>>,
         taken: Taken,
-    ) -> Result<Vec<u32>, MissingError> {
+    ) -> Result<Arc<[u32]>, MissingError> {
         let (handle, member) = self.find_vm(vm)?;
-        let mut rows = self.rows_that_take(&self.row(VmClass::of(member.class)), taken);
-        if let Some(at) = self.home(handle).and_then(|home| rows.binary_search(&count(home)).ok()) {
-            rows.remove(at);
-        }
-        Ok(rows)
+        let rows = self.rows_that_take(VmClass::of(member.class), taken);
+        let home = self.home(handle).and_then(|home| rows.binary_search(&count(home)).ok());
+        Ok(home.map_or_else(
+            || Arc::clone(&rows),
+            |home| {
+                let (before, after) = rows.split_at(home);
+                before.iter().chain(after.iter().skip(1)).copied().collect()
+            },
+        ))
     }
 
     /// [`Snapshot::candidates`] of many VMs, with or without their own hosts: where the rows of each start, with the end of the last one, and all of them.
@@ -53,13 +62,21 @@ impl Snapshot {
         with_home: bool,
     ) -> Result<(Vec<u64>, Vec<u32>), MissingError> {
         let vms = vms.into_iter().map(|vm| self.find_vm(vm)).collect::<Result<Vec<_>, _>>()?;
-        let mut known: hashbrown::HashMap<u32, Vec<u32>, foldhash::fast::FixedState> = hashbrown::HashMap::default();
-        let (mut starts, mut all) = (vec![0], Vec::new());
-        for (handle, member) in vms {
+        let mut known: HashMap<u32, Arc<[u32]>, FixedState> = HashMap::default();
+        for (_, member) in &vms {
             checkpoint();
-            let rows = known.entry(member.class);
-            let rows = rows.or_insert_with(|| self.rows_that_take(&self.row(VmClass::of(member.class)), taken));
-            let home = self.home(handle).filter(|_| !with_home).and_then(|home| rows.binary_search(&count(home)).ok());
+            known.entry(member.class).or_insert_with(|| self.rows_that_take(VmClass::of(member.class), taken));
+        }
+        // Sized before it is filled: what grows is copied again and again.
+        let rows_of = |member: &Member| known.get(&member.class).map_or(&[][..], AsRef::as_ref);
+        let most = vms.iter().map(|(_, member)| rows_of(member).len()).sum();
+        let (mut starts, mut all) = (Vec::with_capacity(vms.len() + 1), Vec::with_capacity(most));
+        starts.push(0);
+        for (handle, member) in &vms {
+            checkpoint();
+            let rows = rows_of(member);
+            let home = if with_home { None } else { self.home(*handle) };
+            let home = home.and_then(|home| rows.binary_search(&count(home)).ok());
             let (before, after) = rows.split_at(home.unwrap_or(0));
             all.extend_from_slice(before);
             all.extend_from_slice(after.get(usize::from(home.is_some())..).unwrap_or(&[]));
@@ -68,11 +85,17 @@ impl Snapshot {
         Ok((starts, all))
     }
 
+    /// The rows of the hosts that take a VM class.
+    fn rows_that_take(&self, vm_class: VmClass, taken: Taken) -> Arc<[u32]> {
+        let since = self.0.vm_classes.since(vm_class.number());
+        self.0.hosts.answers().get((vm_class, since, taken), || self.expanded(&self.row(vm_class), taken))
+    }
+
     /// The rows of the hosts whose classes have an outcome that is taken.
-    fn rows_that_take(&self, row: &[u8], taken: Taken) -> Vec<u32> {
+    fn expanded(&self, row: &[u8], taken: Taken) -> Arc<[u32]> {
         let mut bits = vec![0; self.host_count().div_ceil(64)];
         if row.len() <= FEW_CLASSES {
-            let takers = row.iter().zip(self.0.hosts.class_bits()).filter(|(outcome, _)| taken.takes(**outcome));
+            let takers = row.iter().zip(self.0.hosts.by_class().iter()).filter(|(outcome, _)| taken.takes(**outcome));
             for (_, hosts) in takers {
                 bits.iter_mut().zip(hosts).for_each(|(bits, hosts)| *bits |= hosts);
             }
@@ -137,7 +160,7 @@ impl Snapshot {
         self.find_vm(vm).map(|(_, member)| self.row(VmClass::of(member.class)))
     }
 
-    fn row(&self, vm_class: VmClass) -> Vec<u8> {
+    pub(super) fn row(&self, vm_class: VmClass) -> Vec<u8> {
         if let Some(fresh) = self.0.fresh.value(vm_class) {
             return fresh.row.clone();
         }
@@ -149,8 +172,9 @@ impl Snapshot {
 }
 
 /// The places of the bits that are set, ascending: eight are written at a time, however many of them count.
-fn places(bits: &[u64]) -> Vec<u32> {
-    let mut places = vec![0; 64 * bits.len() + 8];
+fn places(bits: &[u64]) -> Arc<[u32]> {
+    let count = bits.iter().map(|word| word.count_ones() as usize).sum();
+    let mut places = vec![0; count + 8];
     let mut end = 0;
     for (first, byte) in (0..).step_by(8).zip(bits.iter().flat_map(|word| word.to_le_bytes())) {
         let (Some(eight), Some((known, count))) = (places.get_mut(end..end + 8), BITS_OF.get(usize::from(byte))) else {
@@ -159,8 +183,7 @@ fn places(bits: &[u64]) -> Vec<u32> {
         eight.iter_mut().zip(known).for_each(|(place, bit)| *place = first + bit);
         end += count;
     }
-    places.truncate(end);
-    places
+    places.get(..count).unwrap_or(&[]).into()
 }
 
 /// The places of the bits of each byte, ascending, and how many there are; what is left is 0. (A processor that may lack an
@@ -191,7 +214,7 @@ mod tests {
         let bits = [0x8000_0000_0000_0001, 0, u64::MAX, 0x0123_4567_89ab_cdef, 1 << 63];
         let wanted: Vec<u32> =
             (0..320_u32).filter(|place| bits[*place as usize / 64] >> (place % 64) & 1 == 1).collect();
-        assert_eq!(places(&bits), wanted);
-        assert_eq!((places(&[]), places(&[0])), (vec![], vec![]));
+        assert_eq!(places(&bits)[..], wanted);
+        assert!(places(&[]).is_empty() && places(&[0]).is_empty());
     }
 }

@@ -82,6 +82,27 @@ impl ClassMap {
         with_classes!(self, map => Box::new(map.iter().map(|class| class.class())))
     }
 
+    /// Appends a row; `None` where its class needs wider numbers.
+    pub(in crate::fleet) fn push(&mut self, class: u32) -> Option<()> {
+        with_classes!(self, map => map.push(narrowed(class)?));
+        Some(())
+    }
+
+    /// Takes a row away; `None` where there is no such row.
+    pub(in crate::fleet) fn remove(&mut self, row: usize) -> Option<()> {
+        if row >= self.len() {
+            return None;
+        }
+        with_classes!(self, map => drop(map.remove(row)));
+        Some(())
+    }
+
+    /// Gives a row another class; `None` where there is no such row, or the class needs wider numbers.
+    pub(in crate::fleet) fn set(&mut self, row: usize, class: u32) -> Option<()> {
+        with_classes!(self, map => *map.get_mut(row)? = narrowed(class)?);
+        Some(())
+    }
+
     /// The classes of a range of rows into `out`.
     pub(crate) fn write(&self, start: usize, out: &mut [u32]) {
         with_classes!(self, map => {
@@ -90,6 +111,11 @@ impl ClassMap {
             }
         });
     }
+}
+
+/// The number of a class as a map has it; `None` where it is too wide for that.
+fn narrowed<C: Class>(class: u32) -> Option<C> {
+    C::try_from(class).ok()
 }
 
 fn written<'a, P: 'a, C>(rows: usize, pieces: impl Iterator<Item = &'a [P]>, class: impl Fn(&P) -> C) -> Vec<C> {

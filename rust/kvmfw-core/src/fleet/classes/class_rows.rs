@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::class_map::count;
 use super::class_row::{ClassRow, NewRow};
-use super::intern::{short, spread};
+use super::intern::{growth, short, spread, table_growth};
 use crate::fleet::class::VmClass;
 
 /// Interned rows of numbers, none of them empty.
@@ -149,6 +149,23 @@ impl ClassRows {
     /// The rows, by class.
     pub(in crate::fleet) fn rows(&self) -> impl Iterator<Item = ClassRow<'_>> {
         VmClass::first(self.len()).map_while(|class| self.get(class))
+    }
+
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.growth(0, 0) + size_of_val(self.spans.as_slice()) + size_of_val(self.numbers.as_slice())
+    }
+
+    /// How many bytes of memory so many more classes may take at once, with so many numbers in all.
+    pub(in crate::fleet) fn growth(&self, classes: usize, numbers: usize) -> usize {
+        growth(self.spans.len(), self.spans.capacity(), classes) * size_of::<(usize, u32)>()
+            + growth(self.numbers.len(), self.numbers.capacity(), numbers) * size_of::<u32>()
+            + table_growth(&self.table, classes)
+    }
+
+    /// How many numbers there are in all rows.
+    pub(in crate::fleet) fn number_count(&self) -> usize {
+        self.numbers.len()
     }
 
     /// One more than the greatest number of a class.

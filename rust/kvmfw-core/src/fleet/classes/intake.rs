@@ -10,14 +10,15 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::intern::{short, spread};
+use super::intern::{short, spread, table_growth};
 use super::shape::Shape;
 use super::vms::Vms;
 use crate::audit::pack;
-use crate::error::RowError;
+use crate::error::{MemoryError, RowError};
 use crate::fleet::class::VmClass;
 use crate::id::RegisterId;
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 
@@ -55,6 +56,8 @@ const WORTH_COMPARING: usize = 8;
 /// Fills a [`Vms`] with runs.
 struct Intake<'a> {
     rows: Runs<'a>,
+    /// How many threads do the same at once, and share what memory there is.
+    threads: usize,
     seen: HashTable<Seen>,
     /// Whether VMs are compared with those seen before. Where every VM is different that is in vain, and a fifth of the time.
     compares: bool,
@@ -132,39 +135,46 @@ impl<'a> Runs<'a> {
     }
 }
 
+/// Classes of VMs in their order, and rows that cannot be used.
+type Classes = (Vec<VmClass>, Vec<RowError>);
+
 /// The class of each VM of `rows`, and the rows that cannot be used. Their VMs are kept in place, unknown to every host.
-pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> (Vec<VmClass>, Vec<RowError>) {
+///
+/// # Errors
+///
+/// When there is no memory for them; classes that nobody is of may be left behind.
+pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Result<Classes, MemoryError> {
+    room::ask(rows.len().saturating_mul(2 * size_of::<VmClass>()))?;
     if rows.len() < WORTH_SHARING || pool.threads() == 1 {
-        return Intake::new(rows).classes(vms, 0..rows.len());
+        return Intake::new(rows, 1).classes(vms, 0..rows.len());
     }
     let chunk = rows.len().div_ceil(pool.threads());
     let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
     // One hand-over for all of it: waking threads again and again would take longer than small parts.
     pool.run(|| {
-        let parts: Vec<(Vms, Vec<VmClass>, Vec<RowError>)> = starts
-            .par_iter()
-            .map(|start| {
-                let mut part = Vms::default();
-                let (classes, errors) = Intake::new(rows).classes(&mut part, *start..(start + chunk).min(rows.len()));
-                (part, classes, errors)
-            })
-            .collect();
+        let part = |start: &usize| {
+            let mut part = Vms::default();
+            let runs = *start..(start + chunk).min(rows.len());
+            Intake::new(rows, starts.len()).classes(&mut part, runs).map(|classes| (part, classes))
+        };
+        let parts: Vec<(Vms, Classes)> = starts.par_iter().map(part).collect::<Result<_, _>>()?;
         // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
         let mut all = (Vec::with_capacity(rows.len()), Vec::new());
-        for (part, classes, errors) in parts {
-            let numbers = vms.absorb(part);
+        for (part, (classes, errors)) in parts {
+            let numbers = vms.absorb(part)?;
             let none = VmClass::at_place(usize::MAX);
             all.0.extend(classes.iter().map(|class| numbers.get(class.place()).copied().unwrap_or(none)));
             all.1.extend(errors);
         }
-        all
+        Ok(all)
     })
 }
 
 impl<'a> Intake<'a> {
-    fn new(rows: Runs<'a>) -> Self {
+    fn new(rows: Runs<'a>, threads: usize) -> Self {
         Self {
             rows,
+            threads,
             seen: HashTable::new(),
             compares: true,
             state: FixedState::default(),
@@ -174,11 +184,17 @@ impl<'a> Intake<'a> {
         }
     }
 
-    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> (Vec<VmClass>, Vec<RowError>) {
+    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Result<Classes, MemoryError> {
         let mut last: Option<(VcpuConfig, u32)> = None;
         let mut classes = Vec::with_capacity(runs.len());
         let mut known = vms.classes.len();
+        let count = runs.len();
         for (at, run) in runs.enumerate() {
+            if at % WINDOW == 0 {
+                let more = WINDOW.min(count - at);
+                let bytes = vms.growth(more).saturating_add(table_growth(&self.seen, more) * 2);
+                room::ask(bytes.saturating_mul(self.threads))?;
+            }
             if at > 0 && at % WINDOW == 0 {
                 checkpoint();
                 let new = vms.classes.len() - known;
@@ -210,7 +226,7 @@ impl<'a> Intake<'a> {
             });
             classes.push(self.class(vms, run, start, shape, values));
         }
-        (classes, self.errors)
+        Ok((classes, self.errors))
     }
 
     fn class(&mut self, vms: &mut Vms, run: usize, start: usize, shape: usize, values: &[u64]) -> VmClass {

@@ -102,6 +102,32 @@ impl<T: Eq + Hash> Interner<T> {
     pub(crate) fn len(&self) -> usize {
         self.items.len()
     }
+
+    /// How many bytes of memory a copy takes, beside what items point to.
+    pub(crate) fn bytes(&self) -> usize {
+        self.items.len() * size_of::<T>() + table_bytes(self.table.capacity())
+    }
+
+    /// How many bytes of memory so many more items may take at once, with those that there are moved.
+    pub(crate) fn growth(&self, more: usize) -> usize {
+        growth(self.items.len(), self.items.capacity(), more) * size_of::<T>() + table_growth(&self.table, more)
+    }
+}
+
+/// How many entries memory is asked for when a vector gets more: none while they fit, else twice as many as fitted.
+pub(in crate::fleet) fn growth(len: usize, capacity: usize, more: usize) -> usize {
+    let wanted = len.saturating_add(more);
+    if wanted <= capacity { 0 } else { wanted.max(capacity.saturating_mul(2)) }
+}
+
+/// How many bytes a table takes: places for a seventh more entries, a power of two of them, each with a byte of its own.
+fn table_bytes(entries: usize) -> usize {
+    (entries / 7 * 8).next_power_of_two() * (size_of::<(u32, u32)>() + 1)
+}
+
+/// How many bytes a table asks for when it gets more entries.
+pub(in crate::fleet) fn table_growth<E>(table: &HashTable<E>, more: usize) -> usize {
+    table_bytes(growth(table.len(), table.capacity(), more))
 }
 
 /// Rows of numbers in one piece of memory.

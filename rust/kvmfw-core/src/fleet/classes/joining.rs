@@ -3,17 +3,24 @@
 use super::class_map::count;
 use super::class_row::{ClassRow, NewRow};
 use super::vms::{Saved, SavedValue, Vms};
+use crate::error::MemoryError;
 use crate::fleet::class::VmClass;
 use crate::fleet::unit::UnitNumber;
+use crate::room;
 
 impl Vms {
     /// Adds the classes of `other`, as if their VMs had been added one by one; gives the number that each has here. The threads
     /// of the pool in which this is called share the work.
-    pub(in crate::fleet) fn absorb(&mut self, other: Self) -> Vec<VmClass> {
+    ///
+    /// # Errors
+    ///
+    /// When there is no memory for it; nothing is added then.
+    pub(in crate::fleet) fn absorb(&mut self, other: Self) -> Result<Vec<VmClass>, MemoryError> {
+        room::ask(self.growth_by(&other))?;
         if self.classes.len() == 0 {
             let classes = VmClass::first(other.classes.len()).collect();
             *self = other;
-            return classes;
+            return Ok(classes);
         }
         let configs: Vec<u32> = other.configs.items().iter().map(|config| self.configs.intern(*config)).collect();
         let config = |number: u32| configs.get(number as usize).copied().unwrap_or(u32::MAX);
@@ -47,7 +54,21 @@ impl Vms {
             Some((*own, *numbers.get(number as usize)?))
         };
         let add_classes = || self.classes.absorb(&other.classes, |class, row| translate(class, list, value, row));
-        rayon::join(add_values, add_classes).1
+        Ok(rayon::join(add_values, add_classes).1)
+    }
+
+    /// How many bytes of memory it may take to add `other`.
+    fn growth_by(&self, other: &Self) -> usize {
+        let classes = other.classes.len();
+        let own = |register| self.units.iter().find(|unit| unit.register == register);
+        let values = other.units.iter().map(|unit| {
+            let more = unit.values.len();
+            let grown = own(unit.register).map_or(0, |own| own.values.growth(more));
+            grown + more * size_of::<(u32, SavedValue, Option<u32>)>()
+        });
+        let moved =
+            if self.classes.len() == 0 { 0 } else { self.classes.growth(classes, other.classes.number_count()) };
+        values.sum::<usize>() + moved + classes * size_of::<VmClass>()
     }
 
     /// The same classes without the values, lists, configurations and units that none of `kept` has; all others are given back.

@@ -223,6 +223,17 @@ impl Vms {
         class.unwrap_or_else(|| self.unusable_class())
     }
 
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.units.iter().map(|unit| unit.values.bytes()).sum::<usize>() + self.classes.bytes()
+    }
+
+    /// How many bytes of memory so many more VMs may take at once, none of which is like another.
+    pub(in crate::fleet) fn growth(&self, vms: usize) -> usize {
+        let values: usize = self.units.iter().map(|unit| unit.values.growth(vms)).sum();
+        values.saturating_add(self.classes.growth(vms, vms.saturating_mul(self.units.len() + 1)))
+    }
+
     /// The class of VMs whose rows could not be used.
     pub(in crate::fleet) fn unusable_class(&mut self) -> VmClass {
         let mut row = NewRow::default();

@@ -7,22 +7,23 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use super::classes::Classes;
-use super::members::{Member, Texts};
+use super::members::{Member, Texts, UNJUDGED};
 use super::places::NOWHERE;
 use super::shared::{Shared, Writer};
 use super::snapshot::State;
 use super::who::{HostHandle, VmHandle, Who};
-use crate::error::{MissingError, RowError};
+use crate::error::{IntakeError, MissingError, RowError};
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Runs};
 use crate::host::Host;
+use crate::room;
 use crate::set::RegisterSet;
 
+/// What a member takes while it is added: its class, twice, and its row.
+const BYTES_OF_A_MEMBER: usize = 80;
 /// Fewer VMs than this are counted one by one.
 const FEW: usize = 1 << 8;
-/// In place of a class: the host is judged at the end of the change.
-pub(super) const UNJUDGED: u32 = u32::MAX;
 
 /// A change of a fleet: some steps, of which readers see all or none. Nothing happens until [`Change::commit`]; a change that is
 /// dropped has not been. Other changes wait for this one; a thread that begins two waits for itself.
@@ -92,15 +93,14 @@ impl Change {
 
     /// Adds VMs in order, with their names and homes; gives the handle of the first. Those after it have the next numbers.
     pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> VmHandle {
-        let (mut starts, mut text, mut members) = (vec![0], String::new(), Vec::new());
-        for set in sets {
+        let sets: Vec<&RegisterSet> = sets.into_iter().collect();
+        let mut members = Vec::with_capacity(sets.len());
+        for set in &sets {
             let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
             let tag = set.host.as_deref().map_or(NOWHERE, |home| self.state.places.enter(home, 1));
             members.push(Member { class: class.number(), tag });
-            text.push_str(&set.name);
-            starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
         }
-        self.add(&members, Some(Texts { starts: &starts, text: &text }))
+        self.add(&members, |at| sets.get(at).map_or("", |set| set.name.as_str()))
     }
 
     /// Adds VMs given as columns, in order; gives the rows that cannot be used. A VM with such a row is kept in its place, and
@@ -108,12 +108,18 @@ impl Change {
     ///
     /// # Errors
     ///
-    /// When the columns do not fit together; nothing is added then.
-    pub fn add_runs(&mut self, rows: Runs<'_>, who: Named<'_>) -> Result<Vec<RowError>, RowError> {
+    /// When the columns do not fit together, or there is no memory for them; nothing is added then.
+    pub fn add_runs(&mut self, rows: Runs<'_>, who: Named<'_>) -> Result<Vec<RowError>, IntakeError> {
         rows.check()?;
         who.check(rows.len())?;
+        let text = who.names.map_or(0, |names| names.text.len());
+        room::ask(rows.len().saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
+        if Arc::get_mut(&mut self.writer.vms).is_none() {
+            room::ask(self.writer.vms.bytes())?;
+        }
         let vms = Arc::make_mut(&mut self.writer.vms);
-        let (classes, errors) = intake::classes(vms, rows, &self.state.settings.pool);
+        let found = intake::classes(vms, rows, &self.state.settings.pool);
+        let (classes, errors) = found.inspect_err(|_| self.forget_classes())?;
         let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
         for home in who.home_of.iter().filter_map(|home| usize::try_from(*home).ok()) {
             guests.get_mut(home).into_iter().for_each(|guests| *guests += 1);
@@ -127,11 +133,22 @@ impl Change {
         };
         let members: Vec<Member> =
             classes.into_iter().enumerate().map(|(at, class)| Member { class: class.number(), tag: tag(at) }).collect();
-        self.add(&members, who.names);
+        self.add(&members, |at| who.names.and_then(|names| names.get(at)).unwrap_or(""));
         Ok(errors)
     }
 
-    fn add(&mut self, members: &[Member], names: Option<Texts<'_>>) -> VmHandle {
+    /// Gives the numbers of classes back that nobody is of, or was.
+    fn forget_classes(&mut self) {
+        let is_used = |class: &VmClass| {
+            self.state.vm_classes.members(class.number()) > 0 || self.base.vm_classes.members(class.number()) > 0
+        };
+        let vms = Arc::make_mut(&mut self.writer.vms);
+        for class in VmClass::first(vms.classes.len()).filter(|class| !is_used(class)) {
+            vms.classes.forget(class);
+        }
+    }
+
+    fn add<'a>(&mut self, members: &[Member], name: impl Fn(usize) -> &'a str) -> VmHandle {
         let classes = self.writer.vms.classes.len();
         let generation = self.state.generation;
         if members.len() < FEW {
@@ -154,7 +171,7 @@ impl Change {
                 }
             }
         }
-        VmHandle(Arc::make_mut(&mut self.state.vms).add(members, names))
+        VmHandle(Arc::make_mut(&mut self.state.vms).add(members, name))
     }
 
     fn join(&mut self, class: u32, count: u64) {
@@ -246,15 +263,9 @@ impl Change {
         let numbers: Vec<u32> = kinds.iter().map(|kind| self.kind(kind)).collect();
         let member = |kind: &u32| numbers.get(*kind as usize).map(|kind| Member { class: UNJUDGED, tag: *kind });
         let members: Vec<Member> = kind_of.iter().filter_map(member).collect();
-        let (mut starts, mut text) = (vec![0], String::new());
-        if names.is_none() {
-            for kind in kind_of.iter().filter_map(|kind| kinds.get(*kind as usize)) {
-                text.push_str(kind.name());
-                starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
-            }
-        }
-        let names = names.unwrap_or(Texts { starts: &starts, text: &text });
-        let first = Arc::make_mut(&mut self.state.hosts).add(&members, Some(names));
+        let own = |at: usize| kind_of.get(at).and_then(|kind| kinds.get(*kind as usize)).map_or("", Host::name);
+        let name = |at: usize| names.map_or_else(|| own(at), |names| names.get(at).unwrap_or(""));
+        let first = Arc::make_mut(&mut self.state.hosts).add(&members, name);
         self.touched.extend((first..).take(members.len()));
         Ok(HostHandle(first))
     }

@@ -39,6 +39,11 @@ impl Classes {
         self.entries.value(class).map_or(0, |entry| entry.members)
     }
 
+    /// Since when a class means what it means.
+    pub(in crate::fleet) fn since(&self, class: u32) -> u64 {
+        self.entries.value(class).map_or(0, |entry| entry.since)
+    }
+
     /// How many classes have members.
     pub(in crate::fleet) fn used(&self) -> usize {
         self.used
@@ -61,20 +66,26 @@ impl Classes {
 
     /// A class has more members.
     pub(in crate::fleet) fn join(&mut self, class: u32, more: u64, generation: u64) {
-        let entry = self.entries.value(class).copied().unwrap_or_default();
-        let is_first = entry.members == 0;
+        let mut is_first = false;
+        self.entries.update(class, |entry| {
+            let entry = entry.copied().unwrap_or_default();
+            is_first = entry.members == 0;
+            let since = if is_first { generation } else { entry.since };
+            Entry { since, members: entry.members + more }
+        });
         self.used += usize::from(is_first);
-        let since = if is_first { generation } else { entry.since };
-        self.entries.set(class, Entry { since, members: entry.members + more });
     }
 
     /// A class has one member less; `true` where that was the last.
     pub(in crate::fleet) fn leave(&mut self, class: u32, generation: u64) -> bool {
-        let entry = self.entries.value(class).copied().unwrap_or_default();
-        let is_last = entry.members == 1;
+        let mut is_last = false;
+        self.entries.update(class, |entry| {
+            let entry = entry.copied().unwrap_or_default();
+            is_last = entry.members == 1;
+            let since = if is_last { generation } else { entry.since };
+            Entry { since, members: entry.members.saturating_sub(1) }
+        });
         self.used -= usize::from(is_last);
-        let since = if is_last { generation } else { entry.since };
-        self.entries.set(class, Entry { since, members: entry.members.saturating_sub(1) });
         is_last
     }
 

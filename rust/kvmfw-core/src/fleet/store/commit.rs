@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use super::change::{Change, UNJUDGED};
+use super::change::Change;
 use super::classes::Classes;
 use super::map::Map;
-use super::members::Member;
+use super::members::{Member, UNJUDGED};
 use super::snapshot::Snapshot;
+use crate::error::MemoryError;
 use crate::fleet::class::VmClass;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::{Tables, World};
+use crate::room;
 
 /// At least so many VM classes wait before there are new tables, or one for each eight that the tables have; their outcomes
 /// take at most so many bytes.
@@ -21,6 +23,21 @@ const MOST_GONE: usize = 1 << 12;
 const MOST_UNUSED_KINDS: usize = 1 << 6;
 
 impl Change {
+    /// Whether there is memory to judge what is new. Who works under a limit of memory asks before [`Change::commit`].
+    ///
+    /// # Errors
+    ///
+    /// When there is not: let go of the change then.
+    pub fn has_room(&self) -> Result<(), MemoryError> {
+        let (vms, world) = (&self.writer.vms, &self.base.tables.world);
+        let (classes, kinds) = (vms.classes.len(), self.hosts.kinds.len());
+        let is_little = classes <= world.vms.classes.len() + FEW && kinds <= world.hosts.kinds.len();
+        if is_little || self.state.hosts.len() == 0 {
+            return Ok(());
+        }
+        room::ask(World::most_bytes(vms, kinds, self.state.settings.limits))
+    }
+
     /// Judges what is new, and lets readers see it.
     pub fn commit(mut self) -> Snapshot {
         for classes in [&mut self.born, &mut self.left] {
@@ -31,7 +48,7 @@ impl Change {
         let gone: Vec<VmClass> =
             left.iter().copied().filter(|class| state.vm_classes.members(class.number()) == 0).collect();
         for class in &gone {
-            state.fresh.remove(*class);
+            state.fresh.forget(*class);
         }
         let born: Vec<VmClass> =
             self.born.iter().copied().filter(|class| state.vm_classes.members(class.number()) > 0).collect();

@@ -56,16 +56,29 @@ impl<K: Ord + Copy + Debug, V: Clone + Debug> Map<K, V> {
         self.get(key).and_then(|(leaf, at)| leaf.get(at)).map(|(_, value)| value)
     }
 
+    /// Gives a key another value, made of the one that it has.
+    pub(in crate::fleet) fn update(&mut self, key: K, value: impl FnOnce(Option<&V>) -> V) {
+        let known = self.value(key);
+        let (is_new, value) = (known.is_none(), value(known));
+        if is_new {
+            self.insert(key, |leaf, at| leaf.insert(at, (key, value)));
+        } else {
+            self.change(key, |leaf, at| leaf.get_mut(at).map(|row| row.1 = value));
+        }
+    }
+
     /// Gives a key another value.
     pub(in crate::fleet) fn set(&mut self, key: K, value: V) {
-        let mut value = Some(value);
-        let replaced = self.get(key).is_some()
-            && self
-                .change(key, |leaf, at| leaf.get_mut(at).zip(value.take()).map(|(row, value)| row.1 = value))
-                .is_some();
-        if let (false, Some(value)) = (replaced, value) {
-            self.insert(key, |leaf, at| leaf.insert(at, (key, value)));
+        self.update(key, |_| value);
+    }
+
+    /// Takes a key away; `false` where it is not there.
+    pub(in crate::fleet) fn forget(&mut self, key: K) -> bool {
+        let is_there = self.value(key).is_some();
+        if is_there {
+            self.remove(key);
         }
+        is_there
     }
 
     /// The rows, in order.
@@ -96,7 +109,7 @@ mod tests {
                         tree.set(key, value);
                         model.insert(key, value);
                     } else {
-                        prop_assert_eq!(tree.remove(key), model.remove(&key).is_some());
+                        prop_assert_eq!(tree.forget(key), model.remove(&key).is_some());
                     }
                 }
                 versions.push((tree.clone(), model.clone()));
@@ -109,6 +122,10 @@ mod tests {
                     prop_assert_eq!(tree.value(*key), Some(value));
                     prop_assert_eq!(tree.rank(*key), place);
                     prop_assert_eq!(tree.at(place).and_then(|(leaf, at)| leaf.get(at)), Some(&(*key, *value)));
+                }
+                for start in [0, 1, 100, 1_999, 3_998, 4_000] {
+                    let rows = tree.from(start).filter_map(|(leaf, at)| leaf.get(at));
+                    prop_assert!(rows.map(|(key, value)| (key, value)).eq(model.range(start..)));
                 }
                 prop_assert!(tree.value(9_999).is_none() && tree.at(model.len()).is_none());
             }

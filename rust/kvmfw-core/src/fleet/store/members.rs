@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
 
+use super::by_class::{Answers, ByClass};
 use super::map::Map;
+use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
 
@@ -65,6 +67,16 @@ struct Members {
     /// Where each name ends.
     ends: Vec<usize>,
     text: String,
+}
+
+/// In place of a class: the host is judged at the end of the change.
+pub(super) const UNJUDGED: u32 = u32::MAX;
+
+impl Member {
+    /// The class, where it is judged.
+    fn class(self) -> Option<u32> {
+        Some(self.class).filter(|class| *class != UNJUDGED)
+    }
 }
 
 impl Clone for Members {
@@ -152,7 +164,7 @@ type Index = Map<(u64, u64), ()>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum Bearer {
     Nobody,
-    One(u64),
+    One(u64, Member),
     Several,
 }
 
@@ -164,10 +176,11 @@ pub(in crate::fleet) struct Roster {
     arrivals: u64,
     /// Made when somebody asks by name, and kept from then on.
     index: OnceLock<Index>,
-    /// The class of each row, made when all are asked for.
-    rows: OnceLock<Arc<ClassMap>>,
-    /// For each class the rows of its members, as bits.
-    bits: OnceLock<Arc<Vec<Vec<u64>>>>,
+    rows: Rows,
+    /// For each class the rows of its members, made when they are asked for.
+    by_class: OnceLock<Arc<ByClass>>,
+    /// What was worked out from them.
+    answers: Answers,
 }
 
 /// Fewer than this are added one by one.
@@ -210,7 +223,7 @@ impl Roster {
         let mut bearers = self.bearers(name);
         match (bearers.next(), bearers.next()) {
             (None, _) => Bearer::Nobody,
-            (Some(handle), None) => Bearer::One(handle),
+            (Some((handle, member)), None) => Bearer::One(handle, member),
             (Some(_), Some(_)) => Bearer::Several,
         }
     }
@@ -220,16 +233,20 @@ impl Roster {
         self.index.get().is_some()
     }
 
-    fn bearers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u64> + 'a {
+    fn bearers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (u64, Member)> + 'a {
         let hash = hash(name);
         let alike = self.index().from((hash, 0)).filter_map(|(leaf, at)| leaf.get(at));
         let alike = alike.take_while(move |((known, _), ())| *known == hash).map(|((_, handle), ())| *handle);
-        alike.filter(move |handle| !name.is_empty() && self.name(*handle) == Some(name))
+        alike.filter_map(move |handle| {
+            let (leaf, at) = self.tree.get(handle)?;
+            let is_one = !name.is_empty() && leaf.name(at) == name;
+            leaf.known.get(at).filter(|_| is_one).map(|member| (handle, *member))
+        })
     }
 
     /// The first of those who bear a name.
     pub(in crate::fleet) fn first_bearer(&self, name: &str) -> Option<u64> {
-        self.bearers(name).next()
+        self.bearers(name).next().map(|(handle, _)| handle)
     }
 
     fn index(&self) -> &Index {
@@ -248,36 +265,27 @@ impl Roster {
 
     /// The class of each row.
     pub(in crate::fleet) fn classes(&self) -> &ClassMap {
-        self.rows.get_or_init(|| {
-            let rows = classes_of(self.len(), || self.tree.leaves().map(|leaf| leaf.known.as_slice()));
-            Arc::new(rows)
-        })
+        self.rows.get(|| classes_of(self.len(), || self.tree.leaves().map(|leaf| leaf.known.as_slice())))
     }
 
     /// The class of each row, where it was asked for before.
     pub(in crate::fleet) fn known_classes(&self) -> Option<&ClassMap> {
-        self.rows.get().map(AsRef::as_ref)
+        self.rows.known()
     }
 
-    /// For each class up to the last that has members, its rows as bits, lowest first.
-    pub(in crate::fleet) fn class_bits(&self) -> &[Vec<u64>] {
-        self.bits.get_or_init(|| {
-            let (words, mut bits): (usize, Vec<Vec<u64>>) = (self.len().div_ceil(64), Vec::new());
-            for (row, class) in self.classes().iter().enumerate() {
-                let class = class as usize;
-                if bits.len() <= class {
-                    bits.resize(class + 1, Vec::new());
-                }
-                let Some(bits) = bits.get_mut(class) else { continue };
-                bits.resize(words, 0);
-                bits.get_mut(row / 64).into_iter().for_each(|word| *word |= 1 << (row % 64));
-            }
-            Arc::new(bits)
-        })
+    /// The rows of each class.
+    pub(in crate::fleet) fn by_class(&self) -> &ByClass {
+        self.by_class.get_or_init(|| Arc::new(ByClass::of(self.classes())))
     }
 
-    fn forget_rows(&mut self) {
-        (self.rows, self.bits) = (OnceLock::new(), OnceLock::new());
+    /// Answers about these rows that were given before.
+    pub(in crate::fleet) fn answers(&self) -> &Answers {
+        &self.answers
+    }
+
+    /// Lets go of what rows were worked out to, as they are others now.
+    fn forget_answers(&mut self) {
+        (self.by_class, self.answers) = (OnceLock::new(), Answers::default());
     }
 
     /// All members, by row: handle, what is known, name.
@@ -305,15 +313,17 @@ impl Roster {
     }
 
     /// Adds members in order; gives the handle of the first.
-    pub(in crate::fleet) fn add(&mut self, members: &[Member], names: Option<Texts<'_>>) -> u64 {
+    pub(in crate::fleet) fn add<'a>(&mut self, members: &[Member], name: impl Fn(usize) -> &'a str) -> u64 {
         let first = self.arrivals;
-        self.forget_rows();
+        self.forget_answers();
         if self.len() == 0 {
-            let rows = classes_of(members.len(), || std::iter::once(members));
-            self.rows = OnceLock::from(Arc::new(rows));
+            self.rows = Rows::of(classes_of(members.len(), || std::iter::once(members)));
+        } else {
+            for member in members {
+                self.rows.note(|| Edit::Push(member.class));
+            }
         }
         self.arrivals += members.len() as u64;
-        let name = |at: usize| names.and_then(|names| names.get(at)).unwrap_or("");
         let all = (first..).zip(members).enumerate().map(|(at, (handle, member))| (handle, *member, name(at)));
         if let Some(index) = self.index.get_mut() {
             for (handle, _, name) in all.clone().filter(|(.., name)| !name.is_empty()) {
@@ -341,13 +351,14 @@ impl Roster {
 
     /// Takes a member away, and tells what was known of it.
     pub(in crate::fleet) fn remove(&mut self, handle: u64) -> Option<Member> {
-        let member = self.member(handle)?;
-        let hash = self.name(handle).filter(|name| !name.is_empty()).map(hash);
-        if let (Some(index), Some(hash)) = (self.index.get_mut(), hash) {
-            index.remove((hash, handle));
+        let (leaf, at) = self.tree.get(handle)?;
+        let (member, name) = (*leaf.known.get(at)?, leaf.name(at));
+        if let (Some(index), false) = (self.index.get_mut(), name.is_empty()) {
+            index.forget((hash(name), handle));
         }
+        self.rows.note(|| Edit::Remove(self.tree.rank(handle)));
         self.tree.remove(handle);
-        self.forget_rows();
+        self.forget_answers();
         Some(member)
     }
 
@@ -361,7 +372,12 @@ impl Roster {
         }
         self.tree.change(handle, |leaf, at| leaf.known.get_mut(at).map(|member| *member = after));
         if after.class != before.class {
-            self.forget_rows();
+            self.answers = Answers::default();
+            let row = self.tree.rank(handle);
+            self.rows.note(|| after.class().map_or(Edit::Nothing, |class| Edit::Set(row, class)));
+            if let Some(rows) = self.by_class.get_mut() {
+                Arc::make_mut(rows).change(row, before.class(), after.class());
+            }
         }
         Some(before)
     }

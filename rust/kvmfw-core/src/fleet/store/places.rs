@@ -24,7 +24,7 @@ pub(in crate::fleet) struct Places {
 
 impl Places {
     /// The number of a place.
-    fn find(&self, name: &str) -> Result<u32, u64> {
+    pub(super) fn find(&self, name: &str) -> Result<u32, u64> {
         let hash = FixedState::default().hash_one(name);
         let alike = self
             .index
@@ -41,13 +41,12 @@ impl Places {
             let last = self.names.len() + self.free.len();
             let free = self.free.rows().next().map(|(place, ())| *place);
             let place = free.unwrap_or_else(|| u32::try_from(last).unwrap_or(NOWHERE));
-            self.free.remove(place);
+            self.free.forget(place);
             self.names.set(place, Arc::from(name));
             self.index.set((hash, place), ());
             place
         });
-        let before = self.guests.value(place).copied().unwrap_or(0);
-        self.guests.set(place, before + guests);
+        self.guests.update(place, |before| before.copied().unwrap_or(0) + guests);
         place
     }
 
@@ -60,10 +59,10 @@ impl Places {
         }
         if let Some(name) = self.names.value(place) {
             let hash = FixedState::default().hash_one(name.as_ref());
-            self.index.remove((hash, place));
+            self.index.forget((hash, place));
         }
-        self.names.remove(place);
-        self.guests.remove(place);
+        self.names.forget(place);
+        self.guests.forget(place);
         self.free.set(place, ());
     }
 

@@ -350,6 +350,14 @@ impl Snapshot {
 }
 
 impl State {
+    /// The classes of the VMs that run on a host. All VMs are looked at.
+    pub(in crate::fleet) fn residents(&self, host: u64) -> impl Iterator<Item = u32> {
+        let name = self.hosts.name(host).filter(|name| self.hosts.first_bearer(name) == Some(host));
+        let place = name.and_then(|name| self.places.find(name).ok());
+        let vms = place.into_iter().flat_map(|place| self.vms.iter().filter(move |(_, vm, _)| vm.tag == place));
+        vms.map(|(_, vm, _)| vm.class)
+    }
+
     /// The row of the first host with a name.
     fn first_host(&self, name: &str) -> Option<usize> {
         self.hosts.first_bearer(name).and_then(|handle| self.hosts.row(handle))

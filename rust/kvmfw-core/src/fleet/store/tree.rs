@@ -28,17 +28,28 @@ pub(in crate::fleet) trait Leaf: Clone + Debug {
     fn append(&mut self, other: &Self);
 }
 
-/// Children of a node at most: to copy one of them is to count another holder.
-const MOST_CHILDREN: usize = 16;
+/// Children of a node at most. To copy a node is to count another holder of each of its children, and to forget it again when
+/// the version before goes: for every change, and mostly of memory that no cache has. With half as many there is a level more.
+const MOST_CHILDREN: usize = 8;
 
 /// Rows in the order of their keys.
 #[derive(Clone, Debug)]
-pub(in crate::fleet) struct Tree<L: Leaf>(Option<Arc<Node<L>>>);
+pub(in crate::fleet) struct Tree<L: Leaf>(Option<Node<L>>);
 
-#[derive(Clone, Debug)]
+/// A leaf, or the nodes below: each is one piece of memory.
+#[derive(Debug)]
 enum Node<L: Leaf> {
-    Leaf(L),
-    Inner(Vec<Child<L>>),
+    Leaf(Arc<L>),
+    Inner(Arc<[Child<L>]>),
+}
+
+impl<L: Leaf> Clone for Node<L> {
+    fn clone(&self) -> Self {
+        match self {
+            Self::Leaf(leaf) => Self::Leaf(Arc::clone(leaf)),
+            Self::Inner(children) => Self::Inner(Arc::clone(children)),
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -46,7 +57,7 @@ struct Child<L: Leaf> {
     /// No key below is less, save those that were taken away.
     first: L::Key,
     rows: usize,
-    node: Arc<Node<L>>,
+    node: Node<L>,
 }
 
 impl<L: Leaf> Default for Tree<L> {
@@ -58,15 +69,15 @@ impl<L: Leaf> Default for Tree<L> {
 impl<L: Leaf> Tree<L> {
     /// How many rows there are.
     pub(in crate::fleet) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |root| root.rows())
+        self.0.as_ref().map_or(0, Node::rows)
     }
 
     /// The row with this key: its leaf, and its place there.
     pub(in crate::fleet) fn get(&self, key: L::Key) -> Option<(&L, usize)> {
         let mut node = self.0.as_ref()?;
         loop {
-            match node.as_ref() {
-                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| (leaf, at)),
+            match node {
+                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| (leaf.as_ref(), at)),
                 Node::Inner(children) => node = &children.get(below(children, key))?.node,
             }
         }
@@ -74,28 +85,17 @@ impl<L: Leaf> Tree<L> {
 
     /// How many rows have lesser keys.
     pub(in crate::fleet) fn rank(&self, key: L::Key) -> usize {
-        let (Some(mut node), mut before) = (self.0.as_ref(), 0) else { return 0 };
-        loop {
-            match node.as_ref() {
-                Node::Leaf(leaf) => return before + leaf.find(key).unwrap_or_else(|at| at),
-                Node::Inner(children) => {
-                    let at = below(children, key);
-                    before += children.iter().take(at).map(|child| child.rows).sum::<usize>();
-                    let Some(child) = children.get(at) else { return before };
-                    node = &child.node;
-                }
-            }
-        }
+        self.leaf_of(key).map_or(0, |(leaf, at, end)| end - leaf.len() + at)
     }
 
     /// The row at a place.
     pub(in crate::fleet) fn at(&self, mut rank: usize) -> Option<(&L, usize)> {
         let mut node = self.0.as_ref()?;
         'down: loop {
-            match node.as_ref() {
-                Node::Leaf(leaf) => return (rank < leaf.len()).then_some((leaf, rank)),
+            match node {
+                Node::Leaf(leaf) => return (rank < leaf.len()).then_some((leaf.as_ref(), rank)),
                 Node::Inner(children) => {
-                    for child in children {
+                    for child in children.iter() {
                         if rank < child.rows {
                             node = &child.node;
                             continue 'down;
@@ -110,12 +110,12 @@ impl<L: Leaf> Tree<L> {
 
     /// The leaves, in order.
     pub(in crate::fleet) fn leaves(&self) -> impl Iterator<Item = &L> {
-        let mut open: Vec<&Node<L>> = self.0.iter().map(AsRef::as_ref).collect();
+        let mut open: Vec<&Node<L>> = self.0.iter().collect();
         std::iter::from_fn(move || {
             loop {
                 match open.pop()? {
-                    Node::Leaf(leaf) => return Some(leaf),
-                    Node::Inner(children) => open.extend(children.iter().rev().map(|child| child.node.as_ref())),
+                    Node::Leaf(leaf) => return Some(leaf.as_ref()),
+                    Node::Inner(children) => open.extend(children.iter().rev().map(|child| &child.node)),
                 }
             }
         })
@@ -123,19 +123,47 @@ impl<L: Leaf> Tree<L> {
 
     /// The rows from the first one on that has no lesser key.
     pub(in crate::fleet) fn from(&self, key: L::Key) -> impl Iterator<Item = (&L, usize)> {
-        let first = self.rank(key);
-        (first..self.len()).map_while(|rank| self.at(rank))
+        let mut next = self.leaf_of(key);
+        std::iter::from_fn(move || {
+            let (leaf, at, end) = next?;
+            // The rows of a leaf follow each other; only from one leaf to the next the way is looked for again.
+            let row = if at < leaf.len() {
+                Some((leaf, at, end))
+            } else {
+                self.at(end).map(|(leaf, at)| (leaf, at, end + leaf.len()))
+            };
+            next = row.map(|(leaf, at, end)| (leaf, at + 1, end));
+            row.map(|(leaf, at, _)| (leaf, at))
+        })
+    }
+
+    /// The leaf that a key is in, or belongs to; its place there, and how many rows there are up to the end of the leaf.
+    fn leaf_of(&self, key: L::Key) -> Option<(&L, usize, usize)> {
+        let (mut node, mut before) = (self.0.as_ref()?, 0);
+        loop {
+            match node {
+                Node::Leaf(leaf) => return Some((leaf, leaf.find(key).unwrap_or_else(|at| at), before + leaf.len())),
+                Node::Inner(children) => {
+                    let at = below(children, key);
+                    before += children.iter().take(at).map(|child| child.rows).sum::<usize>();
+                    node = &children.get(at)?.node;
+                }
+            }
+        }
     }
 
     /// Changes the row with this key; its key stays.
     pub(in crate::fleet) fn change<R>(&mut self, key: L::Key, change: impl FnOnce(&mut L, usize) -> R) -> Option<R> {
         let mut node = self.0.as_mut()?;
         loop {
-            match Arc::make_mut(node) {
-                Node::Leaf(leaf) => return leaf.find(key).ok().map(|at| change(leaf, at)),
+            match node {
+                Node::Leaf(leaf) => {
+                    let leaf = Arc::make_mut(leaf);
+                    return leaf.find(key).ok().map(|at| change(leaf, at));
+                }
                 Node::Inner(children) => {
                     let at = below(children, key);
-                    node = &mut children.get_mut(at)?.node;
+                    node = &mut Arc::make_mut(children).get_mut(at)?.node;
                 }
             }
         }
@@ -146,39 +174,31 @@ impl<L: Leaf> Tree<L> {
     where
         L: Default,
     {
-        let root = self.0.get_or_insert_with(|| Arc::new(Node::Leaf(L::default())));
-        if let Some(right) = Arc::make_mut(root).insert(key, put) {
+        let root = self.0.get_or_insert_with(|| Node::Leaf(Arc::default()));
+        if let Some(right) = root.insert(key, put) {
             self.grow(right);
         }
     }
 
-    /// Takes the row with this key away; `false` where there is none.
-    pub(in crate::fleet) fn remove(&mut self, key: L::Key) -> bool {
-        // Looked up first: a way that leads nowhere is not copied.
-        if self.get(key).is_none() {
-            return false;
-        }
+    /// Takes the row with this key away. Who does not know that there is one looks first: a way that leads nowhere would be
+    /// copied for nothing.
+    pub(in crate::fleet) fn remove(&mut self, key: L::Key) {
         if let Some(root) = &mut self.0 {
-            Arc::make_mut(root).remove(key);
+            root.remove(key);
         }
         self.shrink();
-        true
     }
 
     /// Appends leaves, whose keys are greater than all others.
     pub(in crate::fleet) fn append(&mut self, leaves: impl IntoIterator<Item = L>) {
         for leaf in leaves {
             let Some(first) = leaf.key(0) else { continue };
-            let child = Child { first, rows: leaf.len(), node: Arc::new(Node::Leaf(leaf)) };
+            let child = Child { first, rows: leaf.len(), node: Node::Leaf(Arc::new(leaf)) };
             let Some(root) = &mut self.0 else {
                 self.0 = Some(child.node);
                 continue;
             };
-            let right = match Arc::make_mut(root) {
-                Node::Leaf(_) => Some(child),
-                inner @ Node::Inner(_) => inner.push(child),
-            };
-            if let Some(right) = right {
+            if let Some(right) = root.push(child) {
                 self.grow(right);
             }
         }
@@ -188,14 +208,14 @@ impl<L: Leaf> Tree<L> {
         let Some(root) = self.0.take() else { return };
         let first = root.first().unwrap_or(right.first);
         let left = Child { first, rows: root.rows(), node: root };
-        self.0 = Some(Arc::new(Node::Inner(vec![left, right])));
+        self.0 = Some(Node::Inner([left, right].into()));
     }
 
     fn shrink(&mut self) {
         while let Some(root) = &self.0 {
-            let only = match root.as_ref() {
+            let only = match root {
                 Node::Leaf(leaf) if leaf.len() == 0 => None,
-                Node::Inner(children) if children.len() < 2 => children.first().map(|child| Arc::clone(&child.node)),
+                Node::Inner(children) if children.len() < 2 => children.first().map(|child| child.node.clone()),
                 _ => return,
             };
             self.0 = only;
@@ -206,6 +226,20 @@ impl<L: Leaf> Tree<L> {
 /// The child below which a key is.
 fn below<L: Leaf>(children: &[Child<L>], key: L::Key) -> usize {
     children.partition_point(|child| child.first <= key).saturating_sub(1)
+}
+
+/// Children with some of them in place of others; the right half where they became too many.
+fn spliced<L: Leaf>(
+    children: &mut Arc<[Child<L>]>,
+    range: std::ops::Range<usize>,
+    new: impl IntoIterator<Item = Child<L>>,
+) -> Option<Child<L>> {
+    let mut all = children.to_vec();
+    all.splice(range, new);
+    let right = if all.len() > MOST_CHILDREN { all.split_off(MOST_CHILDREN * 3 / 4) } else { Vec::new() };
+    *children = all.into();
+    let (first, rows) = (right.first()?.first, right.iter().map(|child| child.rows).sum());
+    Some(Child { first, rows, node: Node::Inner(right.into()) })
 }
 
 impl<L: Leaf> Node<L> {
@@ -227,6 +261,7 @@ impl<L: Leaf> Node<L> {
     fn insert(&mut self, key: L::Key, put: impl FnOnce(&mut L, usize)) -> Option<Child<L>> {
         match self {
             Self::Leaf(leaf) => {
+                let leaf = Arc::make_mut(leaf);
                 let at = leaf.find(key).unwrap_or_else(|at| at);
                 put(leaf, at);
                 if leaf.len() <= L::MOST {
@@ -235,17 +270,16 @@ impl<L: Leaf> Node<L> {
                 // Rows that come at the end are followed by others: a full leaf stays full.
                 let cut = if at + 1 == leaf.len() { at } else { leaf.len() / 2 };
                 let right = leaf.split_off(cut);
-                Some(Child { first: right.key(0)?, rows: right.len(), node: Arc::new(Self::Leaf(right)) })
+                Some(Child { first: right.key(0)?, rows: right.len(), node: Self::Leaf(Arc::new(right)) })
             }
             Self::Inner(children) => {
                 let at = below(children, key);
-                let child = children.get_mut(at)?;
+                let child = Arc::make_mut(children).get_mut(at)?;
                 child.first = child.first.min(key);
                 child.rows += 1;
-                let right = Arc::make_mut(&mut child.node).insert(key, put)?;
+                let right = child.node.insert(key, put)?;
                 child.rows -= right.rows;
-                children.insert(at + 1, right);
-                Self::split(children)
+                spliced(children, at + 1..at + 1, [right])
             }
         }
     }
@@ -253,41 +287,33 @@ impl<L: Leaf> Node<L> {
     /// Appends a leaf; gives the right half of a node that became too large.
     fn push(&mut self, leaf: Child<L>) -> Option<Child<L>> {
         let Self::Inner(children) = self else { return Some(leaf) };
-        let right = match children.last_mut() {
-            Some(last) if matches!(last.node.as_ref(), Self::Inner(_)) => {
+        let end = children.len();
+        let right = match Arc::make_mut(children).last_mut() {
+            Some(last) if matches!(last.node, Self::Inner(_)) => {
                 last.rows += leaf.rows;
-                let right = Arc::make_mut(&mut last.node).push(leaf)?;
+                let right = last.node.push(leaf)?;
                 last.rows -= right.rows;
                 right
             }
             _ => leaf,
         };
-        children.push(right);
-        Self::split(children)
-    }
-
-    fn split(children: &mut Vec<Child<L>>) -> Option<Child<L>> {
-        if children.len() <= MOST_CHILDREN {
-            return None;
-        }
-        let right = children.split_off(MOST_CHILDREN * 3 / 4);
-        let (first, rows) = (right.first()?.first, right.iter().map(|child| child.rows).sum());
-        Some(Child { first, rows, node: Arc::new(Self::Inner(right)) })
+        spliced(children, end..end, [right])
     }
 
     /// Takes a row away that is there.
     fn remove(&mut self, key: L::Key) {
         match self {
             Self::Leaf(leaf) => {
+                let leaf = Arc::make_mut(leaf);
                 if let Ok(at) = leaf.find(key) {
                     leaf.remove(at);
                 }
             }
             Self::Inner(children) => {
                 let at = below(children, key);
-                let Some(child) = children.get_mut(at) else { return };
+                let Some(child) = Arc::make_mut(children).get_mut(at) else { return };
                 child.rows -= 1;
-                Arc::make_mut(&mut child.node).remove(key);
+                child.node.remove(key);
                 if child.node.is_small() {
                     join(children, at);
                 }
@@ -304,27 +330,26 @@ impl<L: Leaf> Node<L> {
 }
 
 /// Joins a small child with a neighbour, where both fit into one; one that is empty goes.
-fn join<L: Leaf>(children: &mut Vec<Child<L>>, at: usize) {
+fn join<L: Leaf>(children: &mut Arc<[Child<L>]>, at: usize) {
     if children.get(at).is_some_and(|child| child.rows == 0) {
-        children.remove(at);
+        spliced(children, at..at + 1, []);
         return;
     }
     let left = at.saturating_sub(1);
-    let [one, other] = children.get_mut(left..left + 2).unwrap_or_default() else { return };
-    let joined = match (one.node.as_ref(), other.node.as_ref()) {
+    let Some([one, other]) = children.get(left..left + 2) else { return };
+    let node = match (&one.node, &other.node) {
         (Node::Leaf(one), Node::Leaf(other)) if one.len() + other.len() <= L::MOST / 2 => {
-            let mut joined = one.clone();
+            let mut joined = L::clone(one);
             joined.append(other);
-            Node::Leaf(joined)
+            Node::Leaf(Arc::new(joined))
         }
         (Node::Inner(one), Node::Inner(other)) if one.len() + other.len() <= MOST_CHILDREN / 2 => {
-            Node::Inner(one.iter().chain(other).cloned().collect())
+            Node::Inner(one.iter().chain(other.iter()).cloned().collect())
         }
         _ => return,
     };
-    one.rows += other.rows;
-    one.node = Arc::new(joined);
-    children.remove(left + 1);
+    let joined = Child { first: one.first, rows: one.rows + other.rows, node };
+    spliced(children, left..left + 2, [joined]);
 }
 
 #[cfg(test)]

@@ -93,7 +93,7 @@ impl<H: Handle> Who<'_, H> {
                 MissingError { problem, row: None }
             }),
             Self::Name(name) => match roster.bearer(name) {
-                Bearer::One(handle) => with_member(handle).ok_or_else(|| no_name::<H>(name, "there is no")),
+                Bearer::One(handle, member) => Ok((handle, member)),
                 Bearer::Nobody => Err(no_name::<H>(name, "there is no")),
                 Bearer::Several => Err(no_name::<H>(name, "there is more than one")),
             },

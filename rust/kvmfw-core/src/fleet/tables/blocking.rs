@@ -10,6 +10,7 @@ use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
 use crate::fleet::unit::{NO_UNIT, UnitNumber};
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// The [`Code`] of every pair of classes, by host class.
 #[derive(Clone, Debug)]
@@ -49,14 +50,16 @@ impl Code {
 }
 
 impl Blocking {
-    /// Fills the table, host class by host class.
-    pub(in crate::fleet) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Self {
+    /// Fills the table, host class by host class; `None` where there is no memory for it.
+    pub(in crate::fleet) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Option<Self> {
+        // Threads fill parts of their own, which are joined then.
+        room::ask(vms.classes.len().saturating_mul(hosts.classes.len()).saturating_mul(2 * size_of::<Code>())).ok()?;
         let (vm_classes, host_classes) = (vms.classes.len(), count(hosts.classes.len()));
         let code = |vm: VmClass, host: u32| {
             let (outcome, unit) = judged.pair(vms, hosts, vm, HostClass::of(host));
             Code::of(outcome, unit)
         };
-        pool.run(|| {
+        Some(pool.run(|| {
             let columns = (0..host_classes).into_par_iter().inspect(|_| checkpoint());
             if UnitNumber::count(vms.units.len()) <= 64 {
                 Self::Bytes(
@@ -69,6 +72,6 @@ impl Blocking {
                     columns.flat_map_iter(|host| VmClass::first(vm_classes).map(move |vm| code(vm, host))).collect(),
                 )
             }
-        })
+        }))
     }
 }

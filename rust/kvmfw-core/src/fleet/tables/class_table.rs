@@ -8,6 +8,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// Outcomes by host class and VM class: a new capture, which has its outcome for every VM class, is one run of memory.
 #[derive(Clone, Debug)]
@@ -32,11 +33,18 @@ impl Dense {
         vms.saturating_mul(hosts) <= limits.class_cells && stride(vms).saturating_mul(hosts) <= MOST_CELLS
     }
 
-    /// Fills the table.
-    pub(in crate::fleet) fn new(judged: &Judged, vms: &Vms, hosts: &Hosts, pool: &Pool, limits: Limits) -> Self {
+    /// Fills the table; `None` where there is no memory for it. Pairs are decided without one too.
+    pub(in crate::fleet) fn new(
+        judged: &Judged,
+        vms: &Vms,
+        hosts: &Hosts,
+        pool: &Pool,
+        limits: Limits,
+    ) -> Option<Self> {
         let (stride, classes) = (stride(vms.classes.len()), hosts.classes.len());
         let packs = stride * classes > limits.unpacked_cells;
         let width = if packs { stride / 4 } else { stride };
+        room::ask(classes * width).ok()?;
         let mut cells = vec![0; classes * width];
         let column = Column { judged, vms, hosts, count: vms.classes.len() };
         let write = |(host, cells): (usize, &mut [u8])| {
@@ -44,7 +52,7 @@ impl Dense {
             column.write(host, packs, cells);
         };
         pool.run(|| cells.par_chunks_mut(width).enumerate().for_each(write));
-        Self { cells, packs, stride }
+        Some(Self { cells, packs, stride })
     }
 
     /// Bytes from one host class to the next.

@@ -102,6 +102,9 @@ impl Hits {
 }
 
 impl Masks {
+    /// What the bits of a VM class take at most while they are made: two lines, and those of before once more.
+    pub(in crate::fleet) const MOST_BYTES_OF_A_CLASS: usize = 4 * size_of::<Line>();
+
     /// Chooses bits, and masks the host classes.
     pub(in crate::fleet) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
         let covers = |part: &Part| {

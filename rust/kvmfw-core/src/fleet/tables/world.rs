@@ -10,11 +10,13 @@ use super::class_table::Dense;
 use super::fresh::Fresh;
 use super::groups::Groups;
 use super::judged::Judged;
+use super::masks::Masks;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::ClassMap;
-use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
+use crate::fleet::unit::UnitNumber;
 use crate::pool::Pool;
 use crate::question::Question;
 
@@ -40,9 +42,9 @@ pub(in crate::fleet) struct World {
     /// How many VM classes there were when units were judged last.
     grouped: usize,
     /// The class table; filled when first needed.
-    dense: OnceLock<Dense>,
+    dense: OnceLock<Option<Dense>>,
     /// For every pair of classes the first unit with the pair's outcome.
-    blocking: OnceLock<Blocking>,
+    blocking: OnceLock<Option<Blocking>>,
     /// Joined units, for rows over many hosts; made when first needed.
     groups: OnceLock<Groups>,
 }
@@ -59,6 +61,23 @@ impl World {
         let judged = Judged::new(&vms, &hosts, &settings.pool, settings.limits);
         let (size, grouped) = ((vms.configs.len(), vms.units.len()), vms.classes.len());
         Self { vms, hosts: Arc::new(hosts), judged, size, grouped, ..Self::default() }
+    }
+
+    /// How many bytes of memory it takes at most to judge these VMs on so many captures.
+    pub(in crate::fleet) fn most_bytes(vms: &Vms, kinds: usize, limits: Limits) -> usize {
+        let units = UnitNumber::count(vms.units.len());
+        let acceptors = kinds.saturating_mul(vms.configs.len().max(1)).saturating_mul(units);
+        // A unit's table has a column for each way to judge it, with room for twice as many, and is split where it is large.
+        let columns = kinds.next_power_of_two();
+        let cells = |values: usize| values.saturating_mul(columns).min(limits.unit_cells.saturating_mul(2));
+        let cells = vms.units.iter().map(|unit| cells(unit.values.len() + 1)).fold(0, usize::saturating_add);
+        // Splitting looks at every value: its words, and those that are judged by themselves.
+        let values: usize = vms.units.iter().map(|unit| unit.values.len()).sum();
+        acceptors
+            .saturating_mul(2 * size_of::<UnitAcceptor>() + 64)
+            .saturating_add(cells)
+            .saturating_add(vms.classes.len().saturating_mul(Masks::MOST_BYTES_OF_A_CLASS))
+            .saturating_add(values.saturating_mul(16))
     }
 
     /// Whether tables can be added to for these VMs: not when vCPU configurations or units are new, nor when classes are many
@@ -117,7 +136,7 @@ impl World {
 
     /// The class table, where it was made.
     pub(in crate::fleet) fn known_dense(&self) -> Option<&Dense> {
-        self.dense.get()
+        self.dense.get()?.as_ref()
     }
 
     /// The class table, where there may be one.
@@ -126,12 +145,12 @@ impl World {
             return None;
         }
         let new = || Dense::new(&self.judged, &self.vms, &self.hosts, &settings.pool, settings.limits);
-        Some(self.dense.get_or_init(new))
+        self.dense.get_or_init(new).as_ref()
     }
 
     /// The table of deciding units, where it was made.
     pub(in crate::fleet) fn known_blocking(&self) -> Option<&Blocking> {
-        self.blocking.get()
+        self.blocking.get()?.as_ref()
     }
 
     /// The table of deciding units; `None` where classes are too many.
@@ -139,7 +158,8 @@ impl World {
         if !self.has_class_table(settings.limits) {
             return None;
         }
-        Some(self.blocking.get_or_init(|| Blocking::new(&self.judged, &self.vms, &self.hosts, &settings.pool)))
+        let new = || Blocking::new(&self.judged, &self.vms, &self.hosts, &settings.pool);
+        self.blocking.get_or_init(new).as_ref()
     }
 
     /// Joined units. To be asked for before threads go about their work: they would wait for each other.
@@ -155,7 +175,7 @@ impl World {
 
     /// The outcomes of a VM class on all host classes.
     pub(in crate::fleet) fn row(&self, vm_class: VmClass, row: &mut [u8]) {
-        match self.dense.get() {
+        match self.known_dense() {
             Some(dense) => dense.row(vm_class, row),
             None => self.judged.row(&self.vms, &self.hosts, vm_class, row),
         }
