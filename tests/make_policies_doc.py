@@ -47,9 +47,11 @@ list have none, and that says nothing about them.
 Firecracker, cloud-hypervisor and crosvm stop at the first error. The outcome is the same; a verdict shows all
 findings nevertheless.
 
-crosvm was not built, so no load of it was seen: its row is from its sources, and every finding says so. It enables
-MTE and a virtual EL2 by the VM's configuration, taken to be that of the saved VM, and a PMU where the host has one
-unless `--no-pmu` was given.
+crosvm was not built, so no load of it was seen: its row is from its sources, and every finding says so. It has no
+releases and no package in Debian, and its build wants submodules (minijail and others) of hosts that could not be
+reached; a build for arm64 that loads a VM in the emulated machines of [live.md](live.md) would settle it. crosvm
+enables MTE and a virtual EL2 by the VM's configuration, taken to be that of the saved VM, and a PMU where the host has
+one unless `--no-pmu` was given.
 
 Firecracker's pull request 6116 enables writable implementation ID registers where the host offers them (kernel 6.15
 and later). It is in no release up to 1.16.1 and not in the development tree of 21 August 2026; the name

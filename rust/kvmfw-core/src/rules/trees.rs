@@ -70,10 +70,18 @@ fn once(trees: impl Iterator<Item = Tree>) -> Vec<Tree> {
 pub(super) fn plausible(facts: &Facts<'_>) -> Vec<Tree> {
     match facts.release {
         Some(release) if !facts.is_vendors => around(release),
-        // Like one whose point release is not known.
-        Some(release) if release.at_least(6, 7) => around(Release { patch: 0, ..release }),
+        Some(release) if release.at_least(6, 7) => since(release),
         _ => all(),
     }
+}
+
+/// All trees of the line of `release` (6.7 or later) and of younger ones, and those of the line before, as its own point release
+/// tells nothing: changes of any of them may have been ported back.
+fn since(release: Release) -> Vec<Tree> {
+    let line = |release: &Release| (release.major, release.minor);
+    let before = TREES.iter().map(|(_, known)| line(known)).filter(|known| *known < line(&release)).max();
+    let is_plausible = |known: &Release| line(known) >= line(&release) || Some(line(known)) == before;
+    once(TREES.iter().filter(|(_, known)| is_plausible(known)).map(|(tree, _)| *tree))
 }
 
 /// The trees between which `release` (6.7 or later) stands.
@@ -185,6 +193,11 @@ mod tests {
             assert_eq!(around(Release::new(release.0, release.1, release.2)), trees, "{release:?}");
         }
         assert_eq!(around(Release::new(6, 12, 0)), all());
+        for (line, first) in
+            [((6, 8), T6_12_8), ((6, 12), T6_12_8), ((6, 14), T6_12_8), ((6, 17), T6_16_12), ((7, 3), T7_2)]
+        {
+            assert_eq!(since(Release::new(line.0, line.1, 9)), (first..=NEWEST).collect::<Vec<_>>(), "{line:?}");
+        }
         assert!(is_younger(Release::new(7, 4, 0)) && !is_younger(Release::new(7, 3, 99)));
     }
 
