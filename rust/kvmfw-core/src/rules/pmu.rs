@@ -254,7 +254,7 @@ pub(super) mod tests {
         for release in ["6.1.23", "6.1.0-56-arm64", "6.3.0"] {
             assert_eq!(judge(release, LONG, None), read(0xdbad_c0de), "{release}");
         }
-        for release in ["6.1.0", "6.1.0-9-arm64", "6.2.0", "6.2.16", "custom"] {
+        for release in ["6.1.0", "6.1.0-9-arm64", "6.2.0", "6.2.16"] {
             assert!(judge(release, LONG, None).needs().is_some(), "{release}");
             assert_eq!(judge(release, 0xdbad_c0de, None), Effect::Kept, "{release}");
         }
@@ -268,7 +268,8 @@ pub(super) mod tests {
 
     #[test]
     fn values_with_the_same_judged_bits_have_the_same_outcome() {
-        const RELEASES: [&str; 8] = ["5.10.0", "5.15.0", "6.1.0", "6.12.117", "6.12.119", "6.14.0", "7.3.4", "custom"];
+        // Of a kernel without a readable release only the fresh value is taken, bit by bit: not asked here.
+        const RELEASES: [&str; 7] = ["5.10.0", "5.15.0", "6.1.0", "6.12.117", "6.12.119", "6.14.0", "7.3.4"];
         let words = [0, 1, 2, 3, 0x3f, 0x40, 0x7fff_ffff, CYCLES, CYCLES | 5, 1 << 32, 9 << 32 | 6, u64::MAX];
         let counter = RegisterId::system(3, 3, 14, 11, 6);
         let registers = [catalog::PMSWINC, counter, PMINTENSET, PMCNTENCLR, PMOVSSET];
