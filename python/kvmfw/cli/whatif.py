@@ -44,7 +44,7 @@ __all__ = ["whatif"]
     short_help="Suppose an upgrade, another level or a hidden register.",
     epilog=examples(
         "kvmfw whatif examples --replace g4-old=captures/g4-new.json",
-        "kvmfw whatif examples --replace g4-old=captures/g4-new.json --first 1 --fail-on stranded,back",
+        "kvmfw whatif examples --replace g4-old=g4-new.json --first 1",
         "kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'",
         "kvmfw whatif examples --hide VENDOR_HYP_BMAP_2",
         "kvmfw whatif examples --best 3",
