@@ -187,7 +187,8 @@ def test_numbers_agree_with_the_fleets_own_audit() -> None:
     audit = fleet.audit(unknown="refuse", change="accept")
     assert {row["outcome"]: row["pairs"] for row in report.tables["totals"]} == audit.to_dict()["totals"]
     assert report.tables["stranded"] == audit.stranded.to_pylist()
-    assert report.tables["traps"] == audit.traps.to_pylist()
+    traps = [{key: value for key, value in row.items() if key != "kinds"} for row in report.tables["traps"]]
+    assert traps == audit.traps.to_pylist()
 
 
 def test_filters_keep_hosts_and_their_vms() -> None:
