@@ -77,7 +77,7 @@ pub(crate) fn attend<T: Send>(
     run(py, born, threads, |is_interrupted| !is_interrupted, work)
 }
 
-/// Runs the long `work` of an audit: meanwhile `tell` is told how far it is, in thousandths.
+/// Runs the long `work` of an audit: meanwhile `tell` is told how far it is, in thousandths; once at least.
 pub(crate) fn attend_watched<T: Send>(
     py: Python<'_>,
     born: Born,
@@ -87,9 +87,10 @@ pub(crate) fn attend_watched<T: Send>(
 ) -> PyResult<T> {
     let watch = Watch::default();
     let tell = tell.map(|tell| tell.clone().unbind());
-    let mut failed = None;
+    let (mut failed, mut is_told) = (None, false);
     let told = |is_interrupted: bool| {
         if let (false, Some(tell)) = (is_interrupted, &tell) {
+            is_told = true;
             failed = Python::attach(|py| tell.call1(py, (watch.permille(),)).err());
         }
         let goes_on = !is_interrupted && failed.is_none();
@@ -99,10 +100,14 @@ pub(crate) fn attend_watched<T: Send>(
         goes_on
     };
     let done = run(py, born, threads, told, || work(&watch));
-    match failed {
-        Some(error) => Err(error),
-        None => done?.map_err(|error| audit_error(py, &error)),
+    if let Some(error) = failed {
+        return Err(error);
     }
+    let done = done?.map_err(|error| audit_error(py, &error))?;
+    if let (false, Some(tell)) = (is_told, &tell) {
+        tell.call1(py, (watch.permille(),))?;
+    }
+    Ok(done)
 }
 
 /// Runs `work`, and looks at signals meanwhile; `goes_on` is told whether there was one.
