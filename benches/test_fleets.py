@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(3600)
 # than that the instruction counts tell (benches/instructions.py); these tell what the memory does.
 GUARDS: dict[str, dict[str, float]] = {
     "pairs, random: small": {"numba_direct": 11, "numpy_classes": 1.6},
-    "pairs, random: large": {"numba_direct": 11, "numpy_classes": 7},
+    "pairs, random: large": {"numba_direct": 11, "numpy_classes": 1.5},
     "pairs, random: hostile": {"numba_direct": 3.7},
     "matrix, packed bits: small": {"numpy_packbits": 40},
     "matrix, packed bits: large": {"numpy_packbits": 90},
