@@ -23,6 +23,7 @@ from kvmfw.analysis import (
     unit_outcomes,
 )
 from kvmfw.analysis.compare import diff_fleets
+from kvmfw.analysis.same_cpu import same_cpu_totals
 from kvmfw.analysis.schemes import compare_schemes
 from kvmfw.analysis.units import unit_of
 from kvmfw.verdict import Outcome
@@ -207,6 +208,26 @@ def test_filters_keep_hosts_and_their_vms() -> None:
         make_frame(fleet, columns={"zone": made.zone}, where={"rack": "1"})
     with pytest.raises(kvmfw.ArgumentError, match="expected"):
         make_frame(fleet, homes=np.zeros(99, dtype=np.int64))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("kept", [None, "0"])
+def test_pairs_with_the_same_cpu_equal_plain_loops(seed: int, kept: str | None) -> None:
+    made = random_fleet(seed)
+    cpus = [f"cpu {at // 2}" for at in range(len(made.hosts))]
+    homes = np.random.default_rng(seed).integers(-1, len(made.hosts), len(made.vms))
+    zone = [str(at // 2 % 2) for at in range(len(made.hosts))]
+    where = {} if kept is None else {"zone": kept}
+    fleet = kvmfw.Fleet(made.vms, made.hosts)
+    frame = make_frame(fleet, homes=homes, columns={"zone": zone}, where=where)
+    wanted: Counter[str] = Counter()
+    for v in frame.vm_rows.tolist():
+        home = int(frame.homes[v])
+        for h in frame.host_rows.tolist():
+            if home >= 0 and h != home and cpus[h] == cpus[home]:
+                wanted[kvmfw.validate(made.vms[v], made.hosts[h]).outcome.name] += 1
+    assert {name: count for name, count in same_cpu_totals(frame, cpus).items() if count} == dict(wanted)
+    assert wanted
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -137,12 +137,11 @@ class Frame:
 
     @cached_property
     def _takers(self) -> tuple[_native.Takers, Ints]:
+        return self._count(self.host_weight)
+
+    def _count(self, host_weight: Ints) -> tuple[_native.Takers, Ints]:
         takers, counts = _native.takers(
-            self.fleet._native,
-            self.host_weight.astype(np.uint64),
-            self.change,
-            self.unknown,
-            self.tell,
+            self.fleet._native, host_weight.astype(np.uint64), self.change, self.unknown, self.tell
         )
         return takers, counts.astype(np.int64).reshape(-1, 4)
 
@@ -204,11 +203,21 @@ class Frame:
 
     def totals(self) -> dict[str, int]:
         """Count pairs of a VM and a host that is not its own, by outcome."""
-        counts = (self.class_counts * self.class_vms[:, None]).sum(axis=0)
+        return self.beside_home((self.class_counts * self.class_vms[:, None]).sum(axis=0))
+
+    def beside_home(self, pairs: Ints) -> dict[str, int]:
+        """Give pairs of VMs and hosts, counted by outcome, without those of a VM and the host that it runs on."""
         known = self.group_home_outcome >= 0
         at_home = np.bincount(self.group_home_outcome[known], self.group_weight[known], minlength=4)
-        pairs = counts - at_home.astype(np.int64)
-        return {outcome.name: int(pairs[outcome]) for outcome in Outcome}
+        others = pairs - at_home.astype(np.int64)
+        return {outcome.name: int(others[outcome]) for outcome in Outcome}
+
+    def counts_on(self, host_rows: Ints) -> Ints:
+        """How many of these hosts have which outcome for each VM class. Shape (VM classes, 4)."""
+        if np.array_equal(host_rows, self.host_rows):
+            return self.class_counts
+        weight = np.bincount(self.host_class[host_rows], minlength=len(self.host_weight))
+        return self._count(weight)[1]
 
     def outcome_rows(self, vm_classes: Ints) -> npt.NDArray[np.uint8]:
         """Give the outcomes of some VM classes on every host class. Shape (given VM classes, host classes)."""

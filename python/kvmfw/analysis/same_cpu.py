@@ -11,9 +11,6 @@ from kvmfw.verdict import Outcome
 
 __all__ = ["same_cpu_totals"]
 
-# So many VM classes are looked at at once.
-_CHUNK = 4096
-
 
 def same_cpu_totals(frame: Frame, cpus: Sequence[str]) -> Mapping[str, int]:
     """Count pairs of a VM and a host that is not its own but has the CPU that its own has, by outcome.
@@ -27,23 +24,11 @@ def same_cpu_totals(frame: Frame, cpus: Sequence[str]) -> Mapping[str, int]:
     cpus : sequence of str
         The CPU of each host, by row.
     """
-    names, cpu_of_row = np.unique(np.array(cpus, dtype=str), return_inverse=True)
+    names, cpu_of_host = frame.by_value(cpus)
+    cpu_of_vm = frame.home_value(cpu_of_host)
     pairs = np.zeros(len(Outcome), dtype=np.int64)
-    for number in range(len(names)):
-        rows = frame.host_rows[cpu_of_row[frame.host_rows] == number]
-        hosts = np.bincount(frame.host_class[rows], minlength=len(frame.host_weight))
-        living = frame.vm_rows[
-            (frame.homes[frame.vm_rows] >= 0)
-            & (cpu_of_row[np.maximum(frame.homes[frame.vm_rows], 0)] == number)
-        ]
-        classes, vms = np.unique(frame.vm_class[living], return_counts=True)
-        kept = np.flatnonzero(hosts)
-        for start in range(0, len(classes), _CHUNK):
-            cells = frame.outcome_rows(classes[start : start + _CHUNK])[:, kept]
-            weight = vms[start : start + _CHUNK, None] * hosts[kept]
-            pairs += np.bincount(cells.ravel(), weight.ravel(), minlength=len(Outcome)).astype(np.int64)
-    known = frame.group_home_outcome >= 0
-    at_home = np.bincount(
-        frame.group_home_outcome[known], frame.group_weight[known], minlength=len(Outcome)
-    ).astype(np.int64)
-    return {outcome.name: int((pairs - at_home)[outcome]) for outcome in Outcome}
+    for cpu in range(len(names)):
+        counts = frame.counts_on(np.flatnonzero(cpu_of_host == cpu))
+        vms = np.bincount(frame.vm_class[frame.vm_rows[cpu_of_vm == cpu]], minlength=len(counts))
+        pairs += (counts * vms[:, None]).sum(axis=0)
+    return frame.beside_home(pairs)
