@@ -6,7 +6,7 @@ model `max`: target/arm/tcg/cpu64.c (read).
 
 from __future__ import annotations
 
-__all__ = ["MIDR", "cpu_name", "cpu_with_revision"]
+__all__ = ["MIDR", "cpu_model", "cpu_name", "cpu_with_revision"]
 
 MIDR = 0x603000000013C000
 
@@ -68,13 +68,22 @@ _PARTS = {
 }
 
 
+def cpu_model(midr: int) -> tuple[int, int]:
+    """Give the implementer and the part number of a MIDR_EL1 value: two CPUs of one model differ in variant and revision.
+
+    >>> cpu_model(0x410FD401) == cpu_model(0x411FD401)
+    True
+    """
+    return midr >> 24 & 0xFF, midr >> 4 & 0xFFF
+
+
 def cpu_name(midr: int) -> str:
     """Name the CPU that a MIDR_EL1 value means, or give its implementer and part.
 
     >>> cpu_name(0x410FD401), cpu_name(0x000F0510), cpu_name(0x7A0F1230)
     ('Neoverse V1', 'QEMU max', 'CPU 0x7a/0x123')
     """
-    implementer, part = midr >> 24 & 0xFF, midr >> 4 & 0xFFF
+    implementer, part = cpu_model(midr)
     return _PARTS.get((implementer, part), f"CPU {implementer:#04x}/{part:#05x}")
 
 

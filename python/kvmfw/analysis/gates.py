@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kvmfw.analysis.frame import Ints
 from kvmfw.analysis.security import LEVELS
+from kvmfw.cpus import cpu_model
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.verdict import Outcome
@@ -47,14 +48,9 @@ class Gate:
     key: Callable[[Document], object]
 
 
-def _midr(capture: Document) -> int | None:
-    text = capture["host"].get("midr")
-    return None if text is None else int(text, 16)
-
-
 def _model(capture: Document) -> object:
-    midr = _midr(capture)
-    return None if midr is None else (midr >> 24 & 0xFF, midr >> 4 & 0xFFF)
+    text = capture["host"].get("midr")
+    return None if text is None else cpu_model(int(text, 16))
 
 
 def _values(capture: Document, registers: Sequence[int] | None) -> object:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from kvmfw.registers import fields_of
-from kvmfw.telling.knobs import PSCI
+from kvmfw.telling.knobs import KNOBS_OF_QEMU, PSCI
 
 __all__ = ["MEANS", "Means", "any_means"]
 
@@ -59,7 +59,7 @@ def _properties(register: int, fresh: int, wanted: int) -> int:
 
 
 MEANS = {
-    "qemu": Means("qemu-11.1", _properties, hides=True),
+    "qemu": Means(KNOBS_OF_QEMU, _properties, hides=True),
     "firecracker": Means("firecracker", _template, hides=False),
 }
 """What each VMM can do that settings are printed for, and the policy by which they are judged."""

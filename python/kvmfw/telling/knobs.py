@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from kvmfw.registers import fields_of, register_name
 from kvmfw.verdict import Finding, Outcome
 
-__all__ = ["PSCI", "knob_of", "qemu_properties", "template_modifier"]
+__all__ = ["KNOBS_OF_QEMU", "PSCI", "knob_of", "qemu_properties", "template_modifier"]
 
 PSCI = 0x6030000000140000
 
@@ -50,8 +50,8 @@ def template_modifier(register: int, value: int, changed: int) -> dict[str, str]
     return {"addr": f"{register:#x}", "bitmap": "0b" + "_".join(groups)}
 
 
-# The first release with these properties; that of `kvmfw.analysis.means` too.
-_KNOBS_OF_QEMU = "qemu-11.1"
+KNOBS_OF_QEMU = "qemu-11.1"
+"""The first release with these properties."""
 _ID, _LEVELS = "KVMFW-ID-REGISTER", ("KVMFW-WA1-LEVEL", "KVMFW-WA2-LEVEL", "KVMFW-WA3-LEVEL")
 
 
@@ -70,7 +70,7 @@ def knob_of(finding: Finding, vmm: str) -> str | None:
     if vmm.startswith("firecracker") and finding.rule in (_ID, "KVMFW-PSCI-VERSION", *_LEVELS):
         entry = template_modifier(register, own, changed)
         return f'Firecracker: reg_modifiers {{"addr": "{entry["addr"]}", "bitmap": "{entry["bitmap"]}"}}'
-    if vmm in ("kvm", "qemu", _KNOBS_OF_QEMU):
+    if vmm in ("kvm", "qemu", KNOBS_OF_QEMU):
         if register == PSCI:
             return f"QEMU 11.1: -cpu host,{','.join(qemu_properties({PSCI: own}, {PSCI: changed}))}"
         if finding.rule == _ID and (named := [*qemu_properties({register: own}, {register: changed})]):
