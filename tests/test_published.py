@@ -16,6 +16,7 @@ from kvmfw.cli import main
 from kvmfw.provenance import digest
 from kvmfw.published import FORMATS
 from kvmfw.published.schemas import schema_of
+from tests.support.schemas import strict
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CAPTURES = sorted((EXAMPLES / "captures").glob("*.json"))
@@ -69,16 +70,6 @@ def run(*words: object) -> Any:
     result = CliRunner().invoke(main, [*map(str, words), *form])
     assert result.exit_code in (0, 2), result.output
     return json.loads(result.stdout)
-
-
-def strict(schema: Any) -> Any:
-    """Give the schema with no name allowed that it does not tell: what is not published is not printed."""
-    if isinstance(schema, list):
-        return [strict(one) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    closed = {"additionalProperties": False} if "properties" in schema and "type" in schema else {}
-    return closed | {key: strict(value) for key, value in schema.items()}
 
 
 @pytest.fixture(scope="module")

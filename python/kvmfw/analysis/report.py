@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -172,8 +172,7 @@ def examine(
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
         tables["upgrades"] = [
-            asdict(one) | {"security": one.security.value, "reasons": list(one.reasons)}
-            for one in best_upgrades(frame, columns, protection=protection, weaker=weaker)
+            dict(one.to_dict()) for one in best_upgrades(frame, columns, protection=protection, weaker=weaker)
         ]
     tables["drain"] = [_drain(one) for one in drain_hosts(frame, capacity=capacity)]
     tables["unknowns"] = [

@@ -11,6 +11,7 @@ import numpy as np
 from kvmfw import _native
 from kvmfw.analysis.frame import Frame, Groups, Ints, Tell, counted, native_groups
 from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
+from kvmfw.published.changes import UpgradeDocument
 
 __all__ = ["Upgrade", "best_upgrades"]
 
@@ -46,6 +47,19 @@ class Upgrade:
     stranded: int
     security: Security
     reasons: tuple[str, ...]
+
+    def to_dict(self) -> UpgradeDocument:
+        """Give it as JSON-ready data."""
+        return {
+            "capture": self.capture,
+            "becomes": self.becomes,
+            "hosts": self.hosts,
+            "freed": self.freed,
+            "newly_stranded": self.newly_stranded,
+            "stranded": self.stranded,
+            "security": self.security.value,
+            "reasons": list(self.reasons),
+        }
 
 
 def best_upgrades(

@@ -26,7 +26,6 @@ from kvmfw.cli.render import Shown, print_report
 from kvmfw.cli.screen import console, working
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
-from kvmfw.provenance import provenance
 from kvmfw.report import issues, read_waivers, waive, write_tables
 from kvmfw.report.issues import expired
 from kvmfw.report.metrics import prometheus as metrics
@@ -166,9 +165,9 @@ def audit(
         print_or_write(shown.text("html"), html)
         note(f"kvmfw: wrote {html}")
     if record is not None:
-        add_record(record, report, provenance(inputs))
+        add_record(record, report, shown.made)
     if prometheus is not None:
-        print_or_write(metrics(report, provenance(inputs), fleet.resolve().name), prometheus)
+        print_or_write(metrics(report, shown.made, fleet.resolve().name), prometheus)
     if form in FOLDER_FORMATS and output is not None:
         write_tables(report.tables, output, form)
     elif form == "table" and output is None:

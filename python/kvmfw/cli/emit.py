@@ -24,6 +24,7 @@ from kvmfw.cli.settings import (
 from kvmfw.planners import kubernetes, openstack
 from kvmfw.planners.accept_sets import accept_sets
 from kvmfw.planners.generations import Difference, generation_of, read_generation, write_generation
+from kvmfw.provenance import provenance
 from kvmfw.published import published
 from kvmfw.questions import Treat
 from kvmfw.quoting import json_text
@@ -92,7 +93,7 @@ def emit(
     elif target == "firecracker":
         text = texts.firecracker(made)
     else:
-        text = json_text(published("baseline", settings_document(made), [fleet]))
+        text = json_text(published("baseline", settings_document(made), provenance([fleet])))
     print_or_write(text, output)
     return gate(made, fail_on)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
 from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.screen import ALARM, console, heading, outcome_text, table
-from kvmfw.provenance import provenance
+from kvmfw.provenance import Provenance, provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text
 from kvmfw.report import Issue, junit, markdown, sarif
@@ -38,20 +39,25 @@ class Shown:
     top: int
     inputs: Sequence[Path]
 
+    @cached_property
+    def made(self) -> Provenance:
+        """Where the audit comes from: inputs are read for it once, whatever is written."""
+        return provenance(self.inputs)
+
     def text(self, form: str) -> str:
         """Give the audit in a form of `--format` that is one text."""
         if form == "json":
             body = self.report.to_dict() | {"waived": self._waived()}
-            return json_text(published("audit", body, self.inputs))
+            return json_text(published("audit", body, self.made))
         if form == "sarif":
             return json_text(sarif(self.found, self.fleet, self.report.tables["not_judged"]))
         if form == "junit":
             return junit(self.report, self.found, self.fail_on)
         if form == "html":
-            made = provenance(self.inputs)
-            return html_report(self.report, self.found, title=self.fleet.resolve().name, made=made)
+            title = self.fleet.resolve().name
+            return html_report(self.report, self.found, title=title, made=self.made)
         if form == "markdown":
-            return markdown(self.report, self.found, top=self.top, made=provenance(self.inputs))
+            return markdown(self.report, self.found, top=self.top, made=self.made)
         text = io.StringIO()
         print_report(console(text, width=160), self.report, self.top)
         return text.getvalue()

@@ -16,6 +16,7 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from kvmfw.provenance import provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text, printable
 from kvmfw.verdict import Outcome
@@ -66,7 +67,7 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
 
 def print_json(name: str, body: Mapping[str, Any], inputs: Iterable[Path] = ()) -> None:
     """Print the document of a format of `kvmfw.published`."""
-    click.echo(json_text(published(name, body, inputs)))
+    click.echo(json_text(published(name, body, provenance(inputs))))
 
 
 def outcome_text(outcome: Outcome) -> Text:

@@ -222,33 +222,33 @@ def _propose(
     open_ends = homeless(frame)
     code = FINDINGS if open_ends and HOMELESS in fail_on else 0
     stranded = int(frame.group_weight[frame.group_targets == 0].sum())
-    rows = [
-        {
-            "capture": one.capture,
-            "becomes": one.becomes,
-            "hosts": one.hosts,
-            "freed": one.freed,
-            "newly_stranded": one.newly_stranded,
-            "stranded": one.stranded,
-            "security": one.security.value,
-            "reasons": list(one.reasons),
-        }
-        for one in plan
-    ]
     if form == "json":
-        told = {"not_judged": [one.to_dict() for one in open_ends], "stranded": stranded, "upgrades": rows}
+        upgrades = [one.to_dict() for one in plan]
+        told = {
+            "not_judged": [one.to_dict() for one in open_ends],
+            "stranded": stranded,
+            "upgrades": upgrades,
+        }
         print_json("upgrades", told, [fleet])
         return code
     out = console()
     print_not_judged(out, [(one.word, str(one)) for one in open_ends])
     out.print(heading(f"Upgrades that free VMs, best first; {stranded:,} VMs are stranded today"))
-    if not rows:
+    if not plan:
         out.print("no upgrade to another capture of this fleet frees more VMs than it strands")
         return code
     numbers = ("hosts", "freed", "newly stranded", "stranded after")
     cells = [
-        [*list(row.values())[:-2], ": ".join([one.security.value, *one.reasons[:1]])]
-        for row, one in zip(rows, plan, strict=True)
+        [
+            one.capture,
+            one.becomes,
+            one.hosts,
+            one.freed,
+            one.newly_stranded,
+            one.stranded,
+            ": ".join([one.security.value, *one.reasons[:1]]),
+        ]
+        for one in plan
     ]
     out.print(table(("hosts of", "become", *numbers, "security"), cells, numbers=numbers))
     return code

@@ -58,7 +58,7 @@ class Collected:
     known: int
     probed: Sequence[str]
     failures: Sequence[Failure]
-    wanted: Sequence[str] = ()
+    wanted: Sequence[str]
 
 
 def collect(
@@ -106,7 +106,7 @@ def collect(
     ordered = {host: hosts[host] for host in position if host in hosts}
     _write(folder, ordered, list(position), {place.host for place in asked})
     failures = sorted(call.failures, key=lambda failure: position[failure.host])
-    return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures)
+    return Collected(ordered, len(asked), len(places) - len(asked), sorted(probed), failures, wanted=())
 
 
 def assemble(probes: Path, folder: Path) -> Collected:

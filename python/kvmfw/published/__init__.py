@@ -6,43 +6,43 @@ means something else; what is added does not change it (docs/stability.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-from kvmfw.provenance import provenance
+from kvmfw.provenance import Provenance
 
 __all__ = ["FORMATS", "published"]
 
 FORMATS: Mapping[str, tuple[int, str]] = {
-    "verdicts": (1, "lists:Verdicts"),
-    "audit": (1, "audits:Audit"),
-    "capture-diff": (1, "changes:CaptureDiffDocument"),
-    "fleet-diff": (1, "changes:FleetDiffDocument"),
-    "upgrades": (1, "changes:Upgrades"),
-    "baseline": (1, "changes:BaselineDocument"),
-    "schemes": (1, "lists:Schemes"),
-    "registers": (1, "lists:Registers"),
-    "rules": (1, "lists:Rules"),
-    "vmms": (1, "lists:Vmms"),
-    "messages": (1, "lists:Messages"),
-    "ingest": (1, "lists:IngestDocument"),
-    "trend": (1, "lists:TrendDocument"),
-    "collect": (1, "lists:CollectDocument"),
-    "rollout": (1, "rollouts:RolloutDocument"),
+    "verdicts": (1, "published.lists:Verdicts"),
+    "audit": (1, "published.audits:Audit"),
+    "capture-diff": (1, "published.changes:CaptureDiffDocument"),
+    "fleet-diff": (1, "published.changes:FleetDiffDocument"),
+    "upgrades": (1, "published.changes:Upgrades"),
+    "baseline": (1, "published.changes:BaselineDocument"),
+    "schemes": (1, "published.lists:Schemes"),
+    "registers": (1, "published.lists:Registers"),
+    "rules": (1, "published.lists:Rules"),
+    "vmms": (1, "published.lists:Vmms"),
+    "messages": (1, "published.lists:Messages"),
+    "ingest": (1, "ingest:Ingested"),
+    "trend": (1, "published.lists:TrendDocument"),
+    "collect": (1, "collect.collection:Collected"),
+    "rollout": (1, "published.rollouts:RolloutDocument"),
 }
-"""Version and body of each format; their full names have ``kvmfw-`` before."""
+"""Version and body of each format; their full names have ``kvmfw-`` before. A body is the type of what is printed, where that is
+one already."""
 
 
-def published(name: str, body: Mapping[str, Any], inputs: Iterable[Path] = ()) -> dict[str, Any]:
+def published(name: str, body: Mapping[str, Any], made: Provenance) -> dict[str, Any]:
     """Give a document of a format: its body, with who made it, when and from which inputs before it.
 
     Examples
     --------
-    >>> list(published("rules", {"rules": []}))
+    >>> from kvmfw.provenance import provenance
+    >>> list(published("rules", {"rules": []}, provenance()))
     ['format', 'version', 'kvmfw', 'made', 'command', 'inputs', 'rules']
     """
-    made = provenance(inputs)
     return {
         "format": f"kvmfw-{name}",
         "version": FORMATS[name][0],

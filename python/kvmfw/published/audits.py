@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from kvmfw.published.changes import UpgradeDocument
 from kvmfw.published.parts import NotJudgedDocument, UnitPairs, Word
 
 __all__ = ["Audit"]
@@ -71,19 +72,6 @@ class Cure(TypedDict):
     units: list[str]
     freed: int
     fields: list[str]
-
-
-class Upgrade(TypedDict):
-    """A proposed upgrade."""
-
-    capture: str
-    becomes: str
-    hosts: int
-    freed: int
-    newly_stranded: int
-    stranded: int
-    security: str
-    reasons: list[str]
 
 
 class Drain(TypedDict):
@@ -171,7 +159,7 @@ class Audit(TypedDict):
     blockers: list[Blocker]
     plan: list[Step] | None
     cures: list[Cure] | None
-    upgrades: NotRequired[list[Upgrade] | None]
+    upgrades: NotRequired[list[UpgradeDocument] | None]
     drain: list[Drain] | None
     groups: NotRequired[list[Group] | None]
     drain_groups: NotRequired[list[Drain] | None]

@@ -1,27 +1,21 @@
-"""Documents that list: verdicts, schemes, registers, rules, VMMs, messages, what was taken in and collected."""
+"""Documents that list: verdicts, schemes, registers, rules, VMMs, messages, audits."""
 
 from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
 from kvmfw.published.parts import FindingDocument, NotJudgedDocument, VerdictDocument
+from kvmfw.rules import Rule
 
 __all__ = [
-    "CollectDocument",
-    "FailureDocument",
-    "HomesDocument",
-    "IngestDocument",
     "MessageDocument",
     "Messages",
     "RegisterDocument",
     "Registers",
-    "RejectDocument",
-    "RuleDocument",
     "Rules",
     "SchemeDocument",
     "SchemeRegister",
     "Schemes",
-    "StrangerDocument",
     "TrendDocument",
     "Verdicts",
     "VmmDocument",
@@ -103,19 +97,10 @@ class Registers(TypedDict):
     registers: list[RegisterDocument]
 
 
-class RuleDocument(TypedDict):
-    """A rule id."""
-
-    id: str
-    units: list[str]
-    meaning: str
-    source: str
-
-
 class Rules(TypedDict):
     """`rule`."""
 
-    rules: list[RuleDocument]
+    rules: list[Rule]
 
 
 class VmmDocument(TypedDict):
@@ -159,57 +144,6 @@ class Messages(TypedDict):
     """`why`."""
 
     messages: list[MessageDocument]
-
-
-class RejectDocument(TypedDict):
-    """A rejected row; -1 for a document as a whole."""
-
-    source: str
-    row: int
-    reason: str
-
-
-class StrangerDocument(TypedDict):
-    """A host name that no host has."""
-
-    host: str
-    vms: int
-    nearest: str | None
-
-
-class HomesDocument(TypedDict):
-    """Where VMs run, as far as that is known."""
-
-    vms: int
-    unnamed: int
-    astray: int
-    strangers: list[StrangerDocument]
-
-
-class IngestDocument(TypedDict):
-    """`ingest`."""
-
-    rows: int
-    used: int
-    rejected: int
-    vms: int
-    sets: int
-    hosts: int
-    captures: int
-    generation: int
-    rejects: list[RejectDocument]
-    inferred: int
-    left_out: list[str]
-    homes: HomesDocument
-    born: int
-    assumed: int
-
-
-class FailureDocument(TypedDict):
-    """A host that was not captured."""
-
-    host: str
-    why: str
 
 
 class RecordDocument(TypedDict):
@@ -260,13 +194,3 @@ class TrendDocument(TypedDict):
 
     audits: list[RecordDocument]
     changes: ChangesDocument | None
-
-
-class CollectDocument(TypedDict):
-    """`collect`."""
-
-    hosts: dict[str, str]
-    asked: int
-    known: int
-    probed: list[str]
-    failures: list[FailureDocument]

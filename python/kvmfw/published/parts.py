@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
 
+from kvmfw.verdict import FieldDifference
+
 __all__ = [
     "Envelope",
-    "FieldDocument",
     "FindingDocument",
     "InputDocument",
     "NotJudgedDocument",
@@ -37,16 +38,6 @@ class Envelope(TypedDict):
     inputs: list[InputDocument]
 
 
-class FieldDocument(TypedDict):
-    """A field in which two values differ; without a name, bits."""
-
-    name: str
-    high: int
-    low: int
-    saved: int
-    own: int
-
-
 class FindingDocument(TypedDict):
     """What one unit says; ids and values are hexadecimal."""
 
@@ -62,7 +53,7 @@ class FindingDocument(TypedDict):
     needs: str | None
     rule: str
     evidence: str
-    fields: list[FieldDocument]
+    fields: list[FieldDifference]
     offers: str
     sentence: str
 

@@ -32,7 +32,7 @@ def schema_of(name: str) -> dict[str, Any]:
         raise ArgumentError(f"there is no format `{name}`; there are {', '.join(FORMATS)}")
     version, place = FORMATS[name]
     module, _, kind = place.partition(":")
-    body = getattr(importlib.import_module(f"kvmfw.published.{module}"), kind)
+    body = getattr(importlib.import_module(f"kvmfw.{module}"), kind)
     (envelope, inner), parts = msgspec.json.schema_components((Envelope, body), ref_template="#/$defs/{name}")
     envelope, inner = (parts.pop(one["$ref"].rpartition("/")[2]) for one in (envelope, inner))
     properties = envelope["properties"] | inner["properties"]
