@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +15,9 @@ from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
 
 __all__ = ["HostNames"]
+
+Key = TypeVar("Key")
+Made = TypeVar("Made")
 
 _NO_UNIT = 0xFFFF
 # So many sets of hosts are kept: VMs of one accept set share theirs.
@@ -81,13 +85,7 @@ class HostNames:
         """
         said = self._taken[self.snapshot.class_row(vm)]
         key = said.tobytes()
-        found = self._sets.get(key)
-        if found is None:
-            found = self._names_of(said)
-            if len(self._sets) >= _KEPT:
-                self._sets.clear()
-            self._sets[key] = found
-        return found, not self._lets_strangers_in
+        return _kept(self._sets, key, lambda: self._names_of(said)), not self._lets_strangers_in
 
     def passing(self, vm: Vm, hosts: Iterable[str]) -> list[str]:
         """Give those of the hosts that take a VM, in their order."""
@@ -97,12 +95,7 @@ class HostNames:
     def takers(self, vm: Vm) -> list[str]:
         """Give the hosts of the fleet that take a VM, by name."""
         names, passes = self.listed(vm)
-        found = self._takers.get(names)
-        if found is None:
-            if len(self._takers) >= _KEPT:
-                self._takers.clear()
-            found = self._takers[names] = [name for name in self._rows if (name in names) is passes]
-        return found
+        return _kept(self._takers, names, lambda: [name for name in self._rows if (name in names) is passes])
 
     def taking_classes(self, vm: Vm) -> list[int]:
         """Give the numbers of the host classes that take a VM."""
@@ -128,16 +121,15 @@ class HostNames:
     def summary(self, vm: Vm) -> tuple[tuple[str, list[str]], ...]:
         """Give each reason for which hosts of the fleet do not take a VM, with these hosts; kept for VMs of its class."""
         said = self.snapshot.class_row(vm)
-        key = said.tobytes()
-        if key not in self._summaries:
-            if len(self._summaries) >= _KEPT:
-                self._summaries.clear()
+
+        def made() -> tuple[tuple[str, list[str]], ...]:
             names = [name for name, row in self._rows.items() if not self._taken[said[self._classes[row]]]]
             found: dict[str, list[str]] = {}
             for name, reason in self.reasons(vm, names).items():
                 found.setdefault(reason, []).append(name)
-            self._summaries[key] = tuple(found.items())
-        return self._summaries[key]
+            return tuple(found.items())
+
+        return _kept(self._summaries, said.tobytes(), made)
 
     def _outcome(self, said: npt.NDArray[np.uint8], host: str) -> Outcome:
         row = self._worst(said, host)
@@ -163,3 +155,13 @@ class HostNames:
             self._units = self.snapshot.units
         unit = f" {self._units[units[0]]}" if units[0] != _NO_UNIT else ""
         return f"{Outcome(outcome).name}{unit}"
+
+
+def _kept(cache: dict[Key, Made], key: Key, make: Callable[[], Made]) -> Made:
+    """Give what is kept, or make it; a full cache begins anew."""
+    found = cache.get(key)
+    if found is None:
+        if len(cache) >= _KEPT:
+            cache.clear()
+        found = cache[key] = make()
+    return found

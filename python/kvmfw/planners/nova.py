@@ -68,7 +68,7 @@ def _hosts() -> HostNames:
     with _making:
         if key not in _watched:
             _watched[key] = Watched(Path(asked.fleet), vmm=asked.vmm)
-        snapshot = _watched[key].snapshot()
+        snapshot = _watched[key].loaded().snapshot
         made = _names.get((*key, asked.unknown))
         if made is None or made.snapshot is not snapshot:
             made = _names[(*key, asked.unknown)] = HostNames(snapshot, unknown=asked.unknown)

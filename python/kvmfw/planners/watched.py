@@ -7,16 +7,24 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from kvmfw.errors import KvmfwError
 from kvmfw.fleet import Fleet
 from kvmfw.snapshot import Snapshot
 
-__all__ = ["Watched"]
+__all__ = ["Loaded", "Watched"]
 
 LOG = logging.getLogger(__name__)
 
 _Stamp = frozenset[tuple[str, int, int]]
+
+
+class Loaded(NamedTuple):
+    """A fleet as it was read, and how often the folder had been read by then: numbers of classes hold for one such number."""
+
+    snapshot: Snapshot
+    number: int
 
 
 class Watched:
@@ -53,28 +61,27 @@ class Watched:
         self.folder = folder
         self.vmm = vmm
         self.problem: str | None = None
-        self.loads = 0
         self._every, self._clock = every, clock
         self._building = threading.Lock()
         self._stamp = _stamp(folder)
-        self._snapshot = self._load()
+        self._loaded = self._load(1)
         self._looked = clock()
 
-    def snapshot(self) -> Snapshot:
+    def loaded(self) -> Loaded:
         """Give the fleet as it was read last; where the folder changed, a thread reads it anew."""
         if self._clock() - self._looked >= self._every and self._building.acquire(blocking=False):
             self._looked = self._clock()
             threading.Thread(target=self._look, name="kvmfw-folder", daemon=True).start()
-        return self._snapshot
+        return self._loaded
 
     def _look(self) -> None:
         try:
             stamp = _stamp(self.folder)
             if stamp != self._stamp:
-                self._snapshot = self._load()
+                self._loaded = self._load(self._loaded.number + 1)
                 self._stamp = stamp
                 self.problem = None
-                LOG.info("the fleet was read anew: %r", self._snapshot)
+                LOG.info("the fleet was read anew: %r", self._loaded.snapshot)
         except (KvmfwError, OSError) as error:
             if self.problem != str(error):
                 LOG.error("the fleet is kept as it was: %s", error)
@@ -82,10 +89,8 @@ class Watched:
         finally:
             self._building.release()
 
-    def _load(self) -> Snapshot:
-        snapshot = Fleet.load(self.folder, vmm=self.vmm).snapshot()
-        self.loads += 1
-        return snapshot
+    def _load(self, number: int) -> Loaded:
+        return Loaded(Fleet.load(self.folder, vmm=self.vmm).snapshot(), number)
 
 
 def _stamp(folder: Path) -> _Stamp:

@@ -18,6 +18,7 @@ import kvmfw
 from kvmfw.errors import InputError, MissingError
 from kvmfw.planners.extender import filtered, prioritized
 from kvmfw.planners.factors import Compatibility, why_not
+from kvmfw.planners.host_names import HostNames
 from kvmfw.serve.documents import (
     Batch,
     Candidates,
@@ -51,18 +52,14 @@ def _service(state: State) -> Service:
     return service
 
 
-def _loads(service: Service) -> int:
-    return service.watched.loads
-
-
 @get("/v1/fleet", responses=_PROBLEMS, sync_to_thread=False)
 def fleet(state: State) -> FleetDocument:
     """Tell which fleet answers."""
     service = _service(state)
-    now = service.snapshot()
+    now, load = service.watched.loaded()
     return FleetDocument(
         now.generation,
-        _loads(service),
+        load,
         now.vmm,
         *now.shape,
         *now.used_classes,
@@ -85,22 +82,21 @@ def candidates(
     state: State, vm: _Name, unknown: Word, change: Word = "accept", shape: Shape = "classes"
 ) -> Candidates:
     """Give the hosts that take a VM: host classes by number, or hosts by name."""
-    return _candidates(_service(state), vm, unknown, change, shape)
+    return _candidates(_service(state).names(unknown, change), vm, shape)
 
 
 @post("/v1/candidates/batch", responses=_PROBLEMS, status_code=200, sync_to_thread=False)
 def candidates_of(state: State, data: Batch) -> CandidatesOf:
     """Give the hosts that take each of up to 1,000 VMs."""
-    service = _service(state)
-    answers = [_candidates(service, vm, data.unknown, data.change, data.shape) for vm in data.vms]
-    return CandidatesOf(_loads(service), answers)
+    now = _service(state).names(data.unknown, data.change)
+    return CandidatesOf(now[1], [_candidates(now, vm, data.shape) for vm in data.vms])
 
 
-def _candidates(service: Service, vm: str, unknown: Word, change: Word, shape: Shape) -> Candidates:
-    names = service.names(unknown, change)
+def _candidates(now: tuple[HostNames, int], vm: str, shape: Shape) -> Candidates:
+    names, load = now
     if shape == "names":
-        return Candidates(vm, _loads(service), hosts=names.takers(vm))
-    return Candidates(vm, _loads(service), classes=names.taking_classes(vm))
+        return Candidates(vm, load, hosts=names.takers(vm))
+    return Candidates(vm, load, classes=names.taking_classes(vm))
 
 
 @get("/v1/restore-compat", responses=_PROBLEMS, sync_to_thread=False)
@@ -118,7 +114,7 @@ def restore_compat(state: State, vm: _Name, target_node: _Name) -> Compatibility
 )
 def kubernetes_filter(state: State, data: dict[str, Any]) -> dict[str, Any]:
     """Answer the scheduler's Filter; UNKNOWN is refused."""
-    return filtered(_service(state).names("refuse", "accept"), data)
+    return filtered(_service(state).names("refuse", "accept")[0], data)
 
 
 @post(
@@ -130,7 +126,7 @@ def kubernetes_filter(state: State, data: dict[str, Any]) -> dict[str, Any]:
 )
 def kubernetes_prioritize(state: State, data: dict[str, Any]) -> list[dict[str, Any]]:
     """Answer the scheduler's Prioritize."""
-    return prioritized(_service(state).names("refuse", "accept"), data)
+    return prioritized(_service(state).names("refuse", "accept")[0], data)
 
 
 @get("/healthz", media_type=MediaType.TEXT, opt={"open": True}, sync_to_thread=False)

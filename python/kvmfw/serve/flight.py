@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 from pyarrow import flight
 
@@ -50,11 +49,7 @@ class FlightService(flight.FlightServerBase):  # type: ignore[misc]
                 continue
             if chunk.data.num_columns != 2:
                 raise flight.FlightServerError("expected two columns: rows of VMs, rows of hosts")
-            # Buffers that came over the network may start anywhere in memory.
-            vms, hosts = (
-                np.require(column.to_numpy(zero_copy_only=False), requirements=["C", "A"])
-                for column in chunk.data.columns
-            )
+            vms, hosts = (column.to_numpy(zero_copy_only=False) for column in chunk.data.columns)
             try:
                 outcomes = now.validate_pairs(vms, hosts)
             except InputError as error:
@@ -66,7 +61,7 @@ class FlightService(flight.FlightServerBase):  # type: ignore[misc]
         del context
         try:
             asked = msgspec.json.decode(ticket.ticket, type=Batch)
-            names = self._service.names(asked.unknown, asked.change)
+            names, _ = self._service.names(asked.unknown, asked.change)
             found = [(vm, host) for vm in asked.vms for host in names.takers(vm)]
         except (msgspec.DecodeError, InputError, RecursionError) as error:
             raise flight.FlightServerError(str(error)) from None

@@ -43,8 +43,9 @@ class Metrics:
 
     def text(self, service: Service) -> bytes:
         """Give all of them."""
-        vms, hosts = service.snapshot().shape
-        told = {"vms": vms, "hosts": hosts, "loads": service.watched.loads}
+        now, load = service.watched.loaded()
+        vms, hosts = now.shape
+        told = {"vms": vms, "hosts": hosts, "loads": load}
         for name, value in (told | {"stale": int(service.watched.problem is not None)}).items():
             self._fleet[name].set(value)
         return generate_latest(self._registry)

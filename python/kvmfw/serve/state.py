@@ -45,13 +45,13 @@ class Service:
 
     def snapshot(self) -> Snapshot:
         """Give the fleet as it is now."""
-        return self.watched.snapshot()
+        return self.watched.loaded().snapshot
 
-    def names(self, unknown: Treat, change: Treat) -> HostNames:
-        """Give its hosts by name, for a meaning of UNKNOWN and CHANGE."""
-        snapshot = self.snapshot()
+    def names(self, unknown: Treat, change: Treat) -> tuple[HostNames, int]:
+        """Give its hosts by name, for a meaning of UNKNOWN and CHANGE, and the number of the load that they are of."""
+        snapshot, load = self.watched.loaded()
         with self._lock:
             made = self._names.get((unknown, change))
             if made is None or made.snapshot is not snapshot:
                 made = self._names[unknown, change] = HostNames(snapshot, unknown=unknown, change=change)
-        return made
+        return made, load

@@ -1,0 +1,52 @@
+"""A fleet folder that is watched: a fleet and its number change at once."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvmfw.fleet import Fleet
+from kvmfw.planners import watched
+from kvmfw.planners.watched import Watched
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def test_a_fleet_that_is_being_read_has_no_number_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "fleet"
+    folder.mkdir()
+    for name in ("captures", "hosts.csv", "vms.jsonl"):
+        source = EXAMPLES / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / name)
+    now = Watched(folder, every=0.0)
+    first = now.loaded()
+    assert first.number == 1
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Fleet):
+        @classmethod
+        def load(cls, *arguments: Any, **options: Any) -> Fleet:
+            begun.set()
+            assert go_on.wait(60)
+            return Fleet.load(*arguments, **options)
+
+    monkeypatch.setattr(watched, "Fleet", Slow)
+    lines = (folder / "vms.jsonl").read_text().splitlines(keepends=True)
+    (folder / "vms.jsonl").write_text("".join(lines[:-1]))
+    assert now.loaded() is first
+    assert begun.wait(60)
+    assert now.loaded() is first
+    go_on.set()
+    until = time.monotonic() + 60
+    while now.loaded() is first and time.monotonic() < until:
+        time.sleep(0.01)
+    second = now.loaded()
+    assert second.number == 2
+    assert second.snapshot.shape[0] == first.snapshot.shape[0] - 1
