@@ -6,9 +6,11 @@ model `max`: target/arm/tcg/cpu64.c (read).
 
 from __future__ import annotations
 
+from kvmfw.registers import named
+
 __all__ = ["MIDR", "cpu_model", "cpu_name", "cpu_with_revision"]
 
-MIDR = 0x603000000013C000
+MIDR = named("MIDR_EL1")
 
 _ARM, _AMPERE, _BROADCOM, _CAVIUM, _FUJITSU, _HISILICON = 0x41, 0xC0, 0x42, 0x43, 0x46, 0x48
 _NVIDIA, _APM, _QUALCOMM, _APPLE, _MICROSOFT, _SOFTWARE = 0x4E, 0x50, 0x51, 0x61, 0x6D, 0x00

@@ -12,6 +12,7 @@ __all__ = [
     "fields_of",
     "find_register",
     "listed_by",
+    "named",
     "register_name",
     "registers",
     "schemes_of",
@@ -113,3 +114,20 @@ def find_register(text: str) -> int | None:
     '0x6030000000140000'
     """
     return _native.find_register(text)
+
+
+def named(name: str) -> int:
+    """Give the id of a register that the catalogue names.
+
+    Raises
+    ------
+    KeyError
+        When no register has the name: it is kvmfw's own code that is wrong.
+
+    >>> hex(named("MIDR_EL1"))
+    '0x603000000013c000'
+    """
+    found = find_register(name)
+    if found is None:
+        raise KeyError(name)
+    return found

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from kvmfw.registers import register_name
+from kvmfw.registers import named, register_name
 
 __all__ = ["Comparison", "Protection", "Security", "compare_security", "protection_of"]
 
-LEVELS = (0x6030000000140001, 0x6030000000140002, 0x6030000000140003)
+LEVELS = tuple(named(f"SMCCC_ARCH_WORKAROUND_{number}") for number in (1, 2, 3))
 """Levels of SMCCC workarounds, which KVM itself orders: it takes a lower one than its own, never a higher one
 (docs/semantics.md)."""
 

@@ -14,7 +14,7 @@ from kvmfw.inventory.making import GICV3, Making, made_on
 from kvmfw.inventory.told import Told
 from kvmfw.readers.homes import nearest
 from kvmfw.readers.vcpu import ENABLED, FEATURES
-from kvmfw.registers import find_register
+from kvmfw.registers import named
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, validate
 
@@ -207,17 +207,11 @@ class Births:
         fresh = _fresh(host, words)
         values = fresh.to_mapping()
         if birth.making.psci is not None:
-            values[_psci()] = birth.making.psci
+            values[named("PSCI_VERSION")] = birth.making.psci
         made = _run(_with(fresh, values), host)
         for capture in birth.captures[1:]:
             made = _arrived(made, self._host(capture)[0], birth.vmm)
         return made
-
-
-def _psci() -> int:
-    found = find_register("PSCI_VERSION")
-    assert found is not None
-    return found
 
 
 def _with(made: RegisterSet, values: Mapping[int, int]) -> RegisterSet:

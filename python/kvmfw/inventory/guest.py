@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from kvmfw import _native
-from kvmfw.registers import find_register, register_name, registers
+from kvmfw.registers import named, register_name, registers
 
 __all__ = ["as_written_most", "is_known_of"]
 
@@ -32,12 +32,6 @@ def is_known_of(register: int) -> bool:
     return register not in guests and not _is_event_counter(register) and _native.looked_at([register])[0]
 
 
-def _register(name: str) -> int:
-    found = find_register(name)
-    assert found is not None, name
-    return found
-
-
 def _is_event_counter(register: int) -> bool:
     return register_name(register).startswith("PMEVCNTR")
 
@@ -54,16 +48,16 @@ def as_written_most(values: Mapping[int, int], *, pmu: bool) -> dict[int, int]:
 
     Examples
     --------
-    >>> control = find_register("CNTV_CTL_EL0")
+    >>> control = named("CNTV_CTL_EL0")
     >>> as_written_most({control: 0}, pmu=False)[control]
     7
     """
     found = dict(values)
     most = dict.fromkeys(_of_kind("TimerControl"), _ENABLED_MASKED_EXPIRED)
     if pmu:
-        counters = values.get(_register("PMCR_EL0"), 0) >> 11 & 0x1F
+        counters = values.get(named("PMCR_EL0"), 0) >> 11 & 0x1F
         most |= dict.fromkeys(_of_kind("PmuBits"), _CYCLES | ((1 << counters) - 1))
-        version = values.get(_register("ID_AA64DFR0_EL1"), 0) >> 8 & 0xF
+        version = values.get(named("ID_AA64DFR0_EL1"), 0) >> 8 & 0xF
         longest = 64 if _LONG_COUNTERS <= version < _NO_PMU else 32
         most |= dict.fromkeys(filter(_is_event_counter, values), (1 << longest) - 1)
     for register in most.keys() & values.keys():

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from kvmfw.cpus import MIDR
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
@@ -33,7 +34,6 @@ __all__ = [
     "template_vcpus",
 ]
 
-_MIDR_EL1 = 0x603000000013C000
 _BITMAP = re.compile(r"0b[01x_]{1,4096}", re.ASCII)
 _PSCI_0_2 = FEATURES.index("psci_0_2")
 _X0, _PC = 0x6030000000100000, 0x6030000000100040
@@ -220,8 +220,8 @@ def fingerprint_capture(document: Any, name: str) -> dict[str, Any]:
     kernel = facts.get("kernel_version")
     if not isinstance(kernel, str) or not kernel:
         raise FormatError("the kernel release is missing", "kernel_version")
-    if _MIDR_EL1 not in values:
-        raise FormatError(f"register {_MIDR_EL1:#x} (MIDR_EL1) is missing", "guest_cpu_config.reg_modifiers")
+    if MIDR not in values:
+        raise FormatError(f"register {MIDR:#x} (MIDR_EL1) is missing", "guest_cpu_config.reg_modifiers")
     values = _with_left_out(values)
     vcpu = {
         "name": "firecracker",
@@ -232,7 +232,7 @@ def fingerprint_capture(document: Any, name: str) -> dict[str, Any]:
     return {
         "format": "kvmfw-capture",
         "version": 1,
-        "host": {"name": name, "kernel": kernel, "midr": f"{values[_MIDR_EL1]:#x}"},
+        "host": {"name": name, "kernel": kernel, "midr": f"{values[MIDR]:#x}"},
         "registers": [f"{register:#x}" for register in values],
         "vcpus": [] if "sve" in template.feature_names() else [vcpu],
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from kvmfw.registers import fields_of, register_name
+from kvmfw.registers import fields_of, named, register_name
 from kvmfw.verdict import Finding, Outcome
 
 __all__ = ["KNOBS_OF_QEMU", "PSCI", "knob_of", "qemu_properties", "template_modifier"]
 
-PSCI = 0x6030000000140000
+PSCI = named("PSCI_VERSION")
 
 
 def qemu_properties(values: Mapping[int, int], changed: Mapping[int, int]) -> Iterator[str]:
