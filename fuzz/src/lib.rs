@@ -258,7 +258,7 @@ pub fn check(fleet: &Snapshot, wanted: &[Vec<u8>]) {
             .map(|(host, _)| host)
             .collect();
         assert_eq!(
-            fleet.candidates(vm, taken).expect("a VM"),
+            fleet.candidates(vm, taken).expect("a VM")[..],
             takers,
             "candidates"
         );
