@@ -136,7 +136,7 @@ impl HostList {
             Some((u32::try_from(at).ok()?, u32::try_from(number).ok()?, target.rule))
         });
         let gated = gated.collect();
-        let restored = question.state == State::Fresh && question.scheme != Scheme::Equal;
+        let restored = question.state == State::Fresh;
         let aftermath = restored.then(|| config.aftermath(vgic, question.derive_only));
         Self { ids, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
     }
@@ -198,6 +198,7 @@ impl HostList {
             aftermath
                 .changes(&saved.ids, &saved.words)
                 .into_iter()
+                .filter(|change| !self.scheme.judges(change.register))
                 .for_each(|change| visit(ListFinding::Aftermath(change)));
         }
         for (at, id) in self.ids.iter().enumerate() {
