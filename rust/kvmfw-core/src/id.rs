@@ -136,6 +136,11 @@ impl RegisterId {
         (self.0 & 0xffff) + words < WORDS
     }
 
+    /// Whether this is core or SVE state. The set of vector lengths is none: it configures the vCPU.
+    pub(crate) fn is_state(self) -> bool {
+        matches!(self.group(), Group::Core | Group::Sve) && self != Self::SVE_VLS
+    }
+
     /// Whether this is the id of an SVE register: the set of vector lengths, or a slice of Z, P or FFR.
     pub(crate) const fn is_sve(self) -> bool {
         self.0 == Self::SVE_VLS.0

@@ -168,8 +168,11 @@ impl HostList {
         let carried = |id: &&RegisterId| self.rule.carries(**id);
         let missing = |id: &&RegisterId| self.ids.binary_search(id).is_err() && !self.is_always_there(**id);
         let only_saved = || saved.ids.iter().filter(carried).filter(missing).copied();
+        let asked =
+            |id: &&RegisterId| self.rule.asks_kvm(**id) && (self.rule.list_test == ListTest::None || !carried(id));
+        saved.ids.iter().filter(asked).filter(missing).for_each(|id| visit(ListFinding::Missing(*id)));
         match self.rule.list_test {
-            ListTest::None => only_saved().for_each(|id| visit(ListFinding::Missing(id))),
+            ListTest::None => {}
             ListTest::Merge => {
                 let own = self.ids.iter().filter(carried).count();
                 let stream = saved.ids.iter().filter(carried).count();

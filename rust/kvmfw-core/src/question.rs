@@ -2,9 +2,8 @@
 
 use crate::acceptor::{Acceptor, Scheme};
 use crate::answers::State;
-use crate::catalog::{self, Kind};
 use crate::host::HostConfig;
-use crate::id::{Group, RegisterId};
+use crate::id::RegisterId;
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::vmms::{ListTest, VmmRule};
@@ -31,14 +30,11 @@ impl Default for Question {
 impl Question {
     /// How a host judges `register` under a rule of the policy.
     pub(crate) fn acceptor(self, rule: &VmmRule, config: HostConfig<'_>, register: RegisterId) -> Acceptor {
-        // QEMU writes core and SVE state by other means than its list.
-        let is_state = matches!(register.group(), Group::Core | Group::Sve) && register != RegisterId::SVE_VLS;
-        if !rule.carries(register) {
-            match catalog::kind_of(register) {
-                _ if !is_state => return Acceptor::Unwritten(config.value(register).cloned()),
-                Kind::Plain => return Acceptor::Elsewhere,
-                _ => {}
-            }
+        if !rule.asks_kvm(register) {
+            return match register.is_state() {
+                true => Acceptor::Elsewhere,
+                false => Acceptor::Unwritten(config.value(register).cloned()),
+            };
         }
         if rule.list_test != ListTest::None && rule.carries(register) && config.value(register).is_none() {
             return Acceptor::Elsewhere;

@@ -5,6 +5,7 @@
 //! `src/vmm/src/arch/aarch64/` (`vcpu.rs`, `vm.rs`), cloud-hypervisor in `hypervisor/src/kvm/` and `vmm/src/cpu.rs`,
 //! both measured in 543 real loads; crosvm in `hypervisor/src/kvm/aarch64.rs` and `aarch64/src/lib.rs`.
 
+use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::vcpu::VcpuConfig;
 
@@ -243,6 +244,12 @@ impl VmmRule {
     /// Whether the VMM carries `register` in its list of registers and writes it with `KVM_SET_ONE_REG`.
     pub(crate) fn carries(&self, register: RegisterId) -> bool {
         self.carries.contains(&register.group())
+    }
+
+    /// Whether KVM judges `register` of a set, be it written from the list or, as QEMU writes core and SVE state, by other
+    /// means.
+    pub(crate) fn asks_kvm(&self, register: RegisterId) -> bool {
+        self.carries(register) || register.is_state() && catalog::kind_of(register) != Kind::Plain
     }
 
     /// Whether the VMM restores `register` by other means than its list, so that it is never left at a default.
