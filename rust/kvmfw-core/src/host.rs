@@ -68,6 +68,8 @@ pub struct HostConfig<'a> {
     evidence: Evidence,
     /// Whether answers to writes of MIDR, REVIDR and AIDR speak for this vCPU.
     implementation_asked: bool,
+    /// Whether answers after a run to writes of the fields that tell of an interrupt controller speak for this vCPU.
+    vgic_asked: bool,
 }
 
 /// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
@@ -209,7 +211,8 @@ impl Host {
         let other = VcpuConfig { vgic: !config.vgic, ..config };
         let vcpu = self.0.vcpus.iter().find(|vcpu| vcpu.config == other && vcpu.made.is_ok())?;
         let indexed = vcpu.made.as_ref().ok()?;
-        let found = HostConfig { evidence: Evidence::Derived, ..HostConfig::asked(indexed, config, &self.0) };
+        let asked = HostConfig::asked(indexed, config, &self.0);
+        let found = HostConfig { evidence: Evidence::Derived, vgic_asked: false, ..asked };
         let gic = found.value(catalog::ID_AA64PFR0)?.word()? >> 24 & 0xf;
         (gic != 0).then_some(found)
     }
@@ -254,7 +257,7 @@ impl Host {
 
 impl<'a> HostConfig<'a> {
     fn asked(vcpu: &'a Indexed, config: VcpuConfig, host: &'a Inner) -> Self {
-        Self { vcpu, config, host, evidence: Evidence::Measured, implementation_asked: true }
+        Self { vcpu, config, host, evidence: Evidence::Measured, implementation_asked: true, vgic_asked: true }
     }
 
     /// How this vCPU is made.
@@ -296,7 +299,8 @@ impl<'a> HostConfig<'a> {
         let kind = catalog::kind_of(register);
         let facts = self.facts(state, derive_only);
         let fresh_context = context_in(register, |holder| self.value(holder));
-        let asked = self.implementation_asked || !matches!(kind, Kind::Implementation(_));
+        let asked = (self.implementation_asked || !matches!(kind, Kind::Implementation(_)))
+            && (self.vgic_asked || state == State::Fresh || !rules::aftermath::tells_of_vgic(register));
         let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
         Acceptor::Kvm(Box::new(Target {
             kind,

@@ -84,6 +84,11 @@ pub(crate) fn looked_at(ids: &[RegisterId], nested: bool) -> Vec<(RegisterId, u6
     looked_at.collect()
 }
 
+/// Whether a register has a field that tells of an interrupt controller, which the first run may rewrite.
+pub(crate) fn tells_of_vgic(register: RegisterId) -> bool {
+    [GIC, GIC_32, GCIE].iter().any(|field| field.0 == register)
+}
+
 fn fields_of(register: RegisterId) -> u64 {
     FIELDS.into_iter().filter(|field| field.0 == register).fold(0, |all, field| all | bits(field))
 }
