@@ -21,6 +21,7 @@ from kvmfw.readers.formats import vcpus_of
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.saved import register_set
 from kvmfw.readers.vmstate import vmstate_vcpus
+from kvmfw.vmms import vmms
 from tests import make_policies_doc
 from tests.agreement import vmm
 from tests.support.golden import read_case
@@ -279,3 +280,11 @@ def test_the_order_of_a_file_is_kept() -> None:
 
 def test_docs_policies_is_current() -> None:
     assert make_policies_doc.TARGET.read_text() == make_policies_doc.document()
+
+
+def test_a_name_for_several_releases_is_measured_only_where_all_of_them_are() -> None:
+    rows = {row.name: row for row in vmms()}
+    families = [row for row in rows.values() if row.releases]
+    assert {row.name for row in families if row.measured} == {"qemu"}
+    for row in families:
+        assert not row.measured or all(rows[one].measured for one in row.releases), row.name

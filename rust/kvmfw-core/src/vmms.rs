@@ -18,7 +18,8 @@ pub struct VmmRow {
     pub releases: &'static [&'static str],
     /// Where the rule is known from.
     pub source: &'static str,
-    /// Whether real loads of it, or of releases on both sides with the same rule, were compared.
+    /// Whether real loads of it, or of releases on both sides with the same rule, were compared; of a name without a release,
+    /// of all that it may be.
     pub measured: bool,
     /// What the VMM checks beside the registers, and no verdict says.
     pub not_judged: &'static str,
@@ -174,9 +175,9 @@ const fn release(name: &'static str, source: &'static str, measured: bool, rule:
     VmmRow { name, releases: &[], source, measured, not_judged: "", rule }
 }
 
-const fn family(name: &'static str, releases: &'static [&'static str], rule: VmmRule) -> VmmRow {
+const fn family(name: &'static str, releases: &'static [&'static str], measured: bool, rule: VmmRule) -> VmmRow {
     let source = "as each of its releases; unknown where they differ";
-    VmmRow { name, releases, source, measured: true, not_judged: "", rule }
+    VmmRow { name, releases, source, measured, not_judged: "", rule }
 }
 
 const BETWEEN: &str = "between two measured releases with the same rule";
@@ -186,7 +187,7 @@ const CH_NOT_JUDGED: &str = "state of the GIC; CNTFRQ_EL0, which must be the sam
 /// All rows, in the order in which they are listed.
 pub(crate) static VMMS: &[VmmRow] = &[
     release("kvm", "every saved register is written, errors do not stop the others", true, KVM),
-    family("qemu", &["qemu-10.2", "qemu-11.1"], QEMU_MERGE),
+    family("qemu", &["qemu-10.2", "qemu-11.1"], true, QEMU_MERGE),
     release("qemu-7.2", "read in 7.2, measured", true, QEMU_MERGE),
     release("qemu-8.2", BETWEEN, true, QEMU_MERGE),
     release("qemu-9.2", BETWEEN, true, QEMU_MERGE),
@@ -195,11 +196,10 @@ pub(crate) static VMMS: &[VmmRow] = &[
     release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, QEMU_MERGE),
     VmmRow {
         source: "not read: judged as 10.2 and as 11.1, unknown where they differ",
-        measured: false,
-        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], QEMU_MERGE)
+        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], false, QEMU_MERGE)
     },
     release("qemu-11.1", "disassembled and measured", true, QEMU_TOLERANT),
-    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], FIRECRACKER),
+    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], false, FIRECRACKER),
     VmmRow {
         not_judged: FC_NOT_JUDGED,
         ..release("firecracker-1.12", "read in 1.12.0, measured; a PMU fails its first KVM_RUN", true, FIRECRACKER)
@@ -217,7 +217,7 @@ pub(crate) static VMMS: &[VmmRow] = &[
             FIRECRACKER_WRITABLE_IDS,
         )
     },
-    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], CLOUD_HYPERVISOR),
+    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CLOUD_HYPERVISOR),
     VmmRow {
         not_judged: "state of the GIC; devices",
         ..release("cloud-hypervisor-52", "read in 52.0", false, CLOUD_HYPERVISOR_WITHOUT_SVE)
