@@ -73,6 +73,8 @@ fuzz:  ## fuzz the core, MINUTES for each of FUZZED, and print how many inputs w
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
+	@# A check links nothing: any file stands for libFuzzer.
+	CUSTOM_LIBFUZZER_PATH=$(CURDIR)/fuzz/Cargo.toml cargo check --quiet --manifest-path fuzz/Cargo.toml --all-targets --locked --target-dir rust/target
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 
 types: $(VENV)/.dev  ## types, and stubs against the native module
