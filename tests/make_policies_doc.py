@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import kvmfw
+from kvmfw.vmms import beside_registers
 
 TARGET = Path(__file__).parents[1] / "docs" / "policies.md"
 
@@ -25,6 +26,10 @@ not in the table is an error that names the nearest. *Measured*: real loads were
 vmm`), or the release stands between two measured ones with the same rule. Findings under a release that was only read
 end with that.
 
+"""
+
+NOT_JUDGED = """A verdict is about registers of vCPUs. What a VMM restores besides, or relies on, may refuse the VM or change it
+as well; every verdict lists it (`Verdict.not_judged`, `not_judged` in JSON), and so does every report.
 """
 
 TAIL = """
@@ -62,12 +67,10 @@ and later). It is in no release up to 1.16.1 and not in the development tree of 
 def document() -> str:
     """The text of docs/policies.md."""
     rows = kvmfw.vmms()
-    lines = ["| `--vmm` | measured | known from | not judged |", "|---|---|---|---|"]
+    lines = ["| `--vmm` | measured | known from |", "|---|---|---|"]
     for one in rows:
         source = f"{one.source}: {', '.join(one.releases)}" if one.releases else one.source
-        lines.append(
-            f"| `{one.name}` | {'yes' if one.measured else 'no'} | {source} | {one.not_judged or '-'} |"
-        )
+        lines.append(f"| `{one.name}` | {'yes' if one.measured else 'no'} | {source} |")
     lines += ["", "## Rules", ""]
     said: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for one in rows:
@@ -77,6 +80,11 @@ def document() -> str:
         lines += [f"### {', '.join(names)}", ""]
         lines += [f"* *{question}*: {answer}" for question, answer in rule if answer]
         lines.append("")
+    lines += ["## Not judged", "", NOT_JUDGED]
+    lines += ["| word | what | where source and target differ | of |", "|---|---|---|---|"]
+    for beside, holds_for in beside_registers():
+        of = ", ".join(f"`{name}`" for name in holds_for)
+        lines.append(f"| `{beside.word}` | {beside.what} | {beside.why or 'not known'} | {of} |")
     return HEAD + "\n".join(lines).rstrip() + "\n" + TAIL
 
 

@@ -48,8 +48,12 @@ def test_answers_after_a_run_are_not_lent_to_a_vm_with_another_interrupt_control
         word = registers[PFR0] & ~(0xF << GIC) | gic << GIC
         vm = kvmfw.RegisterSet.from_mapping(registers | {PFR0: word}, features=["psci_0_2"], vgic=True)
         said, derived = (
-            [one for one in kvmfw.validate(vm, host, state=state, **how).findings if one.register == PFR0]
-            for how in ({}, {"derive_only": True})
+            [
+                one
+                for one in kvmfw.validate(vm, host, state=state, derive_only=derive_only).findings
+                if one.register == PFR0
+            ]
+            for derive_only in (False, True)
         )
         assert [(one.outcome, one.effect) for one in said] == [(one.outcome, one.effect) for one in derived]
 

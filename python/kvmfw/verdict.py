@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 from kvmfw import _native
 from kvmfw.errors import TruthError
 from kvmfw.sets import Host, RegisterSet
+from kvmfw.vmms import Surrounding, find_vmm
 
 __all__ = ["FieldDifference", "Finding", "Outcome", "Verdict", "validate"]
 
@@ -177,6 +178,17 @@ class Verdict:
         outcome, rows = native
         return cls(Outcome(outcome), tuple(_finding(*row) for row in rows), vmm, scheme)
 
+    @property
+    def not_judged(self) -> tuple[Surrounding, ...]:
+        """What the VMM restores beside registers, or relies on: this verdict does not say whether that arrives.
+
+        Examples
+        --------
+        >>> [beside.word for beside in Verdict(Outcome.ACCEPT, (), "kvm", "kvm").not_judged][:2]
+        ['vgic', 'counter-frequency']
+        """
+        return find_vmm(self.vmm).not_judged
+
     def to_dict(self) -> dict[str, Any]:
         """Give the verdict as JSON-ready data."""
         return {
@@ -184,6 +196,7 @@ class Verdict:
             "vmm": self.vmm,
             "scheme": self.scheme,
             "findings": [finding.to_dict() for finding in self.findings],
+            "not_judged": [beside.word for beside in self.not_judged],
         }
 
 

@@ -3,10 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from kvmfw import _native
+from kvmfw.errors import ArgumentError
 
-__all__ = ["Vmm", "vmms"]
+__all__ = ["Surrounding", "Vmm", "beside_registers", "find_vmm", "vmms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Surrounding:
+    """What a VMM restores beside registers, or relies on, and no verdict judges.
+
+    Attributes
+    ----------
+    word : str
+        Its stable name, such as ``vgic``.
+    what : str
+        What it is, in a few words.
+    why : str
+        What happens where source and target differ in it; empty where that is not known.
+    """
+
+    word: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +47,8 @@ class Vmm:
         Where the rule is known from.
     measured : bool
         Whether real loads were compared.
-    not_judged : str
-        What the VMM checks besides, and no verdict says; empty where that is not known.
+    not_judged : tuple of Surrounding
+        What it restores beside registers, or relies on, and no verdict says.
     rule : dict of str to str
         What it does, in words.
     """
@@ -33,10 +57,11 @@ class Vmm:
     releases: tuple[str, ...]
     source: str
     measured: bool
-    not_judged: str
+    not_judged: tuple[Surrounding, ...]
     rule: dict[str, str]
 
 
+@cache
 def vmms() -> tuple[Vmm, ...]:
     """Give all VMMs.
 
@@ -46,6 +71,43 @@ def vmms() -> tuple[Vmm, ...]:
     [('cloud-hypervisor-52', 'cloud-hypervisor-53')]
     """
     return tuple(
-        Vmm(name, tuple(releases), source, measured, not_judged, dict(rule))
-        for name, releases, source, measured, not_judged, rule in _native.vmms()
+        Vmm(name, tuple(releases), source, measured, tuple(Surrounding(*one) for one in beside), dict(rule))
+        for name, releases, source, measured, beside, rule in _native.vmms()
     )
+
+
+def find_vmm(name: str) -> Vmm:
+    """Give the VMM of this name.
+
+    Raises
+    ------
+    ArgumentError
+        When there is none; the sentence names the nearest, or all.
+
+    Examples
+    --------
+    >>> find_vmm("crosvm").measured
+    False
+    """
+    problem = _native.vmm_problem(name)
+    if problem is not None:
+        raise ArgumentError(problem)
+    return next(one for one in vmms() if one.name == name)
+
+
+def beside_registers() -> list[tuple[Surrounding, tuple[str, ...]]]:
+    """List what is not judged beside registers, each with the names it holds for; a VMM's name stands for all its releases.
+
+    Examples
+    --------
+    >>> [names for beside, names in beside_registers() if beside.word == "no-pmu"]
+    [('crosvm',)]
+    """
+    names: dict[Surrounding, list[str]] = {}
+    for one in vmms():
+        for beside in one.not_judged:
+            names.setdefault(beside, []).append(one.name)
+    return [
+        (beside, tuple(name for name in listed if name.rpartition("-")[0] not in listed))
+        for beside, listed in names.items()
+    ]

@@ -10,6 +10,7 @@ import numpy as np
 from kvmfw.analysis.blockers import CURES, Cures
 from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
+from kvmfw.vmms import find_vmm
 
 __all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged", "not_looked_at"]
 
@@ -156,6 +157,9 @@ def not_judged(
     if frame.fleet.vmm == "kvm":
         why = "what a VMM's own restore policy refuses is not judged (--vmm)"
         found.append(NotJudged("policy", pairs, pairs, "pairs were judged as plain KVM", why))
+    beside = ", ".join(map(str, find_vmm(frame.fleet.vmm).not_judged))
+    what = "pairs were judged by registers of vCPUs alone"
+    found.append(NotJudged("surroundings", pairs, pairs, what, f"not judged are {beside} (`kvmfw vmms`)"))
     if not {"capture", "cpu", "kernel"} <= columns.keys():
         what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
         found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))

@@ -18,7 +18,7 @@ from kvmfw.telling import Weight, fold, overview, what_to_do
 from kvmfw.telling.knobs import knob_of
 from kvmfw.telling.overview import Alike, Reason
 from kvmfw.verdict import Finding, Outcome, Verdict
-from kvmfw.vmms import vmms
+from kvmfw.vmms import find_vmm
 
 __all__ = ["Judged", "all_option", "show"]
 
@@ -68,6 +68,9 @@ def show(
         if len(judged) == 1 or every:
             for one in judged:
                 _print_verdict(out, one, every=every)
+        if judged:
+            beside = dict.fromkeys(str(beside) for one in judged for beside in one.verdict.not_judged)
+            out.print(f"Not judged: {', '.join(beside)} (kvmfw vmms)", style="dim")
     failed = any(one.verdict.outcome.name.lower() in fail_on for one in judged)
     return FINDINGS if failed else 0
 
@@ -180,4 +183,5 @@ def _policy(verdict: Verdict) -> str:
 
 def _is_measured(vmm: str) -> bool:
     """Tell whether real loads of this VMM were compared; of names without a release each release says so itself."""
-    return all(row.measured or row.releases for row in vmms() if row.name == vmm)
+    row = find_vmm(vmm)
+    return row.measured or bool(row.releases)

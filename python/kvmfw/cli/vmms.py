@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from kvmfw.cli.options import format_option
-from kvmfw.cli.screen import console, print_json, table
+from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.vmms import beside_registers
 from kvmfw.vmms import vmms as table_of_vmms
 
 __all__ = ["vmms"]
@@ -23,7 +26,7 @@ def vmms(form: str) -> None:
                 "releases": list(one.releases),
                 "measured": one.measured,
                 "source": one.source,
-                "not_judged": one.not_judged,
+                "not_judged": [asdict(beside) for beside in one.not_judged],
             }
             for one in found
         ]
@@ -34,8 +37,12 @@ def vmms(form: str) -> None:
             one.name,
             "yes" if one.measured else "no",
             f"{one.source}: {', '.join(one.releases)}" if one.releases else one.source,
-            one.not_judged,
         )
         for one in found
     ]
-    console().print(table(("name", "measured", "known from", "not judged"), rows))
+    out = console()
+    out.print(table(("name", "measured", "known from"), rows))
+    out.print()
+    out.print(heading("Not judged"))
+    told = [(str(beside), beside.why, ", ".join(names)) for beside, names in beside_registers()]
+    out.print(table(("beside registers", "where source and target differ", "of"), told))

@@ -103,6 +103,14 @@ class Rules(TypedDict):
     rules: list[Rule]
 
 
+class SurroundingDocument(TypedDict):
+    """What is not judged beside registers."""
+
+    word: str
+    what: str
+    why: str
+
+
 class VmmDocument(TypedDict):
     """A name for `--vmm`."""
 
@@ -110,7 +118,7 @@ class VmmDocument(TypedDict):
     releases: list[str]
     measured: bool
     source: str
-    not_judged: str
+    not_judged: list[SurroundingDocument]
 
 
 class Vmms(TypedDict):

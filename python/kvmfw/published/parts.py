@@ -68,6 +68,7 @@ class VerdictDocument(TypedDict):
     vmm: str
     scheme: str
     findings: list[FindingDocument]
+    not_judged: list[str]
 
 
 class NotJudgedDocument(TypedDict):

@@ -220,8 +220,7 @@ impl Host {
     /// Whether the host reports a capability; `None` where that is not known.
     pub(crate) fn has_capability(&self, number: u32) -> Option<bool> {
         let Some(capabilities) = self.0.capabilities.as_ref() else {
-            // Reported by every kernel that knows it (`kvm_vm_ioctl_check_extension`), from 6.15 on; a vendor may have it
-            // earlier.
+            // Kernels from 6.15 on report it (`kvm_vm_ioctl_check_extension`), a vendor's perhaps earlier.
             let release = self.0.release.filter(|_| number == IMP_ID_REGS_CAPABILITY)?;
             let knows = release.at_least(6, 15);
             return (knows || !self.0.is_vendors).then_some(knows);

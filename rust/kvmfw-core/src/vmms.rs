@@ -7,6 +7,7 @@
 
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
+use crate::surroundings::{self, Surrounding};
 use crate::vcpu::VcpuConfig;
 
 /// What is known of one VMM, or of all its releases.
@@ -21,8 +22,8 @@ pub struct VmmRow {
     /// Whether real loads of it, or of releases on both sides with the same rule, were compared; of a name without a release,
     /// of all that it may be.
     pub measured: bool,
-    /// What the VMM checks beside the registers, and no verdict says.
-    pub not_judged: &'static str,
+    /// What it restores beside registers, or relies on, and no verdict says.
+    pub not_judged: &'static [Surrounding],
     /// How it restores.
     pub(crate) rule: VmmRule,
 }
@@ -171,65 +172,63 @@ const CROSVM: VmmRule = VmmRule {
     ..KVM
 };
 
-const fn release(name: &'static str, source: &'static str, measured: bool, rule: VmmRule) -> VmmRow {
-    VmmRow { name, releases: &[], source, measured, not_judged: "", rule }
+const fn release(
+    name: &'static str,
+    source: &'static str,
+    measured: bool,
+    (rule, not_judged): (VmmRule, &'static [Surrounding]),
+) -> VmmRow {
+    VmmRow { name, releases: &[], source, measured, not_judged, rule }
 }
 
-const fn family(name: &'static str, releases: &'static [&'static str], measured: bool, rule: VmmRule) -> VmmRow {
+const fn family(
+    name: &'static str,
+    releases: &'static [&'static str],
+    measured: bool,
+    (rule, not_judged): (VmmRule, &'static [Surrounding]),
+) -> VmmRow {
     let source = "as each of its releases; unknown where they differ";
-    VmmRow { name, releases, source, measured, not_judged: "", rule }
+    VmmRow { name, releases, source, measured, not_judged, rule }
 }
 
 const BETWEEN: &str = "between two measured releases with the same rule";
-const FC_NOT_JUDGED: &str = "state of the GIC; devices";
-const CH_NOT_JUDGED: &str = "state of the GIC; CNTFRQ_EL0, which must be the same (since 53.0); devices";
+const MERGE: (VmmRule, &[Surrounding]) = (QEMU_MERGE, surroundings::QEMU);
+const FC: (VmmRule, &[Surrounding]) = (FIRECRACKER, surroundings::FIRECRACKER);
+const CH: (VmmRule, &[Surrounding]) = (CLOUD_HYPERVISOR, surroundings::CLOUD_HYPERVISOR);
 
 /// All rows, in the order in which they are listed.
 pub(crate) static VMMS: &[VmmRow] = &[
-    release("kvm", "every saved register is written, errors do not stop the others", true, KVM),
-    family("qemu", &["qemu-10.2", "qemu-11.1"], true, QEMU_MERGE),
-    release("qemu-7.2", "read in 7.2, measured", true, QEMU_MERGE),
-    release("qemu-8.2", BETWEEN, true, QEMU_MERGE),
-    release("qemu-9.2", BETWEEN, true, QEMU_MERGE),
-    release("qemu-10.0", "read in 10.0, measured", true, QEMU_MERGE),
-    release("qemu-10.1", BETWEEN, true, QEMU_MERGE),
-    release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, QEMU_MERGE),
+    release(
+        "kvm",
+        "every saved register is written, errors do not stop the others",
+        true,
+        (KVM, surroundings::EVERYWHERE),
+    ),
+    family("qemu", &["qemu-10.2", "qemu-11.1"], true, MERGE),
+    release("qemu-7.2", "read in 7.2, measured", true, MERGE),
+    release("qemu-8.2", BETWEEN, true, MERGE),
+    release("qemu-9.2", BETWEEN, true, MERGE),
+    release("qemu-10.0", "read in 10.0, measured", true, MERGE),
+    release("qemu-10.1", BETWEEN, true, MERGE),
+    release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, MERGE),
     VmmRow {
         source: "not read: judged as 10.2 and as 11.1, unknown where they differ",
-        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], false, QEMU_MERGE)
+        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], false, MERGE)
     },
-    release("qemu-11.1", "disassembled and measured", true, QEMU_TOLERANT),
-    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], false, FIRECRACKER),
-    VmmRow {
-        not_judged: FC_NOT_JUDGED,
-        ..release("firecracker-1.12", "read in 1.12.0, measured; a PMU fails its first KVM_RUN", true, FIRECRACKER)
-    },
-    VmmRow {
-        not_judged: FC_NOT_JUDGED,
-        ..release("firecracker-1.16", "read in 1.16.1, measured; a PMU is refused at start", true, FIRECRACKER)
-    },
-    VmmRow {
-        not_judged: FC_NOT_JUDGED,
-        ..release(
-            "firecracker-1.17",
-            "read in the development tree after 21 August 2026 (pull request 6116), which is 1.17.0-dev",
-            false,
-            FIRECRACKER_WRITABLE_IDS,
-        )
-    },
-    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CLOUD_HYPERVISOR),
-    VmmRow {
-        not_judged: "state of the GIC; devices",
-        ..release("cloud-hypervisor-52", "read in 52.0", false, CLOUD_HYPERVISOR_WITHOUT_SVE)
-    },
-    VmmRow {
-        not_judged: CH_NOT_JUDGED,
-        ..release("cloud-hypervisor-53", "read in 53.0, measured", true, CLOUD_HYPERVISOR)
-    },
-    VmmRow {
-        not_judged: "state of the GIC; devices; --no-pmu",
-        ..release("crosvm", "read in the tree of 21 August 2026", false, CROSVM)
-    },
+    release("qemu-11.1", "disassembled and measured", true, (QEMU_TOLERANT, surroundings::QEMU)),
+    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], false, FC),
+    release("firecracker-1.12", "read in 1.12.0, measured; a PMU fails its first KVM_RUN", true, FC),
+    release("firecracker-1.16", "read in 1.16.1, measured; a PMU is refused at start", true, FC),
+    release(
+        "firecracker-1.17",
+        "read in the development tree after 21 August 2026 (pull request 6116), which is 1.17.0-dev",
+        false,
+        (FIRECRACKER_WRITABLE_IDS, surroundings::FIRECRACKER),
+    ),
+    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CH),
+    release("cloud-hypervisor-52", "read in 52.0", false, (CLOUD_HYPERVISOR_WITHOUT_SVE, surroundings::EVERYWHERE)),
+    release("cloud-hypervisor-53", "read in 53.0, measured", true, CH),
+    release("crosvm", "read in the tree of 21 August 2026", false, (CROSVM, surroundings::CROSVM)),
 ];
 
 impl VmmRule {

@@ -9,14 +9,16 @@ use crate::errors::argument_error;
 use crate::sets::{Host, RegisterSet};
 use crate::values::{from_python, to_python};
 
-/// A VMM as its name, releases, source, whether it was measured, what is not judged, and its rule in words.
-type Vmm = (&'static str, Vec<&'static str>, &'static str, bool, &'static str, Vec<(&'static str, String)>);
+/// A VMM as its name, releases, source, whether it was measured, what is not judged (word, what, why), and its rule in
+/// words.
+type Vmm = (&'static str, Vec<&'static str>, &'static str, bool, Vec<[&'static str; 3]>, Vec<(&'static str, String)>);
 
 /// The table of VMMs.
 #[pyfunction]
 pub(crate) fn vmms() -> Vec<Vmm> {
     let rows = core::Policy::all().map(core::Policy::row);
-    rows.map(|row| (row.name, row.releases.to_vec(), row.source, row.measured, row.not_judged, row.words())).collect()
+    let beside = |row: &core::VmmRow| row.not_judged.iter().map(|one| [one.word, one.what, one.why]).collect();
+    rows.map(|row| (row.name, row.releases.to_vec(), row.source, row.measured, beside(row), row.words())).collect()
 }
 
 /// What is wrong with the name of a VMM; `None` where it is in the table.
