@@ -119,8 +119,8 @@ def test_placement_gives_the_candidates_of_every_vm(service: Placement, unknown:
         # Told in two generations: of all but one host, then of all.
         most = np.arange(fleet.shape[1] - 1)
         for sets in (
-            accept_sets(fleet, unknown=unknown, host_rows=most),
-            accept_sets(fleet, unknown=unknown),
+            accept_sets(fleet, unknown=unknown, change="accept", host_rows=most),
+            accept_sets(fleet, unknown=unknown, change="accept"),
         ):
             generation = generation_of(sets)
             service.told(Difference.between(last, generation), unknown)
@@ -174,7 +174,7 @@ def fill(service: Placement, fleet: kvmfw.Fleet, sets: AcceptSets) -> dict[str, 
 
 def test_ten_thousand_providers(service: Placement) -> None:
     fleet = Synthetic.make(Shape("placement", 20_000, 10_000, 500, 60)).fleet()
-    sets = accept_sets(fleet, unknown="refuse")
+    sets = accept_sets(fleet, unknown="refuse", change="accept")
     row_of = fill(service, fleet, sets)
     for row in range(0, fleet.shape[0], 977):
         found = {row_of[one] for one in service.candidates(trait(sets.name_of(row), "refuse"))}

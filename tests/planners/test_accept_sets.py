@@ -50,7 +50,7 @@ def assert_true(sets: AcceptSets) -> None:
 @settings(max_examples=25)
 def test_hosts_with_the_name_are_the_candidates(seed: int, unknown: Treat) -> None:
     vms, hosts, numbers = random_fleet(seed)
-    assert_true(accept_sets(kvmfw.Fleet(vms, named(hosts, numbers)), unknown=unknown))
+    assert_true(accept_sets(kvmfw.Fleet(vms, named(hosts, numbers)), unknown=unknown, change="accept"))
 
 
 @given(st.integers(0, 1 << 20), st.sampled_from(TREATS))
@@ -58,8 +58,8 @@ def test_hosts_with_the_name_are_the_candidates(seed: int, unknown: Treat) -> No
 def test_one_more_capture_renames_nothing(seed: int, unknown: Treat) -> None:
     vms, hosts, numbers = random_fleet(seed)
     every = named(hosts, numbers)
-    before = accept_sets(kvmfw.Fleet(vms, every[:-1]), unknown=unknown)
-    after = accept_sets(kvmfw.Fleet(vms, every), unknown=unknown)
+    before = accept_sets(kvmfw.Fleet(vms, every[:-1]), unknown=unknown, change="accept")
+    after = accept_sets(kvmfw.Fleet(vms, every), unknown=unknown, change="accept")
     assert set(before.names) <= set(after.names)
     old, new = before.names_of_hosts(), after.names_of_hosts()
     for name in before.names:
@@ -74,7 +74,7 @@ def test_names_stay_when_vms_and_hosts_come_and_go(seed: int) -> None:
     fleet = kvmfw.Fleet(vms[:20], named(hosts, numbers)[:-2])
     last: Generation | None = None
     for step in range(5):
-        sets = accept_sets(fleet, unknown="refuse", known=last.kinds if last else None)
+        sets = accept_sets(fleet, unknown="refuse", change="accept", known=last.kinds if last else None)
         assert_true(sets)
         generation = generation_of(sets)
         if last is not None:
@@ -113,7 +113,7 @@ def test_the_names_of_one_meaning_of_unknown_are_not_those_of_the_other() -> Non
     vm = kvmfw.RegisterSet.from_mapping({0x6030000000140003: 1}, features=["psci_0_2", "sve"], name="vm")
     fleet = kvmfw.Fleet([vm], [tiny_host(name="h")])
     assert fleet.validate_pairs([0], [0])[0] == kvmfw.Outcome.UNKNOWN
-    apart = [accept_sets(fleet, unknown=unknown) for unknown in TREATS]
+    apart = [accept_sets(fleet, unknown=unknown, change="accept") for unknown in TREATS]
     assert [sets.names_of_hosts()["h"] for sets in apart] == [(), apart[1].names]
     assert not set(apart[0].names) & set(apart[1].names)
     assert apart[0].unplaced.tolist() == [0]
@@ -122,7 +122,7 @@ def test_the_names_of_one_meaning_of_unknown_are_not_those_of_the_other() -> Non
 def test_hosts_that_share_a_name_have_what_all_of_them_take() -> None:
     vms = [tiny_set(workaround_3=0, name="any"), tiny_set(workaround_3=1, name="new")]
     fleet = kvmfw.Fleet(vms, [tiny_host(workaround_3=level, name="twin") for level in (1, 0)])
-    sets = accept_sets(fleet, unknown="refuse")
+    sets = accept_sets(fleet, unknown="refuse", change="accept")
     assert sets.names_of_hosts() == {"twin": (sets.name_of("any"),)}
 
 
@@ -179,6 +179,6 @@ def test_a_generation_of_another_meaning_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("unknown", TREATS)
 def test_accept_sets_of_the_examples(unknown: Treat) -> None:
-    sets = accept_sets(kvmfw.Fleet.load(EXAMPLES), unknown=unknown)
+    sets = accept_sets(kvmfw.Fleet.load(EXAMPLES), unknown=unknown, change="accept")
     assert_true(sets)
     assert len(sets.names) < sets.snapshot.used_classes[0] / 3

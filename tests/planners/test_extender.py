@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(scope="module")
 def names() -> HostNames:
-    return HostNames(kvmfw.Fleet.load(EXAMPLES).snapshot(), unknown="refuse")
+    return HostNames(kvmfw.Fleet.load(EXAMPLES).snapshot(), unknown="refuse", change="accept")
 
 
 def pod(vm: str) -> dict[str, Any]:
@@ -89,7 +89,7 @@ def test_whole_nodes_are_given_back_whole(names: HostNames) -> None:
 def test_only_targets_of_migrations_are_judged(metadata: dict[str, Any], judged: bool) -> None:
     """A pod that starts a VM restores nothing; KubeVirt marks those that a running VM moves to."""
     vm = kvmfw.RegisterSet.from_mapping({0x6030000000140003: 2}, name="prod/vm1")
-    one = HostNames(kvmfw.Fleet([vm], [tiny_host(name="n")]).snapshot(), unknown="refuse")
+    one = HostNames(kvmfw.Fleet([vm], [tiny_host(name="n")]).snapshot(), unknown="refuse", change="accept")
     found = filtered(one, {"Pod": {"metadata": metadata}, "NodeNames": ["n"]})
     assert found["NodeNames"] == ([] if judged else ["n"])
 

@@ -64,7 +64,9 @@ def test_vms_of_one_size_are_placed_as_the_largest_matching_does(solver: Any, se
     sets, hosts = random_parts(seed, vms=rng.randrange(1, 30), hosts=rng.randrange(1, 8))
     room = [rng.randrange(6) for _ in hosts]
     fleet = kvmfw.Fleet(sets, hosts)
-    found = place(fleet, sizes=[1] * len(sets), room=room, unknown="refuse", solver=solver, gap=0)
+    found = place(
+        fleet, sizes=[1] * len(sets), room=room, unknown="refuse", change="accept", solver=solver, gap=0
+    )
     takers = takes(sets, hosts)
     assert found.placed == matched(takers, room) <= found.bound
     assert found.takeable == sum(map(any, takers))
@@ -107,6 +109,7 @@ def test_sizes_and_groups_hold_and_no_plan_beats_the_bound(seed: int) -> None:
             groups=groups,
             held=held,
             unknown="refuse",
+            change="accept",
             solver=solver,  # type: ignore[arg-type]
             gap=0,
         )
@@ -118,7 +121,7 @@ def test_what_changes_nothing_comes_first() -> None:
     hosts = [tiny_host(workaround_3=2, name="raises"), tiny_host(workaround_3=1, name="same")]
     fleet = kvmfw.Fleet([tiny_set(workaround_3=1)], hosts)
     for solver in SOLVERS:
-        found = place(fleet, sizes=[1], room=[1, 1], unknown="refuse", solver=solver, gap=0)  # type: ignore[arg-type]
+        found = place(fleet, sizes=[1], room=[1, 1], unknown="refuse", change="accept", solver=solver, gap=0)  # type: ignore[arg-type]
         assert found.hosts.tolist() == [1]
 
 
@@ -126,7 +129,15 @@ def test_an_evacuated_host_is_empty_and_nobody_else_moves() -> None:
     sets, hosts = random_parts(5, vms=40, hosts=6)
     fleet = kvmfw.Fleet(sets, hosts)
     groups = np.array([at % 5 if at % 3 else -1 for at in range(40)])
-    found = evacuate(fleet, ["h1", "h4"], sizes=[1] * 40, capacity=[12] * 6, groups=groups, unknown="refuse")
+    found = evacuate(
+        fleet,
+        ["h1", "h4"],
+        sizes=[1] * 40,
+        capacity=[12] * 6,
+        groups=groups,
+        unknown="refuse",
+        change="accept",
+    )
     assert found.vms.tolist() == [at for at, vm in enumerate(sets) if vm.host in ("h1", "h4")]
     assert not {1, 4} & set(found.hosts.tolist())
     assert found.placed > 0
@@ -144,7 +155,7 @@ def test_a_hundred_per_cent_full_class_uses_fragments_elsewhere() -> None:
     """Together the hosts of a class have room that no single one has: the VM goes elsewhere."""
     hosts = [tiny_host(workaround_3=1, name=name) for name in "ab"] + [tiny_host(workaround_3=2, name="c")]
     fleet = kvmfw.Fleet([tiny_set(workaround_3=1, name="big")], hosts)
-    found = place(fleet, sizes=[3], room=[2, 2, 3], unknown="refuse")
+    found = place(fleet, sizes=[3], room=[2, 2, 3], unknown="refuse", change="accept")
     assert found.hosts.tolist() == [2]
 
 
@@ -161,6 +172,6 @@ def test_a_hundred_per_cent_full_class_uses_fragments_elsewhere() -> None:
 )
 def test_arguments_that_do_not_fit_are_told(wrong: dict[str, Any], sentence: str) -> None:
     fleet = kvmfw.Fleet([tiny_set(name="a"), tiny_set(name="b")], [tiny_host()])
-    right: dict[str, Any] = {"sizes": [1, 1], "room": [2], "unknown": "refuse"}
+    right: dict[str, Any] = {"sizes": [1, 1], "room": [2], "unknown": "refuse", "change": "accept"}
     with pytest.raises(kvmfw.ArgumentError, match=sentence):
         place(fleet, **(right | wrong))

@@ -105,7 +105,12 @@ def _told(
     now = frame.fleet
     last = read_generation(since, vmm=now.vmm, scheme=now.scheme, unknown=unknown)
     sets = accept_sets(
-        now, unknown=unknown, known=last.kinds, vm_rows=frame.vm_rows, host_rows=frame.host_rows
+        now,
+        unknown=unknown,
+        change="accept",
+        known=last.kinds,
+        vm_rows=frame.vm_rows,
+        host_rows=frame.host_rows,
     )
     generation = generation_of(sets)
     make = openstack.traits if target == "openstack" else kubernetes.labels

@@ -108,7 +108,7 @@ def accept_sets(
     view: View,
     *,
     unknown: Treat,
-    change: Treat = "accept",
+    change: Treat,
     vm_rows: Ints | None = None,
     host_rows: Ints | None = None,
     known: Mapping[str, str] | None = None,
@@ -120,7 +120,7 @@ def accept_sets(
     view : Fleet or Snapshot
         The fleet.
     unknown, change : {"accept", "refuse"}
-        What these outcomes count as.
+        What these outcomes count as; both must be chosen.
     vm_rows, host_rows : array of int64, optional
         The VMs and hosts to look at; all by default.
     known : mapping of str to str, optional
@@ -132,7 +132,7 @@ def accept_sets(
     >>> from kvmfw.testing import tiny_host, tiny_set
     >>> vms = [tiny_set(workaround_3=0, name="any"), tiny_set(workaround_3=1, name="new")]
     >>> fleet = Fleet(vms, [tiny_host(workaround_3=0, name="a"), tiny_host(workaround_3=1, name="b")])
-    >>> sets = accept_sets(fleet, unknown="refuse")
+    >>> sets = accept_sets(fleet, unknown="refuse", change="accept")
     >>> [len(names) for names in sets.names_of_hosts().values()]
     [1, 2]
     """

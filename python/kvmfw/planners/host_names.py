@@ -32,21 +32,21 @@ class HostNames:
     snapshot : Snapshot
         The fleet.
     unknown, change : {"accept", "refuse"}
-        What these outcomes count as.
+        What these outcomes count as; both must be chosen.
 
     Examples
     --------
     >>> from kvmfw import Fleet
     >>> from kvmfw.testing import tiny_host, tiny_set
     >>> hosts = [tiny_host(workaround_3=0, name="old"), tiny_host(workaround_3=1, name="new")]
-    >>> names = HostNames(Fleet([tiny_set(name="a")], hosts).snapshot(), unknown="refuse")
+    >>> names = HostNames(Fleet([tiny_set(name="a")], hosts).snapshot(), unknown="refuse", change="accept")
     >>> names.passing("a", ["old", "new", "other"])
     ['new']
     >>> names.reasons("a", ["old", "other"])
     {'old': 'REFUSE SMCCC_ARCH_WORKAROUND_3', 'other': 'UNKNOWN no capture'}
     """
 
-    def __init__(self, snapshot: Snapshot, *, unknown: Treat, change: Treat = "accept") -> None:
+    def __init__(self, snapshot: Snapshot, *, unknown: Treat, change: Treat) -> None:
         self.snapshot = snapshot
         self._taken = np.array([True, *taken_as(change, unknown), False])
         self._lets_strangers_in = unknown == "accept"

@@ -71,7 +71,7 @@ def _hosts() -> HostNames:
         snapshot = _watched[key].loaded().snapshot
         made = _names.get((*key, asked.unknown))
         if made is None or made.snapshot is not snapshot:
-            made = _names[(*key, asked.unknown)] = HostNames(snapshot, unknown=asked.unknown)
+            made = _names[(*key, asked.unknown)] = HostNames(snapshot, unknown=asked.unknown, change="accept")
     return made
 
 
