@@ -73,6 +73,14 @@ def cheapest(case: Case) -> int:
 
     upgraded_now: set[int] = set()
 
+    def guests(upgraded: frozenset[int], out: int | None) -> set[int]:
+        """Those who are where they would not be taken: they stay, and are not started anew, until their host is drained."""
+        return {
+            vm
+            for vm in vms
+            if not before[vm][case.homes[vm]] and case.homes[vm] not in upgraded and case.homes[vm] != out
+        }
+
     def placed(
         upgraded: frozenset[int], out: int | None, anew: dict[int, str], stopped: frozenset[int]
     ) -> bool:
@@ -102,16 +110,7 @@ def cheapest(case: Case) -> int:
                             return True
             return False
 
-        # Who is where it would not be taken stays until its host is drained.
-        pinned = [
-            vm
-            for vm in vms
-            if vm not in anew
-            and vm not in stopped
-            and not before[vm][case.homes[vm]]
-            and case.homes[vm] not in upgraded
-            and case.homes[vm] != out
-        ]
+        pinned = [vm for vm in vms if vm not in anew and vm in guests(upgraded, out)]
         pinned_at = [sum(case.homes[vm] == row for vm in pinned) for row in hosts]
         asked = [vm for vm in vms if vm not in pinned and vm not in stopped]
         return all(find(vm, set()) for vm in asked)
@@ -130,7 +129,8 @@ def cheapest(case: Case) -> int:
             upgraded, anew = state
             best = min(best, cost + case.keep_cost * (len(case.becomes) - len(upgraded)))
             for row in set(case.becomes) - upgraded:
-                for stopped in choices(set(vms) - {vm for vm, _ in anew}, best - cost):
+                stay = {vm for vm, _ in anew} | guests(upgraded, row)
+                for stopped in choices(set(vms) - stay, best - cost):
                     if not placed(upgraded, row, dict(anew), stopped):
                         continue
                     now = anew | {(vm, case.becomes[row].name) for vm in stopped}

@@ -30,7 +30,8 @@ def is_small(ground: Ground) -> bool:
 def best_order(start: Field, keep_cost: int) -> tuple[Order, bool]:
     """Find the order for which VMs started anew, and `keep_cost` times the hosts that are kept back, are fewest.
 
-    Of orders that cost the same the one that upgrades most hosts. Gives the order, and whether it was proved to be the best:
+    Guests stay until their host is drained, and at each step nobody is started anew whose place the step does not need. Of
+    orders that cost the same the one that upgrades most hosts. Gives the order, and whether it was proved to be the best:
     where there are too many states, it is the best of those that were looked at.
     """
     ground = start.ground

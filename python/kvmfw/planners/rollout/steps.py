@@ -76,7 +76,8 @@ class Rollout:
     keep_cost : int
         For how many VMs started anew a host is kept back rather than upgraded.
     bound : int or None
-        No order costs less than so many VMs started anew and hosts kept back; None: not known.
+        No order costs less than so many VMs started anew and hosts kept back, of those that leave VMs where their host would not
+        take them until it is drained; None: not known.
     homeless : int
         VMs that are not planned for: nobody knows where they run.
     """
@@ -110,5 +111,5 @@ class Rollout:
 
     @property
     def is_best(self) -> bool:
-        """Whether no order costs less."""
+        """Whether no order costs less, in the sense of `bound`."""
         return self.bound is not None and self.cost <= self.bound
