@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from kvmfw.captures import listed_registers
 from kvmfw.errors import ArgumentError
 from kvmfw.registers import register_name
 from kvmfw.sets import Host, RegisterSet
@@ -35,9 +36,9 @@ def _pick(members: Mapping[str, Any] | None, register: int) -> dict[str, Any] | 
 
 
 def _place(document: Document, register: int) -> int:
-    for place, text in enumerate(document["registers"]):
-        if _same(text, register):
-            return place
+    listed = listed_registers(document)
+    if register in listed:
+        return listed.index(register)
     name = document["host"]["name"]
     raise ArgumentError(f"the capture `{name}` does not list {register_name(register)}")
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from kvmfw.analysis.frame import Ints
 from kvmfw.analysis.security import LEVELS
+from kvmfw.captures import fresh_values
 from kvmfw.cpus import cpu_model
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
@@ -55,16 +56,9 @@ def _model(capture: Document) -> object:
 
 def _values(capture: Document, registers: Sequence[int] | None) -> object:
     """Give what a fresh VM of each configuration has in these registers, in all by default."""
-    ids = [int(text, 16) for text in capture["registers"]]
     return [
-        (
-            one["name"],
-            [value for register, value in zip(ids, one["values"], strict=True) if register in registers],
-        )
-        if registers is not None
-        else (one["name"], dict(zip(ids, one["values"], strict=True)))
-        for one in capture["vcpus"]
-        if one.get("values")
+        (vcpu["name"], values if registers is None else [values.get(register) for register in registers])
+        for vcpu, values in fresh_values(capture)
     ]
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from kvmfw.boot_options import options_in_effect
+from kvmfw.captures import fresh_values
 from kvmfw.registers import named, register_name
 
 __all__ = ["Comparison", "Protection", "Security", "compare_security", "protection_of"]
@@ -77,14 +79,10 @@ class Comparison:
 def protection_of(document: Mapping[str, Any]) -> Protection:
     """Read in a capture document how its host protects."""
     host = document["host"]
-    place = {int(text, 16): at for at, text in enumerate(document["registers"])}
-    levels = {}
-    for register in LEVELS:
-        at = place.get(register)
-        values = [vcpu["values"][at] for vcpu in document["vcpus"] if at is not None and vcpu.get("values")]
-        known = [int(value, 16) for value in values if value is not None]
-        if known:
-            levels[register] = min(known)
+    levels: dict[int, int] = {}
+    for _, values in fresh_values(document):
+        for register in values.keys() & set(LEVELS):
+            levels[register] = min(values[register], levels.get(register, values[register]))
     return Protection(host.get("boot_options"), host.get("vulnerabilities"), levels)
 
 
@@ -113,13 +111,12 @@ def compare_security(before: Protection, after: Protection) -> Comparison:
 
 
 def _off(options: str) -> frozenset[str]:
-    """Give what the command line switches off; of an option given twice the last counts, as in the kernel."""
-    given = {}
-    for word in options.split():
-        name, _, value = word.partition("=")
-        given[name.replace("-", "_")] = value.strip('"')
+    """Give what the command line switches off."""
+    given = options_in_effect(options)
     off = {
-        name for name, values in _WEAKENING.items() if name in given and (not values or given[name] in values)
+        name
+        for name, values in _WEAKENING.items()
+        if name in given and (not values or given[name].value in values)
     }
     return frozenset(off) | _implied(off)
 
@@ -142,16 +139,9 @@ def _options(before: str | None, after: str | None) -> Iterable[tuple[Security, 
     ):
         # mitigations=off says it all; the options that it stands for are not listed again.
         named = gone - _implied(old | new) if "mitigations" in gone else gone
+        given = options_in_effect(after if verdict is Security.WEAKER else before)
         for name in sorted(named):
-            text = next(
-                (
-                    word
-                    for word in (after if verdict is Security.WEAKER else before).split()
-                    if word.replace("-", "_").partition("=")[0] == name
-                ),
-                name,
-            )
-            yield verdict, f"{words} {text}"
+            yield verdict, f"{words} {given[name].text if name in given else name}"
 
 
 def _rank(text: str) -> int | None:

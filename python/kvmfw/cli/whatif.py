@@ -17,6 +17,7 @@ from kvmfw.analysis.compare import diff_fleets, no_returns
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.analysis.opened import OpenedFleet, capture_documents, protections
 from kvmfw.analysis.security import Comparison, compare_security, protection_of
+from kvmfw.captures import listed_registers
 from kvmfw.cli.diff import show_fleet_diff
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.not_judged import print_not_judged
@@ -117,7 +118,7 @@ def whatif(
     changes = _changes(fleet, opened, replace, level)
     hidden = [_register(text) for text in hide]
     documents = capture_documents(fleet)
-    listed = {int(text, 16) for document in documents.values() for text in document["registers"]}
+    listed = {register for document in documents.values() for register in listed_registers(document)}
     for register in hidden:
         if register not in listed and not any(register in vm.to_mapping() for vm in opened.vms):
             raise InputError(f"no VM and no host of the fleet has {register_name(register)}", file=str(fleet))

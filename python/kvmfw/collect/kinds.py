@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvmfw import _native
+from kvmfw.boot_options import given_options
+from kvmfw.captures import fresh_values, listed_registers
 
 __all__ = ["boot_options", "kind_name", "kind_of"]
 
@@ -26,17 +28,20 @@ _OF_ONE_HOST = frozenset(
         "console",
         "earlycon",
     }
-    | {"crashkernel", "ro", "rw", "quiet", "splash", "panic", "hostname", "ds", "cloud-init"}
+    | {"crashkernel", "ro", "rw", "quiet", "splash", "panic", "hostname", "ds", "cloud_init"}
 )
 
 
 def boot_options(text: str) -> list[str]:
-    """Give the boot options that may count for a kind, in order of the alphabet.
+    """Give the boot options that may count for a kind, in order of their names.
 
-    >>> boot_options("BOOT_IMAGE=/vmlinuz root=UUID=1-2 ro mitigations=off kvm-arm.mode=protected")
-    ['kvm-arm.mode=protected', 'mitigations=off']
+    Of one that is given several times the order stays: for most the last counts.
+
+    >>> boot_options("BOOT_IMAGE=/vmlinuz root=UUID=1-2 ro mitigations=off mitigations=auto kvm-arm.mode=protected")
+    ['kvm-arm.mode=protected', 'mitigations=off', 'mitigations=auto']
     """
-    return sorted(word for word in text.split() if word.partition("=")[0] not in _OF_ONE_HOST)
+    counting = (one for one in given_options(text) if one.name not in _OF_ONE_HOST)
+    return [one.text for one in sorted(counting, key=lambda one: one.name)]
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
@@ -47,19 +52,21 @@ def kind_of(document: Mapping[str, Any]) -> str:
     """
     host = dict(document["host"])
     host.pop("name", None)
-    host["boot_options"] = boot_options(str(host.get("boot_options", "")))
-    registers = [int(text, 16) for text in document["registers"]]
-    looked_at = _native.looked_at(registers)
-    vcpus = []
-    for vcpu in document["vcpus"]:
-        values = vcpu.get("values") or []
-        told = [
-            value if value is None or counts else "listed"
-            for value, counts in zip(values, looked_at, strict=False)
-        ]
-        vcpus.append({**vcpu, "values": told})
+    options = host.get("boot_options")
+    host["boot_options"] = None if options is None else boot_options(options)
+    registers = listed_registers(document)
+    counts = {
+        register for register, told in zip(registers, _native.looked_at(registers), strict=True) if told
+    }
+    made = {
+        vcpu["name"]: {
+            register: value if register in counts else "listed" for register, value in values.items()
+        }
+        for vcpu, values in fresh_values(document)
+    }
     # Answers do not count: a quick probe has none.
-    whole = {"host": host, "registers": document["registers"], "vcpus": vcpus}
+    vcpus = [{**vcpu, "values": made.get(vcpu["name"])} for vcpu in document["vcpus"]]
+    whole = {"host": host, "registers": registers, "vcpus": vcpus}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
