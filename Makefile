@@ -16,7 +16,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants wheel reproducible lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -86,6 +86,19 @@ docs: $(VENV)/.dev  ## API docs of the core without warnings
 
 site: $(VENV)/.site  ## the site of docs/, without warnings: every link and every document of the API
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Nothing of this machine is in it: neither folders nor times.
+wheel: $(VENV)/.dev  ## a stripped wheel in dist/, the same to the byte in whatever folder it is built
+	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/kvmfw --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
+	  $(abspath $(BIN))/maturin build --release --locked --strip --quiet --out dist
+
+reproducible: $(VENV)/.dev  ## build the wheel in two folders and compare
+	rm -rf build/twice
+	for folder in one two/deeper; do \
+	  git clone --quiet . build/twice/$$folder && $(MAKE) -C build/twice/$$folder VENV=$(abspath $(VENV)) -o $(abspath $(VENV))/.dev wheel || exit 1; done
+	sha256sum build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
+	cmp build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
 
 mutants:  ## mutate the rules and list what neither tests nor vectors notice (needs cargo-mutants; hours; MUTATE=files)
 	rm -rf build/mutants && git clone --quiet . build/mutants

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from .facts import (
     EL1_32BIT,
     HAS_EL2,
@@ -13,6 +15,7 @@ from .facts import (
     SVE,
     parse_release,
 )
+from .fields import ID, field
 
 # feature bit -> the KVM_CHECK_EXTENSION number that tells whether the host can do it
 CAPABILITY = {
@@ -31,6 +34,20 @@ KNOWN_FROM = {
     HAS_EL2_E2H0: ((6, 12), (6, 16)),
     PMU_V3_STRICT: ((7, 2), (7, 3)),
 }
+
+GIC, GCIE = field("ID_AA64PFR0", "GIC"), field("ID_AA64PFR2", "GCIE")
+
+
+def makes_gicv3(fresh: Mapping[int, int]) -> bool | None:
+    """Whether VMs can have a GICv3 (semantics 12.16): what was probed at boot is registered, and a fresh vCPU shows it.
+
+    None where the fresh vCPU does not tell: a GICv5 may make one, and not show it.
+    """
+    if ID["ID_AA64PFR0"] not in fresh:
+        return None
+    if GIC.of(fresh[ID["ID_AA64PFR0"]]):
+        return True
+    return None if GCIE.of(fresh.get(ID["ID_AA64PFR2"], 0)) else False
 
 
 def made(kernel: str, capabilities: set[int], features: int) -> str | None:

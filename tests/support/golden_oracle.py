@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tests.oracle import Facts, Vm, restoring, vmm
 from tests.oracle.facts import CAP_MTE, CAP_WRITABLE_IMP_ID_REGS
-from tests.oracle.making import made
+from tests.oracle.making import made, makes_gicv3
 from tests.oracle.restoring import SVE_VLS, Outcome, Restore
 from tests.support import golden
 from tests.support.golden import Case, Expected, TargetHost, Vcpu
@@ -97,6 +97,12 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
         return "REFUSE", (Expected(None, "refused"),)  # an error of its own, before any vCPU is made
     if policy == "cloud-hypervisor-52" and "sve" in case.vcpu.features:
         return "REFUSE", (Expected(None, "refused"),)  # never saved
+    if case.vcpu.vgic and not host.vcpu.vgic:
+        makes = makes_gicv3(host.registers)
+        if makes is False:
+            return "REFUSE", (Expected(None, "refused", "ENODEV"),)
+        if makes is None and policy not in vmm.VGIC_COMES_AFTER:
+            return "UNKNOWN", (Expected(None, "unknown"),)
     # The capability makes MIDR, REVIDR and AIDR writable and nothing else: a vCPU that was asked without it stands in.
     stands_in = vcpu.enabled == ("writable_imp_id_regs",) and same_making(
         host.vcpu, replace(vcpu, enabled=())

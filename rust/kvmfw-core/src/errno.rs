@@ -44,6 +44,8 @@ errnos! {
     EFAULT = 14,
     /// The VM has run already.
     EBUSY = 16,
+    /// No such device: the host has no `GICv3` for VMs.
+    ENODEV = 19,
     /// A value that this KVM cannot honour.
     EINVAL = 22,
     /// Operation not supported.

@@ -12,6 +12,7 @@ use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Unit};
 use crate::list::ListFinding;
+use crate::making::NotMade;
 use crate::policy::{is_judged_by_value, is_mostly_kept};
 use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
@@ -25,12 +26,6 @@ use crate::vmms::VmmRow;
 fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {
     let (register, saved, own, fields, offers) = (None, None, None, Vec::new(), String::new());
     Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
-}
-
-/// A finding about a vCPU that the VMM cannot restore at all.
-pub(crate) fn impossible_finding(why: &'static str, register: Option<RegisterId>) -> Finding {
-    let judgement = Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived };
-    Finding { register, ..whole_finding(Unit::Vcpu, RuleId::Vmm, judgement, why.to_owned()) }
 }
 
 /// A finding about a VM whose rows could not be used.
@@ -50,15 +45,26 @@ pub(crate) fn releases_finding(unit: Unit, set: &RegisterSet, said: &str) -> Fin
     Finding { register, saved, ..whole_finding(unit, RuleId::VmmRelease, judgement, sentence) }
 }
 
-/// A finding about the vCPU as a whole.
-pub(crate) fn vcpu_finding(config: VcpuConfig, judgement: Judgement) -> Finding {
-    let sentence = match &judgement.effect {
+/// A finding about a VM made like `saved`, for which there is no vCPU.
+pub(crate) fn not_made_finding(not_made: &NotMade, saved: VcpuConfig) -> Finding {
+    let judgement = not_made.judgement();
+    let said = error_in_brackets(&judgement.effect);
+    let not_known = |config: VcpuConfig| match judgement.effect {
         Effect::Unknown(needs) => {
             format!("it is not known what this host says to a vCPU made with {config}: {needs}")
         }
-        effect => format!("this host cannot make a vCPU with {}{}", config, error_in_brackets(effect)),
+        _ => String::new(),
     };
-    whole_finding(Unit::Vcpu, RuleId::Vcpu, judgement, sentence)
+    let (rule, register, sentence) = match *not_made {
+        NotMade::CapabilitiesNotKnown => (RuleId::Vcpu, None, not_known(saved)),
+        NotMade::NotAsked(target) => (RuleId::Vcpu, None, not_known(target)),
+        NotMade::Impossible(why, register) => (RuleId::Vmm, register, why.to_owned()),
+        NotMade::NoGic => (RuleId::Vcpu, None, format!("the VM has a GICv3, and this host makes none for VMs{said}")),
+        NotMade::Refused(target, ..) => {
+            (RuleId::Vcpu, None, format!("this host cannot make a vCPU with {target}{said}"))
+        }
+    };
+    Finding { register, ..whole_finding(Unit::Vcpu, rule, judgement, sentence) }
 }
 
 /// The unit of the findings about a saved register: registers that nobody looks at are judged with the list.

@@ -20,6 +20,7 @@ mod id;
 mod json;
 mod judgement;
 mod list;
+mod making;
 mod policy;
 mod pool;
 mod question;

@@ -31,9 +31,10 @@ impl Question {
     /// How a host judges `register` under a rule of the policy.
     pub(crate) fn acceptor(self, rule: &VmmRule, config: HostConfig<'_>, register: RegisterId) -> Acceptor {
         if !rule.asks_kvm(register) {
-            return match register.is_state() {
-                true => Acceptor::Elsewhere,
-                false => Acceptor::Unwritten(config.value(register).cloned()),
+            return if register.is_state() {
+                Acceptor::Elsewhere
+            } else {
+                Acceptor::Unwritten(config.value(register).cloned())
             };
         }
         if rule.list_test != ListTest::None && rule.carries(register) && config.value(register).is_none() {

@@ -6,10 +6,11 @@ use crate::acceptor::Scheme;
 use crate::catalog;
 use crate::explain;
 use crate::finding::Finding;
-use crate::host::{Choice, Host, HostConfig};
+use crate::host::{Host, HostConfig};
 use crate::id::RegisterId;
-use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
+use crate::judgement::{Effect, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
+use crate::making::made_for;
 use crate::policy::{context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
@@ -102,23 +103,9 @@ pub(crate) fn agreed(mut outcomes: impl Iterator<Item = Outcome>) -> Outcome {
 }
 
 fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule, alone: bool) -> Vec<Finding> {
-    let Some(target) = rule.target_config(set.vcpu, |capability| host.has_capability(capability)) else {
-        let effect = Effect::Unknown("this VMM makes vCPUs by capabilities that were not recorded; probe this host");
-        return vec![explain::vcpu_finding(set.vcpu, Judgement { effect, evidence: Evidence::None })];
-    };
-    if let Some((why, register)) = rule.impossible(set.vcpu, target) {
-        return vec![explain::impossible_finding(why, register)];
-    }
-    let config = match host.choose(target) {
-        Choice::Made(config) => config,
-        Choice::Refused(errno, evidence) => {
-            let judgement = Judgement { effect: Effect::Refused(errno), evidence };
-            return vec![explain::vcpu_finding(target, judgement)];
-        }
-        Choice::NotAsked => {
-            let effect = Effect::Unknown("probe this host with this vCPU configuration");
-            return vec![explain::vcpu_finding(target, Judgement { effect, evidence: Evidence::None })];
-        }
+    let config = match made_for(host, rule, set.vcpu) {
+        Ok(config) => config,
+        Err(not_made) => return vec![explain::not_made_finding(&not_made, set.vcpu)],
     };
     let refused = if alone { Vec::new() } else { refused_gates(set, config, question, rule) };
     let host_list = HostList::new(config, set.vcpu.vgic, rule, question);

@@ -11,9 +11,10 @@ use super::vms::{Saved, SavedValue, Vms};
 use crate::acceptor::Acceptor;
 use crate::fleet::class::HostClass;
 use crate::fleet::unit::UnitNumber;
-use crate::host::{Choice, Host};
-use crate::judgement::{Evidence, Outcome};
+use crate::host::Host;
+use crate::judgement::Outcome;
 use crate::list::HostList;
+use crate::making::made_for;
 use crate::pool::{Pool, checkpoint};
 use crate::question::Question;
 use crate::vcpu::VcpuConfig;
@@ -174,23 +175,16 @@ fn acceptors_of(
     question: Question,
     rule: &'static VmmRule,
 ) -> Vec<UnitAcceptor> {
-    let target = rule.target_config(config, |capability| host.has_capability(capability));
-    let choice = match target {
-        None => Choice::NotAsked,
-        Some(target) if rule.impossible(config, target).is_some() => Choice::Refused(None, Evidence::Derived),
-        Some(target) => host.choose(target),
-    };
-    let vcpu = match choice {
-        Choice::Refused(..) => UnitAcceptor::Vcpu(Outcome::Refuse),
-        Choice::NotAsked => UnitAcceptor::Vcpu(Outcome::Unknown),
-        Choice::Made(_) => UnitAcceptor::Silent,
-    };
     let mut acceptors = Vec::with_capacity(UnitNumber::count(vms.units.len()));
-    acceptors.push(vcpu);
-    let Choice::Made(made) = choice else {
-        acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
-        return acceptors;
+    let made = match made_for(host, rule, config) {
+        Ok(made) => made,
+        Err(not_made) => {
+            acceptors.push(UnitAcceptor::Vcpu(not_made.outcome()));
+            acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
+            return acceptors;
+        }
     };
+    acceptors.push(UnitAcceptor::Silent);
     acceptors.push(UnitAcceptor::List(HostList::new(made, config.vgic, rule, question)));
     let registers = vms.units.iter().map(|unit| unit.register);
     acceptors.extend(registers.map(|register| UnitAcceptor::Register(question.acceptor(rule, made, register))));

@@ -1,0 +1,145 @@
+//! Which of the vCPUs that a host was asked for judges a VM, and what is known where none does.
+
+use super::{Host, HostConfig};
+use crate::catalog;
+use crate::errno::Errno;
+use crate::judgement::Evidence;
+use crate::rules::Release;
+use crate::vcpu::VcpuConfig;
+
+/// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
+const FEATURE_CAPABILITIES: &[(u32, u32)] =
+    &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
+
+/// `KVM_CAP_ARM_WRITABLE_IMP_ID_REGS`, and its bit among [`crate::ENABLED`].
+const IMP_ID_REGS_CAPABILITY: u32 = 239;
+const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
+
+/// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
+/// ENOENT, a known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
+const LATE_FEATURES: &[(u32, Release, Release)] = &[
+    (7, Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    (8, Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    (9, Release::new(7, 2, 0), Release::new(7, 3, 0)),
+];
+
+/// Which configuration of a host judges a VM.
+#[derive(Clone, Copy, Debug)]
+pub enum Choice<'a> {
+    /// This one.
+    Made(HostConfig<'a>),
+    /// The host cannot make such a vCPU.
+    Refused(Option<Errno>, Evidence),
+    /// The host was not asked for such a vCPU.
+    NotAsked,
+}
+
+impl Host {
+    /// The configuration that judges VMs made like `config`.
+    pub fn choose(&self, config: VcpuConfig) -> Choice<'_> {
+        let made = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
+            Ok(indexed) if vcpu.config == config => Some(HostConfig::asked(indexed, config, &self.0)),
+            _ => None,
+        });
+        if let Some(made) = made.or_else(|| self.stand_in(config)) {
+            return Choice::Made(made);
+        }
+        // KVM refuses a feature word before there is a vGIC, so a refusal speaks for VMs with and without one.
+        let refused = self.0.vcpus.iter().find_map(|vcpu| match &vcpu.made {
+            Err(errno) if vcpu.config.features == config.features && vcpu.config.enabled == config.enabled => {
+                Some(*errno)
+            }
+            _ => None,
+        });
+        if let Some(errno) = refused {
+            return Choice::Refused(Some(errno), Evidence::Measured);
+        }
+        match self.lacked_feature(config) {
+            Some(feature) => Choice::Refused(self.unsupported(feature), Evidence::Derived),
+            None => Choice::NotAsked,
+        }
+    }
+
+    /// A configuration that was asked and is the same to KVM.
+    fn stand_in(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
+        if let Some(found) = self.with_other_vgic(config) {
+            return Some(found);
+        }
+        // The capability makes MIDR, REVIDR and AIDR writable, and nothing else: lists, values and all other answers of
+        // 19 captures of 6.18 and 7.3 are the same with and without it (`set_imp_id_reg`, 6.17.8 to 7.3.4 read).
+        if config.enabled != WRITABLE_IMP_ID_REGS || self.has_capability(IMP_ID_REGS_CAPABILITY) != Some(true) {
+            return None;
+        }
+        let other = VcpuConfig { enabled: 0, ..config };
+        let vcpu = self.0.vcpus.iter().find_map(|vcpu| vcpu.made.as_ref().ok().filter(|_| vcpu.config == other));
+        let found = match vcpu {
+            Some(indexed) => HostConfig::asked(indexed, config, &self.0),
+            None => HostConfig { config, ..self.with_other_vgic(other)? },
+        };
+        Some(HostConfig { evidence: Evidence::Derived, implementation_asked: false, ..found })
+    }
+
+    /// The same vCPU, but asked with a vGIC instead of without one or the other way round.
+    ///
+    /// On a host with a `GICv3`, whose `ID_AA64PFR0_EL1.GIC` is not 0, a fresh vCPU has the same registers and gives the
+    /// same answers either way (seen on 5.10, 6.1, 6.12, 6.16, 6.18, 6.19, 7.0, 7.2 and 7.3); only after a run they differ.
+    fn with_other_vgic(&self, config: VcpuConfig) -> Option<HostConfig<'_>> {
+        let other = VcpuConfig { vgic: !config.vgic, ..config };
+        let vcpu = self.0.vcpus.iter().find(|vcpu| vcpu.config == other && vcpu.made.is_ok())?;
+        let indexed = vcpu.made.as_ref().ok()?;
+        let asked = HostConfig::asked(indexed, config, &self.0);
+        let found = HostConfig { evidence: Evidence::Derived, vgic_asked: false, ..asked };
+        let gic = found.value(catalog::ID_AA64PFR0)?.word()? >> 24 & 0xf;
+        (gic != 0).then_some(found)
+    }
+
+    /// Whether KVM on this host makes no `GICv3` for VMs, so that one is refused with ENODEV: `vgic_v3_probe` registers the
+    /// device, and fresh vCPUs of hosts with it read 1 in `ID_AA64PFR0_EL1.GIC` (`sys_regs.c`, read in 5.10 to 7.3). A `GICv5`
+    /// may make one and not show it.
+    pub(crate) fn makes_no_vgic(&self) -> bool {
+        let field = |made: &HostConfig<'_>, register, shift: u32| Some(made.value(register)?.word()? >> shift & 0xf);
+        let said = self.made().filter_map(|(_, made)| {
+            let shown = field(&made, catalog::ID_AA64PFR0, 24)?;
+            let newer = field(&made, catalog::ID_AA64PFR2, 12).unwrap_or(0);
+            Some(shown == 0 && newer == 0 && !made.config.vgic)
+        });
+        let mut said = said.peekable();
+        said.peek().is_some() && said.all(|none| none)
+    }
+
+    /// Whether the host reports a capability; `None` where that is not known.
+    pub(crate) fn has_capability(&self, number: u32) -> Option<bool> {
+        let Some(capabilities) = self.0.capabilities.as_ref() else {
+            // Kernels from 6.15 on report it (`kvm_vm_ioctl_check_extension`), a vendor's perhaps earlier.
+            let release = self.0.release.filter(|_| number == IMP_ID_REGS_CAPABILITY)?;
+            let knows = release.at_least(6, 15);
+            return (knows || !self.0.is_vendors).then_some(knows);
+        };
+        Some(capabilities.iter().any(|(known, value)| *known == number && *value > 0))
+    }
+
+    /// A feature of the vCPU whose capability the host does not report: KVM refuses it.
+    fn lacked_feature(&self, config: VcpuConfig) -> Option<u32> {
+        let lacks = |number: u32| self.has_capability(number) == Some(false);
+        FEATURE_CAPABILITIES
+            .iter()
+            .find(|(bit, capability)| config.features >> bit & 1 == 1 && lacks(*capability))
+            .map(|(bit, _)| *bit)
+    }
+
+    /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not
+    /// know); `None` where the release does not tell.
+    fn unsupported(&self, feature: u32) -> Option<Errno> {
+        let Some((_, without, with)) = LATE_FEATURES.iter().find(|(bit, ..)| *bit == feature) else {
+            return Some(Errno::EINVAL);
+        };
+        let release = self.0.release?;
+        match (release.at_least(with.major, with.minor), release.at_least(without.major, without.minor + 1)) {
+            (true, _) => Some(Errno::EINVAL),
+            // A vendor may have ported the feature back.
+            (false, false) if self.0.is_vendors => None,
+            (false, false) => Some(Errno::ENOENT),
+            (false, true) => None,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! How a target makes the vCPU of a saved VM under the rule of a VMM: asked before any register is judged.
+
+use crate::errno::Errno;
+use crate::host::{Choice, Host, HostConfig};
+use crate::id::RegisterId;
+use crate::judgement::{Effect, Evidence, Judgement, Outcome};
+use crate::vcpu::VcpuConfig;
+use crate::vmms::VmmRule;
+
+/// Why there is no vCPU that could judge the VM's registers.
+pub(crate) enum NotMade {
+    /// The VMM makes vCPUs by capabilities of the target that were not recorded.
+    CapabilitiesNotKnown,
+    /// The VMM cannot restore such a VM, whatever KVM says, and fails at this register.
+    Impossible(&'static str, Option<RegisterId>),
+    /// The VM has a `GICv3`, and the host makes none (ENODEV).
+    NoGic,
+    /// KVM refuses to make this vCPU.
+    Refused(VcpuConfig, Option<Errno>, Evidence),
+    /// The host was not asked for this vCPU.
+    NotAsked(VcpuConfig),
+}
+
+impl NotMade {
+    /// What this means for the VM.
+    pub(crate) fn outcome(&self) -> Outcome {
+        match self {
+            Self::CapabilitiesNotKnown | Self::NotAsked(_) => Outcome::Unknown,
+            Self::Impossible(..) | Self::NoGic | Self::Refused(..) => Outcome::Refuse,
+        }
+    }
+
+    /// The judgement of the vCPU.
+    pub(crate) fn judgement(&self) -> Judgement {
+        let unknown = |needs| Judgement { effect: Effect::Unknown(needs), evidence: Evidence::None };
+        match self {
+            Self::CapabilitiesNotKnown => {
+                unknown("this VMM makes vCPUs by capabilities that were not recorded; probe this host")
+            }
+            Self::NotAsked(_) => unknown("probe this host with this vCPU configuration"),
+            Self::Impossible(..) => Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived },
+            Self::NoGic => Judgement { effect: Effect::Refused(Some(Errno::ENODEV)), evidence: Evidence::Derived },
+            Self::Refused(_, errno, evidence) => Judgement { effect: Effect::Refused(*errno), evidence: *evidence },
+        }
+    }
+}
+
+/// The vCPU of `host` on which `rule` restores a VM whose vCPU was made like `saved`.
+pub(crate) fn made_for<'a>(host: &'a Host, rule: &VmmRule, saved: VcpuConfig) -> Result<HostConfig<'a>, NotMade> {
+    let target =
+        rule.target_config(saved, |capability| host.has_capability(capability)).ok_or(NotMade::CapabilitiesNotKnown)?;
+    if let Some((why, register)) = rule.impossible(saved, target) {
+        return Err(NotMade::Impossible(why, register));
+    }
+    // Whenever the VMM makes the interrupt controller, before the registers or after them.
+    if saved.vgic && host.makes_no_vgic() {
+        return Err(NotMade::NoGic);
+    }
+    match host.choose(target) {
+        Choice::Made(config) => Ok(config),
+        Choice::Refused(errno, evidence) => Err(NotMade::Refused(target, errno, evidence)),
+        Choice::NotAsked => Err(NotMade::NotAsked(target)),
+    }
+}
