@@ -123,12 +123,12 @@ def lower_safe(f: Field, value: int, limit: int, signed: bool) -> bool:
 def pmu_version_signed(facts: Facts) -> bool | None:
     """Are PMUVer and PerfMon compared as signed, so that 8..15 pass under any limit?
 
-    semantics 3.3 and 12.12: signed in 6.12.8, 6.12.43 and 6.16..6.19 as far as seen, unsigned in 6.12.117
-    and from 7.0.13; the stable releases between are not known.
+    semantics 3.3 and 12.12: signed in 6.12 up to 6.12.90 and 6.16..6.19 as far as seen, unsigned from 6.12.94 and from
+    7.0.13 on (docs/kernels.md: read from the images of these kernels); the releases between are not known.
     """
     series, point = facts.version[:2], facts.version[2]
     if series == (6, 12):
-        unsigned = facts.between((6, 12, 43), (6, 12, 117))
+        unsigned = facts.between((6, 12, 90), (6, 12, 94))
         return None if unsigned is None else not unsigned
     if series >= (7, 0):
         return None if series == (7, 0) and (point is None or point < 13) else False

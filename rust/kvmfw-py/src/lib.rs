@@ -8,6 +8,7 @@ mod door;
 mod errors;
 mod fleet;
 mod judge;
+mod known;
 mod sets;
 mod snapshot;
 mod values;
@@ -134,6 +135,8 @@ mod _native {
     use super::inferred_vcpu;
     #[pymodule_export]
     use super::judge::{ask, check_features, validate, vmm_problem, vmms};
+    #[pymodule_export]
+    use super::known::{known_registers, known_releases};
     #[pymodule_export]
     use super::looked_at;
     #[pymodule_export]

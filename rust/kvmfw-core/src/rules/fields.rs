@@ -251,8 +251,9 @@ mod tests {
         let old = Release::new(6, 12, 8);
         assert_eq!(check_features(old, ID_AA64DFR0, 0x606, 0x806, 0xf0f), Some(true));
         assert_eq!(check_features(Release::new(6, 12, 117), ID_AA64DFR0, 0x606, 0x806, 0xf0f), Some(false));
-        assert_eq!(check_features(Release::new(6, 12, 80), ID_AA64DFR0, 0x606, 0x806, 0xf0f), None);
-        assert_eq!(check_features(Release::new(6, 12, 80), ID_AA64DFR0, 0x606, 0x706, 0xf0f), Some(false));
+        assert_eq!(check_features(Release::new(6, 12, 80), ID_AA64DFR0, 0x606, 0x806, 0xf0f), Some(true));
+        assert_eq!(check_features(Release::new(6, 12, 92), ID_AA64DFR0, 0x606, 0x806, 0xf0f), None);
+        assert_eq!(check_features(Release::new(6, 12, 92), ID_AA64DFR0, 0x606, 0x706, 0xf0f), Some(false));
         assert_eq!(check_features(Release::new(5, 10, 0), ID_AA64DFR0, 0x606, 0x606, 0), None);
         assert_eq!(check_features(Release::new(7, 4, 1), ID_AA64DFR0, 0x606, 0x606, 0), None);
         assert_eq!(check_features(old, RegisterId::system(3, 0, 0, 5, 4), 0, 0, 0), Some(false));

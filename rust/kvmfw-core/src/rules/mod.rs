@@ -13,6 +13,7 @@ mod fields;
 mod firmware;
 mod identification;
 mod implementation;
+mod known;
 mod pmu;
 mod pmu_bits;
 mod release;
@@ -27,6 +28,7 @@ pub use facts::{Context, Facts};
 pub use fields::{FieldDifference, check_features, field_differences, named_fields};
 pub(crate) use firmware::reads;
 pub(crate) use identification::MASKS_CAPABILITY;
+pub use known::{KnownField, KnownRegister, known_registers, known_releases};
 pub(crate) use pmu_bits::{
     Names as PmuNames, context as pmu_context, judged_bits as judged_pmu_bits, other_name, torn as torn_pmu_pair,
 };

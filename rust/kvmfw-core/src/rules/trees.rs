@@ -11,23 +11,30 @@ pub(super) type Tree = u8;
 
 pub(super) const T6_12_8: Tree = 0;
 pub(super) const T6_12_43: Tree = 1;
-pub(super) const T6_12_117: Tree = 2;
-pub(super) const T6_16_12: Tree = 3;
-pub(super) const T6_17_8: Tree = 4;
-pub(super) const T6_17_13: Tree = 5;
-pub(super) const T6_18_15: Tree = 6;
-pub(super) const T6_19: Tree = 7;
-pub(super) const T7_0: Tree = 8;
-pub(super) const T7_1: Tree = 9;
-pub(super) const T7_2: Tree = 10;
-pub(super) const T7_3: Tree = 11;
+pub(super) const T6_12_69: Tree = 2;
+pub(super) const T6_12_117: Tree = 3;
+pub(super) const T6_16_12: Tree = 4;
+pub(super) const T6_17_8: Tree = 5;
+pub(super) const T6_17_13: Tree = 6;
+pub(super) const T6_18_15: Tree = 7;
+pub(super) const T6_19: Tree = 8;
+pub(super) const T7_0: Tree = 9;
+pub(super) const T7_1: Tree = 10;
+pub(super) const T7_2: Tree = 11;
+pub(super) const T7_3: Tree = 12;
 
 /// The releases of the trees, ascending. 6.12.43, 6.16.12, 6.17.13, 6.19.14 and 7.0.13 are kernels that were run
 /// (specification, 12), the others were read; 6.19.6 was read and 6.19.14 run, without a difference. 6.16.3 was run too, and gave
-/// 308,000 answers as 6.16.12 gave them, on the same CPU.
+/// 308,000 answers as 6.16.12 gave them, on the same CPU. Of 6.12.57, 6.12.69, 6.12.90 and 6.12.94 the tables were read from Debian's
+/// images, and those of all kernels of the archive between them: AArch32 masks changed before 6.12.69, the sign of PMU versions
+/// between 6.12.90 and 6.12.94, and nothing else; what is not in a table they do as 6.12.43 and 6.12.117 both do.
 const TREES: &[(Tree, Release)] = &[
     (T6_12_8, Release::new(6, 12, 8)),
     (T6_12_43, Release::new(6, 12, 43)),
+    (T6_12_43, Release::new(6, 12, 57)),
+    (T6_12_69, Release::new(6, 12, 69)),
+    (T6_12_69, Release::new(6, 12, 90)),
+    (T6_12_117, Release::new(6, 12, 94)),
     (T6_12_117, Release::new(6, 12, 117)),
     (T6_16_12, Release::new(6, 16, 3)),
     (T6_16_12, Release::new(6, 16, 12)),
@@ -57,6 +64,16 @@ pub(super) fn is_younger(release: Release) -> bool {
 /// All trees: for kernels that carry back-ports, whose release tells nothing.
 pub(super) fn all() -> Vec<Tree> {
     once(TREES.iter().map(|(tree, _)| *tree))
+}
+
+/// The releases of all trees, ascending.
+pub(super) fn releases() -> impl Iterator<Item = Release> {
+    TREES.iter().map(|(_, release)| *release)
+}
+
+/// The tree that `release` is.
+pub(super) fn exactly(release: Release) -> Option<Tree> {
+    TREES.iter().find(|(_, known)| *known == release).map(|(tree, _)| *tree)
 }
 
 /// Each tree once: some have several releases.
@@ -123,7 +140,7 @@ pub(super) fn around(release: Release) -> Vec<Tree> {
 /// Whether `PMUVer` and `PerfMon` are compared as signed numbers, so that 8 to 15 pass under any limit.
 ///
 /// 6.12.8, 6.17.8, 6.18.15, 6.19.6 read, 6.12.43 and 6.16 to 6.19 run: signed. 6.12.117, 7.1.8 and later read, 7.0.13
-/// run: unsigned (specification, 3.3 and 12.12). Sure.
+/// run: unsigned (specification, 3.3 and 12.12). Images of 6.12.43 to 6.12.90 are signed, of 6.12.94 and later unsigned. Sure.
 pub(super) const fn pmu_is_signed(tree: Tree) -> bool {
     tree < T7_0 && tree != T6_12_117
 }
@@ -168,7 +185,7 @@ mod tests {
     #[test]
     fn pmu_versions_were_signed_before_7_0_but_for_one_fix() {
         let signed: Vec<Tree> = all().into_iter().filter(|tree| pmu_is_signed(*tree)).collect();
-        assert_eq!(signed, [T6_12_8, T6_12_43, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T6_19]);
+        assert_eq!(signed, [T6_12_8, T6_12_43, T6_12_69, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T6_19]);
     }
 
     #[test]
@@ -176,11 +193,15 @@ mod tests {
         for (release, trees) in [
             ((6, 12, 117), vec![T6_12_117]),
             ((6, 12, 8), vec![T6_12_8]),
-            ((6, 12, 60), vec![T6_12_43, T6_12_117]),
+            ((6, 12, 50), vec![T6_12_43]),
+            ((6, 12, 60), vec![T6_12_43, T6_12_69]),
+            ((6, 12, 80), vec![T6_12_69]),
+            ((6, 12, 92), vec![T6_12_69, T6_12_117]),
+            ((6, 12, 100), vec![T6_12_117]),
             ((6, 12, 3), vec![T6_12_8]),
-            ((6, 14, 2), vec![T6_12_8, T6_12_43, T6_12_117, T6_16_12]),
-            ((6, 9, 2), vec![T6_12_8, T6_12_43, T6_12_117]),
-            ((6, 16, 1), vec![T6_12_8, T6_12_43, T6_12_117, T6_16_12]),
+            ((6, 14, 2), vec![T6_12_8, T6_12_43, T6_12_69, T6_12_117, T6_16_12]),
+            ((6, 9, 2), vec![T6_12_8, T6_12_43, T6_12_69, T6_12_117]),
+            ((6, 16, 1), vec![T6_12_8, T6_12_43, T6_12_69, T6_12_117, T6_16_12]),
             ((6, 16, 3), vec![T6_16_12]),
             ((6, 16, 7), vec![T6_16_12]),
             ((6, 17, 1), vec![T6_16_12, T6_17_8]),
