@@ -16,7 +16,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live collecting openstack schemathesis browser mutants wheel reproducible lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard agreement vmm live tables collecting openstack schemathesis browser mutants wheel reproducible lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -40,6 +40,9 @@ vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervi
 
 live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
+
+tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules
+	$(BIN)/python -m tests.kernels $(IMAGES) --recordings $(RECORDINGS)
 
 collecting: build/collecting/.installed  ## Ansible and kubectl collect from fake hosts; the path from 200 hosts behind a local sshd to an audit, timed
 	PYTHONPATH=python build/collecting/bin/python -m pytest -o addopts="--import-mode=importlib" -o timeout=900 -p no:cacheprovider -q tests/collecting

@@ -16,6 +16,7 @@ from kvmfw.cli import main
 from kvmfw.provenance import digest
 from kvmfw.published import FORMATS
 from kvmfw.published.schemas import schema_of
+from tests.support.kernels import image_like
 from tests.support.schemas import strict
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -60,6 +61,8 @@ CALLS: dict[str, list[tuple[object, ...]]] = {
         ("why", "Could not set register fw reg 3 to 2 (is 1)"),
         ("why", "0x6030000000140003", "0x9", "--host", OLD),
     ],
+    "kernel": [("kernel", Path("vmlinuz"))],
+    "prediction": [("predict", OLD, "--kernel", Path("vmlinuz"))],
     "trend": [("trend", Path("history.parquet"))],
     "ingest": [("ingest", EXAMPLES / "vms.jsonl", EXAMPLES / "captures", "-o", "fleet")],
 }
@@ -98,6 +101,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, history: Path) -> None
     shutil.copytree(EXAMPLES / "captures", "homeless/captures")
     lines = [json.loads(line) for line in (EXAMPLES / "vms.jsonl").read_text().splitlines()[:9]]
     shutil.copy(history, "history.parquet")
+    Path("vmlinuz").write_bytes(image_like((7, 3, 4)))
     Path("homeless/vms.jsonl").write_text("".join(json.dumps(line | {"host": None}) + "\n" for line in lines))
 
 

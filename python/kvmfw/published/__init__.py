@@ -28,6 +28,8 @@ FORMATS: Mapping[str, tuple[int, str]] = {
     "ingest": (1, "ingest:Ingested"),
     "trend": (1, "published.lists:TrendDocument"),
     "collect": (1, "collect.collection:Collected"),
+    "kernel": (1, "published.kernels:KernelDocument"),
+    "prediction": (1, "published.kernels:PredictionDocument"),
     "rollout": (1, "published.rollouts:RolloutDocument"),
 }
 """Version and body of each format; their full names have ``kvmfw-`` before. A body is the type of what is printed, where that is

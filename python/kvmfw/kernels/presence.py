@@ -1,0 +1,173 @@
+"""Which registers a host would list under another kernel: by that kernel's tables, and by what the host lists now.
+
+KVM_GET_REG_LIST (arch/arm64/kvm/guest.c and sys_regs.c, 5.10 to 7.3 read) has core and SVE registers, firmware registers,
+system registers, timers and cache sizes. What depends on the hardware alone is as it is now; what a field of the hardware shows
+that the running kernel may hide is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from kvmfw.kernels.kernel import Kernel
+from kvmfw.registers import named
+
+__all__ = ["Made", "Presence", "presences"]
+
+_CACHES = tuple(0x6020_0000_0011_0000 | number for number in range(14))
+# CNTV_CTL_EL0, CNTVCT_EL0, CNTV_CVAL_EL0 under the ids of the timer's own list; the physical timer's came with 6.4.
+_VIRTUAL = (0x6030_0000_0013_DF19, 0x6030_0000_0013_DF1A, 0x6030_0000_0013_DF02)
+_PHYSICAL = (0x6030_0000_0013_DF11, 0x6030_0000_0013_DF12, 0x6030_0000_0013_DF01)
+_FIRST_FIRMWARE = tuple(0x6030_0000_0014_0000 | number for number in range(3))
+
+# Shown whatever the host and the VM are: these functions only say which registers read as zero (sys_regs.c, 5.10 to 7.3).
+_ALWAYS = (None, "id_visibility", "aa32_id_visibility", "raz_visibility")
+# Functions that look at how the vCPU is made, with all the words that they need (the same file).
+_BY_FEATURES = {
+    "pmu_visibility": ("pmu_v3",),
+    "sve_visibility": ("sve",),
+    "ptrauth_visibility": ("ptrauth_address", "ptrauth_generic"),
+    "mte_visibility": ("mte",),
+    "el2_visibility": ("has_el2",),
+}
+# Functions that show nothing to a VM that is not nested; el2 in their names says the same of the others.
+_NESTED_ONLY = (
+    "fgt_visibility",
+    "fgt2_visibility",
+    "cnthv_visibility",
+    "nvhcr_el2_visibility",
+    "vncr_el2_visibility",
+)
+# Functions that look at one field, of which no kernel that was read takes anything away from what its host has (specification,
+# 3.4): so not S1POE, nor what nested VMs have.
+_BY_FIELD = {
+    "s1pie_visibility": ("ID_AA64MMFR3_EL1", 8),
+    "tcr2_visibility": ("ID_AA64MMFR3_EL1", 0),
+    "sctlr2_visibility": ("ID_AA64MMFR3_EL1", 4),
+    "fp8_visibility": ("ID_AA64PFR2_EL1", 32),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A vCPU as a capture has it: the words by which it was made, and what it lists."""
+
+    words: frozenset[str]
+    listed: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Whether a register is listed.
+
+    Attributes
+    ----------
+    register : int
+        The register.
+    listed : bool or None
+        Whether it would be; None where that does not follow.
+    why : str
+        What says so, or what is missing.
+    """
+
+    register: int
+    listed: bool | None
+    why: str
+
+
+def presences(made: Made, kernel: Kernel, running: Kernel | None = None) -> Iterator[Presence]:
+    """Tell of each register that this host lists or `kernel` knows whether the host would list it under `kernel`.
+
+    Parameters
+    ----------
+    made : Made
+        The vCPU, with what it lists under the kernel that runs.
+    kernel : Kernel
+        The other kernel. It runs in the same mode and with the same options.
+    running : Kernel, optional
+        The image of the kernel that runs: what both kernels decide by the same function is as it is.
+    """
+    known = {*(kernel.descriptors or ()), *(kernel.invariants or ()), *(kernel.firmware or _FIRST_FIRMWARE)}
+    for register in sorted(made.listed | known | {*_CACHES, *_VIRTUAL, *_PHYSICAL}):
+        listed, why = _presence(register, made, kernel, running)
+        yield Presence(register, listed, why)
+
+
+def _presence(register: int, made: Made, kernel: Kernel, running: Kernel | None) -> tuple[bool | None, str]:
+    now = register in made.listed
+    match register >> 16 & 0xFFF:
+        case _ if register >> 60 != 6:
+            return None, "this is no register of arm64"
+        case 0x10 | 0x15:
+            return now, "the vCPU is made alike"
+        case 0x11:
+            return _cache(register, made, kernel)
+        case 0x14 | 0x16:
+            return _firmware(register, kernel)
+        case 0x13:
+            return _system(register, now, made, kernel, running)
+    return None, "a group of registers that is not known"
+
+
+def _cache(register: int, made: Made, kernel: Kernel) -> tuple[bool | None, str]:
+    if kernel.descriptors is None:
+        return None, kernel.problems["sys_reg_descs"]
+    clidr = kernel.descriptors.get(named("CLIDR_EL1"))
+    # Commit 7af0c2534f4c (6.3) made CLIDR_EL1 writable and listed a size for every cache that there could be.
+    if clidr is not None and clidr.set == "set_clidr":
+        return register in _CACHES, "this kernel lists all 14"
+    if not {*_CACHES} <= made.listed:
+        return register in made.listed, "this kernel lists caches that exist, and so does the running one"
+    return None, "this kernel lists caches that exist, the running one lists all"
+
+
+def _firmware(register: int, kernel: Kernel) -> tuple[bool | None, str]:
+    if kernel.firmware is not None:
+        return register in kernel.firmware, "the kernel's list of firmware registers"
+    if register in _FIRST_FIRMWARE:
+        return True, "all kernels from 5.3 on list it"
+    return None, kernel.problems["firmware registers"]
+
+
+def _system(
+    register: int, now: bool, made: Made, kernel: Kernel, running: Kernel | None
+) -> tuple[bool | None, str]:
+    if kernel.descriptors is None or kernel.invariants is None:
+        return None, kernel.problems.get("sys_reg_descs") or kernel.problems["invariant_sys_regs"]
+    if register in kernel.invariants:
+        return True, "the kernel's list of invariant registers"
+    one = kernel.descriptors.get(register)
+    if one is None or not (one.stored or one.get):
+        if register in _VIRTUAL:
+            return True, "every kernel lists the virtual timer"
+        if register in _PHYSICAL:
+            if kernel.numbers[:2] >= (6, 4):
+                return True, "since 6.4 the physical timer is listed"
+            return None, "before 6.4 the physical timer is listed where a vendor ported that back"
+        return False, "the kernel keeps no value of it"
+    if one.visibility in _ALWAYS:
+        return True, "the kernel shows it to every VM"
+    if one.visibility == "hidden_visibility":
+        return False, "the kernel hides it"
+    if (words := _BY_FEATURES.get(one.visibility or "")) is not None:
+        return made.words.issuperset(words), f"{one.visibility} looks at how the vCPU is made"
+    is_nested = "_el2_" in (one.visibility or "") or one.visibility in _NESTED_ONLY
+    if is_nested and "has_el2" not in made.words:
+        return False, f"{one.visibility} shows it to nested VMs only"
+    if running is not None and _decide_alike(register, one.visibility or "", kernel, running):
+        return now, f"{one.visibility} decides it in both kernels"
+    return None, f"{one.visibility} looks at a field that the running kernel may hide"
+
+
+def _decide_alike(register: int, visibility: str, kernel: Kernel, running: Kernel) -> bool:
+    """Tell whether both kernels show a register by the same function, from a field that they take from the host alike."""
+    was = (running.descriptors or {}).get(register)
+    if was is None or was.visibility != visibility or visibility not in _BY_FIELD:
+        return False
+    name, shift = _BY_FIELD[visibility]
+    rows = [
+        [row for row in (one.fields or {}).get(named(name), ()) if row.shift == shift]
+        for one in (kernel, running)
+    ]
+    return rows[0] == rows[1] != []
