@@ -70,13 +70,18 @@ def mode_allowed(facts: Facts, mode: int) -> bool | None:
         case 0x11 | 0x12 | 0x13 | 0x17 | 0x1B:  # FIQ, IRQ, Supervisor, Abort, Undefined
             return aarch32_el1
         case 0x1F:  # System
-            # taken by the trees that were read, of which 5.10 is the oldest
-            return False if not aarch32_el1 else True if facts.at_least(5, 10) else None
+            return False if not aarch32_el1 else True if looks_at_the_mode_alone(facts) else None
         case 0x0 | 0x4 | 0x5:  # EL0t, EL1t, EL1h
             return not aarch32_el1
         case 0x8 | 0x9:  # EL2t, EL2h
             return facts.has(HAS_EL2) and not aarch32_el1
     return False
+
+
+def looks_at_the_mode_alone(facts: Facts) -> bool:
+    """Of System mode, and of the registers that a mode narrows (semantics 4): 6.10, and two series with its fixes."""
+    fix = {(5, 10): (5, 10, 223), (6, 1): (6, 1, 94)}.get(facts.version[:2])
+    return facts.at_least(6, 10) or (fix is not None and facts.has_fix(fix) is True)
 
 
 # The registers of 64 bits in which a mode's r0..r14 are: 5.10 narrowed these and the pc
@@ -104,6 +109,11 @@ def narrow_to_aarch32(facts: Facts, state: State) -> None:
             state.values[base | offset] &= 0xFFFFFFFF
             if not facts.at_least(5, 10):
                 state.doubtful.add(base | offset)
+    if not looks_at_the_mode_alone(facts):
+        # All of PSTATE may be what the kernel compares with a mode, and then it narrows all registers.
+        for number in {*range(31)} - {*narrowed}:
+            if state.values.get(base | 2 * number, 0) >> 32:
+                state.doubtful.add(base | 2 * number)
 
 
 def write_sve(facts: Facts, state: State, register: int, value: int) -> Answer:

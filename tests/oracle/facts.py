@@ -15,7 +15,7 @@ CAP_WRITABLE_IMP_ID_REGS = 239
 
 Version = tuple[int, int, int]
 # series -> (build, point release): Debian's 6.1.0-44 is 6.1.164, and builds only grow
-DEBIAN_BUILDS = {(6, 1): (44, 164)}
+DEBIAN_BUILDS = {(6, 1): (44, 164), (5, 10): (32, 223)}
 
 
 @dataclass(frozen=True)

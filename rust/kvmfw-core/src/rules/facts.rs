@@ -98,6 +98,17 @@ impl Facts<'_> {
         (is_told && (release >= fix || !self.is_vendors)).then_some(release >= fix)
     }
 
+    /// Whether the kernel is known to look at the mode alone where an AArch32 mode cuts registers, and to take System mode
+    /// (commits 947051e361d5 and dfe6d190f38f of 6.10; in 6.1.94, and in 5.10.223, which was run). Before, other bits of PSTATE
+    /// made every mode cut all registers, and System was none.
+    pub fn knows_aarch32_modes(&self) -> bool {
+        const PORTED: [Release; 2] = [Release::new(5, 10, 223), Release::new(6, 1, 94)];
+        let ported = |fix: &Release| {
+            self.release.is_some_and(|own| own.is_of_line(*fix)) && self.has_reached(*fix) == Some(true)
+        };
+        self.at_least(6, 10) == Some(true) || PORTED.iter().any(ported)
+    }
+
     /// Why [`Facts::at_least`] and [`Facts::has_reached`] do not tell.
     pub const fn untold(&self) -> &'static str {
         match self.release {

@@ -53,8 +53,8 @@ impl Release {
 }
 
 /// Point releases of Debian's kernels that are named by their ABI, with the first ABI that was made of them or a later one
-/// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192).
-const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44)];
+/// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192; `5.10.0-32`, which was run, 5.10.223).
+const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44), (Release::new(5, 10, 223), 32)];
 
 /// The ABI in what follows the numbers of one of Debian's names.
 fn abi_of(rest: &str) -> Option<u32> {

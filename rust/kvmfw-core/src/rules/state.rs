@@ -76,8 +76,19 @@ pub struct Narrowing {
     pub(super) number: Option<u64>,
     /// The mode of a fresh vCPU.
     pub(super) fresh: u8,
-    /// Whether privileged modes cut the registers that they see, not all.
-    pub(super) banked: bool,
+    /// Which registers a mode cuts.
+    pub(super) cut: Cut,
+}
+
+/// Which general registers an AArch32 mode cuts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cut {
+    /// User and System those below X15, the others all.
+    Seen,
+    /// Each mode the 16 that it sees.
+    Banked,
+    /// Every mode all.
+    All,
 }
 
 impl Narrowing {
@@ -100,8 +111,9 @@ impl Narrowing {
         }
         let Some(number) = self.number else { return true };
         match mode {
+            _ if self.cut == Cut::All => true,
             USER_MODE | SYSTEM_MODE => number < 15,
-            _ if !self.banked => true,
+            _ if self.cut == Cut::Seen => true,
             // R0 to R14 as each mode sees them (`vcpu_reg_offsets`, `arch/arm64/kvm/regmap.c`, up to 5.10).
             0x11 => matches!(number, 0..=7 | 24..=30),
             0x12 => matches!(number, 0..=12 | 16 | 17),

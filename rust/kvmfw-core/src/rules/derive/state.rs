@@ -5,7 +5,7 @@ use crate::id::RegisterId;
 use crate::rules::facts::{Facts, PROBE};
 use crate::rules::rule::Rule;
 use crate::rules::state::{
-    EXPIRED, Modes, Narrowing, SUPERVISOR, SYSTEM_MODE, SveState, TimerControl, USER_MODE, bytes_of_quadword,
+    Cut, EXPIRED, Modes, Narrowing, SUPERVISOR, SYSTEM_MODE, SveState, TimerControl, USER_MODE, bytes_of_quadword,
     is_aarch32, longest_vector, mode,
 };
 use crate::value::Value;
@@ -26,8 +26,7 @@ pub(in crate::rules) fn processor_state(facts: &Facts<'_>) -> Rule {
     let (mut taken, mut untold) = (0, 0);
     if facts.config.has("el1_32bit") {
         taken |= PRIVILEGED;
-        // The trees that were read have it; of 5.3 to 5.9 none was.
-        if facts.at_least(5, 10) == Some(true) { taken |= SYSTEM } else { untold |= SYSTEM }
+        if facts.knows_aarch32_modes() { taken |= SYSTEM } else { untold |= SYSTEM }
     } else {
         taken |= AARCH64;
         if facts.config.has("has_el2") {
@@ -44,23 +43,25 @@ pub(in crate::rules) fn processor_state(facts: &Facts<'_>) -> Rule {
 
 /// X0 to X30 and the PC: every write to a core register of a vCPU that is in an AArch32 mode cuts general registers to 32
 /// bits, those written before as well: PSTATE comes last. From 5.11 on X0 to X14 and the PC, in privileged modes up to
-/// X30 (commit 6ac4a5ac50d1); in 5.10 the 16 that the mode sees (both read). A fresh vCPU with `el1_32bit` is in Supervisor,
+/// X30 (commit 6ac4a5ac50d1); in 5.10 the 16 that the mode sees (both read). Kernels that look at all of PSTATE cut all. A fresh vCPU with `el1_32bit` is in Supervisor,
 /// and so is one after the run of a guest that does not change it.
 pub(in crate::rules) fn general(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
     let begins = if facts.config.has("el1_32bit") { SUPERVISOR } else { 0 };
     let fresh = facts.word(RegisterId::PSTATE).and_then(mode).unwrap_or(begins);
     let number = register.general_number();
+    let rule = |cut| Rule::Narrowed(Narrowing { own, number, fresh, cut });
+    let knows_modes = facts.knows_aarch32_modes();
     if !is_aarch32(fresh) && number.is_some_and(|number| number >= 15) {
         // A vCPU of AArch64 can be in AArch32 User only.
-        return Rule::Kept;
+        return if knows_modes { Rule::Kept } else { Rule::AnyOf([Rule::Kept, rule(Cut::All)].into(), PROBE) };
     }
-    let rule = |banked| Rule::Narrowed(Narrowing { own, number, fresh, banked });
     match (facts.at_least(5, 10), facts.at_least(5, 11)) {
-        (_, Some(true)) => rule(false),
-        (Some(true), Some(false)) => rule(true),
-        (Some(true), None) => Rule::AnyOf([rule(false), rule(true)].into(), facts.untold()),
+        (_, Some(true)) if knows_modes => rule(Cut::Seen),
+        (Some(true), Some(false)) if knows_modes => rule(Cut::Banked),
+        (_, Some(true)) => Rule::AnyOf([rule(Cut::Seen), rule(Cut::All)].into(), PROBE),
+        (Some(true), _) => Rule::AnyOf([rule(Cut::Seen), rule(Cut::Banked), rule(Cut::All)].into(), PROBE),
         // Of 5.3 to 5.9 no tree was read.
-        _ => Rule::AnyOf([Rule::Kept, rule(false), rule(true)].into(), PROBE),
+        _ => Rule::AnyOf([Rule::Kept, rule(Cut::Seen), rule(Cut::Banked), rule(Cut::All)].into(), PROBE),
     }
 }
 
