@@ -367,8 +367,10 @@ fn gic(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Does {
     if let Some(trial) = untouched.filter(|_| own != 0 && !recorded_vgic) {
         return Does::seen(find(&trial.changed, ID_AA64PFR0).is_some());
     }
-    let since = facts.at_least(6, 12).filter(|_| !facts.release.is_some_and(trees::is_younger));
-    match (facts.mask(ID_AA64PFR0), since) {
+    if facts.release.is_some_and(trees::is_younger) {
+        return Does::Unknown(GIC_UNKNOWN);
+    }
+    match (facts.mask(ID_AA64PFR0), facts.at_least(6, 12)) {
         (Some(mask), _) if mask & bits(GIC) != 0 => Does::Yes(Evidence::Derived),
         (_, Some(false)) if facts.masks.is_some() || facts.reports_masks != Some(true) => Does::No,
         (None, Some(true)) => Does::Yes(Evidence::Derived),

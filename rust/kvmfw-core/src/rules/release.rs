@@ -175,7 +175,8 @@ mod tests {
     fn releases_are_read_as_distributions_write_them() {
         for (text, release) in [
             ("6.12.117+deb13-arm64", Some((6, 12, 117))),
-            ("5.10.0-32-arm64", Some((5, 10, 0))),
+            ("5.10.0-31-arm64", Some((5, 10, 0))),
+            ("5.10.0-32-arm64", Some((5, 10, 223))),
             ("6.1.0-43-arm64", Some((6, 1, 0))),
             ("6.1.0-44-arm64", Some((6, 1, 164))),
             ("6.1.0-56-cloud-arm64", Some((6, 1, 164))),

@@ -58,14 +58,16 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
     }
 }
 
-/// Whether known kernels have decided such registers differently; a younger one may again. (Those of identification and
-/// bitmaps know it by themselves.)
+/// Whether known kernels have decided such registers differently, or each knows more of their values; a younger one may again.
+/// (Those of identification and bitmaps know it by themselves.)
 const fn has_changed(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::Masked
             | Kind::Gated(_)
             | Kind::TimerControl
+            | Kind::PsciVersion
+            | Kind::Level
             | Kind::Workaround2
             | Kind::Implementation(_)
             | Kind::CacheLevels
