@@ -43,7 +43,8 @@ Firecracker.
 `state.json` and of register sets that are not sorted by id. Else it is KVM's list order: core, SVE, firmware,
 bitmaps, system registers, CCSIDR. Among system registers kernels up to 6.14 list the timers first, then MIDR, REVIDR,
 CLIDR, AIDR and CTR; a set without VENDOR_HYP_BMAP_2 is taken to be of one of these. The order decides which refused
-register a verdict names first, never the outcome.
+register a verdict names first; the outcome only where firmware registers are written after ID registers (WORKAROUND_2,
+above), which no VMM is known to do.
 
 In QEMU 11.1 the failure flag of the list test is assigned, not accumulated, so a tolerated register after a bad one
 lets the load go on; kvmfw says what that binary does. QEMU carries core registers outside of its list: sets of such a

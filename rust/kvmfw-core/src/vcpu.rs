@@ -75,7 +75,7 @@ impl VcpuConfig {
 }
 
 /// The registers that tell how their vCPU was made, in the order in which [`inferred`] takes them.
-const TELLING: [RegisterId; 7] = [
+const TELLING: [RegisterId; 10] = [
     catalog::ID_AA64DFR0,
     catalog::ID_AA64PFR0,
     RegisterId::SVE_VLS,
@@ -83,20 +83,28 @@ const TELLING: [RegisterId; 7] = [
     RegisterId::system(3, 0, 0, 6, 2),
     RegisterId::system(3, 4, 1, 1, 0),
     catalog::ID_AA64PFR1,
+    catalog::PSCI_VERSION,
+    RegisterId::PSTATE,
+    RegisterId::system(3, 0, 0, 7, 4),
 ];
 
 /// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
-/// (5.10 shows `PMUVer` without a PMU too). `psci_0_2` and a `GICv3` leave no trace there and are assumed.
-fn inferred(saved: [Option<u64>; 7]) -> VcpuConfig {
-    let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1] = saved;
+/// (5.10 shows `PMUVer` without a PMU too). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
+/// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` leaves no trace and is
+/// assumed.
+fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
+    const PSCI_0_1: u64 = 1;
+    let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1, psci, pstate, mmfr4] = saved;
     let field = |word: Option<u64>, shift: u32| word.unwrap_or(0) >> shift & 0xf;
     let has = [
-        ("psci_0_2", true),
+        ("el1_32bit", matches!(pstate.unwrap_or(0) & 0x1f, 0x11..=0x1f)),
+        ("psci_0_2", psci != Some(PSCI_0_1)),
         ("pmu_v3", !matches!(field(dfr0, 8), 0 | 0xf)),
         ("sve", field(pfr0, 32) != 0 || vls.is_some()),
         ("ptrauth_address", field(isar1, 4) | field(isar1, 8) | field(isar2, 12) != 0),
         ("ptrauth_generic", field(isar1, 24) | field(isar1, 28) | field(isar2, 8) != 0),
         ("has_el2", hcr_el2.is_some()),
+        ("has_el2_e2h0", hcr_el2.is_some() && mmfr4.is_some_and(|word| word >> 24 & 0xf == 0)),
     ];
     let bits = |known: &[&str], has: &[(&str, bool)]| {
         let bit = |name: &str| known.iter().position(|known| *known == name).map_or(0, |bit| 1 << bit);
@@ -110,7 +118,7 @@ fn inferred(saved: [Option<u64>; 7]) -> VcpuConfig {
 #[derive(Clone, Debug, Default)]
 pub struct Inference {
     ids: Vec<u64>,
-    places: [Option<usize>; 7],
+    places: [Option<usize>; 10],
 }
 
 impl Inference {
@@ -165,6 +173,12 @@ mod tests {
             (vec![(catalog::ID_AA64PFR1.raw(), 2 << 8)], "psci_0_2, mte, vgic"),
             (vec![(0x6030_0000_0013_c031, 0x10 << 20 | 0x1 << 8)], "psci_0_2, ptrauth_address, ptrauth_generic, vgic"),
             (vec![(0x6030_0000_0013_e088, 0)], "psci_0_2, has_el2, vgic"),
+            (vec![(0x6030_0000_0013_e088, 0), (0x6030_0000_0013_c03c, 0xe << 24)], "psci_0_2, has_el2, vgic"),
+            (vec![(0x6030_0000_0013_e088, 0), (0x6030_0000_0013_c03c, 0)], "psci_0_2, has_el2, has_el2_e2h0, vgic"),
+            (vec![(0x6030_0000_0013_c03c, 0)], "psci_0_2, vgic"),
+            (vec![(catalog::PSCI_VERSION.raw(), 1)], "vgic"),
+            (vec![(RegisterId::PSTATE.raw(), 0x1d3)], "el1_32bit, psci_0_2, vgic"),
+            (vec![(RegisterId::PSTATE.raw(), 0x2000_0010)], "psci_0_2, vgic"),
         ] {
             let (ids, values): (Vec<u64>, Vec<u64>) = registers.into_iter().unzip();
             assert_eq!(inference.of(&ids, &values).to_string(), words);
