@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -95,7 +94,8 @@ def best_upgrades(
     first = frame.host_rows[np.unique(of, return_index=True)[1]].tolist()
     hosts = np.bincount(of, minlength=len(names)).tolist()
     cpus = {name: at for at, name in enumerate(sorted({columns["cpu"][row] for row in first}))}
-    releases = [_release(columns["kernel"][row]) for row in first]
+    # One whose text tells no release comes first: nothing is known to be older.
+    releases = [_native.release(columns["kernel"][row]) or () for row in first]
     ages = {release: at for at, release in enumerate(sorted(set(releases)))}
     captures = (
         hosts,
@@ -161,12 +161,6 @@ class _Securities:
         if key not in self._known:
             self._known[key] = compare_security(self._distinct[key[0]], self._distinct[key[1]])
         return self._known[key]
-
-
-def _release(kernel: str) -> tuple[int, ...]:
-    """Read the leading numbers of a kernel release: 6.12.117+deb13 is (6, 12, 117)."""
-    found = re.match(r"\d+(?:\.\d+)*", kernel)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
 def _groups(frame: Frame, of: Ints) -> Groups:

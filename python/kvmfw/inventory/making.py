@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from kvmfw import _native
 from kvmfw.errors import FormatError
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 
@@ -13,13 +14,10 @@ __all__ = ["GICV3", "Making", "made_on", "making_of_cpu", "making_of_words"]
 
 GICV3: Final = "vgic"
 _PTRAUTH = ("ptrauth_address", "ptrauth_generic")
-# What `-cpu host` asks for where the host offers it (`kvm_arm_get_host_cpu_features` in `target/arm/kvm.c`, read in 9.0;
-# run in 7.2, 10.0 and 11.1): words of the vCPU, and the capabilities that must all be there.
-_OFFERED: Final[tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]] = (
-    (("pmu_v3",), ("126",)),
-    (("sve",), ("170",)),
-    (_PTRAUTH, ("171", "172")),
-)
+# What `-cpu host` asks for where the host offers all of it (`kvm_arm_get_host_cpu_features` in `target/arm/kvm.c`, read in 9.0;
+# run in 7.2, 10.0 and 11.1).
+_OFFERED: Final[tuple[tuple[str, ...], ...]] = (("pmu_v3",), ("sve",), _PTRAUTH)
+_CAPABILITIES: Final = {word: str(number) for word, number in _native.capabilities()}
 _SWITCHES: Final = {"pmu": ("pmu_v3",), "sve": ("sve",), "pauth": _PTRAUTH}
 _PSCI: Final = {"0.2": 0x2, "1.0": 0x10000, "1.1": 0x10001, "1.2": 0x10002, "1.3": 0x10003}
 _ON_OFF: Final = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False}
@@ -131,8 +129,8 @@ def made_on(making: Making, capture: Mapping[str, Any]) -> frozenset[str]:
             f"the capture `{capture['host']['name']}` does not say what its host offers (capabilities)"
         )
     words = {"psci_0_2", *making.on}
-    for features, needed in _OFFERED:
-        offered = all(capabilities.get(number) for number in needed)
+    for features in _OFFERED:
+        offered = all(capabilities.get(_CAPABILITIES[feature]) for feature in features)
         told = making.on.intersection(features)
         if told and not offered:
             raise FormatError(

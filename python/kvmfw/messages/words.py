@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 
+from kvmfw import _native
 from kvmfw.readers.symbols import encoding_of
 
 __all__ = ["errno_of", "hexadecimal", "id_of", "qemu_register"]
 
-_NUMBERS = {1: "EPERM", 2: "ENOENT", 7: "E2BIG", 8: "ENOEXEC", 14: "EFAULT", 16: "EBUSY", 22: "EINVAL"}
+_NUMBERS = {number: name for name, number in _native.errnos()}
 _SENTENCES = {os.strerror(number): name for number, name in _NUMBERS.items()}
 _SYSTEM = 0x6030000000130000
 _BASES = {"fw reg": 0x6030000000140000, "fw feat reg": 0x6030000000160000, "demuxed reg": 0x6020000000110000}

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from kvmfw import _native
 from kvmfw.readers.runs import INFERRED, UNUSABLE, Bad, Runs
-from kvmfw.readers.vcpu import derived_features, words_of, words_of_config
+from kvmfw.readers.vcpu import derived_vcpu, words_of, words_of_config
 from kvmfw.sets import RegisterSet
 
 __all__ = ["Classes", "one_of_each_kind", "words_of_run"]
@@ -75,7 +75,7 @@ def words_of_run(runs: Runs, run: int) -> str:
     if config != INFERRED:
         return words_of_config(runs.configs[config])
     rows = slice(int(runs.starts[run]), int(runs.starts[run + 1]))
-    features, enabled = derived_features(
+    features, vgic, enabled = derived_vcpu(
         dict(zip(runs.register[rows].tolist(), runs.value[rows].tolist(), strict=True))
     )
-    return words_of(features, vgic=True, enabled=enabled)
+    return words_of(features, vgic, enabled)

@@ -1,6 +1,7 @@
 """Facts about a host that are less than a capture: which registers it lists, which fields it offers.
 
-They can refuse, and they can leave open; they never accept, as only what KVM was asked could.
+They can refuse, and they can leave open; they never accept, as only what KVM was asked could. What they refuse the core
+says: only what is refused on every host of which they can have been told, whichever way its vCPU was made.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kvmfw import _native
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
@@ -55,14 +57,16 @@ class HostFacts:
         <Outcome.REFUSE: 3>
         """
         findings = []
-        for register, saved in vm.to_mapping().items():
-            if self.listed is not None and register not in self.listed:
-                findings.append(
-                    _finding(register, saved, "FACTS-LIST", ": this host does not list it", "ENOENT")
-                )
+        registers = vm.to_mapping()
+        listed = self.listed
+        unlisted = {} if listed is None else _unlisted(listed, [*registers])
+        for register, saved in registers.items():
+            if register in unlisted:
+                says = ": this host does not list it"
+                findings.append(_finding(register, saved, "FACTS-LIST", says, unlisted[register]))
             for name, (shift, width, lowest, highest) in self.ranges.get(register, {}).items():
-                has = saved >> shift & (1 << width) - 1
-                if not lowest <= has <= highest:
+                if _native.range_refuses(vm._native, register, (shift, width), (lowest, highest)):
+                    has = saved >> shift & (1 << width) - 1
                     offers = str(lowest) if lowest == highest else f"{lowest} to {highest}"
                     says = f".{name}: saved {has}, this host offers {offers}"
                     findings.append(_finding(register, saved, "FACTS-FIELD", says, "EINVAL"))
@@ -70,6 +74,12 @@ class HostFacts:
             says = ": nothing that is known of this host rules the VM out; ask its KVM (kvmfw probe)"
             findings.append(_finding(None, None, "FACTS-OPEN", says, None))
         return Verdict(max(finding.outcome for finding in findings), tuple(findings), "kvm", "kvm")
+
+
+def _unlisted(listed: frozenset[int], registers: list[int]) -> dict[int, str]:
+    """Give the registers that no vCPU of a host has, by the list of one of them, with KVM's error."""
+    refused = _native.list_refuses([*listed], registers)
+    return {register: errno for register, errno in zip(registers, refused, strict=True) if errno is not None}
 
 
 def _finding(register: int | None, saved: int | None, rule: str, says: str, errno: str | None) -> Finding:

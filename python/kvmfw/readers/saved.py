@@ -8,14 +8,13 @@ from typing import Any
 
 from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError
-from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_features
+from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_vcpu
 from kvmfw.sets import RegisterSet
 
 __all__ = ["SavedVcpu", "hexadecimal", "register_set", "set_of_words"]
 
 ID_BITS = 64
 LARGEST_REGISTER = 8
-_PFR0, _GIC = 0x603000000013C020, 0xF << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +53,15 @@ def register_set(
     enabled: list[str] | None = None,
     vgic: bool | None = None,
 ) -> RegisterSet:
-    """Make a set; without `features` or `vgic`, what the registers say about the vCPU decides.
-
-    A GICv3 is in ID_AA64PFR0_EL1.GIC: 0 is a VM with a GICv2, or with none after its first run.
-    """
+    """Make a set; without `features` or `vgic`, what the registers say about the vCPU decides."""
     for register in registers:
         if register >> ID_BITS or register >> 52 & 0xF > LARGEST_REGISTER or not register >> 60:
             raise FormatError(f"{register:#x} is not the id of a register that KVM can have", place)
+    told, has_vgic, offered = derived_vcpu(registers)
     if features is None:
-        features, enabled = derived_features(registers)
+        features, enabled = told, offered
     if vgic is None:
-        vgic = registers.get(_PFR0, _GIC) & _GIC != 0
+        vgic = has_vgic
     try:
         return RegisterSet.from_mapping(
             registers, name=name, features=features, vgic=vgic, enabled=enabled or ()

@@ -24,7 +24,7 @@ from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.source import whole
-from kvmfw.readers.vcpu import derived_features, words_of
+from kvmfw.readers.vcpu import derived_vcpu, words_of
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
@@ -205,8 +205,8 @@ class StoredVms(Sequence[RegisterSet]):
             mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
         text = self._sets.column("vcpu")[row].as_py() if "vcpu" in self._sets.column_names else None
         if not text:
-            features, enabled = derived_features(mapping)
-            text = words_of(features, vgic=True, enabled=enabled)
+            features, vgic, enabled = derived_vcpu(mapping)
+            text = words_of(features, vgic, enabled)
         return set_of_words(mapping, str(text), name, home)
 
     def __len__(self) -> int:

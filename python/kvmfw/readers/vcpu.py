@@ -12,7 +12,7 @@ __all__ = [
     "FEATURES",
     "VcpuConfig",
     "config_of_words",
-    "derived_features",
+    "derived_vcpu",
     "words_of",
     "words_of_config",
 ]
@@ -73,14 +73,14 @@ def words_of_config(config: VcpuConfig) -> str:
     return words_of(given, vgic, [name for bit, name in enumerate(ENABLED) if enabled >> bit & 1])
 
 
-def derived_features(registers: Mapping[int, int]) -> tuple[list[str], list[str]]:
-    """Tell with which features and enabled capabilities a vCPU was made, from its saved ID registers.
+def derived_vcpu(registers: Mapping[int, int]) -> tuple[list[str], bool, list[str]]:
+    """Tell from saved ID registers how a vCPU was made: features, whether there is a GICv3, enabled capabilities.
 
     KVM hides in a vCPU's ID registers what the vCPU was made without, so they tell.
 
     Examples
     --------
-    >>> derived_features({0x603000000013C028: 0x600})
-    (['psci_0_2', 'pmu_v3'], [])
+    >>> derived_vcpu({0x603000000013C028: 0x600, 0x603000000013C020: 0x11})
+    (['psci_0_2', 'pmu_v3'], False, [])
     """
     return _native.inferred_vcpu(list(registers), [value & _WORD for value in registers.values()])

@@ -15,7 +15,7 @@ from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import whole
-from kvmfw.readers.vcpu import FEATURES, derived_features
+from kvmfw.readers.vcpu import FEATURES, derived_vcpu
 
 __all__ = ["FORMAT", "checksum", "is_vmstate", "vmstate_vcpus"]
 
@@ -104,7 +104,7 @@ def _feature_names(vcpu: _Vcpu) -> list[str]:
     if vcpu.features is not None:
         return [word for bit, word in enumerate(FEATURES) if vcpu.features >> bit & 1]
     # Firecracker never makes a PMU, though kernels before 6.1 show one in ID_AA64DFR0_EL1.
-    features, _ = derived_features(vcpu.registers)
+    features, *_ = derived_vcpu(vcpu.registers)
     return [word for word in features if word != "pmu_v3"]
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from kvmfw import _native
 from kvmfw.registers import fields_of, named, register_name
 from kvmfw.verdict import Finding, Outcome
 
-__all__ = ["KNOBS_OF_QEMU", "PSCI", "knob_of", "qemu_properties", "template_modifier"]
+__all__ = ["KNOBS_OF_QEMU", "knob_of", "qemu_properties", "settable", "template_modifier"]
 
 PSCI = named("PSCI_VERSION")
 
@@ -28,6 +29,8 @@ def qemu_properties(values: Mapping[int, int], changed: Mapping[int, int]) -> It
     ['SYSREG_ID_AA64PFR0_EL1_RAS=0x1']
     """
     for register, value in values.items():
+        if not settable(KNOBS_OF_QEMU, register):
+            continue
         for field in fields_of(register):
             if field.of(changed[register]):
                 yield f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
@@ -52,7 +55,20 @@ def template_modifier(register: int, value: int, changed: int) -> dict[str, str]
 
 KNOBS_OF_QEMU = "qemu-11.1"
 """The first release with these properties."""
-_ID, _LEVELS = "KVMFW-ID-REGISTER", ("KVMFW-WA1-LEVEL", "KVMFW-WA2-LEVEL", "KVMFW-WA3-LEVEL")
+# What a setting lowers so that the fresh vCPU takes it, by the rule that speaks.
+_LOWERED = frozenset(
+    f"KVMFW-{rule}"
+    for rule in ("ID-REGISTER", "PSCI-VERSION", "BITMAP", "WA1-LEVEL", "WA2-LEVEL", "WA3-LEVEL")
+)
+
+
+def settable(vmm: str, register: int) -> int:
+    """Give the bits of a register that a VMM can be told for VMs to come.
+
+    >>> hex(settable("firecracker", PSCI)), settable("qemu-10.2", PSCI)
+    ('0xffffffffffffffff', 0)
+    """
+    return _native.settable(vmm, register)
 
 
 def knob_of(finding: Finding, vmm: str) -> str | None:
@@ -67,12 +83,13 @@ def knob_of(finding: Finding, vmm: str) -> str | None:
     if own > finding.saved or any(field.own > field.saved for field in finding.fields):
         return None
     changed = finding.saved ^ own
-    if vmm.startswith("firecracker") and finding.rule in (_ID, "KVMFW-PSCI-VERSION", *_LEVELS):
+    if finding.rule not in _LOWERED:
+        return None
+    if vmm.startswith("firecracker") and changed & settable(vmm, register):
         entry = template_modifier(register, own, changed)
         return f'Firecracker: reg_modifiers {{"addr": "{entry["addr"]}", "bitmap": "{entry["bitmap"]}"}}'
     if vmm in ("kvm", "qemu", KNOBS_OF_QEMU):
-        if register == PSCI:
-            return f"QEMU 11.1: -cpu host,{','.join(qemu_properties({PSCI: own}, {PSCI: changed}))}"
-        if finding.rule == _ID and (named := [*qemu_properties({register: own}, {register: changed})]):
+        changed &= settable(KNOBS_OF_QEMU, register)
+        if named := [*qemu_properties({register: own}, {register: changed})]:
             return f"QEMU 11.1: -cpu host,{','.join(named)}"
     return None

@@ -6,11 +6,13 @@
 mod ids;
 mod kind;
 mod listed;
+mod parts;
 
 use self::ids::system;
 pub use self::ids::*;
 pub use self::kind::{Gate, Kind, Register};
 pub use self::listed::listed_by;
+pub use self::parts::{Part, bits_of_parts, parts_of};
 use crate::id::{Group, RegisterId};
 
 const fn entry(id: RegisterId, name: &'static str, kind: Kind, meaning: &'static str) -> Register {

@@ -104,9 +104,13 @@ fn nearest(name: &str) -> Option<&'static str> {
         .map(|(_, near)| near)
 }
 
-/// Timers, in the order in which kernels up to 6.14 list them before all other system registers; then the registers
-/// that they listed as invariant (CLIDR up to 6.1, CTR up to 6.1 too; seen on 5.10, 6.1, 6.12).
-const LISTED_FIRST: [RegisterId; 11] = [
+/// The groups in the order in which KVM lists them; other groups stand with the system registers.
+const LISTED_GROUPS: [Group; 6] =
+    [Group::Core, Group::Sve, Group::Firmware, Group::FirmwareBitmap, Group::System, Group::Demux];
+
+/// What kernels before [`TOLERATED_ZERO`] (6.15) list before all other system registers: timers, until 6.18 where that lists them
+/// among the others; then the registers that they listed as invariant, until 6.15 (CLIDR and CTR up to 6.1; seen on 5.10, 6.1, 6.12).
+pub const LISTED_FIRST: [RegisterId; 11] = [
     RegisterId::system(3, 3, 14, 3, 1),
     TIMER_CNT,
     TIMER_CVAL,
@@ -125,15 +129,13 @@ const TIMER_CVAL: RegisterId = RegisterId::system(3, 3, 14, 0, 2);
 
 /// Where `register` stands in the list of the kernel that `set` was saved on, as far as the set tells which it was.
 fn list_place(register: RegisterId, set: &RegisterSet) -> (u8, u64) {
-    let rank = match register.group() {
+    let group = match register.group() {
         Group::Core => return (1, register.raw() & 0xffff),
-        Group::Sve => 2,
-        Group::Firmware => 3,
-        Group::FirmwareBitmap => 4,
-        Group::System | Group::Other => 5,
-        Group::Demux => 6,
+        Group::Other => Group::System,
+        group => group,
     };
-    // VENDOR_HYP_BMAP_2 came with 6.15, as did the end of the invariant registers; timers moved until 6.18 (seen there).
+    let rank = (1..).zip(LISTED_GROUPS).find_map(|(rank, listed)| (listed == group).then_some(rank)).unwrap_or(u8::MAX);
+    // Of a kernel from 6.15 to 6.17, which lists timers as before, a set does not tell that it is none of a later one.
     let is_new = set.get(TOLERATED_ZERO).is_some();
     let place = match LISTED_FIRST.iter().position(|first| *first == register) {
         Some(first) if !is_new => first as u64,

@@ -36,7 +36,12 @@ pub struct VcpuConfig {
 impl VcpuConfig {
     /// Whether the vCPU is made with the feature of this name.
     pub fn has(&self, feature: &str) -> bool {
-        FEATURES.iter().position(|name| *name == feature).is_some_and(|bit| self.features >> bit & 1 == 1)
+        Self::feature_bit(feature).is_some_and(|bit| self.features >> bit & 1 == 1)
+    }
+
+    /// The number of the bit of the feature of this name.
+    pub(crate) fn feature_bit(feature: &str) -> Option<u32> {
+        (0..).zip(FEATURES).find(|(_, name)| **name == feature).map(|(bit, _)| bit)
     }
 
     /// Whether the VM has the capability of this name enabled.
@@ -79,9 +84,9 @@ const TELLING: [RegisterId; 10] = [
     catalog::ID_AA64DFR0,
     catalog::ID_AA64PFR0,
     RegisterId::SVE_VLS,
-    RegisterId::system(3, 0, 0, 6, 1),
-    RegisterId::system(3, 0, 0, 6, 2),
-    RegisterId::system(3, 4, 1, 1, 0),
+    catalog::ID_AA64ISAR1,
+    catalog::ID_AA64ISAR2,
+    catalog::HCR_EL2,
     catalog::ID_AA64PFR1,
     catalog::PSCI_VERSION,
     RegisterId::PSTATE,
@@ -90,8 +95,9 @@ const TELLING: [RegisterId; 10] = [
 
 /// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
 /// (5.10 shows `PMUVer` without a PMU too). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
-/// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` leaves no trace and is
-/// assumed.
+/// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` is in
+/// `ID_AA64PFR0_EL1.GIC`: 0 is a VM with a `GICv2`, or with none after its first run; where the register was not saved nothing
+/// tells, and one is assumed.
 fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
     const PSCI_0_1: u64 = 1;
     let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1, psci, pstate, mmfr4] = saved;
@@ -110,8 +116,9 @@ fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
         let bit = |name: &str| known.iter().position(|known| *known == name).map_or(0, |bit| 1 << bit);
         has.iter().filter(|(_, has)| *has).fold(0, |bits: u32, (name, _)| bits | bit(name))
     };
+    let vgic = pfr0.is_none() || field(pfr0, 24) != 0;
     let enabled = bits(ENABLED, &[("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf))]);
-    VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic: true }
+    VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic }
 }
 
 /// Tells how vCPUs were made from their saved ID registers; places are kept while vCPUs hold the same registers.
@@ -169,7 +176,9 @@ mod tests {
             (vec![(dfr0, 0x600)], "psci_0_2, pmu_v3, vgic"),
             (vec![(dfr0, 0xf00)], "psci_0_2, vgic"),
             (vec![(RegisterId::SVE_VLS.raw(), 1)], "psci_0_2, sve, vgic"),
-            (vec![(catalog::ID_AA64PFR0.raw(), 1 << 32), (dfr0, 0)], "psci_0_2, sve, vgic"),
+            (vec![(catalog::ID_AA64PFR0.raw(), 1 << 32 | 1 << 24), (dfr0, 0)], "psci_0_2, sve, vgic"),
+            (vec![(catalog::ID_AA64PFR0.raw(), 0x11)], "psci_0_2, no vgic"),
+            (vec![], "psci_0_2, vgic"),
             (vec![(catalog::ID_AA64PFR1.raw(), 2 << 8)], "psci_0_2, mte, vgic"),
             (vec![(0x6030_0000_0013_c031, 0x10 << 20 | 0x1 << 8)], "psci_0_2, ptrauth_address, ptrauth_generic, vgic"),
             (vec![(0x6030_0000_0013_e088, 0)], "psci_0_2, has_el2, vgic"),

@@ -5,6 +5,7 @@
 //! `src/vmm/src/arch/aarch64/` (`vcpu.rs`, `vm.rs`), cloud-hypervisor in `hypervisor/src/kvm/` and `vmm/src/cpu.rs`,
 //! both measured in 543 real loads; crosvm in `hypervisor/src/kvm/aarch64.rs` and `aarch64/src/lib.rs`.
 
+use crate::capabilities;
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::surroundings::{self, Surrounding};
@@ -47,6 +48,19 @@ pub(crate) struct VmmRule {
     pub(crate) enables: Enables,
     /// What it cannot do, whatever KVM says.
     pub(crate) cannot: &'static [Cannot],
+    /// What it can be told to make of the registers that a VM starts with.
+    pub(crate) settings: Settings,
+}
+
+/// What a VMM can be told to make of the registers that a VM starts with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Settings {
+    /// Nothing that is known.
+    None,
+    /// QEMU's `SYSREG_*` properties: the named fields of ID registers; and `kvm-psci-version`.
+    Properties,
+    /// `reg_modifiers` of Firecracker's CPU templates: system and firmware registers of up to 16 bytes.
+    Modifiers,
 }
 
 /// What a VMM does with registers that only one side has.
@@ -107,6 +121,8 @@ const SVE: u32 = 1 << 4;
 const PTRAUTH: u32 = 0b11 << 5;
 const HAS_EL2: u32 = 1 << 7;
 const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
+const HOST_PMU: (u32, &[u32]) = (PMU_V3, &[capabilities::PMU_V3]);
+const HOST_PTRAUTH: (u32, &[u32]) = (PTRAUTH, &[capabilities::PTRAUTH_ADDRESS, capabilities::PTRAUTH_GENERIC]);
 
 const ALL: &[Group] =
     &[Group::Core, Group::Demux, Group::System, Group::Firmware, Group::Sve, Group::FirmwareBitmap, Group::Other];
@@ -120,6 +136,7 @@ const KVM: VmmRule = VmmRule {
     features: Features::Saved,
     enables: Enables::Saved,
     cannot: &[],
+    settings: Settings::None,
 };
 
 const QEMU_MERGE: VmmRule = VmmRule {
@@ -130,7 +147,7 @@ const QEMU_MERGE: VmmRule = VmmRule {
     ..KVM
 };
 
-const QEMU_TOLERANT: VmmRule = VmmRule { list_test: ListTest::Tolerant, ..QEMU_MERGE };
+const QEMU_TOLERANT: VmmRule = VmmRule { list_test: ListTest::Tolerant, settings: Settings::Properties, ..QEMU_MERGE };
 
 const NO_PMU: &str = "Firecracker does not initialise a PMU: it cannot restore a vCPU with one";
 
@@ -138,11 +155,14 @@ const FIRECRACKER: VmmRule = VmmRule {
     order: Order::Saved,
     enables: Enables::WhereOffered(&[]),
     cannot: &[Cannot::Feature(PMU_V3, NO_PMU)],
+    settings: Settings::Modifiers,
     ..KVM
 };
 
-const FIRECRACKER_WRITABLE_IDS: VmmRule =
-    VmmRule { enables: Enables::WhereOffered(&[(WRITABLE_IMP_ID_REGS, 239)]), ..FIRECRACKER };
+const FIRECRACKER_WRITABLE_IDS: VmmRule = VmmRule {
+    enables: Enables::WhereOffered(&[(WRITABLE_IMP_ID_REGS, capabilities::WRITABLE_IMP_ID_REGS)]),
+    ..FIRECRACKER
+};
 
 const LEAVE_SVE_OUT: Cannot = Cannot::LeaveSveOut(
     "cloud-hypervisor makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)",
@@ -152,7 +172,7 @@ const CLOUD_HYPERVISOR: VmmRule = VmmRule {
     longest_list: 500,
     order: Order::CoreThenSaved,
     vgic_first: false,
-    features: Features::OfTarget { offered: &[(PMU_V3, &[126]), (SVE, &[170])], configured: 0 },
+    features: Features::OfTarget { offered: &[HOST_PMU, (SVE, &[capabilities::SVE])], configured: 0 },
     enables: Enables::WhereOffered(&[]),
     cannot: &[LEAVE_SVE_OUT],
     ..KVM
@@ -167,7 +187,7 @@ const CROSVM: VmmRule = VmmRule {
     carries: &[Group::Core, Group::System, Group::Demux, Group::Firmware],
     order: Order::Groups,
     // Pointer authentication needs both of its capabilities; a virtual EL2 is asked for by the VM's configuration.
-    features: Features::OfTarget { offered: &[(PMU_V3, &[126]), (PTRAUTH, &[171, 172])], configured: HAS_EL2 },
+    features: Features::OfTarget { offered: &[HOST_PMU, HOST_PTRAUTH], configured: HAS_EL2 },
     cannot: &[Cannot::Feature(SVE, "crosvm cannot save a vCPU with SVE")],
     ..KVM
 };

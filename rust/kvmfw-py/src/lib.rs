@@ -11,6 +11,8 @@ mod judge;
 mod known;
 mod sets;
 mod snapshot;
+mod tables;
+mod told;
 mod values;
 mod who;
 mod words;
@@ -77,11 +79,11 @@ fn looked_at(registers: Vec<u64>) -> Vec<bool> {
     registers.into_iter().map(|register| kvmfw_core::is_looked_at(kvmfw_core::RegisterId::new(register))).collect()
 }
 
-/// How a vCPU with these registers was made: names of features and of enabled capabilities.
+/// How a vCPU with these registers was made: names of features, whether there is a `GICv3`, names of enabled capabilities.
 #[pyfunction]
-fn inferred_vcpu(registers: Vec<u64>, words: Vec<u64>) -> (Vec<&'static str>, Vec<&'static str>) {
+fn inferred_vcpu(registers: Vec<u64>, words: Vec<u64>) -> (Vec<&'static str>, bool, Vec<&'static str>) {
     let made = kvmfw_core::Inference::default().of(&registers, &words);
-    (made.feature_names(), made.enabled_names())
+    (made.feature_names(), made.vgic, made.enabled_names())
 }
 
 /// The rule ids: name, kinds of units that speak it (none: an audit), meaning, source.
@@ -153,6 +155,10 @@ mod _native {
     use super::sets::{Host, RegisterSet};
     #[pymodule_export]
     use super::snapshot::Snapshot;
+    #[pymodule_export]
+    use super::tables::{bits_of_guest, capabilities, errnos, is_guests, listed_first, release, settable};
+    #[pymodule_export]
+    use super::told::{list_refuses, range_refuses};
     #[pymodule_export]
     use super::treatment;
     #[pymodule_export]

@@ -135,6 +135,8 @@ impl Residents<'_> {
 pub trait UnitRows: Sync {
     /// How many units there are.
     fn units(&self) -> usize;
+    /// The unit that speaks for the whole vCPU: where it stands in the way, nothing is known of registers, and no cure frees.
+    fn vcpu(&self) -> usize;
     /// How many host classes there are.
     fn host_classes(&self) -> usize;
     /// Calls `tell` for every unit that does not accept a VM class on all host classes, in their order: which host classes

@@ -10,8 +10,6 @@ use super::bits::ones;
 use super::{AuditError, Group, Residents, Takers, UnitRoom, UnitRows, Watch};
 use crate::taken::Taken;
 
-/// The unit that speaks for the whole vCPU: where it stands in the way, nothing is known of registers, and no cure frees.
-const VCPU_UNIT: usize = 0;
 /// Of one VM class no more ways than this are kept, those with fewest units.
 const MOST: usize = 256;
 
@@ -171,7 +169,7 @@ fn ways_of(rows: &dyn UnitRows, class: u32, taken: Taken, hosts: &[u64], room: &
     let leads = |(set, host): &(&[u64], usize)| {
         hosts.get(*host).is_some_and(|hosts| *hosts > 0)
             && set.iter().any(|word| *word != 0)
-            && !super::bits::has(set, VCPU_UNIT)
+            && !super::bits::has(set, rows.vcpu())
     };
     found.retain(leads);
     found.sort_unstable();

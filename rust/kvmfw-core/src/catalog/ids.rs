@@ -22,8 +22,12 @@ pub const ID_AA64PFR0: RegisterId = system(0, 0, 4, 0);
 pub const ID_AA64PFR1: RegisterId = system(0, 0, 4, 1);
 /// `ID_AA64PFR2_EL1`.
 pub const ID_AA64PFR2: RegisterId = system(0, 0, 4, 2);
+/// `ID_AA64ZFR0_EL1`.
+pub const ID_AA64ZFR0: RegisterId = system(0, 0, 4, 4);
 /// `ID_AA64DFR0_EL1`.
 pub const ID_AA64DFR0: RegisterId = system(0, 0, 5, 0);
+/// `ID_AA64ISAR1_EL1`.
+pub const ID_AA64ISAR1: RegisterId = system(0, 0, 6, 1);
 /// `ID_AA64ISAR2_EL1`.
 pub const ID_AA64ISAR2: RegisterId = system(0, 0, 6, 2);
 /// `ID_AA64MMFR0_EL1`.
@@ -34,6 +38,8 @@ pub const ID_AA64MMFR1: RegisterId = system(0, 0, 7, 1);
 pub const ID_AA64MMFR3: RegisterId = system(0, 0, 7, 3);
 /// `ID_AA64MMFR4_EL1`.
 pub const ID_AA64MMFR4: RegisterId = system(0, 0, 7, 4);
+/// `ID_DFR0_EL1`.
+pub const ID_DFR0: RegisterId = system(0, 0, 1, 2);
 /// `ID_PFR1_EL1`.
 pub const ID_PFR1: RegisterId = system(0, 0, 1, 1);
 /// `SCTLR_EL1`.

@@ -1,18 +1,14 @@
 //! Which of the vCPUs that a host was asked for judges a VM, and what is known where none does.
 
 use super::{Host, HostConfig};
+use crate::capabilities::{CAPABILITIES, WRITABLE_IMP_ID_REGS as IMP_ID_REGS_CAPABILITY};
 use crate::catalog;
 use crate::errno::Errno;
 use crate::judgement::Evidence;
 use crate::rules::Release;
 use crate::vcpu::VcpuConfig;
 
-/// Capabilities that a host needs for a vCPU feature, by feature bit (`include/uapi/linux/kvm.h`).
-const FEATURE_CAPABILITIES: &[(u32, u32)] =
-    &[(1, 93), (3, 126), (4, 170), (5, 171), (6, 172), (7, 240), (8, 241), (9, 251)];
-
-/// `KVM_CAP_ARM_WRITABLE_IMP_ID_REGS`, and its bit among [`crate::ENABLED`].
-const IMP_ID_REGS_CAPABILITY: u32 = 239;
+/// The bit of [`IMP_ID_REGS_CAPABILITY`] among [`crate::ENABLED`].
 const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 
 /// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
@@ -121,10 +117,10 @@ impl Host {
     /// A feature of the vCPU whose capability the host does not report: KVM refuses it.
     fn lacked_feature(&self, config: VcpuConfig) -> Option<u32> {
         let lacks = |number: u32| self.has_capability(number) == Some(false);
-        FEATURE_CAPABILITIES
+        CAPABILITIES
             .iter()
-            .find(|(bit, capability)| config.features >> bit & 1 == 1 && lacks(*capability))
-            .map(|(bit, _)| *bit)
+            .find(|(feature, capability)| config.has(feature) && lacks(*capability))
+            .and_then(|(feature, _)| VcpuConfig::feature_bit(feature))
     }
 
     /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not

@@ -3,16 +3,12 @@
 use super::facts::Facts;
 use super::fields;
 use super::trees::{self, Tree};
-use crate::catalog::{CTR, ID_AA64DFR0, ID_AA64PFR0, ID_AA64PFR1};
+use crate::catalog::{CTR, ID_AA64DFR0, ID_AA64MMFR0, ID_AA64PFR0, ID_AA64PFR1, ID_DFR0, ID_PFR1};
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Effect;
 use crate::value::Value;
 
-const ID_PFR1: RegisterId = RegisterId::system(3, 0, 0, 1, 1);
-/// `ID_DFR0_EL1`.
-pub(super) const ID_DFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 2);
-const ID_AA64MMFR0: RegisterId = RegisterId::system(3, 0, 0, 7, 0);
 const ID_AA64MMFR2: RegisterId = RegisterId::system(3, 0, 0, 7, 2);
 
 /// `ID_AA64DFR0_EL1.PMUVer`.

@@ -11,6 +11,7 @@ mod derive;
 mod facts;
 mod fields;
 mod firmware;
+mod guests;
 mod identification;
 mod implementation;
 mod known;
@@ -27,6 +28,7 @@ pub use derive::derive;
 pub use facts::{Context, Facts};
 pub use fields::{FieldDifference, check_features, field_differences, named_fields};
 pub(crate) use firmware::reads;
+pub use guests::{bits_of_guest, is_guests};
 pub(crate) use identification::MASKS_CAPABILITY;
 pub use known::{KnownField, KnownRegister, known_registers, known_releases};
 pub(crate) use pmu_bits::{

@@ -21,9 +21,9 @@ pub(super) const CYCLES: u64 = 1 << 31;
 /// The greatest number of event counters.
 pub(super) const MOST: u64 = 31;
 /// The first PMU version with event counters of 64 bits, `PMUv3p5`.
-const V3P5: u8 = 6;
+pub(super) const V3P5: u8 = 6;
 /// A PMU that is not the architecture's, which KVM takes for none.
-const NOT_ARCHITECTED: u8 = 0xf;
+pub(super) const NOT_ARCHITECTED: u8 = 0xf;
 
 /// A write that is taken: what came of it.
 pub(super) fn taken(written: u64, read: u64, own: u64) -> Effect {

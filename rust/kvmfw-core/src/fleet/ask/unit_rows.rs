@@ -93,6 +93,10 @@ impl UnitRows for FleetRows<'_> {
         self.units
     }
 
+    fn vcpu(&self) -> usize {
+        UnitNumber::VCPU.at()
+    }
+
     fn host_classes(&self) -> usize {
         self.fleet.hosts.classes.len()
     }

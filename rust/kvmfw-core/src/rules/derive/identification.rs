@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::catalog::{self, CTR, ID_AA64DFR0, ID_AA64PFR0};
+use crate::catalog::{self, CTR, ID_AA64DFR0, ID_AA64PFR0, ID_DFR0};
 use crate::id::RegisterId;
-use crate::rules::check::{Check, ID_DFR0, PERF_MON, PMU_VERSION};
+use crate::rules::check::{Check, PERF_MON, PMU_VERSION};
 use crate::rules::facts::{Facts, PROBE};
 use crate::rules::fields;
 use crate::rules::rule::Rule;

@@ -1,0 +1,54 @@
+//! What the core knows in tables, for the rooms of Python that would know it twice.
+
+use kvmfw_core as core;
+use pyo3::prelude::*;
+
+use crate::errors::argument_error;
+
+/// The capability that each vCPU feature and each capability of a VM needs, by its word.
+#[pyfunction]
+pub(crate) fn capabilities() -> Vec<(&'static str, u32)> {
+    core::CAPABILITIES.to_vec()
+}
+
+/// The errors that a KVM can give, with their numbers on Linux.
+#[pyfunction]
+pub(crate) fn errnos() -> Vec<(&'static str, i32)> {
+    let named = core::Errno::ALL.iter().filter(|errno| **errno != core::Errno::EOTHER);
+    named.map(|errno| (errno.name(), errno.number())).collect()
+}
+
+/// The numbers of a kernel release, which order it among others; `None` where its text tells none.
+#[pyfunction]
+pub(crate) fn release(kernel: &str) -> Option<(u32, u32, u32)> {
+    core::rules::Release::parse(kernel).map(|release| (release.major, release.minor, release.patch))
+}
+
+/// The bits of a register that a VMM can be told for VMs to come.
+#[pyfunction]
+pub(crate) fn settable(py: Python<'_>, vmm: &str, register: u64) -> PyResult<u128> {
+    let policy = core::Policy::named(vmm).map_err(|problem| argument_error(py, &problem))?;
+    Ok(policy.row().settable(core::RegisterId::new(register)))
+}
+
+/// Whether KVM looks at a register and the guest writes it.
+#[pyfunction]
+pub(crate) fn is_guests(register: u64) -> bool {
+    core::rules::is_guests(core::RegisterId::new(register))
+}
+
+/// The bits that a guest can have set in each of these registers, with or without a PMU of its own.
+#[pyfunction]
+pub(crate) fn bits_of_guest(registers: Vec<u64>, words: Vec<u64>, pmu: bool) -> Vec<u64> {
+    let word = |register: core::RegisterId| {
+        let at = registers.iter().position(|id| *id == register.raw())?;
+        words.get(at).copied()
+    };
+    registers.iter().map(|id| core::rules::bits_of_guest(core::RegisterId::new(*id), pmu, word)).collect()
+}
+
+/// The registers that kernels up to 6.14 list before all other system registers, in their order.
+#[pyfunction]
+pub(crate) fn listed_first() -> Vec<u64> {
+    core::LISTED_FIRST.map(core::RegisterId::raw).to_vec()
+}

@@ -1,0 +1,141 @@
+"""What the core knows is not known again elsewhere: who needs it asks, and where a border forces a copy these laws compare."""
+
+from __future__ import annotations
+
+import ast
+import os
+from pathlib import Path
+
+import pytest
+
+from kvmfw import _native, probe
+from kvmfw.analysis.means import MEANS
+from kvmfw.inventory.guest import as_written_most, is_known_of
+from kvmfw.messages.words import errno_of
+from kvmfw.readers.saved import register_set
+from kvmfw.readers.vcpu import ENABLED, FEATURES
+from kvmfw.registers import fields_of, named, register_name, registers
+from kvmfw.telling.knobs import KNOBS_OF_QEMU, qemu_properties, settable
+
+PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
+WORD = (1 << 64) - 1
+PFR0 = named("ID_AA64PFR0_EL1")
+
+
+# --- releases -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("older", "newer"),
+    [
+        ("6.1.150", "6.1.0-56-arm64"),
+        ("6.1.0-43-arm64", "6.1.0-44-arm64"),
+        ("5.10.0-32-arm64", "5.10.230"),
+        ("6.9.12", "6.12.8"),
+        ("6.12.8", "6.12.117+deb13-arm64"),
+        ("6.18.30-61.116.amzn2023.aarch64", "7.3.4"),
+    ],
+)
+def test_releases_are_ordered_as_the_core_reads_them(older: str, newer: str) -> None:
+    releases = [_native.release(text) for text in (older, newer)]
+    assert None not in releases
+    assert (releases[0] or ()) < (releases[1] or ())
+
+
+# --- errors ---------------------------------------------------------------------------------------
+
+
+def test_every_error_of_kvm_is_understood_in_messages() -> None:
+    known = dict(_native.errnos())
+    assert len(known) > 10
+    for name, number in known.items():
+        assert getattr(__import__("errno"), name) == number
+        for text in (f"write: {name}", f"{os.strerror(number)} (os error {number})", f"errno={number}"):
+            assert errno_of(text) == name, text
+
+
+# --- settings -------------------------------------------------------------------------------------
+
+
+def test_what_qemu_can_set_is_what_its_properties_say() -> None:
+    seen = 0
+    for one in registers():
+        bits = settable(KNOBS_OF_QEMU, one.id)
+        printed = [*qemu_properties({one.id: WORD}, {one.id: WORD})]
+        if one.name == "PSCI_VERSION":
+            assert bits == WORD
+            continue
+        assert bool(bits) == bool(printed), one.name
+        said = {text.partition("=")[0].removeprefix(f"SYSREG_{one.name}_") for text in printed}
+        fields = [field for field in fields_of(one.id) if field.name in said]
+        assert bits == sum(((1 << field.width) - 1) << field.shift for field in fields), one.name
+        seen += len(fields)
+    assert seen > 150
+    assert not settable(KNOBS_OF_QEMU, named("MIDR_EL1"))
+
+
+@pytest.mark.parametrize("vmm", MEANS)
+def test_a_vm_starts_with_what_is_wanted_in_bits_that_can_be_set(vmm: str) -> None:
+    means = MEANS[vmm]
+    for one in registers():
+        bits = settable(means.vmm, one.id)
+        assert means.starts_with(one.id, 0, WORD) == bits & WORD, one.name
+        assert means.starts_with(one.id, WORD, 0) == WORD & ~bits, one.name
+
+
+# --- the guest and its vCPU -----------------------------------------------------------------------
+
+
+def test_what_guests_write_is_told_by_the_core() -> None:
+    control = {"PMCR_EL0": 6 << 11, "ID_AA64DFR0_EL1": 6 << 8, "PMCNTENSET_EL0": 0, "CNTV_CTL_EL0": 0}
+    values = {named(name): value for name, value in control.items()}
+    counter = next(one for one in range(0x603000000013DF40, 0x603000000013DF48))
+    assert register_name(counter) == "PMEVCNTR0_EL0"
+    values[counter] = 0
+    most = as_written_most(values, pmu=True)
+    assert most[named("PMCNTENSET_EL0")] == 1 << 31 | 0x3F
+    assert most[counter] == WORD
+    assert most[named("CNTV_CTL_EL0")] == 7
+    assert as_written_most(values | {named("ID_AA64DFR0_EL1"): 5 << 8}, pmu=True)[counter] == 0xFFFFFFFF
+    assert as_written_most(values, pmu=False) == values | {named("CNTV_CTL_EL0"): 7}
+    unknown = {named("PMCR_EL0"), named("PMCNTENSET_EL0"), named("CNTV_CTL_EL0"), counter}
+    assert not any(map(is_known_of, unknown))
+    assert is_known_of(PFR0)
+
+
+@pytest.mark.parametrize(
+    ("pfr0", "vgic"), [(0x11, False), (0x01000011, True), (0x03000011, True), (None, True)]
+)
+def test_a_gic_is_told_in_one_way(pfr0: int | None, vgic: bool) -> None:
+    saved = {named("ID_AA64DFR0_EL1"): 0x600} | ({} if pfr0 is None else {PFR0: pfr0})
+    assert register_set(saved, "vm").vgic is vgic
+    assert _native.inferred_vcpu([*saved], [*saved.values()])[1] is vgic
+
+
+# --- the probe, which is one file -----------------------------------------------------------------
+
+
+def test_the_probe_knows_the_capabilities_and_words_of_the_core() -> None:
+    for word, number in _native.capabilities():
+        assert getattr(probe, f"CAP_ARM_{word.upper().removeprefix('HAS_')}") == number, word
+    assert tuple(probe.FEATURES) == FEATURES
+    assert set(probe.ENABLED) == set(ENABLED)
+
+
+def test_the_probe_has_the_cores_registers_that_are_listed_first() -> None:
+    assert list(probe.LISTED_FIRST) == _native.listed_first()
+
+
+def numbers(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text())
+    return {str(node.value) for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+
+
+def test_no_other_file_has_numbers_of_capabilities() -> None:
+    own = {str(number) for _, number in _native.capabilities()} - {"93"}
+    found = {
+        str(path.relative_to(PACKAGE)): sorted(numbers(path) & own)
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "probe.py" and numbers(path) & own
+    }
+    assert found == {}
