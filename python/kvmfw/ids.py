@@ -1,10 +1,21 @@
-"""How KVM makes the id of a register (Documentation/virt/kvm/api.rst, KVM_SET_ONE_REG): the only place in Python that takes one apart."""
+"""How KVM makes the id of a register (Documentation/virt/kvm/api.rst): the only place in Python that takes one apart."""
 
 from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CORE", "DEMUX", "FIRMWARE", "FIRMWARE_BITMAP", "SVE", "SYSTEM", "group_of", "is_arm64", "make_id", "size_of"]
+__all__ = [
+    "CORE",
+    "DEMUX",
+    "FIRMWARE",
+    "FIRMWARE_BITMAP",
+    "SVE",
+    "SYSTEM",
+    "group_of",
+    "is_arm64",
+    "make_id",
+    "size_of",
+]
 
 CORE: Final = 0x10
 DEMUX: Final = 0x11

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kvmfw.errors import ArgumentError
+from kvmfw.ids import FIRMWARE, FIRMWARE_BITMAP, SYSTEM, group_of
 from kvmfw.registers import register_name
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Outcome, validate
@@ -179,11 +180,11 @@ def _nibbles(value: int) -> list[int]:
 def _candidates(register: int, values: Sequence[int]) -> list[int]:
     """Give the values to try, greatest first: those of fresh VMs, and what they have in common."""
     distinct = set(values)
-    group = register >> 16 & 0xFFF
+    group = group_of(register)
     both = values[0]
     for value in values[1:]:
         both &= value
-    if group == 0x13:
+    if group == SYSTEM:
         for first in list(distinct):
             for second in list(distinct):
                 distinct.add(_least(first, second))
@@ -192,7 +193,7 @@ def _candidates(register: int, values: Sequence[int]) -> list[int]:
             least = _least(least, value)
         distinct |= {least, 0}
         return sorted(distinct, key=lambda value: (sum(_nibbles(value)), value), reverse=True)
-    if group == 0x14:
+    if group == FIRMWARE:
         distinct |= set(range(min(distinct))) if max(distinct) < 16 else set()
         return sorted(distinct, reverse=True)
     return sorted(distinct | {both}, key=lambda value: (value.bit_count(), value), reverse=True)
@@ -262,7 +263,7 @@ class _Maker:
         for register in sorted({register for kind in kinds for register in kind.fresh}):
             absent = tuple(name for kind in kinds if register not in kind.fresh for name in kind.names)
             binding = descent.binding.get(register, set())
-            if not (absent or binding or register >> 16 & 0xFFF in (0x14, 0x16)):
+            if not (absent or binding or group_of(register) in (FIRMWARE, FIRMWARE_BITMAP)):
                 continue
             values = [kind.fresh[register] for kind in kinds if register in kind.fresh]
             rows.append(

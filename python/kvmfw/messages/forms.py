@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any
 
 from kvmfw import numerals
+from kvmfw.ids import is_arm64
 from kvmfw.messages.words import errno_of, hexadecimal, id_of, qemu_register
 from kvmfw.readers.symbols import register_of
 from kvmfw.registers import fields_of, find_register
@@ -119,7 +120,7 @@ def _typed(match: re.Match[str]) -> Found:
     """Read a register as people type it, by encoding, macro, name or id, with its value and error where they have them."""
     text = match["register"]
     register = qemu_register(text) or register_of(text) or find_register(text)
-    if register is None or register >> 60 != 6:
+    if register is None or not is_arm64(register):
         return None
     return {
         "register": register,

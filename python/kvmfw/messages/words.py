@@ -6,14 +6,18 @@ import os
 import re
 
 from kvmfw import _native
+from kvmfw.ids import DEMUX, FIRMWARE, FIRMWARE_BITMAP, SYSTEM, is_arm64, make_id
 from kvmfw.readers.symbols import encoding_of
 
 __all__ = ["errno_of", "hexadecimal", "id_of", "qemu_register"]
 
 _NUMBERS = {number: name for name, number in _native.errnos()}
 _SENTENCES = {os.strerror(number): name for number, name in _NUMBERS.items()}
-_SYSTEM = 0x6030000000130000
-_BASES = {"fw reg": 0x6030000000140000, "fw feat reg": 0x6030000000160000, "demuxed reg": 0x6020000000110000}
+_BASES = {
+    "fw reg": make_id(FIRMWARE, 0),
+    "fw feat reg": make_id(FIRMWARE_BITMAP, 0),
+    "demuxed reg": make_id(DEMUX, 0, 4),
+}
 
 
 def errno_of(text: str) -> str | None:
@@ -41,7 +45,7 @@ def id_of(text: str) -> int | None:
     ('0x6030000000140000', None)
     """
     number = int(text, 16) if text.startswith("0x") else int(text)
-    return number if number >> 60 == 6 and number < 1 << 64 else None
+    return number if is_arm64(number) else None
 
 
 def qemu_register(text: str) -> int | None:
@@ -55,10 +59,10 @@ def qemu_register(text: str) -> int | None:
         r"op0:(\d{1,5}) op1:(\d{1,5}) crn:(\d{1,5}) crm:(\d{1,5}) op2:(\d{1,5})", text, re.ASCII
     ):
         encoded = encoding_of(match.groups())
-        return None if encoded is None else _SYSTEM | encoded
+        return None if encoded is None else make_id(SYSTEM, encoded)
     if match := re.fullmatch(r"(fw reg|fw feat reg) (\d{1,5})", text, re.ASCII):
         return _BASES[match[1]] | int(match[2]) & 0xFFFF
     if match := re.fullmatch(r"(demuxed reg) ([0-9a-f]+)", text):
         number = int(match[2], 16)
-        return number if number >> 60 == 6 else _BASES[match[1]] | number & 0xFFFF
+        return number if is_arm64(number) else _BASES[match[1]] | number & 0xFFFF
     return id_of(f"0x{text.removeprefix('0x')}") if re.fullmatch(r"(?:0x)?[0-9a-f]{16}", text) else None

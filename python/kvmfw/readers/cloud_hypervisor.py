@@ -16,6 +16,7 @@ import msgspec
 
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
+from kvmfw.ids import CORE, SVE, group_of, make_id
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import Limits, whole
@@ -27,8 +28,6 @@ STATE = "state.json"
 _CPUS = "cpu-manager"
 _DEEPEST = 32
 _NUMBER = re.compile(r"\d{1,6}", re.ASCII)
-_SVE = 0x15
-_CORE = 0x6030000000100000
 _CORE_SIZE = 864
 _GENERAL_SIZE = 328
 _VECTORS, _FPSR, _FPCR = 336, 848, 852
@@ -98,7 +97,7 @@ def _registers(state: dict[str, Any], place: str) -> dict[int, int]:
     before, extended = (list(_extended(state, key, place)) for key in ("pre_finalize_regs", "extended_regs"))
     for register, value, where in before:
         add(register, value, where)
-    has_sve = any(register >> 16 & 0xFFF == _SVE for register, *_ in (*before, *extended))
+    has_sve = any(group_of(register) == SVE for register, *_ in (*before, *extended))
     for register, value in _core(state, has_sve, f"{place}.core_regs"):
         add(register, value, f"{place}.core_regs")
     for register, value, where in extended:
@@ -133,13 +132,13 @@ def _core(state: dict[str, Any], has_sve: bool, place: str) -> Iterator[tuple[in
         return int.from_bytes(raw[at : at + size], "little")
 
     for at in range(0, _GENERAL_SIZE, 8):
-        yield _CORE | at // 4, number(at, 8)
+        yield make_id(CORE, at // 4), number(at, 8)
     if has_sve:
         return
     for at in range(_VECTORS, _FPSR, 16):
-        yield _CORE + (1 << 52) | at // 4, number(at, 16)
+        yield make_id(CORE, at // 4, 16), number(at, 16)
     for at in (_FPSR, _FPCR):
-        yield _CORE - (1 << 52) | at // 4, number(at, 4)
+        yield make_id(CORE, at // 4, 4), number(at, 4)
 
 
 def _list(state: dict[str, Any], key: str, place: str) -> list[Any]:

@@ -18,6 +18,7 @@ import msgspec
 from kvmfw.cpus import MIDR
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
+from kvmfw.ids import size_of
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
 from kvmfw.readers.source import whole
@@ -134,7 +135,7 @@ def _bitmap(text: Any, register: int | None, place: str) -> tuple[int, int]:
     digits = text[2:].replace("_", "")
     mask = int(digits.replace("0", "1").replace("x", "0"), 2)
     value = int(digits.replace("x", "0"), 2)
-    if register is not None and mask.bit_length() > (width := 8 << (register >> 52 & 0xF)):
+    if register is not None and mask.bit_length() > (width := 8 * size_of(register)):
         # The digits say nothing of the width: fingerprints write 128 of them for every register.
         if value.bit_length() > width:
             raise FormatError(f"the value is wider than the register {register:#x} ({width} bits)", place)
@@ -165,7 +166,7 @@ def _complete(template: CpuTemplate, place: str) -> dict[int, int]:
         raise FormatError("there is no register in it", place)
     values = {}
     for register, (mask, value) in template.registers.items():
-        if mask != (1 << (8 << (register >> 52 & 0xF))) - 1:
+        if mask != (1 << (8 * size_of(register))) - 1:
             problem = f"register {register:#x} has bits that it leaves to the host (x); apply the template to a host's"
             raise FormatError(f"{problem} register set: `CpuTemplate.apply`", place)
         values[register] = value

@@ -8,13 +8,14 @@ from typing import Any
 
 from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError
+from kvmfw.ids import size_of
 from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_vcpu
 from kvmfw.sets import RegisterSet
 
 __all__ = ["SavedVcpu", "hexadecimal", "register_set", "set_of_words"]
 
 ID_BITS = 64
-LARGEST_REGISTER = 8
+LARGEST_REGISTER = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def register_set(
 ) -> RegisterSet:
     """Make a set; without `features` or `vgic`, what the registers say about the vCPU decides."""
     for register in registers:
-        if register >> ID_BITS or register >> 52 & 0xF > LARGEST_REGISTER or not register >> 60:
+        if register >> ID_BITS or size_of(register) > LARGEST_REGISTER or not register >> 60:
             raise FormatError(f"{register:#x} is not the id of a register that KVM can have", place)
     told, has_vgic, offered = derived_vcpu(registers)
     if features is None:

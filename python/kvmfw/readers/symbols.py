@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from kvmfw.ids import CORE, DEMUX, FIRMWARE, FIRMWARE_BITMAP, SVE, SYSTEM, make_id
+
 __all__ = ["encoding_of", "register_of"]
 
-_ARM64 = 0x6 << 60
-_SIZES = {"U8": 0, "U16": 1, "U32": 2, "U64": 3, "U128": 4, "U256": 5, "U512": 6, "U1024": 7, "U2048": 8}
+_SIZES = {f"U{8 << power}": 1 << power for power in range(9)}
 _SYSTEM = re.compile(r"ARM64_SYS_REG\((\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5})\)", re.ASCII)
 _FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d{1,5})\)", re.ASCII)
 _SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d{1,5}), *(\d{1,5})\)|FFR\((\d{1,5})\))", re.ASCII)
@@ -35,13 +36,12 @@ def register_of(line: str) -> int | None:
     >>> hex(register_of("ARM64_SYS_REG(3, 0, 0, 4, 0),"))
     '0x603000000013c020'
     """
-    size = next((_SIZES[word] for word in _SIZES if f"KVM_REG_SIZE_{word} " in f"{line} "), 3)
-    base = _ARM64 | size << 52
+    size = next((_SIZES[word] for word in _SIZES if f"KVM_REG_SIZE_{word} " in f"{line} "), 8)
     if match := _SYSTEM.search(line):
         encoded = encoding_of(match.groups())
-        return None if encoded is None else base | 0x13 << 16 | encoded
+        return None if encoded is None else make_id(SYSTEM, encoded, size)
     if match := _FIRMWARE.search(line):
-        return _within(base | (0x16 if match[1] else 0x14) << 16, int(match[2]))
+        return _within(FIRMWARE_BITMAP if match[1] else FIRMWARE, int(match[2]), size)
     if match := _SVE.search(line):
         return _sve(match)
     if match := _CORE.search(line):
@@ -49,9 +49,9 @@ def register_of(line: str) -> int | None:
         if (kind, part) not in _CORE_OFFSETS:
             return None
         offset, stride = _CORE_OFFSETS[kind, part]
-        return _within(base | 0x10 << 16, offset + stride * int(index or 0))
+        return _within(CORE, offset + stride * int(index or 0), size)
     if match := _DEMUX.search(line):
-        return _within(base | 0x11 << 16, int(match[1]))
+        return _within(DEMUX, int(match[1]), size)
     if match := _NUMBER.fullmatch(line):
         return int(line, 16)
     return None
@@ -69,20 +69,19 @@ def encoding_of(words: Iterable[str]) -> int | None:
     return op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
-def _within(base: int, number: int) -> int | None:
+def _within(group: int, number: int, size: int) -> int | None:
     """Give the id of the register with a number of its coprocessor; None where the number has more than 16 bits."""
-    return base | number if number < 1 << 16 else None
+    return make_id(group, number, size) if number < 1 << 16 else None
 
 
 def _sve(match: re.Match[str]) -> int | None:
-    base = _ARM64 | 0x15 << 16
     kind, number, piece, ffr = match.groups()
     if int(piece or ffr or 0) > 31 or int(number or 0) > (15 if kind == "P" else 31):
         return None
     if kind == "Z":
-        return base | 8 << 52 | int(number) << 5 | int(piece)
+        return make_id(SVE, int(number) << 5 | int(piece), 256)
     if kind == "P":
-        return base | 5 << 52 | 0x400 | int(number) << 5 | int(piece)
+        return make_id(SVE, 0x400 | int(number) << 5 | int(piece), 32)
     if ffr is not None:
-        return base | 5 << 52 | 0x600 | int(ffr)
-    return base | 6 << 52 | 0xFFFF
+        return make_id(SVE, 0x600 | int(ffr), 32)
+    return make_id(SVE, 0xFFFF, 64)

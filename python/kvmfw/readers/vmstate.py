@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from kvmfw.errors import FormatError
+from kvmfw.ids import is_arm64, size_of
 from kvmfw.readers.format import Format
-from kvmfw.readers.saved import SavedVcpu, register_set
+from kvmfw.readers.saved import LARGEST_REGISTER, SavedVcpu, register_set
 from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import FEATURES, derived_vcpu
 
@@ -24,8 +25,6 @@ _X86_MAGIC: Final = bytes.fromhex("0000648684191007")
 _X0: Final = (0x6030000000100000).to_bytes(8, "little")
 _MOST_REGISTERS: Final = 4096
 _MOST_VCPUS: Final = 512
-_LARGEST_REGISTER: Final = 8
-_ARM64: Final = 0x6
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
 _KVI_SIZE: Final = 32
 _KVM_TARGET: Final = 5
@@ -112,15 +111,7 @@ def _feature_names(vcpu: _Vcpu) -> list[str]:
 
 
 def _is_id(register: int) -> bool:
-    return (
-        register >> 60 == _ARM64
-        and register >> 52 & 0xF <= _LARGEST_REGISTER
-        and not register >> 28 & 0xFFFFFF
-    )
-
-
-def _size(register: int) -> int:
-    return 1 << (register >> 52 & 0xF)
+    return is_arm64(register) and size_of(register) <= LARGEST_REGISTER and not register >> 28 & 0xFFFFFF
 
 
 def _ids(body: bytes, at: int) -> list[int]:
@@ -140,8 +131,8 @@ def _values(body: bytes, at: int, ids: list[int]) -> dict[int, int]:
     for register in ids:
         if register in values:
             raise FormatError(f"register {register:#x} occurs twice", f"byte {at}")
-        values[register] = int.from_bytes(body[at : at + _size(register)], "little")
-        at += _size(register)
+        values[register] = int.from_bytes(body[at : at + size_of(register)], "little")
+        at += size_of(register)
     if at > len(body):
         raise FormatError(
             "the values end before the list of ids does; the file is damaged", f"byte {len(body)}"
@@ -159,7 +150,7 @@ def _bincode(body: bytes) -> list[_Vcpu]:
         (count,) = struct.unpack_from("<Q", body, at - 8)
         ids = _ids(body, at)[: min(count, _MOST_REGISTERS)]
         end = at + 8 * len(ids)
-        total = sum(map(_size, ids))
+        total = sum(map(size_of, ids))
         if count != len(ids) or body[end : end + 8] != total.to_bytes(8, "little"):
             problem = (
                 f"the file says {count} registers, but {len(ids)} ids with {total} bytes of values follow"
@@ -192,7 +183,7 @@ def _bitcode(body: bytes) -> list[_Vcpu]:
     if len(starts) > _MOST_VCPUS:
         raise FormatError(f"the file lists {len(starts)} vCPUs, more than a VM can have", f"byte {at}")
     lists = [ids[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
-    sizes = [sum(map(_size, one)) for one in lists]
+    sizes = [sum(map(size_of, one)) for one in lists]
     end = at + 8 * len(ids)
     # The numbers of bytes as a column: escapes of a byte each, then 16 bits (packing 4) or 32 (2); then the packing of the
     # data (0: none).

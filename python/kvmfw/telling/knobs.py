@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from kvmfw import _native
+from kvmfw.ids import size_of
 from kvmfw.registers import fields_of, named, register_name
 from kvmfw.verdict import Finding, Outcome
 
@@ -45,7 +46,7 @@ def template_modifier(register: int, value: int, changed: int) -> dict[str, str]
     >>> template_modifier(0x6030000000140003, 1, 1)["bitmap"][-9:]
     'xxxx_0001'
     """
-    bits = 8 << (register >> 52 & 0xF)
+    bits = 8 * size_of(register)
     groups = [
         f"{value >> shift & 0xF:04b}" if changed >> shift & 0xF else "xxxx"
         for shift in range(bits - 4, -1, -4)
