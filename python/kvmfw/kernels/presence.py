@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kvmfw import ids
 from kvmfw.kernels.kernel import Kernel
 from kvmfw.registers import named
 
@@ -96,16 +97,16 @@ def presences(made: Made, kernel: Kernel, running: Kernel | None = None) -> Iter
 
 def _presence(register: int, made: Made, kernel: Kernel, running: Kernel | None) -> tuple[bool | None, str]:
     now = register in made.listed
-    match register >> 16 & 0xFFF:
-        case _ if register >> 60 != 6:
+    match ids.group_of(register):
+        case _ if not ids.is_arm64(register):
             return None, "this is no register of arm64"
-        case 0x10 | 0x15:
+        case ids.CORE | ids.SVE:
             return now, "the vCPU is made alike"
-        case 0x11:
+        case ids.DEMUX:
             return _cache(register, made, kernel)
-        case 0x14 | 0x16:
+        case ids.FIRMWARE | ids.FIRMWARE_BITMAP:
             return _firmware(register, kernel)
-        case 0x13:
+        case ids.SYSTEM:
             return _system(register, now, made, kernel, running)
     return None, "a group of registers that is not known"
 
