@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from kvmfw import _native
 from kvmfw.names import arrow_texts
-from kvmfw.questions import class_table_of
+from kvmfw.questions import class_table_of, rows_of
 
 __all__ = ["Arcs", "Tables", "arcs_of", "tables_of"]
 
@@ -70,7 +70,7 @@ class Arcs:
         vms : array_like of int, optional
             Rows of VMs; all by default. A VM's own host is one of its hosts, where it takes it.
         """
-        rows = np.arange(self._native.sizes()[0]) if vms is None else np.asarray(vms, dtype=np.int64)
+        rows = np.arange(self._native.sizes()[0]) if vms is None else rows_of(vms, "vms").astype(np.int64)
         return self._native.candidates_of(rows, *self._words, "include")
 
 

@@ -15,12 +15,14 @@ from kvmfw import _native, readers
 from kvmfw.errors import ArgumentError, CopyError
 from kvmfw.names import texts_of
 from kvmfw.questions import Treat
-from kvmfw.roster import On, Vm
+from kvmfw.roster import On, Vm, whole
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.snapshot import View
 from kvmfw.vms import Vms
 
 __all__ = ["Fleet", "Treat"]
+
+_MOST_THREADS = 1024
 
 
 class Fleet(View):
@@ -83,8 +85,8 @@ class Fleet(View):
         threads: int | None = None,
         on_error: Literal["raise", "collect"] = "raise",
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ArgumentError(f"`threads` is {threads}; expected at least 1")
+        if threads is not None and not 1 <= whole(threads, "`threads`") <= _MOST_THREADS:
+            raise ArgumentError(f"`threads` is {threads}; expected 1 to {_MOST_THREADS}")
         if on_error not in ("raise", "collect"):
             raise ArgumentError(f"`on_error` is `{on_error}`; expected `raise` or `collect`")
         self.vmm = vmm

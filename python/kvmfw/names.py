@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from operator import index
 from typing import overload
 
 import numpy as np
@@ -62,10 +63,10 @@ class Names(Sequence[str]):
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
-        at = int(row) + (len(self) if row < 0 else 0)
-        name = self._native.name(self._of_hosts, at) if at >= 0 else None
+        count, at = len(self), index(row)
+        name = self._native.name(self._of_hosts, at % count) if -count <= at < count else None
         if name is None:
-            raise IndexError(f"row {row} is out of range; there are {len(self)}")
+            raise IndexError(f"row {row} is out of range; there are {count}")
         return name
 
     def __len__(self) -> int:

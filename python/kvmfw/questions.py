@@ -14,7 +14,7 @@ from kvmfw.errors import ArgumentError, MissingError
 from kvmfw.roster import On, Roster, Vm, whole
 from kvmfw.verdict import Verdict
 
-__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "taken_as"]
+__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "rows_of", "taken_as"]
 
 Treat = Literal["accept", "refuse"]
 Home = Literal["include", "exclude"]
@@ -23,7 +23,7 @@ _MOST_CELLS = 1 << 31
 _ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
 
 
-def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+def rows_of(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     """Give rows from outside as an array of integers that lie where the native module can read them.
 
     Buffers that came over a network need not start at a multiple of their width.
@@ -31,6 +31,8 @@ def _rows(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     array = np.asarray(rows)
     if array.size and array.dtype.kind not in "iu":
         raise ArgumentError(f"`{name}` is of dtype {array.dtype}; expected integers")
+    if array.ndim != 1:
+        raise ArgumentError(f"`{name}` has {array.ndim} dimensions; expected one")
     return np.require(array, requirements=["A"])
 
 
@@ -136,7 +138,7 @@ class Questions(Roster):
         ArgumentError
             When dtypes or lengths do not fit.
         """
-        vm, host = _rows(vm_rows, "vm_rows"), _rows(host_rows, "host_rows")
+        vm, host = rows_of(vm_rows, "vm_rows"), rows_of(host_rows, "host_rows")
         if vm.size == 0 and host.size == 0 and out is None:
             return np.empty(0, dtype=np.uint8)
         if vm.dtype != host.dtype or vm.dtype not in _ROW_TYPES:
@@ -183,6 +185,11 @@ class Questions(Roster):
         now: _native.Snapshot, vms: slice, taken: tuple[bool, bool], out: npt.NDArray[np.uint8] | None
     ) -> npt.NDArray[np.uint8]:
         sizes = now.sizes()
+        for end in (vms.start, vms.stop, vms.step):
+            if end is not None:
+                whole(end, "an end of `vms`")
+        if vms.step == 0:
+            raise ArgumentError("`vms` has step 0; expected 1")
         start, stop, step = vms.indices(sizes[0])
         if step != 1:
             raise ArgumentError(f"`vms` has step {step}; expected 1")
@@ -214,7 +221,7 @@ class Questions(Roster):
         taken, now = taken_as(change, unknown), self._now()
         count, hosts, _, _ = now.sizes()
         width = (hosts + 7) // 8
-        rows = max(block_bytes // max(width, 1), 1)
+        rows = max(whole(block_bytes, "`block_bytes`") // max(width, 1), 1)
         memory = np.empty((min(rows, count), width), dtype=np.uint8)
         for start in range(0, count, rows):
             block = slice(start, min(start + rows, count))
@@ -266,7 +273,7 @@ class Questions(Roster):
         MissingError
             When there is no such VM.
         """
-        rows = _rows(vms, "vms").astype(np.int64)
+        rows = rows_of(vms, "vms").astype(np.int64)
         return self._now().candidates_of(rows, change, unknown, home)
 
     def can_empty(
@@ -304,7 +311,7 @@ class Questions(Roster):
         """
         now, places = self._now(), None
         if free is not None:
-            rooms = _rows(free, "free")
+            rooms = rows_of(free, "free")
             if rooms.shape != (now.sizes()[1],):
                 raise ArgumentError(f"`free` is of shape {rooms.shape}; expected one number for each host")
             if rooms.size and rooms.min() < 0:

@@ -49,9 +49,11 @@ def whole(number: Any, what: str) -> int:
         When it is not a whole number.
     """
     try:
-        return index(number)
+        if not isinstance(number, bool):
+            return index(number)
     except TypeError:
-        raise MissingError(f"{what} is {number!r}; expected a whole number") from None
+        pass
+    raise MissingError(f"{what} is {number!r}; expected a whole number")
 
 
 class Roster(ABC):
@@ -74,9 +76,14 @@ class Roster(ABC):
 
         The number of a class that nobody is of any more is given to another one, in a later generation than that in which
         it lost its last member.
+
+        Raises
+        ------
+        MissingError
+            When there has been no such generation.
         """
         now = self._now()
-        vm_classes, host_classes = now.changes_since(whole(generation, "`generation`"))
+        vm_classes, host_classes = now.changes_since(generation)
         return Changes(now.generation(), dict(vm_classes), dict(host_classes))
 
     @property

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     // What is known of a class can be kept until the fleet says that its number means something else.
     let mut known: HashMap<u32, Vec<u8>> = HashMap::new();
     let now = fleet.snapshot();
-    let changes = now.changes_since(first.generation());
+    let changes = now.changes_since(first.generation())?;
     for changed in &changes.vm_classes {
         known.remove(&changed.class);
     }

@@ -1,6 +1,8 @@
 //! The fleet's own threads, and how work on them is stopped.
 
+use std::any::Any;
 use std::cell::OnceCell;
+use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -8,20 +10,34 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use rayon::ThreadPool;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::MemoryError;
+use crate::room;
 
 /// How often the one who waits for work is asked whether it should go on.
 const LOOK: Duration = Duration::from_millis(50);
+/// What is mapped for a thread and by it: its stack, and a heap of its own, for which glibc looks for twice 64 MiB. A thread
+/// without one maps pages for each allocation, and the process ends where there are none (`malloc/arena.c`, 2.36, read).
+const BYTES_OF_A_THREAD: usize = (1 << 27) + (1 << 22);
+/// Memory is asked for as for so many threads at most: what many may map is more than some machines have.
+const MOST_THREADS_ASKED_FOR: usize = 8;
 
 thread_local! {
     /// Of a thread that works for a pool: whether the work of that pool should stop.
     static STOP: OnceCell<Arc<AtomicBool>> = const { OnceCell::new() };
 }
 
-/// Work was stopped before its end, as its caller wished. What it was making is gone, what there was before is whole.
+/// Why work was stopped before its end. What it was making is gone, what there was before is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the work was stopped before its end")]
-pub struct Stopped;
+pub enum Stopped {
+    /// Its caller wished so.
+    #[error("the work was stopped before its end")]
+    Wished,
+    /// There was not enough memory for it.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+}
 
 /// A place where work can stop: it does not return where it should. Long loops pass one every few milliseconds.
 ///
@@ -29,7 +45,7 @@ pub struct Stopped;
 /// an error that no other caller has.
 pub(crate) fn checkpoint() {
     if STOP.with(|stop| stop.get().is_some_and(|stop| stop.load(Relaxed))) {
-        resume_unwind(Box::new(Stopped));
+        resume_unwind(Box::new(Stopped::Wished));
     }
 }
 
@@ -76,7 +92,7 @@ impl Pool {
 
     /// Runs `work` on the pool. The hand-over takes about 10 microseconds: small work is better done by the caller.
     pub(crate) fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
-        let Some(made) = self.made() else { return work() };
+        let Some(made) = self.made() else { return alone(work) };
         let _call = made.enter();
         made.pool.install(work)
     }
@@ -92,7 +108,7 @@ impl Pool {
                 work(piece);
             }
         };
-        let Some(made) = self.made() else { return work() };
+        let Some(made) = self.made() else { return alone(work) };
         let _call = made.enter();
         made.pool.in_place_scope(|scope| {
             (1..self.threads).for_each(|_| scope.spawn(|_| work()));
@@ -109,7 +125,7 @@ impl Pool {
         work: impl FnOnce() -> T + Send,
         mut goes_on: impl FnMut() -> bool,
     ) -> Result<T, Stopped> {
-        let Some(made) = self.made() else { return Ok(work()) };
+        let Some(made) = self.made() else { return catch_unwind(AssertUnwindSafe(work)).map_err(why) };
         let call = made.enter();
         let work = Mutex::new(Some(work));
         let run = || {
@@ -121,6 +137,7 @@ impl Pool {
             let (send, receive) = channel();
             let thread = std::thread::Builder::new().name("kvmfw".to_owned());
             // Without a thread for it the caller does the work.
+            room::ask(BYTES_OF_A_THREAD).ok()?;
             let Ok(_) = thread.spawn_scoped(scope, move || send.send(run())) else { return None };
             let mut is_wanted = true;
             loop {
@@ -135,14 +152,11 @@ impl Pool {
                 }
             }
         });
-        match done {
+        let left = work.into_inner().unwrap_or_else(PoisonError::into_inner);
+        match done.or_else(|| left.map(|work| catch_unwind(AssertUnwindSafe(work)))) {
             Some(Ok(done)) => Ok(done),
-            Some(Err(panic)) if panic.is::<Stopped>() => Err(Stopped),
-            Some(Err(panic)) => resume_unwind(panic),
-            None => match work.into_inner().unwrap_or_else(PoisonError::into_inner) {
-                Some(work) => Ok(work()),
-                None => Err(Stopped),
-            },
+            Some(Err(panic)) => Err(why(panic)),
+            None => Err(Stopped::Wished),
         }
     }
 
@@ -155,14 +169,36 @@ impl Pool {
         let of_threads = Arc::clone(&stop);
         let begin = move |_| STOP.with(|own| drop(own.set(Arc::clone(&of_threads))));
         let name = |at| format!("kvmfw-{at}");
-        let threads = rayon::ThreadPoolBuilder::new().num_threads(self.threads).thread_name(name).start_handler(begin);
+        let threads = ThreadPoolBuilder::new().num_threads(self.threads).thread_name(name).start_handler(begin);
         // Without threads (a limit of the system) the caller works alone: slower, and the same answers.
+        room::ask(self.threads.min(MOST_THREADS_ASKED_FOR) * BYTES_OF_A_THREAD).ok()?;
         let pool = threads.build().ok()?;
+        // Each has its own region of the heap now, not after memory was asked for (glibc maps 64 MiB at its first allocation).
+        pool.broadcast(|_| drop(black_box(Box::new(0_u64))));
         let made = Arc::new(Made { process, pool, stop, calls: Mutex::default(), stopped: Condvar::new() });
         let before = self.made.swap(Some(Arc::clone(&made)));
         // The parent's pool has no threads here; letting go of it would wake nobody and may wait.
         std::mem::forget(before.filter(|before| before.process != process));
         Some(made)
+    }
+}
+
+/// Works without a pool. Parallel loops stay in this thread: else they would go to a pool that nobody asked for, whose threads
+/// are made without room for them.
+fn alone<T>(work: impl FnOnce() -> T) -> T {
+    if rayon::current_thread_index().is_none() {
+        // The thread keeps it.
+        std::mem::forget(ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
+    }
+    work()
+}
+
+/// Why work unwound; other panics go on.
+fn why(panic: Box<dyn Any + Send>) -> Stopped {
+    match (panic.downcast_ref::<Stopped>(), panic.downcast_ref::<MemoryError>()) {
+        (Some(stopped), _) => *stopped,
+        (None, Some(error)) => Stopped::Memory(*error),
+        (None, None) => resume_unwind(panic),
     }
 }
 
@@ -218,7 +254,7 @@ impl Threads {
     ///
     /// # Errors
     ///
-    /// When it was stopped. What it was making is gone; a change that it was part of must be dropped.
+    /// When it was stopped, or memory was short. What it was making is gone; a change that it was part of must be dropped.
     pub fn attend<T: Send>(
         &self,
         work: impl FnOnce() -> T + Send,
@@ -259,7 +295,7 @@ mod tests {
                     asked += 1;
                     asked < 3
                 };
-                assert_eq!(pool.attend(|| endless(&pool), goes_on), Err(Stopped));
+                assert_eq!(pool.attend(|| endless(&pool), goes_on), Err(Stopped::Wished));
                 assert!(start.elapsed() < Duration::from_secs(5));
                 assert_eq!(pool.attend(|| pool.run(|| (0..100).into_par_iter().sum::<u32>()), || true), Ok(4950));
             }
@@ -281,8 +317,29 @@ mod tests {
             while !inside.load(Relaxed) {
                 std::thread::yield_now();
             }
-            assert_eq!(pool.attend(|| endless(&pool), || false), Err(Stopped));
+            assert_eq!(pool.attend(|| endless(&pool), || false), Err(Stopped::Wished));
             assert_eq!(pieces.load(Relaxed), 40);
+        });
+    }
+
+    #[test]
+    fn memory_that_is_not_there_is_an_error() {
+        let pool = Pool::new(2);
+        let work = || pool.run(|| (0..9).into_par_iter().for_each(|_| room::need(usize::MAX / 4)));
+        assert_eq!(pool.attend(work, || true), Err(Stopped::Memory(MemoryError { bytes: usize::MAX / 4 })));
+        assert_eq!(pool.attend(|| 7, || true), Ok(7));
+    }
+
+    #[test]
+    fn parallel_loops_without_a_pool_stay_in_their_thread() {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    let own = std::thread::current().id();
+                    let elsewhere = |_: &u32| std::thread::current().id() != own;
+                    assert_eq!(alone(|| (0..1000_u32).into_par_iter().filter(elsewhere).count()), 0);
+                }
+            });
         });
     }
 

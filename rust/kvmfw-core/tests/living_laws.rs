@@ -249,7 +249,7 @@ proptest! {
         for (snapshot, model) in &kept {
             model.check(snapshot)?;
             let (meant, generation) = known(snapshot);
-            let changed: Vec<u32> = last.changes_since(generation).vm_classes.iter().map(|one| one.class).collect();
+            let changed: Vec<u32> = last.changes_since(generation).unwrap().vm_classes.iter().map(|one| one.class).collect();
             let (means, _) = known(&last);
             for (class, key) in meant {
                 prop_assert!(changed.contains(&class) || means.get(&class) == Some(&key));

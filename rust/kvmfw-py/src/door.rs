@@ -4,12 +4,12 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::SeqCst};
 
-use kvmfw_core::Threads;
 use kvmfw_core::audit::{AuditError, Watch};
+use kvmfw_core::{MemoryError, Stopped, Threads};
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::prelude::*;
 
-use crate::errors::{audit_error, fork_error, internal_error};
+use crate::errors::{audit_error, fork_error, internal_error, memory_error};
 
 /// How many calls are at work without the GIL.
 static AT_WORK: AtomicUsize = AtomicUsize::new(0);
@@ -63,8 +63,18 @@ impl Drop for AtWork {
 pub(crate) fn enter<T: Send>(py: Python<'_>, born: Born, work: impl FnOnce() -> T + Send) -> PyResult<T> {
     born.check(py)?;
     let _at_work = AtWork::begin();
-    // A panic leaves nothing half-made behind: work fills its own output, which is dropped here.
-    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| internal_error(py, &words(panic.as_ref())))
+    py.detach(|| catch_unwind(AssertUnwindSafe(work))).map_err(|panic| unwound(py, panic.as_ref()))
+}
+
+/// Runs `work` that is over sooner than the GIL is let go and taken back.
+pub(crate) fn step<T>(py: Python<'_>, born: Born, work: impl FnOnce() -> T) -> PyResult<T> {
+    born.check(py)?;
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| unwound(py, panic.as_ref()))
+}
+
+/// Why work unwound. It leaves nothing half-made behind: it fills its own output, which is dropped with it.
+fn unwound(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
+    panic.downcast_ref::<MemoryError>().map_or_else(|| internal_error(py, &words(panic)), |error| memory_error(*error))
 }
 
 /// Runs long `work` without the GIL; it stops when Python is interrupted.
@@ -130,8 +140,9 @@ fn run<T: Send>(
         return Err(error);
     }
     match done {
+        Ok(Err(Stopped::Memory(error))) => Err(memory_error(error)),
         Ok(done) => done.map_err(|_| PyKeyboardInterrupt::new_err(())),
-        Err(panic) => Err(internal_error(py, &words(panic.as_ref()))),
+        Err(panic) => Err(unwound(py, panic.as_ref())),
     }
 }
 

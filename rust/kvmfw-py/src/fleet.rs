@@ -12,8 +12,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::arrays::{Columns, slice, texts};
-use crate::door::{Born, attend, enter};
-use crate::errors::{argument_error, intake_error, memory_error, missing_error, row_error};
+use crate::door::{Born, attend, enter, step};
+use crate::errors::{argument_error, intake_error, missing_error, row_error};
 use crate::judge::question;
 use crate::sets::{Host, RegisterSet};
 use crate::snapshot::Snapshot;
@@ -39,6 +39,8 @@ type NamesOf<'py> = (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i
 
 /// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
 const LARGE: usize = 1 << 16;
+/// A change of more VMs than this may take longer than the GIL can be kept.
+const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
 const FEW: usize = 256;
 /// How long a signal may wait for one who waits.
@@ -74,8 +76,8 @@ impl Fleet {
     /// Begins a change; waits while others change the fleet.
     fn change(&self, py: Python<'_>) -> PyResult<Change> {
         let is_large = AtomicBool::new(self.is_large());
-        let (threads, born) = (self.0.threads(), self.1);
-        self.whole(py, |change| Change { begun: Mutex::new(Some(change)), threads, born, is_large })
+        let (threads, born, begun) = (self.0.threads(), self.1, self.begin(py)?);
+        Ok(Change { begun: Mutex::new(Some(begun)), threads, born, is_large })
     }
 
     /// The way of those who come one by one: adds a few register sets of Python in one change; `false` where these are
@@ -87,37 +89,30 @@ impl Fleet {
         }
         let Some(sets) = listed.iter().map(native).collect::<Option<Vec<_>>>() else { return Ok(false) };
         let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.get().0).collect();
-        self.whole(py, |mut change| {
+        let is_prompt = |change: &core::Change| change.knows_vm_names() && change.takes_in_promptly();
+        let done = self.whole(py, sets.len(), is_prompt, |change| {
             let is_new = change.repeated(sets.iter().map(|set| set.name.as_str())).is_empty();
-            if is_new {
-                change.add_sets(sets);
-                change.commit();
-            }
-            is_new
-        })
+            is_new.then(|| change.add_sets(sets)).ok_or(())
+        })?;
+        Ok(done.is_ok())
     }
 
     /// Takes VMs away in one change.
     fn remove_vms(&self, py: Python<'_>, vms: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let vms = vms.iter().map(who::<core::VmHandle>).collect::<PyResult<Vec<_>>>()?;
-        self.whole(py, |mut change| {
-            change.remove_vms(vms)?;
-            change.commit();
-            Ok(())
-        })?
-        .map_err(|error| missing_error(py, &error))
+        let is_named = vms.iter().any(|vm| matches!(vm, core::Who::Name(_)));
+        let is_prompt = |change: &core::Change| !is_named || change.knows_vm_names();
+        self.whole(py, vms.len(), is_prompt, |change| change.remove_vms(vms))?
+            .map_err(|error| missing_error(py, &error))
     }
 
     /// Takes note in one change that a VM runs on another host; nobody knows where without one.
     fn move_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, host: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let vm = who::<core::VmHandle>(vm)?;
         let host = host.as_ref().map(who::<core::HostHandle>).transpose()?;
-        self.whole(py, |mut change| {
-            change.move_vm(vm, host)?;
-            change.commit();
-            Ok(())
-        })?
-        .map_err(|error| missing_error(py, &error))
+        let is_named = matches!(vm, core::Who::Name(_));
+        let is_prompt = |change: &core::Change| !is_named || change.knows_vm_names();
+        self.whole(py, 1, is_prompt, |change| change.move_vm(vm, host))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Where the VMs of a long table start, with its length, their numbers, and whether those ascend.
@@ -163,26 +158,43 @@ fn native(vm: Bound<'_, PyAny>) -> Option<Bound<'_, RegisterSet>> {
 }
 
 impl Fleet {
-    /// Runs a change as soon as nobody else has one; signals are seen meanwhile.
-    fn whole<T: Send>(&self, py: Python<'_>, work: impl FnOnce(core::Change) -> T + Send) -> PyResult<T> {
-        let mut work = Some(work);
+    /// Begins a change as soon as nobody else has one; signals are seen meanwhile.
+    fn begin(&self, py: Python<'_>) -> PyResult<core::Change> {
+        // Mostly nobody has: that is known sooner than the GIL is let go and taken back.
+        if let Some(change) = step(py, self.1, || self.0.try_change(Duration::ZERO))? {
+            return Ok(change);
+        }
         loop {
-            let change = enter(py, self.1, || self.0.try_change(BETWEEN_SIGNALS))?;
-            let done = match (change, work.take()) {
-                (Some(change), Some(work)) if self.is_large() => {
-                    Some(attend(py, self.1, &self.0.threads(), || work(change))?)
-                }
-                (Some(change), Some(work)) => Some(enter(py, self.1, || work(change))?),
-                (_, waiting) => {
-                    work = waiting;
-                    None
-                }
-            };
-            if let Some(done) = done {
-                return Ok(done);
+            if let Some(change) = enter(py, self.1, || self.0.try_change(BETWEEN_SIGNALS))? {
+                return Ok(change);
             }
             py.check_signals()?;
         }
+    }
+
+    /// Makes a change of one step with so many VMs. What takes microseconds keeps the GIL.
+    fn whole<T: Send, E: Send>(
+        &self,
+        py: Python<'_>,
+        vms: usize,
+        is_prompt: impl FnOnce(&core::Change) -> bool,
+        work: impl FnOnce(&mut core::Change) -> Result<T, E> + Send,
+    ) -> PyResult<Result<T, E>> {
+        let mut change = self.begin(py)?;
+        let is_prompt = vms <= FEW_AT_ONCE && is_prompt(&change);
+        let done = if is_prompt {
+            step(py, self.1, || work(&mut change))?
+        } else {
+            attend(py, self.1, &self.0.threads(), || work(&mut change))?
+        };
+        if done.is_ok() {
+            if change.ends_promptly() {
+                step(py, self.1, || drop(change.commit()))?;
+            } else {
+                attend(py, self.1, &self.0.threads(), || drop(change.commit()))?;
+            }
+        }
+        Ok(done)
     }
 }
 
@@ -302,15 +314,13 @@ impl Change {
 
     /// Lets readers see the change; gives the version that it made.
     fn commit(&self, py: Python<'_>) -> PyResult<Snapshot> {
-        let whole = |change: core::Change| change.has_room().map(|()| change.commit());
-        let work = || self.lock().take().map(whole);
+        let work = || self.lock().take().map(core::Change::commit);
         let made = if self.is_large.load(Relaxed) {
             attend(py, self.born, &self.threads, work)
         } else {
             enter(py, self.born, work)
         };
-        let made = made?.ok_or_else(|| argument_error(py, "the change is over"))?;
-        made.map(|made| Snapshot(made, self.born)).map_err(memory_error)
+        made?.map(|made| Snapshot(made, self.born)).ok_or_else(|| argument_error(py, "the change is over"))
     }
 
     /// Ends the change as if it had not begun, if it is not over.

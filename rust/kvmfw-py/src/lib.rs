@@ -19,6 +19,8 @@ mod words;
 
 use pyo3::prelude::*;
 
+use self::values::Id;
+
 /// Ids, names, meanings and kinds of the catalogue.
 #[pyfunction]
 fn catalog() -> Vec<(u64, &'static str, &'static str, String)> {
@@ -42,8 +44,8 @@ fn vcpu_words() -> (Vec<&'static str>, Vec<&'static str>) {
 
 /// The name of a register.
 #[pyfunction]
-fn register_name(register: u64) -> String {
-    kvmfw_core::catalog::name_of(kvmfw_core::RegisterId::new(register))
+fn register_name(register: Id) -> String {
+    kvmfw_core::catalog::name_of(register.0)
 }
 
 /// The register of a name or id.
@@ -54,23 +56,23 @@ fn find_register(text: &str) -> Option<u64> {
 
 /// What KVM takes in a register, and which kernels list it, in words.
 #[pyfunction]
-fn treatment(register: u64) -> (String, Option<&'static str>) {
-    let register = kvmfw_core::RegisterId::new(register);
+fn treatment(register: Id) -> (String, Option<&'static str>) {
+    let Id(register) = register;
     (kvmfw_core::catalog::kind_of(register).takes(), kvmfw_core::catalog::listed_by(register))
 }
 
 /// The schemes that judge a register themselves; the target's KVM judges it under the others.
 #[pyfunction]
-fn schemes_of(register: u64) -> Vec<&'static str> {
-    let register = kvmfw_core::RegisterId::new(register);
+fn schemes_of(register: Id) -> Vec<&'static str> {
+    let Id(register) = register;
     let own = kvmfw_core::Scheme::ALL.into_iter().filter(|scheme| scheme.judges(register));
     own.map(kvmfw_core::Scheme::name).collect()
 }
 
 /// The id of the rule that speaks about a register, or about its absence from a host's list.
 #[pyfunction]
-fn rule_of(register: u64, absent: bool) -> &'static str {
-    kvmfw_core::rule_of(kvmfw_core::RegisterId::new(register), absent).name()
+fn rule_of(register: Id, absent: bool) -> &'static str {
+    kvmfw_core::rule_of(register.0, absent).name()
 }
 
 /// Which of these registers KVM looks at the value of.
@@ -98,14 +100,14 @@ fn rules() -> Vec<(&'static str, Vec<&'static str>, &'static str, &'static str)>
 
 /// The fields of a register that have a name: name, lowest bit, width; from the highest bit down.
 #[pyfunction]
-fn fields(register: u64) -> Vec<(&'static str, u32, u32)> {
-    kvmfw_core::rules::named_fields(kvmfw_core::RegisterId::new(register))
+fn fields(register: Id) -> Vec<(&'static str, u32, u32)> {
+    kvmfw_core::rules::named_fields(register.0)
 }
 
 /// The fields in which two values of a register differ: name (empty for bits without one), highest bit, lowest bit, saved, own.
 #[pyfunction]
-fn field_differences(register: u64, saved: u64, own: u64) -> Vec<(&'static str, u32, u32, u64, u64)> {
-    let found = kvmfw_core::rules::field_differences(kvmfw_core::RegisterId::new(register), saved, own);
+fn field_differences(register: Id, saved: u64, own: u64) -> Vec<(&'static str, u32, u32, u64, u64)> {
+    let found = kvmfw_core::rules::field_differences(register.0, saved, own);
     found.into_iter().map(|field| (field.name, field.high, field.low, field.saved, field.own)).collect()
 }
 

@@ -1,12 +1,12 @@
 //! `RegisterSet` and `Host`: parsed once, shared by reference.
 
 use kvmfw_core as core;
-use kvmfw_core::{RegisterId, VcpuConfig};
+use kvmfw_core::VcpuConfig;
 use pyo3::prelude::*;
 
 use crate::door::{Born, enter};
 use crate::errors::{argument_error, format_error};
-use crate::values::{from_python, to_python};
+use crate::values::{Id, from_python, to_python};
 
 /// Ids and values.
 type Registers = Vec<(u64, Py<PyAny>)>;
@@ -27,7 +27,7 @@ impl RegisterSet {
     #[pyo3(signature = (registers, features, vgic, enabled, name, host))]
     fn from_registers(
         py: Python<'_>,
-        registers: Vec<(u64, Bound<'_, PyAny>)>,
+        registers: Vec<(Id, Bound<'_, PyAny>)>,
         features: Vec<String>,
         vgic: bool,
         enabled: Vec<String>,
@@ -37,8 +37,8 @@ impl RegisterSet {
         let vcpu = config(py, &features, vgic, &enabled)?;
         let registers = registers
             .iter()
-            .map(|(id, value)| {
-                let register = RegisterId::new(*id);
+            .map(|(Id(register), value)| {
+                let register = *register;
                 let value = from_python(value, register).map_err(|problem| argument_error(py, &problem))?;
                 Ok((register, value))
             })

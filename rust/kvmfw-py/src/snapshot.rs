@@ -7,10 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrays::{slice, slice_mut};
-use crate::door::{Born, attend, enter};
+use crate::door::{Born, attend, enter, step};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
-use crate::who::{HostHandle, VmHandle, who};
+use crate::who::{HostHandle, VmHandle, number, who};
 use crate::words::{taken, with_home};
 
 /// A fleet as it was at one moment.
@@ -56,8 +56,7 @@ impl Snapshot {
         work: impl FnOnce() -> T + Send,
     ) -> PyResult<T> {
         let is_short = self.0.host_count() <= FEW_HOSTS && (!matches!(vm, Who::Name(_)) || self.0.knows_vm_names());
-        self.1.check(py)?;
-        if is_short { Ok(work()) } else { self.long(py, work) }
+        if is_short { step(py, self.1, work) } else { self.long(py, work) }
     }
 }
 
@@ -360,8 +359,9 @@ impl Snapshot {
     }
 
     /// VM classes and host classes that mean something else than in a generation: number, and whether they have members.
-    fn changes_since(&self, py: Python<'_>, generation: u64) -> PyResult<(Changed, Changed)> {
-        let changes = self.long(py, || self.0.changes_since(generation))?;
+    fn changes_since(&self, py: Python<'_>, generation: &Bound<'_, PyAny>) -> PyResult<(Changed, Changed)> {
+        let generation = number(generation, "generation")?;
+        let changes = self.long(py, || self.0.changes_since(generation))?.map_err(|error| missing_error(py, &error))?;
         let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
         Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
     }

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyString};
 
 use crate::errors::missing_error;
+use crate::values::whole;
 
 macro_rules! handle {
     ($name:ident, $doc:literal) => {
@@ -17,8 +18,9 @@ macro_rules! handle {
         #[pymethods]
         impl $name {
             #[new]
-            fn new(number: u64) -> Self {
-                Self(core::$name(number))
+            fn new(asked: &Bound<'_, PyAny>) -> PyResult<Self> {
+                let side = <core::$name as Handle>::SIDE;
+                Ok(Self(core::$name(number(asked, &format!("handle of a {side}"))?)))
             }
 
             /// Which arrival it is.
@@ -45,6 +47,11 @@ macro_rules! handle {
 }
 handle!(VmHandle, "A VM for as long as it is in its fleet; it never means another one.");
 handle!(HostHandle, "A host for as long as it is in its fleet; it never means another one.");
+
+/// A number from outside of something that there is not, where it is no whole number.
+pub(crate) fn number(asked: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
+    whole(asked, what)?.map_err(|problem| missing_error(asked.py(), &MissingError { problem, row: None }))
+}
 
 /// A side of a fleet.
 pub(crate) trait Named: Handle {

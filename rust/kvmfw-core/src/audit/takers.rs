@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use super::bits::{Bits, Tally, Weights, has, pack, set};
 use super::{AuditError, Watch};
 use crate::pool::{Pool, Threads};
+use crate::room;
 use crate::taken::Taken;
 
 /// VM classes that one thread takes at a time.
@@ -39,6 +40,7 @@ impl Takers {
     ) -> Result<(Self, Vec<[u64; 4]>), AuditError> {
         let mut bits = Bits::new(vm_classes, hosts.len())?;
         let words = bits.words();
+        room::need(vm_classes * size_of::<[u64; 4]>());
         let mut counts = vec![[0; 4]; vm_classes];
         let (weights, every) = (Weights::new(hosts), hosts.iter().sum::<u64>());
         let mut living = vec![0; words];

@@ -1,6 +1,7 @@
 //! Tables of outcomes: how they grow, and what a look-up outside of them says.
 
 use crate::judgement::Outcome;
+use crate::room;
 
 /// What a look-up outside of its table says; classes and rows never reach one.
 pub(in crate::fleet) const UNKNOWN: u8 = Outcome::Unknown as u8;
@@ -27,6 +28,11 @@ impl Grid {
         Self { cells: Vec::new(), rows: 0, columns, room: columns.next_power_of_two() }
     }
 
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.cells.len()
+    }
+
     /// How many rows there are.
     pub(in crate::fleet) fn row_count(&self) -> usize {
         self.rows
@@ -51,6 +57,7 @@ impl Grid {
 
     /// Appends a row.
     pub(in crate::fleet) fn push_row(&mut self, cells: impl IntoIterator<Item = u8>) {
+        room::grow(&mut self.cells, self.room);
         self.cells.extend(cells);
         self.rows += 1;
         self.cells.resize(self.rows * self.room, 0);
@@ -72,6 +79,7 @@ impl Grid {
 
 /// A table of `rows` rows with more room in each of them.
 fn widened(cells: &[u8], rows: usize, room: usize, wanted: usize) -> Vec<u8> {
+    room::need(rows * wanted);
     let mut wide = vec![0; rows * wanted];
     for (to, from) in wide.chunks_mut(wanted).zip(cells.chunks(room.max(1))) {
         if let Some(to) = to.get_mut(..from.len()) {

@@ -4,6 +4,7 @@ use crate::fleet::class::VmClass;
 use crate::fleet::{Snapshot, Taken};
 use crate::judgement::Outcome;
 use crate::pool::checkpoint;
+use crate::room;
 
 /// Classes that have members, and which may go where (CSR): what solvers take.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub struct Arcs {
 impl Snapshot {
     /// Which VM classes may go to which host classes.
     pub fn arcs(&self, taken: Taken) -> Arcs {
+        // A list that grows is twice in memory.
+        room::need(3 * (self.0.vm_classes.used() + self.0.host_classes.used()) * size_of::<(u32, u64)>());
         let (vm_classes, vms) = self.0.vm_classes.in_use().unzip();
         let (host_classes, hosts) = self.0.host_classes.in_use().unzip();
         let mut arcs = Arcs { vm_classes, vms, host_classes, hosts, starts: vec![0], ..Arcs::default() };
@@ -35,11 +38,13 @@ impl Snapshot {
             checkpoint();
             let row = self.row(VmClass::of(*class));
             let cells = || arcs.host_classes.iter().zip(0..).map(|(host, at)| (row.get(*host as usize), at));
+            room::grow(&mut arcs.targets, arcs.host_classes.len());
+            room::grow(&mut arcs.outcomes, arcs.host_classes.len());
             for level in levels.into_iter().filter(|level| taken.takes(*level)) {
                 arcs.targets.extend(cells().filter(|(cell, _)| *cell == Some(&level)).map(|(_, at)| at));
                 arcs.outcomes.resize(arcs.targets.len(), level);
             }
-            arcs.starts.push(i64::try_from(arcs.targets.len()).unwrap_or(i64::MAX));
+            room::push(&mut arcs.starts, i64::try_from(arcs.targets.len()).unwrap_or(i64::MAX));
         }
         arcs
     }

@@ -8,9 +8,15 @@ use crate::error::RowError;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::{Snapshot, Taken};
 use crate::pool::checkpoint;
+use crate::room;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 64;
+
+/// What is counted for a VM: its outcomes, its targets, whether its own host takes it.
+const BYTES_OF_A_VM: usize = 4 * 8 + 8 + 1;
+/// VMs of a class at home on hosts of a class: an entry of a table that is half full, and in lists.
+const BYTES_OF_A_GROUP: usize = 3 * size_of::<((VmClass, HostClass), u64)>() + 2 * size_of::<(u32, i64, u64)>();
 
 /// Where one unit stands in the way, in pairs of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -49,6 +55,9 @@ impl Snapshot {
                 format!("`home` has {} entries, expected one for each of {} VMs", home.len(), self.vm_count());
             return Err(RowError { row: home.len().min(self.vm_count()), problem });
         }
+        let classes = self.world().vms.classes.len().saturating_mul(self.world().hosts.classes.len());
+        let groups = home.len().min(classes) + self.world().vms.classes.len();
+        room::need(home.len() * BYTES_OF_A_VM + groups * BYTES_OF_A_GROUP);
         let mut at_home = AtHome::default();
         let mut taken_at_home = vec![false; home.len()];
         for (row, ((place, class), at_home_taken)) in

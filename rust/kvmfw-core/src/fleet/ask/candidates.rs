@@ -7,14 +7,18 @@ use hashbrown::HashMap;
 
 use crate::audit::pack;
 use crate::error::MissingError;
-use crate::fleet::class::VmClass;
+use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::{Class, count, with_classes};
 use crate::fleet::store::members::Member;
 use crate::fleet::{Snapshot, Taken, VmHandle, Who};
 use crate::pool::checkpoint;
+use crate::room;
 
 /// With more host classes than this, the class of each host is looked up; else classes have their hosts as bits.
 const FEW_CLASSES: usize = 1 << 8;
+
+/// What a host takes in an answer, as its number twice, a bit and an outcome.
+const BYTES_OF_A_CANDIDATE: usize = 10;
 
 impl Snapshot {
     /// The rows of the hosts that take a VM, ascending. Its own host is one of them where it takes it; [`Snapshot::homes`] tells
@@ -61,7 +65,11 @@ impl Snapshot {
         taken: Taken,
         with_home: bool,
     ) -> Result<(Vec<u64>, Vec<u32>), MissingError> {
-        let vms = vms.into_iter().map(|vm| self.find_vm(vm)).collect::<Result<Vec<_>, _>>()?;
+        let mut found = Vec::new();
+        for vm in vms {
+            room::push(&mut found, self.find_vm(vm)?);
+        }
+        let vms = found;
         let mut known: HashMap<u32, Arc<[u32]>, FixedState> = HashMap::default();
         for (_, member) in &vms {
             checkpoint();
@@ -70,7 +78,9 @@ impl Snapshot {
         // Sized before it is filled: what grows is copied again and again.
         let rows_of = |member: &Member| known.get(&member.class).map_or(&[][..], AsRef::as_ref);
         let most = vms.iter().map(|(_, member)| rows_of(member).len()).sum();
-        let (mut starts, mut all) = (Vec::with_capacity(vms.len() + 1), Vec::with_capacity(most));
+        let (mut starts, mut all) = (Vec::new(), Vec::new());
+        room::grow(&mut starts, vms.len() + 1);
+        room::grow(&mut all, most);
         starts.push(0);
         for (handle, member) in &vms {
             checkpoint();
@@ -88,11 +98,17 @@ impl Snapshot {
     /// The rows of the hosts that take a VM class.
     fn rows_that_take(&self, vm_class: VmClass, taken: Taken) -> Arc<[u32]> {
         let since = self.0.vm_classes.since(vm_class.number());
-        self.0.hosts.answers().get((vm_class, since, taken), || self.expanded(&self.row(vm_class), taken))
+        let is_taker = |row: usize| {
+            let host = self.0.hosts.at(row).map(|(_, host)| HostClass::of(host.class));
+            host.is_some_and(|host| taken.takes(self.outcome(vm_class, host)))
+        };
+        let work_out = || self.expanded(&self.row(vm_class), taken);
+        self.0.hosts.answers().get((vm_class, since, taken), work_out, is_taker)
     }
 
     /// The rows of the hosts whose classes have an outcome that is taken.
     fn expanded(&self, row: &[u8], taken: Taken) -> Arc<[u32]> {
+        room::need(self.host_count() * BYTES_OF_A_CANDIDATE);
         let mut bits = vec![0; self.host_count().div_ceil(64)];
         if row.len() <= FEW_CLASSES {
             let takers = row.iter().zip(self.0.hosts.by_class().iter()).filter(|(outcome, _)| taken.takes(**outcome));

@@ -7,9 +7,12 @@ use crate::fleet::class::VmClass;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 use crate::pool::checkpoint;
+use crate::room;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 256;
+/// For each of three outcomes a number, and its bits as rows: 40 of them count as many VMs as fit into memory.
+const BYTES_OF_A_COUNTED_HOST: usize = 3 * (8 + 40 / 8);
 
 impl Snapshot {
     /// For each VM, how many hosts have each outcome: `[accept, change, unknown, refuse]`, into `4 × VMs` numbers.
@@ -29,6 +32,7 @@ impl Snapshot {
         let starts: Vec<usize> = (0..weights.len()).step_by(CHUNK).collect();
         let chunk = |start: &usize| {
             checkpoint();
+            room::need(hosts * size_of::<[u64; 4]>());
             let mut counts = vec![[0_u64; 4]; hosts];
             let mut row = vec![0; hosts];
             for (class, weight) in weights.iter().enumerate().skip(*start).take(CHUNK) {
@@ -57,6 +61,7 @@ impl Snapshot {
 
     fn class_counts_by_vm(&self) -> Vec<[u64; 4]> {
         let classes = self.world().vms.classes.len();
+        room::need(classes * size_of::<[u64; 4]>());
         let mut by_class = vec![[0; 4]; classes];
         if self.world().has_class_table(self.settings().limits) {
             let weights = self.0.host_classes.histogram(self.world().hosts.classes.len());
@@ -98,6 +103,7 @@ impl Snapshot {
         let chunk = weights.len().div_ceil(self.settings().pool.threads()).max(CHUNK);
         let starts: Vec<usize> = (0..weights.len()).step_by(chunk).collect();
         let part = |start: &usize| {
+            room::need(self.host_count() * BYTES_OF_A_COUNTED_HOST);
             let mut counters = [(); 3].map(|()| Counter::default());
             let (mut row, mut carry, mut pieces) = (planes[0].empty_row(), Vec::new(), Vec::new());
             for (class, weight) in weights.iter().enumerate().skip(*start).take(chunk) {

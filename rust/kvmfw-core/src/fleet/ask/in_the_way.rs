@@ -10,6 +10,7 @@ use crate::fleet::unit::UnitNumber;
 use crate::fleet::{Snapshot, Taken};
 use crate::judgement::Outcome;
 use crate::pool::checkpoint;
+use crate::room;
 
 /// VM classes that one thread takes at a time.
 const CHUNK: usize = 16;
@@ -25,6 +26,16 @@ pub struct UnitOutcomes {
     pub unit: Vec<u32>,
     /// What the unit says: never an outcome that counts as taken.
     pub outcome: Vec<u8>,
+}
+
+impl UnitOutcomes {
+    /// Makes room for more entries.
+    fn reserve(&mut self, more: usize) {
+        room::grow(&mut self.vm_class, more);
+        room::grow(&mut self.host_class, more);
+        room::grow(&mut self.unit, more);
+        room::grow(&mut self.outcome, more);
+    }
 }
 
 impl Snapshot {
@@ -50,6 +61,7 @@ impl Snapshot {
         };
         let parts: Vec<UnitOutcomes> = self.settings().pool.run(|| vm_classes.par_chunks(CHUNK).map(chunk).collect());
         Ok(parts.into_iter().fold(UnitOutcomes::default(), |mut all, part| {
+            all.reserve(part.outcome.len());
             all.vm_class.extend(part.vm_class);
             all.host_class.extend(part.host_class);
             all.unit.extend(part.unit);
@@ -59,7 +71,9 @@ impl Snapshot {
     }
 
     fn units_in_the_way(&self, groups: &Groups, vm: VmClass, taken: Taken, found: &mut UnitOutcomes) {
-        for (host, unit, outcome) in self.in_the_way(groups, vm, taken) {
+        let entries = self.in_the_way(groups, vm, taken);
+        found.reserve(entries.len());
+        for (host, unit, outcome) in entries {
             found.vm_class.push(vm.number());
             found.host_class.push(host.number());
             found.unit.push(u32::from(unit.told()));
@@ -73,7 +87,7 @@ impl Snapshot {
         let mut entries: Vec<(HostClass, UnitNumber, u8)> = Vec::new();
         self.each_saying(groups, vm, least, |unit, host, outcome| {
             if !taken.takes(outcome) {
-                entries.push((host, unit, outcome));
+                room::push(&mut entries, (host, unit, outcome));
             }
         });
         // Several parts of one unit may speak: the greatest outcome counts.

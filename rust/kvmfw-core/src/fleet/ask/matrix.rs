@@ -8,6 +8,7 @@ use crate::fleet::strip::{STRIP, Strip};
 use crate::fleet::tables::bit_rows::Plane;
 use crate::fleet::{Snapshot, Taken};
 use crate::pool::checkpoint;
+use crate::room;
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
 const BLOCK_BYTES: usize = 3 << 19;
@@ -47,6 +48,7 @@ impl Snapshot {
             return Ok(());
         }
         let planes: Vec<&Plane> = taken.least().iter().map(|least| self.plane(*least)).collect();
+        room::need(vms.len() * size_of::<u32>());
         let mut classes = vec![0; vms.len()];
         self.vm_rows().write(vms.start, &mut classes);
         let Some(rows) = self.rows_of_classes(&planes, taken, vms.len(), width) else {
@@ -75,6 +77,7 @@ impl Snapshot {
             return None;
         }
         Some(rows.get_or_init(|| {
+            room::need(classes * (width + size_of::<u32>()));
             let mut rows = vec![0; classes * width];
             self.expand(planes, &(0..).take(classes).collect::<Vec<u32>>(), width, &mut rows);
             rows

@@ -12,6 +12,7 @@ use crate::fleet::tables::parts::{Part, key, rows_of};
 use crate::fleet::tables::world::World;
 use crate::fleet::unit::UnitNumber;
 use crate::pool::checkpoint;
+use crate::room;
 use crate::taken::Taken;
 
 impl Snapshot {
@@ -76,6 +77,7 @@ impl PartRows {
     fn new(part: &Part, fleet: &World) -> Self {
         let words = fleet.hosts.classes.len().div_ceil(64);
         let row = |row: usize| {
+            room::need(4 * words * size_of::<u64>());
             let mut reached = [(); 3].map(|()| vec![0; words]);
             for (host, column) in part.column_of.iter().enumerate() {
                 let outcome = part.cell(PartRow::at_place(row), *column);

@@ -1,5 +1,7 @@
 //! The class of each row, as narrow as the number of classes allows.
 
+use crate::room;
+
 /// The class of each row: 1 byte while there are at most 256 classes, 2 up to 65,536, else 4.
 ///
 /// Pairs gather from these maps at random; for the 2 M VMs of the fleet `large` 4 MB instead of 8, for the 10,000 hosts of
@@ -119,7 +121,8 @@ fn narrowed<C: Class>(class: u32) -> Option<C> {
 }
 
 fn written<'a, P: 'a, C>(rows: usize, pieces: impl Iterator<Item = &'a [P]>, class: impl Fn(&P) -> C) -> Vec<C> {
-    let mut classes = Vec::with_capacity(rows);
+    let mut classes = Vec::new();
+    room::grow(&mut classes, rows);
     pieces.for_each(|piece| classes.extend(piece.iter().map(&class)));
     classes
 }

@@ -67,7 +67,8 @@ impl ClassRows {
 
     /// Gives the number of a class back.
     pub(in crate::fleet) fn forget(&mut self, class: VmClass) {
-        if self.unlink(class) {
+        // Where there is no memory for it the number is lost, and nothing else: this is also how changes are undone.
+        if self.unlink(class) && self.free.try_reserve(1).is_ok() {
             self.free.push(class);
         }
     }

@@ -17,6 +17,7 @@ use crate::list::HostList;
 use crate::making::made_for;
 use crate::pool::{Pool, checkpoint};
 use crate::question::Question;
+use crate::room;
 use crate::vcpu::VcpuConfig;
 use crate::verdict::agreed;
 use crate::vmms::VmmRule;
@@ -78,6 +79,7 @@ impl Hosts {
     pub(crate) fn compile_new(&mut self, vms: &Vms, question: Question, pool: &Pool) {
         for start in (self.class_of_kind.len()..self.kinds.len()).step_by(BATCH) {
             let kinds = self.kinds.get(start..self.kinds.len().min(start + BATCH)).unwrap_or(&[]);
+            room::need(self.growth(kinds.len(), vms));
             let count = self.acceptors.len();
             let units = &mut self.acceptors;
             // Acceptors are derived kind by kind, and numbered unit by unit, so that threads share both.
@@ -106,6 +108,19 @@ impl Hosts {
         }
     }
 
+    /// How many bytes of memory it may take to compile so many kinds: their acceptors twice, and those that there are, where
+    /// another version shares them.
+    fn growth(&self, kinds: usize, vms: &Vms) -> usize {
+        let known = self.acceptors.iter().map(|known| known.len()).sum::<usize>();
+        let new = kinds * vms.configs.len() * self.acceptors.len();
+        (known + 2 * new) * BYTES_OF_AN_ACCEPTOR + kinds * vms.configs.len() * BYTES_OF_A_HOST_LIST
+    }
+
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.kinds.len() * BYTES_OF_A_KIND + self.class_of_kind.len() * self.acceptors.len() * size_of::<u32>()
+    }
+
     /// The class of a kind that was compiled.
     pub(in crate::fleet) fn class_of_kind(&self, kind: u32) -> HostClass {
         self.class_of_kind.get(kind as usize).copied().unwrap_or(HostClass::of(0))
@@ -113,6 +128,7 @@ impl Hosts {
 
     /// Only some kinds, and the number that each kind had.
     pub(in crate::fleet) fn kept(&self, kept: &[bool]) -> (Self, Vec<u32>) {
+        room::need(self.kinds.len() * BYTES_OF_A_KIND);
         let mut hosts = Self::default();
         let number = |(kind, kept): (&Host, &bool)| if *kept { hosts.kind(kind) } else { u32::MAX };
         let numbers = self.kinds.iter().zip(kept).map(number).collect();
@@ -128,6 +144,12 @@ impl Hosts {
 
 /// Kinds are compiled in batches of this many: their acceptors are in memory twice meanwhile.
 const BATCH: usize = 1 << 8;
+/// An acceptor, with what it points to.
+const BYTES_OF_AN_ACCEPTOR: usize = 2 * size_of::<UnitAcceptor>() + 128;
+/// The registers that a host lists, as the list unit knows them.
+const BYTES_OF_A_HOST_LIST: usize = 1 << 14;
+/// A kind, its class, and its place in the table of their addresses.
+const BYTES_OF_A_KIND: usize = 64;
 /// Fewer kinds than this are compiled sooner than a thread wakes.
 const WORTH_SHARING: usize = 4;
 

@@ -53,11 +53,16 @@ const WINDOW: usize = 1 << 12;
 /// They are while at least one in so many has a class that was known.
 const WORTH_COMPARING: usize = 8;
 
+/// Lists are few, or else memory is asked for after so many: each takes some kilobytes.
+const MOST_UNASKED_LISTS: usize = 1 << 9;
+
 /// Fills a [`Vms`] with runs.
 struct Intake<'a> {
     rows: Runs<'a>,
     /// How many threads do the same at once, and share what memory there is.
     threads: usize,
+    /// Lists that there were when memory was asked for.
+    lists: usize,
     seen: HashTable<Seen>,
     /// Whether VMs are compared with those seen before. Where every VM is different that is in vain, and a fifth of the time.
     compares: bool,
@@ -175,6 +180,7 @@ impl<'a> Intake<'a> {
         Self {
             rows,
             threads,
+            lists: 0,
             seen: HashTable::new(),
             compares: true,
             state: FixedState::default(),
@@ -194,6 +200,10 @@ impl<'a> Intake<'a> {
                 let more = WINDOW.min(count - at);
                 let bytes = vms.growth(more).saturating_add(table_growth(&self.seen, more) * 2);
                 room::ask(bytes.saturating_mul(self.threads))?;
+            }
+            if vms.lists.len() > self.lists + MOST_UNASKED_LISTS {
+                self.lists = vms.lists.len();
+                room::ask(0)?;
             }
             if at > 0 && at % WINDOW == 0 {
                 checkpoint();
@@ -320,11 +330,13 @@ pub(in crate::fleet) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> 
     let mut found = found.into_iter();
     let mut all = found.next().unwrap_or_default();
     for more in found {
+        room::grow(&mut all.starts, more.starts.len());
+        room::grow(&mut all.numbers, more.numbers.len());
         all.starts.extend_from_slice(&more.starts);
         all.numbers.extend_from_slice(&more.numbers);
         all.ascending &= more.ascending;
     }
-    all.starts.push(number(column.len()));
+    room::push(&mut all.starts, number(column.len()));
     all
 }
 
@@ -361,8 +373,8 @@ impl<T: Number> Heads<T> {
     /// Adds a run where a number is not the one before it.
     fn look(&mut self, last: Option<T>, row: usize, next: T) {
         if last != Some(next) {
-            self.starts.push(number(row));
-            self.numbers.push(next);
+            room::push(&mut self.starts, number(row));
+            room::push(&mut self.numbers, next);
             self.ascending &= last.is_none_or(|last| last < next);
         }
     }

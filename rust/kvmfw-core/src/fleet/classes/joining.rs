@@ -2,7 +2,7 @@
 
 use super::class_map::count;
 use super::class_row::{ClassRow, NewRow};
-use super::vms::{Saved, SavedValue, Vms};
+use super::vms::{BYTES_OF_A_LIST, Saved, SavedValue, Vms};
 use crate::error::MemoryError;
 use crate::fleet::class::VmClass;
 use crate::fleet::unit::UnitNumber;
@@ -61,6 +61,7 @@ impl Vms {
     fn growth_by(&self, other: &Self) -> usize {
         let classes = other.classes.len();
         let own = |register| self.units.iter().find(|unit| unit.register == register);
+        let lists = other.lists.len() * BYTES_OF_A_LIST;
         let values = other.units.iter().map(|unit| {
             let more = unit.values.len();
             let grown = own(unit.register).map_or(0, |own| own.values.growth(more));
@@ -68,11 +69,12 @@ impl Vms {
         });
         let moved =
             if self.classes.len() == 0 { 0 } else { self.classes.growth(classes, other.classes.number_count()) };
-        values.sum::<usize>() + moved + classes * size_of::<VmClass>()
+        values.sum::<usize>() + lists + moved + classes * size_of::<VmClass>()
     }
 
     /// The same classes without the values, lists, configurations and units that none of `kept` has; all others are given back.
     pub(in crate::fleet) fn kept(&self, kept: &[VmClass]) -> Self {
+        room::need(2 * self.bytes());
         let mut vms = Self::default();
         let (mut lists, mut units) = (vec![None; self.lists.len()], Vec::new());
         for class in kept.iter().filter_map(|class| self.classes.get(*class)) {

@@ -115,6 +115,9 @@ impl RegisterUnit {
     }
 }
 
+/// What a list takes beside its registers, which copies share, with what a shape knows of it.
+pub(super) const BYTES_OF_A_LIST: usize = 512;
+
 /// The VMs of a fleet, interned.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vms {
@@ -225,7 +228,8 @@ impl Vms {
 
     /// How many bytes of memory a copy takes.
     pub(in crate::fleet) fn bytes(&self) -> usize {
-        self.units.iter().map(|unit| unit.values.bytes()).sum::<usize>() + self.classes.bytes()
+        let values = self.units.iter().map(|unit| unit.values.bytes()).sum::<usize>();
+        values + self.classes.bytes() + self.lists.len() * BYTES_OF_A_LIST
     }
 
     /// How many bytes of memory so many more VMs may take at once, none of which is like another.

@@ -6,12 +6,16 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use crate::fleet::class::VmClass;
-use crate::fleet::classes::class_map::ClassMap;
+use crate::fleet::classes::class_map::{ClassMap, count};
+use crate::room;
 use crate::taken::Taken;
 
-/// For each class up to the last that has members, its rows as bits, lowest first.
+/// For each class its rows as bits, lowest first; none for classes without members, of which there may have been many.
 #[derive(Clone, Debug, Default)]
-pub(in crate::fleet) struct ByClass(Vec<Arc<[u64]>>);
+pub(in crate::fleet) struct ByClass {
+    words: usize,
+    rows: Vec<Arc<[u64]>>,
+}
 
 impl ByClass {
     /// The rows of each class.
@@ -20,32 +24,37 @@ impl ByClass {
         for (row, class) in classes.iter().enumerate() {
             let class = class as usize;
             if bits.len() <= class {
-                bits.resize_with(class + 1, || vec![0; words]);
+                bits.resize_with(class + 1, Vec::new);
             }
-            let bits = bits.get_mut(class).and_then(|bits| bits.get_mut(row / 64));
-            if let Some(word) = bits {
-                *word |= 1 << (row % 64);
+            let Some(bits) = bits.get_mut(class) else { continue };
+            if bits.is_empty() {
+                room::need(2 * words * size_of::<u64>());
+                bits.resize(words, 0);
             }
+            bits.get_mut(row / 64).into_iter().for_each(|word| *word |= 1 << (row % 64));
         }
-        Self(bits.into_iter().map(Arc::from).collect())
+        Self { words, rows: bits.into_iter().map(Arc::from).collect() }
     }
 
     /// The rows of each class.
     pub(in crate::fleet) fn iter(&self) -> impl Iterator<Item = &[u64]> {
-        self.0.iter().map(AsRef::as_ref)
+        self.rows.iter().map(AsRef::as_ref)
     }
 
     /// The member in a row is of another class now, or of none. Only the rows of these two are copied.
     pub(super) fn change(&mut self, row: usize, from: Option<u32>, to: Option<u32>) {
-        let words = self.0.first().map_or(0, |bits| bits.len());
         let classes = to.map_or(0, |to| to as usize + 1);
-        if self.0.len() < classes {
-            self.0.resize(classes, vec![0; words].into());
+        if self.rows.len() < classes {
+            self.rows.resize(classes, Arc::default());
         }
         for class in from.into_iter().chain(to) {
-            let bits = self.0.get_mut(class as usize).and_then(|bits| Arc::make_mut(bits).get_mut(row / 64));
-            if let Some(word) = bits {
-                *word ^= 1 << (row % 64);
+            let Some(bits) = self.rows.get_mut(class as usize) else { continue };
+            if bits.is_empty() {
+                *bits = vec![0; self.words].into();
+            }
+            Arc::make_mut(bits).get_mut(row / 64).into_iter().for_each(|word| *word ^= 1 << (row % 64));
+            if bits.iter().all(|word| *word == 0) {
+                *bits = Arc::default();
             }
         }
     }
@@ -54,13 +63,19 @@ impl ByClass {
 /// Which rows take a VM class, since when the class means what it means.
 type Question = (VmClass, u64, Taken);
 
-/// Answers that were given, up to some memory; then they are collected anew.
-#[derive(Debug, Default)]
-pub(in crate::fleet) struct Answers(RwLock<Given>);
+/// Answers that were given, up to some memory; then they are collected anew. Versions share them while members stay in their
+/// rows: an answer is brought up to date by the rows that got another class since it was given.
+#[derive(Clone, Debug, Default)]
+pub(in crate::fleet) struct Answers {
+    given: Arc<RwLock<Given>>,
+    /// Rows that got another class, in the order of versions.
+    touched: Vec<usize>,
+}
 
 #[derive(Debug, Default)]
 struct Given {
-    rows: HashMap<Question, Arc<[u32]>, FixedState>,
+    /// Each with how many rows were touched by then.
+    rows: HashMap<Question, (usize, Arc<[u32]>), FixedState>,
     bytes: usize,
 }
 
@@ -68,31 +83,68 @@ struct Given {
 const MOST_BYTES: usize = 1 << 26;
 /// What an answer takes besides its rows.
 const OVERHEAD: usize = 64;
+/// After so many touched rows answers are collected anew.
+const MOST_TOUCHED: usize = 1 << 8;
 
-impl Clone for Answers {
-    /// Who copies members changes them: other answers.
-    fn clone(&self) -> Self {
-        Self::default()
+impl Answers {
+    /// A row got another class.
+    pub(super) fn touch(&mut self, row: usize) {
+        if self.touched.len() == MOST_TOUCHED {
+            *self = Self::default();
+        }
+        self.touched.push(row);
+    }
+
+    /// The answer to a question, worked out where it was not given before. `takes` tells of one row whether it belongs to it.
+    pub(in crate::fleet) fn get(
+        &self,
+        question: Question,
+        work_out: impl FnOnce() -> Arc<[u32]>,
+        takes: impl Fn(usize) -> bool,
+    ) -> Arc<[u32]> {
+        // Nobody waits for the lock, as after a fork there may be nobody who lets it go: an answer is soon worked out.
+        let known = self.given.try_read().ok().and_then(|given| given.rows.get(&question).cloned());
+        let rows = match known {
+            Some((touched, rows)) if touched == self.touched.len() => return rows,
+            // Answers of later versions are not those of this one.
+            Some((touched, rows)) => self.touched.get(touched..).map(|touched| brought_up(rows, touched, takes)),
+            None => None,
+        };
+        let rows = rows.unwrap_or_else(work_out);
+        if let Ok(mut given) = self.given.try_write() {
+            given.put(question, self.touched.len(), Arc::clone(&rows));
+        }
+        rows
     }
 }
 
-impl Answers {
-    /// The answer to a question, worked out where it was not given before.
-    pub(in crate::fleet) fn get(&self, question: Question, work_out: impl FnOnce() -> Arc<[u32]>) -> Arc<[u32]> {
-        // Nobody waits for the lock, as after a fork there may be nobody who lets it go: an answer is soon worked out.
-        let given = self.0.try_read().ok().and_then(|given| given.rows.get(&question).cloned());
-        given.unwrap_or_else(|| {
-            let rows = work_out();
-            if let Ok(mut given) = self.0.try_write() {
-                given.bytes += size_of_val::<[u32]>(&rows) + OVERHEAD;
-                if given.bytes > MOST_BYTES {
-                    *given = Given::default();
-                }
-                given.rows.insert(question, Arc::clone(&rows));
-            }
-            rows
-        })
+impl Given {
+    /// Keeps an answer, if it is not older than the one that there is.
+    fn put(&mut self, question: Question, touched: usize, rows: Arc<[u32]>) {
+        let bytes = size_of_val::<[u32]>(&rows) + OVERHEAD;
+        let before = self.rows.get(&question).map(|(touched, rows)| (*touched, size_of_val::<[u32]>(rows) + OVERHEAD));
+        if before.is_some_and(|(known, _)| known > touched) || (before.is_none() && self.rows.try_reserve(1).is_err()) {
+            return;
+        }
+        self.bytes = self.bytes + bytes - before.map_or(0, |(_, bytes)| bytes);
+        if self.bytes > MOST_BYTES {
+            *self = Self { bytes, ..Self::default() };
+        }
+        self.rows.insert(question, (touched, rows));
     }
+}
+
+/// An answer after some rows were touched.
+fn brought_up(mut rows: Arc<[u32]>, touched: &[usize], takes: impl Fn(usize) -> bool) -> Arc<[u32]> {
+    for row in touched {
+        let number = count(*row);
+        rows = match (rows.binary_search(&number), takes(*row)) {
+            (Ok(at), false) => rows.iter().take(at).chain(rows.iter().skip(at + 1)).copied().collect(),
+            (Err(at), true) => rows.iter().take(at).chain([&number]).chain(rows.iter().skip(at)).copied().collect(),
+            _ => rows,
+        };
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -109,22 +161,44 @@ mod tests {
             rows.change(row, Some(classes[row]), None);
             rows.change(row, None, Some(to));
             classes[row] = to;
+            let anew = ByClass::of(&map(&classes));
+            // Classes without members take no memory.
+            assert!(anew.iter().eq(rows.iter().take(anew.rows.len())));
+            assert!(rows.iter().skip(anew.rows.len()).all(<[u64]>::is_empty));
         }
-        let anew = ByClass::of(&map(&classes));
-        assert!(anew.iter().eq(rows.iter().take(5)) && rows.iter().skip(5).all(|bits| bits == [0; 4]));
         assert_eq!(before.iter().next().map(|bits| bits[0] & 0b1111_1111), Some(0b0010_0001));
     }
 
     #[test]
     fn answers_are_given_again_until_they_take_too_much() {
         let (answers, taken) = (Answers::default(), Taken { change: true, unknown: false });
-        let ask = |class: u32, rows: &[u32]| answers.get((VmClass::of(class), 1, taken), || rows.into());
-        assert_eq!(ask(1, &[1, 2])[..], [1, 2]);
-        assert_eq!(ask(1, &[3])[..], [1, 2]);
-        assert_eq!(answers.get((VmClass::of(1), 2, taken), || [3].into())[..], [3]);
-        assert_eq!(answers.clone().get((VmClass::of(1), 1, taken), || [4].into())[..], [4]);
+        let ask = |class: u32, since: u64, rows: &[u32]| {
+            answers.get((VmClass::of(class), since, taken), || rows.into(), |_| false)
+        };
+        assert_eq!(ask(1, 1, &[1, 2])[..], [1, 2]);
+        assert_eq!(ask(1, 1, &[3])[..], [1, 2]);
+        assert_eq!(ask(1, 2, &[3])[..], [3]);
         let many = vec![0; MOST_BYTES / 4];
-        assert_eq!(ask(2, &many).len(), many.len());
-        assert_eq!(ask(1, &[5])[..], [5]);
+        assert_eq!(ask(2, 1, &many).len(), many.len());
+        assert_eq!(ask(1, 1, &[5])[..], [5]);
+    }
+
+    #[test]
+    fn answers_are_those_of_the_version_that_is_asked() {
+        let question = (VmClass::of(1), 1, Taken { change: true, unknown: false });
+        let mut versions = vec![(Answers::default(), vec![false; 40])];
+        for turn in 0..2 * MOST_TOUCHED {
+            let (mut answers, mut takes) = versions[versions.len() - 1].clone();
+            let row = turn * 7 % takes.len();
+            takes[row] = turn % 3 > 0;
+            answers.touch(row);
+            versions.push((answers, takes));
+        }
+        // In an order in which answers are too old, too new, and brought up over several versions.
+        for at in (0..versions.len()).map(|at| at * 31 % versions.len()).chain(0..versions.len()) {
+            let (answers, takes) = &versions[at];
+            let wanted: Vec<u32> = (0..).zip(takes).filter(|(_, takes)| **takes).map(|(row, _)| row).collect();
+            assert_eq!(answers.get(question, || wanted.clone().into(), |row| takes[row])[..], wanted);
+        }
     }
 }

@@ -7,7 +7,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use super::classes::Classes;
-use super::members::{Member, Texts, UNJUDGED};
+use super::members::{Member, UNJUDGED};
+use super::named::{Named, Texts};
 use super::places::NOWHERE;
 use super::shared::{Shared, Writer};
 use super::snapshot::State;
@@ -16,12 +17,17 @@ use crate::error::{IntakeError, MissingError, RowError};
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Runs};
+use crate::fleet::classes::vms::Vms;
 use crate::host::Host;
 use crate::room;
 use crate::set::RegisterSet;
 
-/// What a member takes while it is added: its class, twice, and its row.
-const BYTES_OF_A_MEMBER: usize = 80;
+/// What a member takes while it is added: its class, twice, its row, and its place in the tree of names.
+const BYTES_OF_A_MEMBER: usize = 128;
+/// What a change of one member takes: the ways to what it changes are copied.
+const BYTES_OF_A_STEP: usize = 1 << 14;
+/// So many bytes are copied within a fraction of a millisecond.
+const MOST_COPIED_AT_ONCE: usize = 1 << 20;
 /// Fewer VMs than this are counted one by one.
 const FEW: usize = 1 << 8;
 
@@ -41,6 +47,8 @@ pub struct Change {
     pub(super) hosts: Arc<Hosts>,
     /// Hosts that are new or have another capture.
     pub(super) touched: Vec<u64>,
+    /// Whether it may have added to the classes that the writer knows.
+    has_new_classes: bool,
     pub(super) is_done: bool,
 }
 
@@ -56,13 +64,25 @@ impl Change {
     }
 
     pub(in crate::fleet) fn try_begin(shared: Arc<Shared>, patience: Duration) -> Option<Self> {
+        room::need(BYTES_OF_A_STEP);
         let writer = shared.take(patience)?;
         let base = shared.now.load_full();
         let mut state = State { whole: OnceLock::new(), ..State::clone(&base) };
         state.generation += 1;
         let hosts = Arc::clone(&base.tables.world.hosts);
         let (born, left, touched) = (Vec::new(), Vec::new(), Vec::new());
-        Some(Self { shared, base, state, writer, born, left, hosts, touched, is_done: false })
+        let (has_new_classes, is_done) = (false, false);
+        Some(Self { shared, base, state, writer, born, left, hosts, touched, has_new_classes, is_done })
+    }
+
+    /// Whether who bears the name of a VM is known without looking at all.
+    pub fn knows_vm_names(&self) -> bool {
+        self.state.vms.knows_names()
+    }
+
+    /// Whether a few VMs can come in microseconds: nothing large has to be copied for them.
+    pub fn takes_in_promptly(&self) -> bool {
+        Arc::strong_count(&self.writer.vms) == 1 || self.writer.vms.bytes() < MOST_COPIED_AT_ONCE
     }
 
     /// How many VMs there are by now.
@@ -94,9 +114,11 @@ impl Change {
     /// Adds VMs in order, with their names and homes; gives the handle of the first. Those after it have the next numbers.
     pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> VmHandle {
         let sets: Vec<&RegisterSet> = sets.into_iter().collect();
-        let mut members = Vec::with_capacity(sets.len());
+        let mut members = Vec::new();
+        room::grow(&mut members, sets.len());
         for set in &sets {
-            let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
+            room::need(BYTES_OF_A_STEP);
+            let class = self.classes_to_change().class_of(set.vcpu, set.registers());
             let tag = set.host.as_deref().map_or(NOWHERE, |home| self.state.places.enter(home, 1));
             members.push(Member { class: class.number(), tag });
         }
@@ -114,12 +136,8 @@ impl Change {
         who.check(rows.len())?;
         let text = who.names.map_or(0, |names| names.text.len());
         room::ask(rows.len().saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
-        if Arc::get_mut(&mut self.writer.vms).is_none() {
-            room::ask(self.writer.vms.bytes())?;
-        }
-        let vms = Arc::make_mut(&mut self.writer.vms);
-        let found = intake::classes(vms, rows, &self.state.settings.pool);
-        let (classes, errors) = found.inspect_err(|_| self.forget_classes())?;
+        let pool = Arc::clone(&self.state.settings);
+        let (classes, errors) = intake::classes(self.classes_to_change(), rows, &pool.pool)?;
         let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
         for home in who.home_of.iter().filter_map(|home| usize::try_from(*home).ok()) {
             guests.get_mut(home).into_iter().for_each(|guests| *guests += 1);
@@ -137,12 +155,18 @@ impl Change {
         Ok(errors)
     }
 
-    /// Gives the numbers of classes back that nobody is of, or was.
-    fn forget_classes(&mut self) {
-        let is_used = |class: &VmClass| {
-            self.state.vm_classes.members(class.number()) > 0 || self.base.vm_classes.members(class.number()) > 0
-        };
-        let vms = Arc::make_mut(&mut self.writer.vms);
+    /// Who is alike, to be added to: a copy, where the last version has it too.
+    fn classes_to_change(&mut self) -> &mut Vms {
+        self.has_new_classes = true;
+        if Arc::get_mut(&mut self.writer.vms).is_none() {
+            room::need(self.writer.vms.bytes());
+        }
+        Arc::make_mut(&mut self.writer.vms)
+    }
+
+    /// Gives the numbers of classes back that nobody is of, as if the change had not been.
+    fn forget_classes(&self, vms: &mut Vms) {
+        let is_used = |class: &VmClass| self.base.vm_classes.members(class.number()) > 0;
         for class in VmClass::first(vms.classes.len()).filter(|class| !is_used(class)) {
             vms.classes.forget(class);
         }
@@ -156,6 +180,7 @@ impl Change {
                 self.join(member.class, 1);
             }
         } else {
+            room::need(classes * size_of::<u64>());
             let mut counts = vec![0; classes];
             for member in members {
                 counts.get_mut(member.class as usize).into_iter().for_each(|count| *count += 1);
@@ -201,6 +226,7 @@ impl Change {
         found.sort_unstable();
         found.dedup();
         for vm in found {
+            room::need(BYTES_OF_A_STEP);
             if let Some(member) = Arc::make_mut(&mut self.state.vms).remove(vm.0) {
                 self.leave(member.class);
                 self.state.places.leave(member.tag);
@@ -216,7 +242,8 @@ impl Change {
     /// When there is no such VM.
     pub fn update_vm<'a>(&mut self, vm: impl Into<Who<'a, VmHandle>>, set: &RegisterSet) -> Result<(), MissingError> {
         let vm = self.vm(vm)?;
-        let class = Arc::make_mut(&mut self.writer.vms).class_of(set.vcpu, set.registers());
+        room::need(BYTES_OF_A_STEP);
+        let class = self.classes_to_change().class_of(set.vcpu, set.registers());
         // First the new class, then the old one: where they are the same, it never was without members.
         self.join(class.number(), 1);
         let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.class = class.number());
@@ -284,6 +311,7 @@ impl Change {
         };
         let found: Vec<(u64, &Host)> = hosts.into_iter().map(find).collect::<Result<_, _>>()?;
         for (host, kind) in found {
+            room::need(BYTES_OF_A_STEP);
             let kind = self.kind(kind);
             let member = Member { class: UNJUDGED, tag: kind };
             let before = Arc::make_mut(&mut self.state.hosts).change(host, |known| *known = member);
@@ -305,6 +333,7 @@ impl Change {
         let found = hosts.into_iter().map(|host| host.into().find(&self.state.hosts).map(|(host, _)| host));
         let found: Vec<u64> = found.collect::<Result<_, _>>()?;
         for host in found {
+            room::need(BYTES_OF_A_STEP);
             let before = Arc::make_mut(&mut self.state.hosts).remove(host);
             self.leave_host_class(before);
             self.touched.push(host);
@@ -321,57 +350,24 @@ impl Change {
     /// The number of a capture.
     fn kind(&mut self, kind: &Host) -> u32 {
         // Looked for first: captures that are known are not copied.
-        self.hosts.find_kind(kind).unwrap_or_else(|| Arc::make_mut(&mut self.hosts).kind(kind))
+        self.hosts.find_kind(kind).unwrap_or_else(|| {
+            room::need(self.hosts.bytes());
+            Arc::make_mut(&mut self.hosts).kind(kind)
+        })
     }
 }
 
 impl Drop for Change {
     fn drop(&mut self) {
         let mut writer = std::mem::take(&mut self.writer);
-        if !self.is_done {
-            let born = |class: &&VmClass| self.base.vm_classes.members(class.number()) == 0;
-            let born: Vec<VmClass> = self.born.iter().filter(born).copied().collect();
-            if !born.is_empty() {
-                let vms = Arc::make_mut(&mut writer.vms);
-                for class in born {
-                    vms.classes.forget(class);
-                }
+        if !self.is_done && self.has_new_classes {
+            // A version that was not finished may have them as well.
+            self.state.tables = Arc::clone(&self.base.tables);
+            if let Some(vms) = Arc::get_mut(&mut writer.vms) {
+                self.forget_classes(vms);
             }
         }
         self.shared.give_back(writer);
-    }
-}
-
-/// Names and homes of VMs given as columns.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Named<'a> {
-    /// The name of each VM; none where they have none.
-    pub names: Option<Texts<'a>>,
-    /// Names of places where VMs run.
-    pub homes: Option<Texts<'a>>,
-    /// For each VM which of `homes`; negative where that is not known. Empty where nothing is known.
-    pub home_of: &'a [i32],
-}
-
-impl Named<'_> {
-    fn check(&self, vms: usize) -> Result<(), RowError> {
-        let problem = |row: usize, problem: &str| Err(RowError { row, problem: problem.to_owned() });
-        if self.names.is_some_and(|names| names.len() != vms) {
-            return problem(vms, "`names` needs one entry for each VM");
-        }
-        if !self.home_of.is_empty() && self.home_of.len() != vms {
-            return problem(vms, "`home_of` needs one entry for each VM");
-        }
-        let places = self.homes.map_or(0, |homes| homes.len());
-        let stray = |home: &i32| usize::try_from(*home).is_ok_and(|home| home >= places);
-        if let Some(row) = self.home_of.iter().position(stray) {
-            return problem(row, "a VM names a home that there is not");
-        }
-        let cut = |texts: &Texts<'_>| (0..texts.len()).find(|at| texts.get(*at).is_none());
-        match self.names.iter().chain(&self.homes).find_map(cut) {
-            Some(row) => problem(row, "a name does not start and end where texts do"),
-            None => Ok(()),
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! How many members each class has, and since when it means what it means.
 
 use super::map::Map;
+use crate::room;
 
 /// What is known of a class.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +58,7 @@ impl Classes {
 
     /// How many members each class up to a number has.
     pub(in crate::fleet) fn histogram(&self, classes: usize) -> Vec<u64> {
+        room::need(classes * size_of::<u64>());
         let mut members = vec![0; classes];
         for (class, entry) in self.entries.rows() {
             members.get_mut(*class as usize).into_iter().for_each(|members| *members = entry.members);
@@ -92,6 +94,10 @@ impl Classes {
     /// The classes that mean something else than they did in a generation, ascending.
     pub(in crate::fleet) fn changed_since(&self, generation: u64) -> Vec<ChangedClass> {
         let changed = self.entries.rows().filter(|(_, entry)| entry.since > generation);
-        changed.map(|(class, entry)| ChangedClass { class: *class, is_used: entry.members > 0 }).collect()
+        let mut classes = Vec::new();
+        for (class, entry) in changed {
+            room::push(&mut classes, ChangedClass { class: *class, is_used: entry.members > 0 });
+        }
+        classes
     }
 }

@@ -7,11 +7,9 @@ use super::classes::Classes;
 use super::map::Map;
 use super::members::{Member, UNJUDGED};
 use super::snapshot::Snapshot;
-use crate::error::MemoryError;
 use crate::fleet::class::VmClass;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::{Tables, World};
-use crate::room;
 
 /// At least so many VM classes wait before there are new tables, or one for each eight that the tables have; their outcomes
 /// take at most so many bytes.
@@ -23,22 +21,8 @@ const MOST_GONE: usize = 1 << 12;
 const MOST_UNUSED_KINDS: usize = 1 << 6;
 
 impl Change {
-    /// Whether there is memory to judge what is new. Who works under a limit of memory asks before [`Change::commit`].
-    ///
-    /// # Errors
-    ///
-    /// When there is not: let go of the change then.
-    pub fn has_room(&self) -> Result<(), MemoryError> {
-        let (vms, world) = (&self.writer.vms, &self.base.tables.world);
-        let (classes, kinds) = (vms.classes.len(), self.hosts.kinds.len());
-        let is_little = classes <= world.vms.classes.len() + FEW && kinds <= world.hosts.kinds.len();
-        if is_little || self.state.hosts.len() == 0 {
-            return Ok(());
-        }
-        room::ask(World::most_bytes(vms, kinds, self.state.settings.limits))
-    }
-
-    /// Judges what is new, and lets readers see it.
+    /// Judges what is new, and lets readers see it. Where memory is short it unwinds, and the change has not been:
+    /// [`crate::Threads::attend`] makes an error of that.
     pub fn commit(mut self) -> Snapshot {
         for classes in [&mut self.born, &mut self.left] {
             classes.sort_unstable();
@@ -67,6 +51,23 @@ impl Change {
         snapshot
     }
 
+    /// Whether the change ends in microseconds: no tables are made for it.
+    pub fn ends_promptly(&mut self) -> bool {
+        let new_kinds = self.hosts.kinds.len() > self.base.tables.world.hosts.kinds.len();
+        let can_learn = self.base.tables.world.can_learn(&self.writer.vms);
+        let born = self.born.len();
+        self.state.hosts.len() == 0 || (!new_kinds && can_learn && self.can_wait(born) && !self.is_worth_letting_go())
+    }
+
+    /// Whether so many new VM classes may wait beside the tables.
+    fn can_wait(&self, born: usize) -> bool {
+        let world = &self.base.tables.world;
+        let waiting = self.state.fresh.len() + born;
+        let is_few = waiting <= FEW.max(world.vms.classes.len() / 8)
+            && waiting * world.hosts.classes.len() <= MOST_WAITING_BYTES;
+        born == 0 || (is_few && self.base.whole.get().is_none())
+    }
+
     fn judge(&mut self, born: &[VmClass]) {
         let world = Arc::clone(&self.base.tables.world);
         if self.state.hosts.len() == 0 {
@@ -81,11 +82,9 @@ impl Change {
             self.rebuild();
             return;
         }
+        let can_wait = !new_kinds && self.can_wait(born.len());
         let state = &mut self.state;
-        let classes = world.vms.classes.len();
-        let waiting = state.fresh.len() + born.len();
-        let is_few = waiting <= FEW.max(classes / 8) && waiting * world.hosts.classes.len() <= MOST_WAITING_BYTES;
-        if !new_kinds && (born.is_empty() || (is_few && self.base.whole.get().is_none())) {
+        if can_wait {
             for class in born {
                 let fresh = Fresh::new(*class, &self.writer.vms, &world.hosts, &world.judged);
                 state.fresh.set(*class, Arc::new(fresh));

@@ -3,9 +3,12 @@
 use std::fmt::Debug;
 
 use super::tree::{Leaf, Tree};
+use crate::room;
 
 /// Rows of a leaf at most.
 const MOST: usize = 64;
+/// What a row takes in the nodes above its leaf.
+const BYTES_OF_A_ROW: usize = 2;
 
 /// Rows with one value each.
 impl<K: Ord + Copy + Debug, V: Clone + Debug> Leaf for Vec<(K, V)> {
@@ -45,6 +48,7 @@ impl<K: Ord + Copy + Debug, V: Clone + Debug> Map<K, V> {
     pub(in crate::fleet) fn of(rows: impl IntoIterator<Item = (K, V)>) -> Self {
         let (mut map, mut rows) = (Self::default(), rows.into_iter());
         map.append(std::iter::from_fn(|| {
+            room::need(MOST * (size_of::<(K, V)>() + BYTES_OF_A_ROW));
             let leaf: Vec<(K, V)> = rows.by_ref().take(MOST / 4 * 3).collect();
             (!leaf.is_empty()).then_some(leaf)
         }));
@@ -61,6 +65,7 @@ impl<K: Ord + Copy + Debug, V: Clone + Debug> Map<K, V> {
         let known = self.value(key);
         let (is_new, value) = (known.is_none(), value(known));
         if is_new {
+            room::need(2 * size_of::<(K, V)>());
             self.insert(key, |leaf, at| leaf.insert(at, (key, value)));
         } else {
             self.change(key, |leaf, at| leaf.get_mut(at).map(|row| row.1 = value));

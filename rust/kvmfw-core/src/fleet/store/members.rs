@@ -13,38 +13,7 @@ use super::map::Map;
 use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
-
-/// Texts one after the other: where each starts, with the end of the last one, and all of them together.
-#[derive(Clone, Copy, Debug)]
-pub struct Texts<'a> {
-    /// Where each text starts in bytes, and where the last one ends.
-    pub starts: &'a [i64],
-    /// All texts.
-    pub text: &'a str,
-}
-
-impl<'a> Texts<'a> {
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// One of them; `None` where there is none, or its ends are not those of a text.
-    pub fn get(&self, at: usize) -> Option<&'a str> {
-        let start = usize::try_from(*self.starts.get(at)?).ok()?;
-        self.text.get(start..usize::try_from(*self.starts.get(at + 1)?).ok()?)
-    }
-
-    /// All of them.
-    pub fn iter(&self) -> impl Iterator<Item = &'a str> {
-        (0..self.len()).map(|at| self.get(at).unwrap_or(""))
-    }
-}
+use crate::room;
 
 /// What is known of a member besides its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +27,10 @@ pub(in crate::fleet) struct Member {
 const ROOM_FOR_A_NAME: usize = 64;
 /// Neighbours at most.
 const MOST: usize = 128;
+/// What a member takes in a leaf, with its name.
+const BYTES_OF_A_ROW: usize = 128;
+/// What a name takes in the tree of hashes.
+const BYTES_OF_A_NAME: usize = 64;
 
 /// Neighbours.
 #[derive(Debug, Default)]
@@ -251,6 +224,7 @@ impl Roster {
 
     fn index(&self) -> &Index {
         self.index.get_or_init(|| {
+            room::need(3 * self.len() * size_of::<((u64, u64), ())>());
             let leaves: Vec<&Members> = self.tree.leaves().collect();
             let of_leaf = |leaf: &&Members| {
                 let names = leaf.handles.iter().enumerate().map(|(at, handle)| (leaf.name(at), *handle));
@@ -299,9 +273,12 @@ impl Roster {
     /// The names of some rows.
     pub(in crate::fleet) fn names(&self, rows: std::ops::Range<usize>) -> (Vec<i64>, String) {
         let (mut starts, mut text) = (vec![0], String::new());
+        room::need(2 * rows.len().min(self.len()) * size_of::<i64>());
         let mut left = rows.len();
         let mut row = rows.start;
         while let Some((leaf, at)) = self.tree.at(row).filter(|_| left > 0) {
+            // A text that is full is moved to a larger place.
+            room::need(if text.capacity() - text.len() < leaf.text.len() { 2 * text.len() } else { 0 });
             for at in (at..leaf.len()).take(left) {
                 text.push_str(leaf.name(at));
                 starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
@@ -327,6 +304,7 @@ impl Roster {
         let all = (first..).zip(members).enumerate().map(|(at, (handle, member))| (handle, *member, name(at)));
         if let Some(index) = self.index.get_mut() {
             for (handle, _, name) in all.clone().filter(|(.., name)| !name.is_empty()) {
+                room::need(BYTES_OF_A_NAME);
                 index.set((hash(name), handle), ());
             }
         }
@@ -337,6 +315,7 @@ impl Roster {
         } else {
             let mut all = all;
             self.tree.append(std::iter::from_fn(|| {
+                room::need(MOST * BYTES_OF_A_ROW);
                 let mut leaf = Members::default();
                 leaf.handles.reserve_exact(MOST);
                 leaf.known.reserve_exact(MOST);
@@ -372,8 +351,10 @@ impl Roster {
         }
         self.tree.change(handle, |leaf, at| leaf.known.get_mut(at).map(|member| *member = after));
         if after.class != before.class {
-            self.answers = Answers::default();
             let row = self.tree.rank(handle);
+            if after.class != UNJUDGED {
+                self.answers.touch(row);
+            }
             self.rows.note(|| after.class().map_or(Edit::Nothing, |class| Edit::Set(row, class)));
             if let Some(rows) = self.by_class.get_mut() {
                 Arc::make_mut(rows).change(row, before.class(), after.class());

@@ -6,6 +6,7 @@ pub(in crate::fleet) mod classes;
 pub(in crate::fleet) mod commit;
 pub(in crate::fleet) mod map;
 pub(in crate::fleet) mod members;
+pub(in crate::fleet) mod named;
 pub(in crate::fleet) mod places;
 mod rows;
 pub(in crate::fleet) mod shared;

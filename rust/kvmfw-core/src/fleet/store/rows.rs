@@ -3,6 +3,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::fleet::classes::class_map::ClassMap;
+use crate::room;
 
 /// What became of the rows.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,6 +69,7 @@ impl Rows {
 
 /// Rows after some changes; `None` where their numbers get wider.
 fn edited(before: &ClassMap, edits: &[Edit]) -> Option<ClassMap> {
+    room::need(2 * before.len() * size_of::<u32>());
     let mut rows = before.clone();
     for edit in edits {
         match *edit {

@@ -19,6 +19,7 @@ use crate::judgement::Unit;
 use crate::policy::{is_judged_by_value, is_reduced};
 use crate::pool::Threads;
 use crate::question::Question;
+use crate::room;
 use crate::set::RegisterSet;
 use crate::verdict::{Verdict, by_unit, validate};
 
@@ -142,12 +143,12 @@ impl Snapshot {
 
     /// The handles of all VMs, by row.
     pub fn vm_handles(&self) -> Vec<VmHandle> {
-        self.0.vms.iter().map(|(handle, ..)| VmHandle(handle)).collect()
+        listed(self.vm_count(), self.0.vms.iter().map(|(handle, ..)| VmHandle(handle)))
     }
 
     /// The handles of all hosts, by row.
     pub fn host_handles(&self) -> Vec<HostHandle> {
-        self.0.hosts.iter().map(|(handle, ..)| HostHandle(handle)).collect()
+        listed(self.host_count(), self.0.hosts.iter().map(|(handle, ..)| HostHandle(handle)))
     }
 
     /// The class of a VM; `None` where there is no such row.
@@ -157,12 +158,12 @@ impl Snapshot {
 
     /// The class of each VM.
     pub fn vm_classes(&self) -> Vec<u32> {
-        self.vm_rows().iter().collect()
+        listed(self.vm_count(), self.vm_rows().iter())
     }
 
     /// The class of each host.
     pub fn host_classes(&self) -> Vec<u32> {
-        self.host_rows().iter().collect()
+        listed(self.host_count(), self.host_rows().iter())
     }
 
     /// One more than the greatest numbers of a VM class and of a host class: the size of tables over classes.
@@ -180,22 +181,30 @@ impl Snapshot {
 
     /// The VM classes that have members, ascending, and how many.
     pub fn vm_class_members(&self) -> Vec<(u32, u64)> {
-        self.0.vm_classes.in_use().collect()
+        listed(self.0.vm_classes.used(), self.0.vm_classes.in_use())
     }
 
     /// The host classes that have members, ascending, and how many.
     pub fn host_class_members(&self) -> Vec<(u32, u64)> {
-        self.0.host_classes.in_use().collect()
+        listed(self.0.host_classes.used(), self.0.host_classes.in_use())
     }
 
     /// Which classes mean something else than they did in a generation: they got their first member since, lost their last
     /// one, or both. What is known of any other class stays true.
-    pub fn changes_since(&self, generation: u64) -> Changes {
-        Changes {
+    ///
+    /// # Errors
+    ///
+    /// When the generation is yet to come: it is one of another fleet.
+    pub fn changes_since(&self, generation: u64) -> Result<Changes, MissingError> {
+        if generation > self.0.generation {
+            let problem = format!("generation {generation} is yet to come; this is generation {}", self.0.generation);
+            return Err(MissingError { problem, row: None });
+        }
+        Ok(Changes {
             generation: self.0.generation,
             vm_classes: self.0.vm_classes.changed_since(generation),
             host_classes: self.0.host_classes.changed_since(generation),
-        }
+        })
     }
 
     /// All that tells a VM class from others, as bytes that are the same in every fleet; none for VMs whose rows could not
@@ -220,7 +229,7 @@ impl Snapshot {
         let state = &self.0;
         let by_place: hashbrown::HashMap<u32, usize, foldhash::fast::FixedState> =
             state.places.iter().filter_map(|(place, name, _)| Some((place, state.first_host(name)?))).collect();
-        state.vms.iter().map(|(_, member, _)| by_place.get(&member.tag).copied()).collect()
+        listed(self.vm_count(), state.vms.iter().map(|(_, member, _)| by_place.get(&member.tag).copied()))
     }
 
     /// Where VMs are said to run and no host has the name, and how many are there; by name.
@@ -347,6 +356,14 @@ impl Snapshot {
             None => self.0.tables.world.outcome(vm_class, host_class),
         }
     }
+}
+
+/// So many items as a list.
+fn listed<T>(count: usize, items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::new();
+    room::grow(&mut list, count);
+    list.extend(items);
+    list
 }
 
 impl State {

@@ -17,6 +17,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::strip::{STRIP, Strip};
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// Rows over hosts, made when they are first needed.
 #[derive(Debug, Default)]
@@ -63,6 +64,7 @@ impl HostBits {
 
 impl Plane {
     fn new(sides: Sides<'_>, pool: &Pool, least: u8) -> Self {
+        room::need(3 * sides.rows.len() * size_of::<u32>());
         let mut class_of = vec![0; sides.rows.len()];
         sides.rows.write(0, &mut class_of);
         let strips = class_of.len().div_ceil(64 * STRIP);
@@ -137,6 +139,7 @@ impl Plane {
 
 /// The bit rows of a group; `columns` gives the column of each host.
 fn fill<C: Class>(group: &Group, columns: &[C], least: u8, strips: usize) -> Vec<Strip> {
+    room::need(group.row_count() * strips * size_of::<Strip>());
     let mut table = vec![Strip::default(); group.row_count() * strips];
     let row = |(row, out): (usize, &mut [Strip])| {
         checkpoint();

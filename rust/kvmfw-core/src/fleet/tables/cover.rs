@@ -7,6 +7,7 @@
 use super::part_row::PartRow;
 use super::parts::Part;
 use crate::fleet::classes::intern::Interner;
+use crate::room;
 
 /// A part takes at most this many bits for one outcome.
 const MOST_BITS: usize = 64;
@@ -95,6 +96,7 @@ impl Sets {
     fn new(items: usize, members: usize, has: impl Fn(usize, usize) -> bool) -> Self {
         let (mut distinct, mut set_of) = (Interner::default(), Vec::with_capacity(items));
         for item in 0..items {
+            room::need(members / 8 + 64);
             let mut set = vec![0; members.div_ceil(64)];
             for (word, first) in set.iter_mut().zip((0..members).step_by(64)) {
                 for member in first..members.min(first + 64) {

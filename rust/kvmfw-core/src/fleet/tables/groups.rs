@@ -17,6 +17,7 @@ use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::Grid;
 use crate::fleet::limits::Limits;
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// Groups are chosen by looking at this many VM classes.
 const SAMPLE: usize = 1 << 12;
@@ -46,6 +47,8 @@ pub(in crate::fleet) struct Group {
     pub(in crate::fleet) column_of: Vec<u32>,
 }
 
+/// What a row takes beside its cells.
+const BYTES_OF_A_ROW: usize = 64;
 /// In place of a row: this combination was not seen yet.
 const NONE: u32 = u32::MAX;
 
@@ -76,6 +79,7 @@ impl Groups {
             self.0.iter_mut().for_each(|group| group.add_column(parts, class));
         }
         self.0.iter_mut().for_each(|group| group.make_places(parts));
+        self.0.iter_mut().for_each(|group| room::grow(&mut group.row_of, vms.classes.len()));
         for start in (0..vms.classes.len()).step_by(BATCH) {
             let classes = start..vms.classes.len().min(start + BATCH);
             let rows = rows_of_classes(parts, vms, classes, pool);
@@ -142,6 +146,7 @@ impl Group {
         let row = self.rows.intern(&key);
         self.key = key;
         if self.rows.len() > known {
+            room::need(BYTES_OF_A_ROW);
             self.judge_row(parts, row);
         }
         if let Some(place) = self.places.get_mut(place) {

@@ -47,6 +47,11 @@ impl Judged {
         judged
     }
 
+    /// How many bytes of memory a copy takes, with what it shares until something is added to it.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.parts.iter().map(Part::bytes).sum::<usize>() + self.masks.bytes()
+    }
+
     /// Judges what appeared since the last time, and the VM classes of `changed`, whose numbers others had before. `None` where
     /// everything must be judged anew.
     pub(in crate::fleet) fn catch_up(

@@ -21,6 +21,7 @@ use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::UNKNOWN;
 use crate::fleet::unit::NO_UNIT;
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
@@ -102,8 +103,11 @@ impl Hits {
 }
 
 impl Masks {
-    /// What the bits of a VM class take at most while they are made: two lines, and those of before once more.
-    pub(in crate::fleet) const MOST_BYTES_OF_A_CLASS: usize = 4 * size_of::<Line>();
+    /// How many bytes of memory a copy takes, with the bits of VM classes, which it shares until there are more.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        let held = self.held.iter().map(Vec::len).sum::<usize>();
+        (self.vms.len() + 2 * self.hosts.len() + held) * size_of::<Line>()
+    }
 
     /// Chooses bits, and masks the host classes.
     pub(in crate::fleet) fn new(parts: &[Part], hosts: &Hosts, pool: &Pool) -> Self {
@@ -149,7 +153,9 @@ impl Masks {
         let known: Vec<usize> = self.held.iter().map(|lines| lines.len() / width).collect();
         for placed in self.placed.iter().filter(|placed| placed.cover.bits() > 0) {
             let (Some(lines), Some(part)) = (self.held.get_mut(placed.part), parts.get(placed.part)) else { continue };
-            lines.resize(part.row_count() * width, Line::default());
+            let wanted = part.row_count() * width;
+            room::grow(lines, wanted.saturating_sub(lines.len()));
+            lines.resize(wanted, Line::default());
             let known = known.get(placed.part).copied().unwrap_or(0);
             for (row, lines) in (0..).zip(lines.chunks_mut(width)).skip(known) {
                 set(lines, placed.start, placed.cover.held(PartRow::of_number(row)));
@@ -186,10 +192,12 @@ impl Masks {
         if first == classes && changed.is_empty() {
             return;
         }
+        let wanted = (classes + classes / 32 + 64) * self.width;
+        room::need((self.vms.len() + wanted) * size_of::<Line>());
         let mut lines = Arc::unwrap_or_clone(std::mem::take(&mut self.vms));
         if lines.capacity() < classes * self.width {
             // With room for classes to come: the first of them should not have to move all others.
-            lines.reserve_exact((classes - first + classes / 32 + 64) * self.width);
+            lines.reserve_exact(wanted - lines.len());
         }
         lines.resize(classes * self.width, Line::default());
         for class in changed.iter().copied().filter(|class| class.place() < first) {
@@ -237,6 +245,7 @@ impl Masks {
             set(&mut lines, placed.start, column.map_or(0, |column| placed.cover.objected(column)));
         }
         self.objectors.add_host_class(bits_of(&lines));
+        room::grow(&mut self.hosts, lines.len());
         self.hosts.append(&mut lines);
     }
 

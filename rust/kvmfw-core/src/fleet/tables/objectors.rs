@@ -4,6 +4,7 @@
 //! time in registers: a tenth of the time of an AND for each host class.
 
 use crate::fleet::strip::{STRIP, Strip};
+use crate::room;
 
 /// Host classes of a strip.
 const HOSTS: usize = 64 * STRIP;
@@ -28,6 +29,7 @@ impl Objectors {
     pub(in crate::fleet) fn add_host_class(&mut self, bits: impl Iterator<Item = usize>) {
         let start = self.hosts / HOSTS * self.bits;
         if self.hosts.is_multiple_of(HOSTS) {
+            room::grow(&mut self.strips, self.bits);
             self.strips.resize(start + self.bits, Strip::default());
         }
         let (word, shift) = (self.hosts % HOSTS / 64, self.hosts % 64);

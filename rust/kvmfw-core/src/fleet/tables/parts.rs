@@ -19,6 +19,7 @@ use crate::fleet::limits::Limits;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
 use crate::pool::{Pool, checkpoint};
+use crate::room;
 
 /// The outcomes of one unit, or of one part of it.
 #[derive(Clone, Debug)]
@@ -66,9 +67,15 @@ impl Part {
         }
     }
 
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.grid.bytes() + self.column_of.len() * BYTES_OF_A_COLUMN
+    }
+
     /// Gives each host class its column.
     pub(in crate::fleet) fn set_columns(&mut self, keys: impl Iterator<Item = Vec<u32>>) {
         for key in keys {
+            room::need(BYTES_OF_A_COLUMN);
             self.column_of.push(self.columns.intern(&key));
         }
         self.grid = Grid::with_columns(self.columns.len());
@@ -167,6 +174,7 @@ impl Part {
         if self.columns.len() == known {
             return;
         }
+        room::need(self.grid.row_count());
         let mut cells = vec![0; self.grid.row_count()];
         match &self.source {
             Source::Values => {
@@ -195,6 +203,9 @@ impl Part {
     }
 }
 
+/// The number of a column, and its acceptors, which most columns share.
+const BYTES_OF_A_COLUMN: usize = 64;
+
 /// VM classes that one thread takes at a time.
 pub(in crate::fleet) const CHUNK: usize = 1 << 8;
 
@@ -207,6 +218,7 @@ pub(in crate::fleet) fn rows_of_classes(parts: &[Part], vms: &Vms, classes: Rang
             rows_of(parts, vms, vms.row(VmClass::at_place(class)), rows);
         }
     };
+    room::need(classes.len() * width * size_of::<PartRow>());
     let mut rows = vec![PartRow::SILENT; classes.len() * width];
     if classes.len() <= CHUNK {
         rows_of_chunk((0, &mut rows));

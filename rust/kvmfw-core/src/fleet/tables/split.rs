@@ -22,6 +22,7 @@ use crate::fleet::grid::found;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
 use crate::pool::checkpoint;
+use crate::room;
 use crate::rules::Rule;
 use crate::value::Value;
 
@@ -130,6 +131,7 @@ pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Ve
     let (Some(values), Some(acceptors)) = (vms.unit_of(unit), hosts.acceptors.get(unit.at())) else {
         return (Vec::new(), None);
     };
+    room::need(values.values.len() * size_of::<SavedValue>() + acceptors.len() * size_of::<(Form, Compare)>());
     let mut words = vec![0, u64::MAX];
     words.extend(acceptors.items().iter().flat_map(asked_words));
     words.sort_unstable();

@@ -10,15 +10,14 @@ use super::class_table::Dense;
 use super::fresh::Fresh;
 use super::groups::Groups;
 use super::judged::Judged;
-use super::masks::Masks;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::ClassMap;
-use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
+use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::limits::Limits;
-use crate::fleet::unit::UnitNumber;
 use crate::pool::Pool;
 use crate::question::Question;
+use crate::room;
 
 /// Groups that were chosen for few classes are kept up to this many.
 const MOST_UNGROUPED: usize = 1 << 12;
@@ -63,23 +62,6 @@ impl World {
         Self { vms, hosts: Arc::new(hosts), judged, size, grouped, ..Self::default() }
     }
 
-    /// How many bytes of memory it takes at most to judge these VMs on so many captures.
-    pub(in crate::fleet) fn most_bytes(vms: &Vms, kinds: usize, limits: Limits) -> usize {
-        let units = UnitNumber::count(vms.units.len());
-        let acceptors = kinds.saturating_mul(vms.configs.len().max(1)).saturating_mul(units);
-        // A unit's table has a column for each way to judge it, with room for twice as many, and is split where it is large.
-        let columns = kinds.next_power_of_two();
-        let cells = |values: usize| values.saturating_mul(columns).min(limits.unit_cells.saturating_mul(2));
-        let cells = vms.units.iter().map(|unit| cells(unit.values.len() + 1)).fold(0, usize::saturating_add);
-        // Splitting looks at every value: its words, and those that are judged by themselves.
-        let values: usize = vms.units.iter().map(|unit| unit.values.len()).sum();
-        acceptors
-            .saturating_mul(2 * size_of::<UnitAcceptor>() + 64)
-            .saturating_add(cells)
-            .saturating_add(vms.classes.len().saturating_mul(Masks::MOST_BYTES_OF_A_CLASS))
-            .saturating_add(values.saturating_mul(16))
-    }
-
     /// Whether tables can be added to for these VMs: not when vCPU configurations or units are new, nor when classes are many
     /// more than when they were last grouped.
     pub(in crate::fleet) fn can_learn(&self, vms: &Vms) -> bool {
@@ -101,8 +83,10 @@ impl World {
             return None;
         }
         if hosts.class_of_kind.len() < hosts.kinds.len() {
+            room::need(hosts.bytes());
             Arc::make_mut(&mut hosts).compile_new(&vms, settings.question, &settings.pool);
         }
+        room::need(self.judged.bytes());
         let mut judged = self.judged.clone();
         judged.catch_up(&vms, &hosts, changed, &settings.pool)?;
         Some(Self { vms, hosts, judged, size: self.size, grouped: self.grouped, ..Self::default() })
@@ -114,6 +98,7 @@ impl World {
         fresh: impl Iterator<Item = (VmClass, &'a Fresh)>,
         settings: &Settings,
     ) -> Self {
+        room::need(self.vms.bytes());
         let (mut vms, mut changed) = (Vms::clone(&self.vms), Vec::new());
         for (class, fresh) in fresh {
             fresh.put(class, &mut vms);
