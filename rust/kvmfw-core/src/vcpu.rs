@@ -110,7 +110,7 @@ fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
         ("ptrauth_address", field(isar1, 4) | field(isar1, 8) | field(isar2, 12) != 0),
         ("ptrauth_generic", field(isar1, 24) | field(isar1, 28) | field(isar2, 8) != 0),
         ("has_el2", hcr_el2.is_some()),
-        ("has_el2_e2h0", hcr_el2.is_some() && mmfr4.is_some_and(|word| word >> 24 & 0xf == 0)),
+        ("has_el2_e2h0", hcr_el2.is_some() && mmfr4.is_some() && field(mmfr4, 24) == 0),
     ];
     let bits = |known: &[&str], has: &[(&str, bool)]| {
         let bit = |name: &str| known.iter().position(|known| *known == name).map_or(0, |bit| 1 << bit);
