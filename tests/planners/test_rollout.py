@@ -47,7 +47,14 @@ class Case:
         self.keep_cost = rng.choice([1, 1, 2, 3])
 
     def plan(self, at_once: int = 1) -> Rollout:
-        ask = Ask(self.becomes, self.capacity, keep_cost=self.keep_cost, at_once=at_once)
+        ask = Ask(
+            self.becomes,
+            self.capacity,
+            keep_cost=self.keep_cost,
+            at_once=at_once,
+            unknown="refuse",
+            change="accept",
+        )
         return plan_rollout(kvmfw.Fleet(self.vms, self.hosts), ask)
 
 

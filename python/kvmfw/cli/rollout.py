@@ -86,7 +86,7 @@ def rollout(
     opened = open_fleet(fleet, vmm=vmm)
     becomes = _becomes(opened, to, fleet)
     capacity = [int(text) for text in opened.columns[CAPACITY]] if CAPACITY in opened.columns else None
-    ask = Ask(becomes, capacity, at_once=at_once, keep_cost=keep_cost, unknown=unknown)
+    ask = Ask(becomes, capacity, at_once=at_once, keep_cost=keep_cost, unknown=unknown, change="accept")
     plan = plan_rollout(opened.fleet, ask)
     captures = opened.columns["capture"]
     after = {row: host.name for row, host in becomes.items()}

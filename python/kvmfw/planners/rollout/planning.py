@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +40,16 @@ class Ask:
     keep_cost : int
         For how many VMs started anew a host is kept back rather than upgraded.
     unknown, change : {"accept", "refuse"}
-        What these outcomes count as.
+        What these outcomes count as; both must be chosen.
     """
 
     becomes: Mapping[int, Host]
     capacity: Sequence[int] | None = None
     at_once: int = 1
     keep_cost: int = 1
-    unknown: Treat = "refuse"
-    change: Treat = "accept"
+    _: KW_ONLY
+    unknown: Treat
+    change: Treat
 
 
 def plan_rollout(fleet: Fleet, ask: Ask) -> Rollout:
