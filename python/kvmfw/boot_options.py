@@ -1,7 +1,8 @@
 """A kernel's command line: the only place that reads one.
 
 As the kernel does (`parse_args` in kernel/params.c, read in a tree of 6.x; quotes as its documentation has them): words stand
-between spaces, but for those inside of double quotes; dashes and underscores of a name are the same; what follows `--` is for init.
+between spaces, but for those inside of double quotes; dashes and underscores of a name are the same; what follows `--` is for
+init.
 Options come in the order in which they are given, as most handlers keep what they are called with last, and some collect.
 """
 
