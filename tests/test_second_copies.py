@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from kvmfw import _native, probe
 from kvmfw.analysis.means import MEANS
+from kvmfw.analysis.opened import protections
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.messages.words import errno_of
+from kvmfw.readers.folders import hosts
 from kvmfw.readers.saved import register_set
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.registers import fields_of, named, register_name, registers
@@ -20,6 +24,21 @@ from kvmfw.telling.knobs import KNOBS_OF_QEMU, qemu_properties, settable
 PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
 WORD = (1 << 64) - 1
 PFR0 = named("ID_AA64PFR0_EL1")
+
+
+# --- captures of a folder -------------------------------------------------------------------------
+
+
+def test_the_captures_of_a_fleet_are_its_protections_wherever_they_lie(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[1] / "examples" / "captures"
+    (tmp_path / "captures" / "rack 1").mkdir(parents=True)
+    flat, below, packed = sorted(examples.glob("*.json"))[:3]
+    shutil.copy(flat, tmp_path / "captures")
+    shutil.copy(below, tmp_path / "captures" / "rack 1")
+    (tmp_path / "captures" / "packed.json.gz").write_bytes(gzip.compress(packed.read_bytes()))
+    found, _, _ = hosts(tmp_path / "captures")
+    assert set(protections(tmp_path)) == {one.name for one in found}
+    assert len(found) == 3
 
 
 # --- releases -------------------------------------------------------------------------------------

@@ -15,8 +15,11 @@ from kvmfw.cpus import cpu_name
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.folders import files_of
+from kvmfw.readers.formats import detect
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import HostRows, read_hosts_table
+from kvmfw.readers.own import CAPTURE
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import births_of, is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
@@ -140,7 +143,8 @@ def capture_documents(folder: Path) -> dict[str, dict[str, Any]]:
     if is_stored(folder):
         texts = stored_table(folder, "captures", ["document"]).column("document").to_pylist()
     else:
-        texts = [whole(path) for path in sorted((folder / "captures").glob("*.json"))]
+        files = files_of(folder / "captures", "captures")
+        texts = [whole(path) for path in files if detect(path) == CAPTURE.name]
     documents = [parsed_json(text) for text in texts]
     return {one["host"]["name"]: one for one in documents if one.get("format") == "kvmfw-capture"}
 
