@@ -27,7 +27,7 @@ __all__ = ["predict"]
     short_help="Say which registers a host would list under another kernel.",
     epilog=examples(
         "kvmfw predict host.json --kernel linux-image-6.12.118_arm64.deb",
-        "kvmfw predict host.json --kernel vmlinuz-next --running /boot/vmlinuz --format json -o predicted.json",
+        "kvmfw predict host.json --kernel vmlinuz-next --running /boot/vmlinuz",
     ),
 )
 @click.argument("capture", type=path_type(folder=False))
