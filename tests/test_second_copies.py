@@ -13,6 +13,7 @@ import pytest
 from kvmfw import _native, probe
 from kvmfw.analysis.means import MEANS
 from kvmfw.analysis.opened import protections
+from kvmfw.ids import is_arm64
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.messages.words import errno_of
 from kvmfw.readers.folders import hosts
@@ -166,3 +167,14 @@ def test_no_other_file_takes_an_id_of_a_register_apart() -> None:
         if any(cut in path.read_text() for cut in cuts)
     }
     assert found == {"ids.py", "probe.py"}
+
+
+def test_no_other_file_has_ids_of_registers() -> None:
+    found = set()
+    for path in PACKAGE.rglob("*.py"):
+        constants = (
+            one.value for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.Constant)
+        )
+        if any(isinstance(one, int) and is_arm64(one) for one in constants):
+            found.add(str(path.relative_to(PACKAGE)))
+    assert found == {"probe.py"}

@@ -15,6 +15,7 @@ __all__ = [
     "is_arm64",
     "make_id",
     "size_of",
+    "system_number",
 ]
 
 CORE: Final = 0x10
@@ -33,6 +34,15 @@ def make_id(group: int, number: int, size: int = 8) -> int:
     ('0x6030000000140003', '0x6020000000110000')
     """
     return _ARM64 << 60 | (size.bit_length() - 1) << 52 | group << 16 | number
+
+
+def system_number(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
+    """Give the number of a system register in its group.
+
+    >>> hex(system_number(3, 0, 0, 4, 0))
+    '0xc020'
+    """
+    return op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
 
 
 def group_of(register: int) -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
+from kvmfw.registers import named
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = ["capture_document", "tiny_host", "tiny_set"]
 
-_WORKAROUND_1 = 0x6030000000140001
-_WORKAROUND_3 = 0x6030000000140003
+_WORKAROUND_1 = named("SMCCC_ARCH_WORKAROUND_1")
+_WORKAROUND_3 = named("SMCCC_ARCH_WORKAROUND_3")
 
 
 def capture_document(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kvmfw.cli.options import examples, format_option, path_type
-from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.cli.screen import console, heading, named_register, print_json, table
 from kvmfw.registers import register_name
 
 if TYPE_CHECKING:
@@ -84,27 +85,14 @@ def _document(found: Kernel, likes: list[Fit]) -> dict[str, Any]:
         "problems": [{"table": name, "problem": problem} for name, problem in found.problems.items()],
         "fields": [
             {
-                "register": f"{register:#x}",
-                "name": register_name(register),
-                "rows": [
-                    {
-                        "shift": row.shift,
-                        "width": row.width,
-                        "signed": row.signed,
-                        "visible": row.visible,
-                        "strict": row.strict,
-                        "safe": row.safe,
-                        "value": row.value,
-                    }
-                    for row in rows
-                ],
+                **named_register(register),
+                "rows": [asdict(row) for row in rows],
             }
             for register, rows in (found.fields or {}).items()
         ],
         "registers": [
             {
-                "register": f"{one.register:#x}",
-                "name": register_name(one.register),
+                **named_register(one.register),
                 "access": one.access,
                 "reset": one.reset,
                 "get": one.get,
@@ -115,15 +103,14 @@ def _document(found: Kernel, likes: list[Fit]) -> dict[str, Any]:
             }
             for one in (found.descriptors or {}).values()
         ],
-        "firmware": [{"register": f"{one:#x}", "name": register_name(one)} for one in found.firmware or ()],
+        "firmware": [named_register(one) for one in found.firmware or ()],
         "fits": [
             {
                 "release": one.release,
                 "rows": one.rows,
                 "differences": [
                     {
-                        "register": f"{difference.register:#x}",
-                        "name": register_name(difference.register),
+                        **named_register(difference.register),
                         "place": difference.place,
                         "image": difference.image,
                         "rules": difference.rules,

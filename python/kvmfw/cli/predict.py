@@ -10,7 +10,7 @@ import click
 
 from kvmfw.cli.options import examples, format_option, path_type
 from kvmfw.cli.output import output_option, print_or_write
-from kvmfw.cli.screen import console, heading, table
+from kvmfw.cli.screen import console, heading, named_register, table
 from kvmfw.provenance import provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text
@@ -96,14 +96,13 @@ def _predicted(
     listed = frozenset(fresh.to_mapping())
     found: dict[str, list[Presence]] = {word: [] for word in ("stay", "appear", "vanish", "unknown")}
     for one in presences(Made(frozenset([*features, *enabled]), listed), kernel, old):
-        now = one.register in listed
-        word = {(True, True): "stay", (True, False): "appear", (False, True): "vanish"}.get(
-            (bool(one.listed), now)
-        )
-        if one.listed is None:
-            word = "unknown"
-        if word:
-            found[word].append(one)
+        match one.listed, one.register in listed:
+            case None, _:
+                found["unknown"].append(one)
+            case True, now:
+                found["stay" if now else "appear"].append(one)
+            case False, True:
+                found["vanish"].append(one)
     return found
 
 
@@ -122,8 +121,7 @@ def _document(
                 **{
                     word: [
                         {
-                            "register": f"{one.register:#x}",
-                            "name": register_name(one.register),
+                            **named_register(one.register),
                             "why": one.why,
                         }
                         for one in part[word]

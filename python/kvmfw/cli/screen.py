@@ -19,12 +19,14 @@ from rich.text import Text
 from kvmfw.provenance import provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text, printable
+from kvmfw.registers import register_name
 from kvmfw.verdict import Outcome
 
 __all__ = [
     "ALARM",
     "console",
     "heading",
+    "named_register",
     "outcome_text",
     "print_json",
     "table",
@@ -68,6 +70,11 @@ def console(file: TextIO | None = None, width: int | None = None) -> Console:
 def print_json(name: str, body: Mapping[str, Any], inputs: Iterable[Path] = ()) -> None:
     """Print the document of a format of `kvmfw.published`."""
     click.echo(json_text(published(name, body, provenance(inputs))))
+
+
+def named_register(register: int) -> dict[str, str]:
+    """Give a register as documents have it: its id and its name."""
+    return {"register": f"{register:#x}", "name": register_name(register)}
 
 
 def outcome_text(outcome: Outcome) -> Text:

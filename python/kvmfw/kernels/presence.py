@@ -16,11 +16,11 @@ from kvmfw.registers import named
 
 __all__ = ["Made", "Presence", "presences"]
 
-_CACHES = tuple(0x6020_0000_0011_0000 | number for number in range(14))
-# CNTV_CTL_EL0, CNTVCT_EL0, CNTV_CVAL_EL0 under the ids of the timer's own list; the physical timer's came with 6.4.
-_VIRTUAL = (0x6030_0000_0013_DF19, 0x6030_0000_0013_DF1A, 0x6030_0000_0013_DF02)
-_PHYSICAL = (0x6030_0000_0013_DF11, 0x6030_0000_0013_DF12, 0x6030_0000_0013_DF01)
-_FIRST_FIRMWARE = tuple(0x6030_0000_0014_0000 | number for number in range(3))
+_CACHES = tuple(ids.make_id(ids.DEMUX, number, 4) for number in range(14))
+# The timers' own list; the physical timer's came with 6.4.
+_VIRTUAL = tuple(map(named, ("CNTV_CTL_EL0", "TIMER_CNT", "TIMER_CVAL")))
+_PHYSICAL = tuple(map(named, ("CNTP_CTL_EL0", "CNTP_CVAL_EL0", "CNTPCT_EL0")))
+_FIRST_FIRMWARE = tuple(ids.make_id(ids.FIRMWARE, number) for number in range(3))
 
 # Shown whatever the host and the VM are: these functions only say which registers read as zero (sys_regs.c, 5.10 to 7.3).
 _ALWAYS = (None, "id_visibility", "aa32_id_visibility", "raz_visibility")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvmfw.errors import FormatError
+from kvmfw.ids import FIRMWARE, SYSTEM, make_id, system_number
 from kvmfw.kernels.image import Image
 from kvmfw.kernels.structures import Structure
 from kvmfw.kernels.symbols import Symbols
@@ -26,7 +27,7 @@ _MOST = 2048
 # ID_PFR0_EL1, ID_PFR1_EL1 and ID_DFR0_EL1 follow one another in both tables, in all kernels.
 _FIRST = ((3, 0, 0, 1, 0), (3, 0, 0, 1, 1), (3, 0, 0, 1, 2))
 _MIDR, _REVIDR = (3, 0, 0, 0, 0), (3, 0, 0, 0, 6)
-_FIRMWARE = 0x6030_0000_0014_0000
+_FIRST_FIRMWARE = make_id(FIRMWARE, 0)
 
 Code = tuple[int, int, int, int, int]
 
@@ -81,8 +82,7 @@ class Descriptor:
 
 
 def _id_of(code: Code) -> int:
-    op0, op1, crn, crm, op2 = code
-    return 0x6030_0000_0013_0000 | op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+    return make_id(SYSTEM, system_number(*code))
 
 
 def _code_of(word: int) -> Code | None:
@@ -263,12 +263,12 @@ class Reader:
     def firmware(self) -> list[int]:
         """Read `kvm_arm_fw_reg_ids` and `kvm_arm_fw_reg_bmap_ids`, or as it is called: the ids of firmware registers."""
         words = self._image.words
-        starts = np.flatnonzero((words[:-1] == _FIRMWARE) & (words[1:] == _FIRMWARE + 1)).tolist()
+        starts = np.flatnonzero((words[:-1] == _FIRST_FIRMWARE) & (words[1:] == _FIRST_FIRMWARE + 1)).tolist()
         runs = []
         for start in starts:
-            run = [_FIRMWARE]
+            run = [_FIRST_FIRMWARE]
             for word in words[start + 1 : start + 64].tolist():
-                if word >> 24 != _FIRMWARE >> 24 or word <= run[-1]:
+                if word >> 24 != _FIRST_FIRMWARE >> 24 or word <= run[-1]:
                     break
                 run.append(word)
             runs.append(run)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kvmfw import _native
+from kvmfw.ids import size_of
 from kvmfw.readers.classes import Classes, words_of_run
 from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.readers.rejects import Intake
@@ -94,7 +95,7 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
         values.extend(value % _WORD for value in mapping.values())
         wide.append(
             [
-                (id_, value.to_bytes(1 << (id_ >> 52 & 15), "little"))
+                (id_, value.to_bytes(size_of(id_), "little"))
                 for id_, value in mapping.items()
                 if value >= _WORD
             ]

@@ -18,11 +18,12 @@ import msgspec
 from kvmfw.cpus import MIDR
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
-from kvmfw.ids import size_of
+from kvmfw.ids import CORE, make_id, size_of
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
 from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import FEATURES
+from kvmfw.registers import named
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = [
@@ -37,14 +38,15 @@ __all__ = [
 
 _BITMAP = re.compile(r"0b[01x_]{1,4096}", re.ASCII)
 _PSCI_0_2 = FEATURES.index("psci_0_2")
-_X0, _PC = 0x6030000000100000, 0x6030000000100040
-_TIMER_CTL, _TIMER_CNT = 0x603000000013DF19, 0x603000000013DF1A
-_CNTP_CTL, _CNTPCT = 0x603000000013DF11, 0x603000000013DF01
-_Index = Annotated[int, msgspec.Meta(ge=0, lt=7)]
-"""Which word of `kvm_vcpu_init.features` (`include/uapi/asm/kvm.h`: seven)."""
-_LEFT_OUT = {_PC: _X0, _TIMER_CNT: _TIMER_CTL, _CNTPCT: _CNTP_CTL}
+_LEFT_OUT = {
+    make_id(CORE, 64): make_id(CORE, 0),  # the PC, X0
+    named("TIMER_CNT"): named("CNTV_CTL_EL0"),
+    named("CNTPCT_EL0"): named("CNTP_CTL_EL0"),
+}
 """Registers that a fingerprint leaves out on purpose (``REG_EXCLUSION_LIST``, 1.16.1), each with one that is there
 wherever it is: no kernel lists the one without the other."""
+_Index = Annotated[int, msgspec.Meta(ge=0, lt=7)]
+"""Which word of `kvm_vcpu_init.features` (`include/uapi/asm/kvm.h`: seven)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from kvmfw.ids import CORE, DEMUX, FIRMWARE, FIRMWARE_BITMAP, SVE, SYSTEM, make_id
+from kvmfw.ids import CORE, DEMUX, FIRMWARE, FIRMWARE_BITMAP, SVE, SYSTEM, make_id, system_number
 
 __all__ = ["encoding_of", "register_of"]
 
@@ -66,7 +66,7 @@ def encoding_of(words: Iterable[str]) -> int | None:
     op0, op1, crn, crm, op2 = map(int, words)
     if op0 > 3 or op1 > 7 or crn > 15 or crm > 15 or op2 > 7:
         return None
-    return op0 << 14 | op1 << 11 | crn << 7 | crm << 3 | op2
+    return system_number(op0, op1, crn, crm, op2)
 
 
 def _within(group: int, number: int, size: int) -> int | None:

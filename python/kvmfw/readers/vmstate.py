@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from kvmfw.errors import FormatError
-from kvmfw.ids import is_arm64, size_of
+from kvmfw.ids import CORE, is_arm64, make_id, size_of
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import LARGEST_REGISTER, SavedVcpu, register_set
 from kvmfw.readers.source import whole
@@ -22,7 +22,7 @@ __all__ = ["FORMAT", "checksum", "is_vmstate", "vmstate_vcpus"]
 
 _MAGIC: Final = bytes.fromhex("0000aaaa84191007")
 _X86_MAGIC: Final = bytes.fromhex("0000648684191007")
-_X0: Final = (0x6030000000100000).to_bytes(8, "little")
+_X0: Final = make_id(CORE, 0).to_bytes(8, "little")
 _MOST_REGISTERS: Final = 4096
 _MOST_VCPUS: Final = 512
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
