@@ -33,15 +33,19 @@ const fn gated(id: RegisterId, name: &'static str, gate: Gate, meaning: &'static
 
 /// The SSBS field of the VM, on which WORKAROUND_2 depends.
 pub const SSBS: Gate = gate(ID_AA64PFR1, 4, "SSBS", 1);
+/// The interrupt controller: a `GICv3` (1).
+pub const GIC: Gate = gate(ID_AA64PFR0, 24, "GIC", 1);
+/// The CPU interface of a `GICv5`.
+pub const GCIE: Gate = gate(ID_AA64PFR2, 12, "GCIE", 1);
 /// The PMU version of the VM, which decides how wide its event counters are.
 pub const PMU_VERSION: Gate = gate(ID_AA64DFR0, 8, "PMUVer", 1);
 /// How many event counters the VM has: `PMCR_EL0.N` without its lowest bit, as fields have 4 bits here.
 pub const PMU_COUNTERS: Gate = gate(PMCR, 12, "N", 1);
 
-const TCRX: Gate = gate(ID_AA64MMFR3, 0, "TCRX", 1);
+pub(crate) const TCRX: Gate = gate(ID_AA64MMFR3, 0, "TCRX", 1);
 const SCTLRX: Gate = gate(ID_AA64MMFR3, 4, "SCTLRX", 1);
-const S1PIE: Gate = gate(ID_AA64MMFR3, 8, "S1PIE", 1);
-const S1POE: Gate = gate(ID_AA64MMFR3, 16, "S1POE", 1);
+pub(crate) const S1PIE: Gate = gate(ID_AA64MMFR3, 8, "S1PIE", 1);
+pub(crate) const S1POE: Gate = gate(ID_AA64MMFR3, 16, "S1POE", 1);
 const FPMR: Gate = gate(ID_AA64PFR2, 32, "FPMR", 1);
 /// The fine-grained traps of `FEAT_FGT`.
 pub const FGT: Gate = gate(ID_AA64MMFR0, 56, "FGT", 1);

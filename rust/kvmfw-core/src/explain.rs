@@ -12,7 +12,7 @@ use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence, Judgement, Unit};
 use crate::list::ListFinding;
-use crate::making::NotMade;
+use crate::making::{self, NotMade};
 use crate::policy::{is_judged_by_value, is_mostly_kept};
 use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
@@ -49,15 +49,12 @@ pub(crate) fn releases_finding(unit: Unit, set: &RegisterSet, said: &str) -> Fin
 pub(crate) fn not_made_finding(not_made: &NotMade, saved: VcpuConfig) -> Finding {
     let judgement = not_made.judgement();
     let said = error_in_brackets(&judgement.effect);
-    let not_known = |config: VcpuConfig| match judgement.effect {
-        Effect::Unknown(needs) => {
-            format!("it is not known what this host says to a vCPU made with {config}: {needs}")
-        }
-        _ => String::new(),
+    let not_known = |config: VcpuConfig, needs: &str| {
+        format!("it is not known what this host says to a vCPU made with {config}: {needs}")
     };
     let (rule, register, sentence) = match *not_made {
-        NotMade::CapabilitiesNotKnown => (RuleId::Vcpu, None, not_known(saved)),
-        NotMade::NotAsked(target) => (RuleId::Vcpu, None, not_known(target)),
+        NotMade::CapabilitiesNotKnown => (RuleId::Vcpu, None, not_known(saved, making::NOT_RECORDED)),
+        NotMade::NotAsked(target) => (RuleId::Vcpu, None, not_known(target, making::NOT_ASKED)),
         NotMade::Impossible(why, register) => (RuleId::Vmm, register, why.to_owned()),
         NotMade::NoGic => (RuleId::Vcpu, None, format!("the VM has a GICv3, and this host makes none for VMs{said}")),
         NotMade::Refused(target, ..) => {

@@ -7,6 +7,9 @@ use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::vcpu::VcpuConfig;
 use crate::vmms::VmmRule;
 
+pub(crate) const NOT_RECORDED: &str = "this VMM makes vCPUs by capabilities that were not recorded; probe this host";
+pub(crate) const NOT_ASKED: &str = "probe this host with this vCPU configuration";
+
 /// Why there is no vCPU that could judge the VM's registers.
 pub(crate) enum NotMade {
     /// The VMM makes vCPUs by capabilities of the target that were not recorded.
@@ -34,10 +37,8 @@ impl NotMade {
     pub(crate) fn judgement(&self) -> Judgement {
         let unknown = |needs| Judgement { effect: Effect::Unknown(needs), evidence: Evidence::None };
         match self {
-            Self::CapabilitiesNotKnown => {
-                unknown("this VMM makes vCPUs by capabilities that were not recorded; probe this host")
-            }
-            Self::NotAsked(_) => unknown("probe this host with this vCPU configuration"),
+            Self::CapabilitiesNotKnown => unknown(NOT_RECORDED),
+            Self::NotAsked(_) => unknown(NOT_ASKED),
             Self::Impossible(..) => Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived },
             Self::NoGic => Judgement { effect: Effect::Refused(Some(Errno::ENODEV)), evidence: Evidence::Derived },
             Self::Refused(_, errno, evidence) => Judgement { effect: Effect::Refused(*errno), evidence: *evidence },

@@ -21,6 +21,8 @@ pub const FEATURES: &[&str] = &[
 
 /// Names of the VM capabilities that change what registers a vCPU has, by bit of [`VcpuConfig::enabled`].
 pub const ENABLED: &[&str] = &["mte", "writable_imp_id_regs"];
+/// The bit of the last of them.
+pub(crate) const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 
 /// One way of making a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -36,12 +38,7 @@ pub struct VcpuConfig {
 impl VcpuConfig {
     /// Whether the vCPU is made with the feature of this name.
     pub fn has(&self, feature: &str) -> bool {
-        Self::feature_bit(feature).is_some_and(|bit| self.features >> bit & 1 == 1)
-    }
-
-    /// The number of the bit of the feature of this name.
-    pub(crate) fn feature_bit(feature: &str) -> Option<u32> {
-        (0..).zip(FEATURES).find(|(_, name)| **name == feature).map(|(bit, _)| bit)
+        FEATURES.iter().position(|name| *name == feature).is_some_and(|bit| self.features >> bit & 1 == 1)
     }
 
     /// Whether the VM has the capability of this name enabled.
@@ -90,7 +87,7 @@ const TELLING: [RegisterId; 10] = [
     catalog::ID_AA64PFR1,
     catalog::PSCI_VERSION,
     RegisterId::PSTATE,
-    RegisterId::system(3, 0, 0, 7, 4),
+    catalog::ID_AA64MMFR4,
 ];
 
 /// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
@@ -116,7 +113,7 @@ fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
         let bit = |name: &str| known.iter().position(|known| *known == name).map_or(0, |bit| 1 << bit);
         has.iter().filter(|(_, has)| *has).fold(0, |bits: u32, (name, _)| bits | bit(name))
     };
-    let vgic = pfr0.is_none() || field(pfr0, 24) != 0;
+    let vgic = pfr0.is_none_or(|word| catalog::GIC.of(word) != Some(0));
     let enabled = bits(ENABLED, &[("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf))]);
     VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic }
 }

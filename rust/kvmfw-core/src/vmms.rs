@@ -9,7 +9,7 @@ use crate::capabilities;
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::surroundings::{self, Surrounding};
-use crate::vcpu::VcpuConfig;
+use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
 
 /// What is known of one VMM, or of all its releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,6 @@ const PMU_V3: u32 = 1 << 3;
 const SVE: u32 = 1 << 4;
 const PTRAUTH: u32 = 0b11 << 5;
 const HAS_EL2: u32 = 1 << 7;
-const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 const HOST_PMU: (u32, &[u32]) = (PMU_V3, &[capabilities::PMU_V3]);
 const HOST_PTRAUTH: (u32, &[u32]) = (PTRAUTH, &[capabilities::PTRAUTH_ADDRESS, capabilities::PTRAUTH_GENERIC]);
 

@@ -11,7 +11,8 @@ pub(crate) fn known_releases() -> Vec<(u32, u32, u32)> {
 
 type Field = (&'static str, u8, u8, bool, &'static str, Option<u8>);
 
-/// The ID registers of one of them: register, writable mask, and fields: name, lowest bit, width, signed, what is safe, the one number that is.
+/// The ID registers of one of them: register, writable mask, and fields: name, lowest bit, width, signed, what is safe, the
+/// one number that is.
 #[pyfunction]
 pub(crate) fn known_registers(major: u32, minor: u32, patch: u32) -> Vec<(u64, u64, Vec<Field>)> {
     let found = rules::known_registers(rules::Release::new(major, minor, patch));

@@ -145,6 +145,11 @@ impl Gate {
     pub fn of(self, word: u64) -> Option<u8> {
         u8::try_from(word >> self.shift & 0xf).ok()
     }
+
+    /// The field itself, whatever it shows: its register, its lowest bit, its name.
+    pub(crate) const fn place(self) -> (RegisterId, u32, &'static str) {
+        (self.register, self.shift, self.field)
+    }
 }
 
 /// One entry of the catalogue.

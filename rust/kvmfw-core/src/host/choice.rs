@@ -1,22 +1,19 @@
 //! Which of the vCPUs that a host was asked for judges a VM, and what is known where none does.
 
 use super::{Host, HostConfig};
-use crate::capabilities::{CAPABILITIES, WRITABLE_IMP_ID_REGS as IMP_ID_REGS_CAPABILITY};
+use crate::capabilities::{self, CAPABILITIES};
 use crate::catalog;
 use crate::errno::Errno;
 use crate::judgement::Evidence;
 use crate::rules::Release;
-use crate::vcpu::VcpuConfig;
+use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
 
-/// The bit of [`IMP_ID_REGS_CAPABILITY`] among [`crate::ENABLED`].
-const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
-
-/// Feature bits that came late, with the last release seen without and the first seen with them: an unknown bit is
-/// ENOENT, a known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
-const LATE_FEATURES: &[(u32, Release, Release)] = &[
-    (7, Release::new(6, 12, 0), Release::new(6, 16, 0)),
-    (8, Release::new(6, 12, 0), Release::new(6, 16, 0)),
-    (9, Release::new(7, 2, 0), Release::new(7, 3, 0)),
+/// Features that came late, with the last release seen without and the first seen with them: an unknown bit is ENOENT, a
+/// known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
+const LATE_FEATURES: &[(&str, Release, Release)] = &[
+    ("has_el2", Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    ("has_el2_e2h0", Release::new(6, 12, 0), Release::new(6, 16, 0)),
+    ("pmu_v3_strict", Release::new(7, 2, 0), Release::new(7, 3, 0)),
 ];
 
 /// Which configuration of a host judges a VM.
@@ -63,7 +60,8 @@ impl Host {
         }
         // The capability makes MIDR, REVIDR and AIDR writable, and nothing else: lists, values and all other answers of
         // 19 captures of 6.18 and 7.3 are the same with and without it (`set_imp_id_reg`, 6.17.8 to 7.3.4 read).
-        if config.enabled != WRITABLE_IMP_ID_REGS || self.has_capability(IMP_ID_REGS_CAPABILITY) != Some(true) {
+        let is_offered = self.has_capability(capabilities::WRITABLE_IMP_ID_REGS) == Some(true);
+        if config.enabled != WRITABLE_IMP_ID_REGS || !is_offered {
             return None;
         }
         let other = VcpuConfig { enabled: 0, ..config };
@@ -85,18 +83,15 @@ impl Host {
         let indexed = vcpu.made.as_ref().ok()?;
         let asked = HostConfig::asked(indexed, config, &self.0);
         let found = HostConfig { evidence: Evidence::Derived, vgic_asked: false, ..asked };
-        let gic = found.value(catalog::ID_AA64PFR0)?.word()? >> 24 & 0xf;
-        (gic != 0).then_some(found)
+        (found.field(catalog::GIC)? != 0).then_some(found)
     }
 
     /// Whether KVM on this host makes no `GICv3` for VMs, so that one is refused with ENODEV: `vgic_v3_probe` registers the
     /// device, and fresh vCPUs of hosts with it read 1 in `ID_AA64PFR0_EL1.GIC` (`sys_regs.c`, read in 5.10 to 7.3). A `GICv5`
     /// may make one and not show it.
     pub(crate) fn makes_no_vgic(&self) -> bool {
-        let field = |made: &HostConfig<'_>, register, shift: u32| Some(made.value(register)?.word()? >> shift & 0xf);
         let said = self.made().filter_map(|(_, made)| {
-            let shown = field(&made, catalog::ID_AA64PFR0, 24)?;
-            let newer = field(&made, catalog::ID_AA64PFR2, 12).unwrap_or(0);
+            let (shown, newer) = (made.field(catalog::GIC)?, made.field(catalog::GCIE).unwrap_or(0));
             Some(shown == 0 && newer == 0 && !made.config.vgic)
         });
         let mut said = said.peekable();
@@ -107,7 +102,7 @@ impl Host {
     pub(crate) fn has_capability(&self, number: u32) -> Option<bool> {
         let Some(capabilities) = self.0.capabilities.as_ref() else {
             // Kernels from 6.15 on report it (`kvm_vm_ioctl_check_extension`), a vendor's perhaps earlier.
-            let release = self.0.release.filter(|_| number == IMP_ID_REGS_CAPABILITY)?;
+            let release = self.0.release.filter(|_| number == capabilities::WRITABLE_IMP_ID_REGS)?;
             let knows = release.at_least(6, 15);
             return (knows || !self.0.is_vendors).then_some(knows);
         };
@@ -115,18 +110,16 @@ impl Host {
     }
 
     /// A feature of the vCPU whose capability the host does not report: KVM refuses it.
-    fn lacked_feature(&self, config: VcpuConfig) -> Option<u32> {
+    fn lacked_feature(&self, config: VcpuConfig) -> Option<&'static str> {
         let lacks = |number: u32| self.has_capability(number) == Some(false);
-        CAPABILITIES
-            .iter()
-            .find(|(feature, capability)| config.has(feature) && lacks(*capability))
-            .and_then(|(feature, _)| VcpuConfig::feature_bit(feature))
+        let lacked = CAPABILITIES.iter().find(|(feature, capability)| config.has(feature) && lacks(*capability));
+        lacked.map(|(feature, _)| *feature)
     }
 
     /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not
     /// know); `None` where the release does not tell.
-    fn unsupported(&self, feature: u32) -> Option<Errno> {
-        let Some((_, without, with)) = LATE_FEATURES.iter().find(|(bit, ..)| *bit == feature) else {
+    fn unsupported(&self, feature: &str) -> Option<Errno> {
+        let Some((_, without, with)) = LATE_FEATURES.iter().find(|(late, ..)| *late == feature) else {
             return Some(Errno::EINVAL);
         };
         let release = self.0.release?;

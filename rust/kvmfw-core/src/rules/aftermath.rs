@@ -10,8 +10,8 @@ use super::release::Release;
 use super::trees;
 use crate::answers::{Answer, State};
 use crate::catalog::{
-    self, CNTPCT, CNTVOFF_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_AA64PFR2, ID_PFR1, Kind,
-    SCTLR, TIMER_CNT, VMPIDR_EL2,
+    self, CNTPCT, CNTVOFF_EL2, ID_AA64ISAR2, ID_AA64MMFR1, ID_AA64MMFR3, ID_AA64PFR0, ID_PFR1, Kind, SCTLR, TIMER_CNT,
+    VMPIDR_EL2,
 };
 use crate::id::RegisterId;
 use crate::judgement::{Effect, Evidence};
@@ -44,12 +44,12 @@ impl Mask {
 /// A 4-bit field: its register, its lowest bit, its name.
 pub(crate) type Field = (RegisterId, u32, &'static str);
 
-const GIC: Field = (ID_AA64PFR0, 24, "GIC");
+const GIC: Field = catalog::GIC.place();
 const GIC_32: Field = (ID_PFR1, 28, "GIC");
-const GCIE: Field = (ID_AA64PFR2, 12, "GCIE");
-const TCRX: Field = (ID_AA64MMFR3, 0, "TCRX");
-const S1PIE: Field = (ID_AA64MMFR3, 8, "S1PIE");
-const S1POE: Field = (ID_AA64MMFR3, 16, "S1POE");
+const GCIE: Field = catalog::GCIE.place();
+const TCRX: Field = catalog::TCRX.place();
+const S1PIE: Field = catalog::S1PIE.place();
+const S1POE: Field = catalog::S1POE.place();
 const ATS1A: Field = (ID_AA64ISAR2, 60, "ATS1A");
 const HPDS: Field = (ID_AA64MMFR1, 12, "HPDS");
 /// The fields that decide in every VM.

@@ -98,15 +98,21 @@ impl Facts<'_> {
         (is_told && (release >= fix || !self.is_vendors)).then_some(release >= fix)
     }
 
+    /// Whether the kernel has what came with the line `since`, and into stable series with the releases `ported`; `None` where the
+    /// host's own release does not tell.
+    pub fn has_ported(&self, ported: &[Release], since: (u32, u32)) -> Option<bool> {
+        let release = self.release?;
+        match ported.iter().find(|fix| release.is_of_line(**fix)) {
+            Some(fix) => self.has_reached(*fix),
+            None => self.at_least(since.0, since.1),
+        }
+    }
+
     /// Whether the kernel is known to look at the mode alone where an AArch32 mode cuts registers, and to take System mode
     /// (commits 947051e361d5 and dfe6d190f38f of 6.10; in 6.1.94, and in 5.10.223, which was run). Before, other bits of PSTATE
     /// made every mode cut all registers, and System was none.
     pub fn knows_aarch32_modes(&self) -> bool {
-        const PORTED: [Release; 2] = [Release::new(5, 10, 223), Release::new(6, 1, 94)];
-        let ported = |fix: &Release| {
-            self.release.is_some_and(|own| own.is_of_line(*fix)) && self.has_reached(*fix) == Some(true)
-        };
-        self.at_least(6, 10) == Some(true) || PORTED.iter().any(ported)
+        self.has_ported(&[Release::new(5, 10, 223), Release::new(6, 1, 94)], (6, 10)) == Some(true)
     }
 
     /// Why [`Facts::at_least`] and [`Facts::has_reached`] do not tell.

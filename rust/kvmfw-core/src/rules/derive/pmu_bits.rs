@@ -44,8 +44,5 @@ fn replace(facts: &Facts<'_>) -> Option<bool> {
     if release.is_of_line(UNTOLD) {
         return facts.has_reached(UNTOLD).filter(|reached| !reached);
     }
-    match FIXED.iter().find(|fix| release.is_of_line(**fix)) {
-        Some(fix) => facts.has_reached(*fix),
-        None => facts.at_least(6, 15),
-    }
+    facts.has_ported(&FIXED, (6, 15))
 }

@@ -43,8 +43,9 @@ pub(in crate::rules) fn processor_state(facts: &Facts<'_>) -> Rule {
 
 /// X0 to X30 and the PC: every write to a core register of a vCPU that is in an AArch32 mode cuts general registers to 32
 /// bits, those written before as well: PSTATE comes last. From 5.11 on X0 to X14 and the PC, in privileged modes up to
-/// X30 (commit 6ac4a5ac50d1); in 5.10 the 16 that the mode sees (both read). Kernels that look at all of PSTATE cut all. A fresh vCPU with `el1_32bit` is in Supervisor,
-/// and so is one after the run of a guest that does not change it.
+/// X30 (commit 6ac4a5ac50d1); in 5.10 the 16 that the mode sees (both read). Kernels that look at all of PSTATE cut all
+/// ([`Facts::knows_aarch32_modes`]). A fresh vCPU with `el1_32bit` is in Supervisor, and so is one after the run of a guest that
+/// does not change it.
 pub(in crate::rules) fn general(register: RegisterId, own: u64, facts: &Facts<'_>) -> Rule {
     let begins = if facts.config.has("el1_32bit") { SUPERVISOR } else { 0 };
     let fresh = facts.word(RegisterId::PSTATE).and_then(mode).unwrap_or(begins);
