@@ -58,22 +58,23 @@ def _hashable(number: Any) -> Any:
     return tuple(number) if isinstance(number, list) else number
 
 
+def assert_is_told(error: type[Exception], door: Callable[[Any], Any], number: Any) -> None:
+    with pytest.raises(error) as told:
+        door(number)
+    assert str(told.value)
+    assert "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize("door", MISSING)
 @pytest.mark.parametrize("number", NONE, ids=repr)
 def test_what_a_number_does_not_name_is_missing(door: str, number: Any) -> None:
-    with pytest.raises(MissingError) as told:
-        MISSING[door](number)
-    assert str(told.value)
-    assert "\n" not in str(told.value)
+    assert_is_told(MissingError, MISSING[door], number)
 
 
 @pytest.mark.parametrize("door", WRONG)
 @pytest.mark.parametrize("number", NONE, ids=repr)
 def test_a_wrong_number_is_an_input_error(door: str, number: Any) -> None:
-    with pytest.raises(InputError) as told:
-        WRONG[door](number)
-    assert str(told.value)
-    assert "\n" not in str(told.value)
+    assert_is_told(InputError, WRONG[door], number)
 
 
 @pytest.mark.parametrize("threads", [0, 1025, 1 << 31, *(one for one in NONE if one is not None)], ids=repr)
