@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from kvmfw.kernels.image import Image
 
-__all__ = ["Structure", "structures_of"]
+__all__ = ["CODE", "Structure", "structures_of"]
 
 _HEADER = struct.Struct("<HBBIIIII")
 # Magic, version 1, no flags, length of the header.
@@ -32,11 +32,13 @@ _EXTRA = {
 }
 _KINDS = 19
 
+CODE = ("Op0", "Op1", "CRn", "CRm", "Op2")
+"""The members that encode a register, one byte each and in this order."""
 _CALLS = ("access", "reset", "reg", "val", "__get_user", "set_user", "visibility")
 NEEDED = {
     "arm64_ftr_bits": ("sign", "visible", "strict", "type", "shift", "width", "safe_val"),
     "arm64_ftr_reg": ("ftr_bits",),
-    "sys_reg_desc": ("Op0", "Op1", "CRn", "CRm", "Op2", *_CALLS),
+    "sys_reg_desc": (*CODE, *_CALLS),
 }
 """The members that are read, by structure."""
 
@@ -108,12 +110,11 @@ def _read_in(line: tuple[int, int]) -> dict[str, Structure]:
     fields, code = (40, 8) if line == (5, 10) else (48, 12)
     after = code + 5 + -(code + 5) % 8
     row = {"sign": 0, "visible": 1, "strict": 2, "type": 4, "shift": 8, "width": 9, "safe_val": 16}
-    codes = {name: code + at for at, name in enumerate(("Op0", "Op1", "CRn", "CRm", "Op2"))}
-    words = ("access", "reset", "reg", "val", "__get_user", "set_user", "visibility")
+    codes = {name: code + at for at, name in enumerate(CODE)}
     return {
         "arm64_ftr_bits": Structure(24, row, source),
         "arm64_ftr_reg": Structure(fields + 8, {"ftr_bits": fields}, source),
         "sys_reg_desc": Structure(
-            after + 56, codes | {name: after + 8 * at for at, name in enumerate(words)}, source
+            after + 56, codes | {name: after + 8 * at for at, name in enumerate(_CALLS)}, source
         ),
     }

@@ -15,7 +15,7 @@ import numpy as np
 from kvmfw.errors import FormatError
 from kvmfw.ids import FIRMWARE, SYSTEM, make_id, system_number
 from kvmfw.kernels.image import Image
-from kvmfw.kernels.structures import Structure
+from kvmfw.kernels.structures import CODE, Structure
 from kvmfw.kernels.symbols import Symbols
 
 __all__ = ["Descriptor", "FieldRow", "Reader"]
@@ -194,9 +194,7 @@ class Reader:
         return found
 
     def _codes(self, at: int, lies: Structure) -> Code | None:
-        op0, op1, crn, crm, op2 = (
-            self._image.data[at + lies.members[name]] for name in ("Op0", "Op1", "CRn", "CRm", "Op2")
-        )
+        op0, op1, crn, crm, op2 = (self._image.data[at + lies.members[name]] for name in CODE)
         return (
             (op0, op1, crn, crm, op2)
             if 2 <= op0 <= 3 and op1 < 8 and crn < 16 and crm < 16 and op2 < 8

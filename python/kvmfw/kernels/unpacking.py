@@ -20,6 +20,7 @@ __all__ = ["unpacked_image"]
 
 LARGEST_IMAGE = 512 << 20
 """Bytes of an image after unpacking; those of distributions have 30 to 60 MiB."""
+_TOO_LARGE = f"the image has more than {LARGEST_IMAGE >> 20} MiB, which no kernel has"
 LARGEST_PACKAGE = 4 << 30
 """Bytes of a package after unpacking; the image stands among the modules."""
 MOST_FILES = 200_000
@@ -68,7 +69,7 @@ def _first_layer(file: BinaryIO) -> bytes:
         return _from_deb(file)
     if head.startswith(_RPM):
         return _from_rpm(file)
-    return _within(file, LARGEST_IMAGE)
+    return _within(file)
 
 
 def _next_layer(data: bytes) -> bytes | None:
@@ -76,7 +77,7 @@ def _next_layer(data: bytes) -> bytes | None:
     if data[:2] == b"MZ" and data[4:8] == b"zimg":
         return _from_zboot(data)
     if (opened := _decompressor(data[:8])) is not None:
-        return _within(opened(io.BytesIO(data)), LARGEST_IMAGE)
+        return _within(opened(io.BytesIO(data)))
     return None
 
 
@@ -95,10 +96,10 @@ def _checked(data: bytes) -> bytes:
     raise FormatError("this is no arm64 kernel image: the magic number `ARM\\x64` is not at byte 56")
 
 
-def _within(file: IO[bytes], most: int) -> bytes:
-    data = file.read(most + 1)
-    if len(data) > most:
-        raise FormatError(f"the image has more than {most >> 20} MiB, which no kernel has")
+def _within(file: IO[bytes]) -> bytes:
+    data = file.read(LARGEST_IMAGE + 1)
+    if len(data) > LARGEST_IMAGE:
+        raise FormatError(_TOO_LARGE)
     return data
 
 
@@ -126,7 +127,7 @@ def _from_zboot(data: bytes) -> bytes:
         raise FormatError("the EFI image is cut off: its payload ends behind the end of the file")
     if (opened := _decompressor(payload[:8])) is None:
         raise FormatError(f"the EFI image is packed with `{codec[:16]}`; gzip, zstd and xz are read")
-    return _within(opened(io.BytesIO(payload)), LARGEST_IMAGE)
+    return _within(opened(io.BytesIO(payload)))
 
 
 def _from_deb(file: BinaryIO) -> bytes:
@@ -148,9 +149,7 @@ def _from_tar(stream: IO[bytes]) -> bytes:
         for number, member in enumerate(archive):
             if member.isreg() and _KERNEL.match(member.name):
                 if member.size > LARGEST_IMAGE:
-                    raise FormatError(
-                        f"the image has more than {LARGEST_IMAGE >> 20} MiB, which no kernel has"
-                    )
+                    raise FormatError(_TOO_LARGE)
                 content = archive.extractfile(member)
                 return content.read() if content else b""
             if number > MOST_FILES:
@@ -187,7 +186,7 @@ def _from_cpio(stream: _Bounded) -> bytes:
             break
         if size and _KERNEL.match(name):
             if size > LARGEST_IMAGE:
-                raise FormatError(f"the image has more than {LARGEST_IMAGE >> 20} MiB, which no kernel has")
+                raise FormatError(_TOO_LARGE)
             return stream.exactly(size)
         stream.skip(size + -size % 4)
     raise FormatError(_NO_KERNEL)
