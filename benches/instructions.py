@@ -32,6 +32,7 @@ WORKLOADS = (
     "known",
     "add",
     "remove",
+    "copied",
     "reboot",
     "snapshot",
     "event",
@@ -41,7 +42,7 @@ TOLERANCE = 0.01
 # hide a third of a slower question. Own work is a difference of two counts: builds of the same code differ by up to 0.8 %.
 SETUP = {"judge": "build", "known": "judge"}
 SETUP |= dict.fromkeys(("pairs", "matrix", "counts", "candidates", "names"), "judge")
-SETUP |= dict.fromkeys(("add", "remove", "reboot", "snapshot", "event"), "known")
+SETUP |= dict.fromkeys(("add", "remove", "copied", "reboot", "snapshot", "event"), "known")
 OWN_TOLERANCE = 0.0125
 
 

@@ -138,11 +138,25 @@ def test_fleets_are_not_copied_and_snapshots_need_not_be() -> None:
         pickle.dumps(snapshot)
 
 
+def test_names_and_matrices_are_copied_right_or_not_at_all() -> None:
+    fleet = small()
+    names = fleet.vm_names
+    assert copy.copy(names) is copy.deepcopy(names) is names
+    assert pickle.loads(pickle.dumps(names)) == ["a", "b", "c"] == names
+    arcs = fleet.arcs(unknown="refuse", change="accept")
+    for attempt in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(CopyError, match="send its arrays"):
+            attempt(arcs)
+
+
 def test_a_fleet_says_what_is_in_it() -> None:
     fleet = small()
     assert repr(fleet) == "<Fleet: 3 VMs in 3 classes, 2 hosts in 2 classes, kvm, generation 1>"
     assert repr(fleet.snapshot()).startswith("<Snapshot: 3 VMs")
     assert "<th>VMs</th><td>3</td><td>3</td>" in fleet._repr_html_()
+    assert repr(fleet.arcs(unknown="refuse", change="accept")) == (
+        "<Arcs: 5 from 3 VM classes to 2 host classes, change counts as accept, unknown as refuse, generation 1>"
+    )
 
 
 # --- snapshots ------------------------------------------------------------------------------------
@@ -206,6 +220,47 @@ def test_candidates_of_many_are_those_of_each() -> None:
             assert home == "include" or row % len(hosts) not in one
     with pytest.raises(MissingError, match="VM row 99"):
         fleet.candidates_of([0, 99], unknown="accept", change="accept", home="include")
+
+
+def test_members_of_a_batch_are_named_in_any_way() -> None:
+    fleet = small()
+    arcs = fleet.arcs(unknown="refuse", change="accept")
+
+    def candidates(vms: Any) -> list[list[int]]:
+        found = fleet.candidates_of(vms, unknown="refuse", change="accept", home="include")
+        return [one.tolist() for one in found]
+
+    hosts: list[Any] = ["old", "new", 1, fleet.host("new")]
+    ways: list[Any] = [
+        [0, 2, 1, 0],
+        np.array([0, 2, 1, 0], dtype=np.uint8),
+        ["a", 2, fleet.vm("b"), np.int64(0)],
+        ("a", "c", "b", "a"),
+        np.array(["a", "c", "b", "a"]),
+        pa.array(["a", "c", "b", "a"]),
+    ]
+    for vms in ways:
+        assert candidates(vms) == [[0, 2, 4, 5, 7], [0, 1, 0, 1, 0, 0, 1]]
+        assert [one.tolist() for one in arcs.expand(vms)] == candidates(vms)
+        assert fleet.validate_pairs(vms, hosts).tolist() == [1, 1, 3, 0]
+    assert candidates(name for name in "acba") == candidates(ways[0])
+    wrong: list[Any] = ["a", b"a", 7, None, np.zeros(2), np.zeros((1, 2), dtype=int)]
+    for vms in wrong:
+        with pytest.raises(ArgumentError):
+            candidates(vms)
+    for nobody in NOBODY:
+        asks: list[Callable[[], Any]] = [
+            lambda nobody=nobody: candidates([0, nobody]),  # type: ignore[misc]
+            lambda nobody=nobody: arcs.expand([nobody]),  # type: ignore[misc]
+            lambda nobody=nobody: fleet.validate_pairs(["a", nobody], [0, 0]),  # type: ignore[misc]
+            lambda nobody=nobody: fleet.validate_pairs([0, 1], ["old", nobody]),  # type: ignore[misc]
+        ]
+        for ask in asks:
+            with pytest.raises(MissingError):
+                ask()
+    with pytest.raises(MissingError) as told:
+        fleet.validate_pairs([0, 0, 7, 9], [0, 1, 0, 0])
+    assert told.value.row == 2
 
 
 # --- homes ----------------------------------------------------------------------------------------

@@ -35,19 +35,20 @@ MISSING: dict[str, Callable[[Any], Any]] = {
     "can_empty": rows(lambda now, number: now.can_empty(number, **TREAT)),
     "explain": rows(lambda now, number: now.explain(number, 0)),
     "explain, host": rows(lambda now, number: now.explain(0, number)),
+    "validate_pairs": rows(lambda now, number: now.validate_pairs([number], [0])),
+    "validate_pairs, host": rows(lambda now, number: now.validate_pairs([0], [number])),
+    "candidates_of": rows(lambda now, number: now.candidates_of([number], home="include", **TREAT)),
+    "expand": rows(lambda now, number: now.arcs(**TREAT).expand([number])),
     "remove_vms": lambda number: fleet().remove_vms([number]),
     "remove_hosts": lambda number: fleet().remove_hosts([number]),
     "move": lambda number: fleet().move(number, 0),
 }
 WRONG: dict[str, Callable[[Any], Any]] = {
-    "validate_pairs": rows(lambda now, number: now.validate_pairs([number], [0])),
-    "candidates_of": rows(lambda now, number: now.candidates_of([number], home="include", **TREAT)),
     "candidates_of, bare": rows(
         lambda now, number: now.candidates_of(
             [number] if isinstance(number, list) else number, home="include", **TREAT
         )
     ),
-    "expand": rows(lambda now, number: now.arcs(**TREAT).expand([number])),
     "from_mapping, id": lambda number: kvmfw.RegisterSet.from_mapping({_hashable(number): 1}),
     "from_mapping, value": lambda number: kvmfw.RegisterSet.from_mapping({0x6030000000140000: number}),
     "fields_of": kvmfw.fields_of,

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from kvmfw import _native
+from kvmfw.errors import CopyError
 from kvmfw.names import arrow_texts
-from kvmfw.questions import class_table_of, rows_of
+from kvmfw.questions import Members, class_table_of, members_of
 
 __all__ = ["Arcs", "Tables", "arcs_of", "tables_of"]
 
 Rows = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Arcs:
     """Which VM classes may go to which host classes (CSR), of one generation.
 
@@ -47,8 +48,8 @@ class Arcs:
     starts: Rows
     targets: npt.NDArray[np.uint32]
     outcomes: npt.NDArray[np.uint8]
-    _native: _native.Snapshot = field(repr=False)
-    _words: tuple[str, str] = field(repr=False)
+    _native: _native.Snapshot
+    _words: tuple[str, str]
 
     @cached_property
     def vm_members(self) -> tuple[Rows, Rows]:
@@ -60,18 +61,26 @@ class Arcs:
         """The rows of the hosts of each class, in the same form."""
         return _members(self._native.host_classes(), self.hosts)
 
-    def expand(
-        self, vms: npt.ArrayLike | None = None
-    ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
+    def expand(self, vms: Members | None = None) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
         """Give the matrix of VM rows and host rows (CSR): where the hosts of each VM start, and all of them.
 
         Parameters
         ----------
-        vms : array_like of int, optional
-            Rows of VMs; all by default. A VM's own host is one of its hosts, where it takes it.
+        vms : array_like of int, or iterable of row, name or handle, optional
+            The VMs, of the generation of this matrix; all by default. A VM's own host is one of its hosts, where it takes it.
         """
-        rows = np.arange(self._native.sizes()[0]) if vms is None else rows_of(vms, "vms").astype(np.int64)
-        return self._native.candidates_of(rows, *self._words, "include")
+        now = self._native
+        rows = np.arange(now.sizes()[0]) if vms is None else members_of(vms, "vms", now.vm_row)
+        return now.candidates_of(rows.astype(np.int64), *self._words, "include")
+
+    def __repr__(self) -> str:
+        return (
+            f"<Arcs: {len(self.targets)} from {len(self.vm_classes)} VM classes to {len(self.host_classes)} host classes, "
+            f"change counts as {self._words[0]}, unknown as {self._words[1]}, generation {self.generation}>"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise CopyError("a matrix of classes cannot be copied or pickled; send its arrays")
 
 
 def _members(classes: npt.NDArray[np.uint32], counts: npt.NDArray[np.uint64]) -> tuple[Rows, Rows]:

@@ -92,7 +92,7 @@ class MissingError(RowError, ArgumentError):
     Attributes
     ----------
     row : int
-        The row that was asked for; -1 where it was no row.
+        The row that was asked for, or the place of a pair in its batch; -1 where it was neither.
     """
 
     def __init__(self, problem: str, row: int | None = None) -> None:

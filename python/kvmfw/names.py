@@ -81,6 +81,17 @@ class Names(Sequence[str]):
             return NotImplemented
         return len(self) == len(other) and all(a == b for a, b in zip(self, other, strict=True))
 
+    def __copy__(self) -> Names:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Names:
+        # A version does not change: a copy would be the same.
+        return self
+
+    def __reduce__(self) -> tuple[type[list[str]], tuple[list[str]]]:
+        # The version stays where it is; names go as what they are equal to.
+        return list, (list(self),)
+
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -14,10 +15,22 @@ from kvmfw.errors import ArgumentError, MissingError
 from kvmfw.roster import On, Roster, Vm, whole
 from kvmfw.verdict import Verdict
 
-__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "rows_of", "taken_as"]
+__all__ = [
+    "Emptying",
+    "Home",
+    "Members",
+    "Questions",
+    "Treat",
+    "class_table_of",
+    "members_of",
+    "rows_of",
+    "taken_as",
+]
 
 Treat = Literal["accept", "refuse"]
 Home = Literal["include", "exclude"]
+Members = npt.ArrayLike | Iterable[Vm | On]
+"""Some VMs, or some hosts: an array of rows, or rows, names and handles one by one."""
 
 _MOST_CELLS = 1 << 31
 _ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
@@ -34,6 +47,28 @@ def rows_of(rows: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     if array.ndim != 1:
         raise ArgumentError(f"`{name}` has {array.ndim} dimensions; expected one")
     return np.require(array, requirements=["A"])
+
+
+def members_of(members: Members, name: str, row: Callable[[Any], int]) -> npt.NDArray[Any]:
+    """Give the rows of members, who come as an array of rows, or one by one in any way; ``row`` finds one.
+
+    Raises
+    ------
+    MissingError
+        When one is not there.
+    """
+    if hasattr(members, "__array__"):
+        array = np.asarray(members)
+        if array.dtype.kind not in "OUT":
+            return rows_of(array, name)
+        members = array.tolist()
+    if isinstance(members, str | bytes) or not isinstance(members, Iterable):
+        raise ArgumentError(f"`{name}` is {members!r}; expected rows, names or handles")
+    listed = list(members)
+    if all(type(one) is int for one in listed):
+        with suppress(OverflowError):
+            return np.array(listed, dtype=np.int64)
+    return np.fromiter((row(one) for one in listed), dtype=np.int64, count=len(listed))
 
 
 def class_table_of(native: _native.Snapshot) -> npt.NDArray[np.uint8]:
@@ -109,18 +144,18 @@ class Questions(Roster):
 
     def validate_pairs(
         self,
-        vm_rows: npt.ArrayLike,
-        host_rows: npt.ArrayLike,
+        vm_rows: Members,
+        host_rows: Members,
         *,
         out: npt.NDArray[np.uint8] | None = None,
         units: npt.NDArray[np.uint16] | None = None,
     ) -> npt.NDArray[np.uint8]:
-        """Give the outcome of each pair of rows, in their order.
+        """Give the outcome of each pair, in their order.
 
         Parameters
         ----------
-        vm_rows, host_rows : array_like of int, shape (n,)
-            Rows of VMs and hosts. Contiguous arrays of one dtype (int64, uint32, int32 or uint64) are not copied.
+        vm_rows, host_rows : array_like of int, shape (n,), or iterables of row, name or handle
+            VMs and hosts. Contiguous arrays of one dtype (int64, uint32, int32 or uint64) are not copied.
         out : array of uint8, shape (n,), optional
             Where to write; made if not given.
         units : array of uint16, shape (n,), optional
@@ -133,12 +168,16 @@ class Questions(Roster):
 
         Raises
         ------
-        RowError
-            When a pair is out of range; it names the pair.
+        MissingError
+            When there is no such VM or host; its ``row`` is the number of the first such pair of arrays.
         ArgumentError
             When dtypes or lengths do not fit.
         """
-        vm, host = rows_of(vm_rows, "vm_rows"), rows_of(host_rows, "host_rows")
+        now = self._now()
+        vm, host = (
+            members_of(vm_rows, "vm_rows", now.vm_row),
+            members_of(host_rows, "host_rows", now.host_row),
+        )
         if vm.size == 0 and host.size == 0 and out is None:
             return np.empty(0, dtype=np.uint8)
         if vm.dtype != host.dtype or vm.dtype not in _ROW_TYPES:
@@ -150,7 +189,7 @@ class Questions(Roster):
             if array is not None and (array.dtype != wanted or array.ndim != 1):
                 found = f"{array.dtype}, {array.ndim} dimensions"
                 raise ArgumentError(f"`{name}` is {found}; expected {np.dtype(wanted)}, one dimension")
-        self._now().pairs(vm, host, out, units)
+        now.pairs(vm, host, out, units)
         return out
 
     def validate_matrix(
@@ -250,14 +289,14 @@ class Questions(Roster):
         return self._now().candidates(vm, change, unknown, home)
 
     def candidates_of(
-        self, vms: npt.ArrayLike, *, unknown: Treat, change: Treat, home: Home
+        self, vms: Members, *, unknown: Treat, change: Treat, home: Home
     ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint32]]:
         """Give the candidates of many VMs in one call, as rows of a sparse matrix (CSR).
 
         Parameters
         ----------
-        vms : array_like of int
-            Their rows.
+        vms : array_like of int, or iterable of row, name or handle
+            The VMs.
         unknown, change, home
             As for `candidates`; all must be chosen.
 
@@ -273,8 +312,9 @@ class Questions(Roster):
         MissingError
             When there is no such VM.
         """
-        rows = rows_of(vms, "vms").astype(np.int64)
-        return self._now().candidates_of(rows, change, unknown, home)
+        now = self._now()
+        rows = members_of(vms, "vms", now.vm_row).astype(np.int64)
+        return now.candidates_of(rows, change, unknown, home)
 
     def can_empty(
         self, host: On, *, unknown: Treat, change: Treat, free: npt.ArrayLike | None = None

@@ -133,14 +133,21 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
         match name {
             "known" => {}
             "add" => {
-                let mut change = fleet.change();
-                change.add_sets(sets.get(usize::try_from(number)?));
-                sum += change.commit().generation();
+                let mut turn = fleet.turn();
+                let step = turn.adding(sets.get(usize::try_from(number)?));
+                sum += turn.make(&step);
             }
             "remove" => {
-                let mut change = fleet.change();
-                change.remove_vms([format!("vm{}", number * 19).as_str()])?;
-                sum += change.commit().generation();
+                let turn = fleet.turn();
+                let step = turn.removing([format!("vm{}", number * 19).as_str()])?;
+                sum += turn.make(&step);
+            }
+            // As above, while somebody keeps the version before: what changes is copied.
+            "copied" => {
+                let kept = fleet.snapshot();
+                let turn = fleet.turn();
+                let step = turn.removing([format!("vm{}", number * 19).as_str()])?;
+                sum += turn.make(&step) + kept.generation();
             }
             "event" => sum += event(fleet, number, hosts, &sets)?,
             "reboot" => {
@@ -164,27 +171,20 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
 fn event(fleet: &Fleet, number: u64, hosts: &[Host], sets: &[RegisterSet]) -> Result<u64, Box<dyn std::error::Error>> {
     let taken = Taken { change: true, unknown: false };
     let (set, old) = (sets.get(usize::try_from(number)?).ok_or("no set")?, format!("vm{}", number * 19));
-    let mut change = fleet.change();
-    let name = match number % 5 {
-        0 | 1 => {
-            change.add_sets([set]);
-            set.name.as_str()
-        }
-        2 | 3 => {
-            change.remove_vms([old.as_str()])?;
-            "vm1"
-        }
+    let mut turn = fleet.turn();
+    let (step, name) = match number % 5 {
+        0 | 1 => (turn.adding([set]), set.name.as_str()),
+        2 | 3 => (turn.removing([old.as_str()])?, "vm1"),
         _ if number % 200 == 199 => {
             let host = hosts.get(usize::try_from(number % HOSTS)?).ok_or("no host")?;
+            let mut change = turn.change();
             change.update_hosts([(usize::try_from(number)? % 1_000, host)])?;
-            "vm1"
+            change.commit();
+            return Ok(fleet.snapshot().candidates("vm1", taken)?.len() as u64);
         }
-        _ => {
-            change.move_vm(old.as_str(), Some(Who::Row(usize::try_from(number)? % 1_000)))?;
-            old.as_str()
-        }
+        _ => (turn.moving(old.as_str(), Some(Who::Row(usize::try_from(number)? % 1_000)))?, old.as_str()),
     };
-    change.commit();
+    turn.make(&step);
     Ok(fleet.snapshot().candidates(name, taken)?.len() as u64)
 }
 

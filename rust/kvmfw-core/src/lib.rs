@@ -47,7 +47,7 @@ pub use explain::rule_of;
 pub use finding::Finding;
 pub use fleet::{
     Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Limits,
-    NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Texts, UnitOutcomes, VmHandle, Who,
+    NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle, Who,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

@@ -49,6 +49,13 @@ pub(crate) fn need(bytes: usize) {
     ask(bytes).unwrap_or_else(|error| resume_unwind(Box::new(error)));
 }
 
+/// Sees to it that small things of up to so many bytes in all can be needed next, in this thread, without unwinding.
+pub(crate) fn settle(bytes: usize) {
+    if UNASKED.get() + bytes >= MOST_UNASKED {
+        need(SMALL);
+    }
+}
+
 /// Makes room for more items in a list; unwinds where there is none. What other threads ask for at the same time is counted:
 /// the memory is taken first, then there must be headroom left.
 #[inline]

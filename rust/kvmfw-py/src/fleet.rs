@@ -76,7 +76,7 @@ impl Fleet {
     /// Begins a change; waits while others change the fleet.
     fn change(&self, py: Python<'_>) -> PyResult<Change> {
         let is_large = AtomicBool::new(self.is_large());
-        let (threads, born, begun) = (self.0.threads(), self.1, self.begin(py)?);
+        let (threads, born, begun) = (self.0.threads(), self.1, self.turn(py)?.change());
         Ok(Change { begun: Mutex::new(Some(begun)), threads, born, is_large })
     }
 
@@ -89,10 +89,10 @@ impl Fleet {
         }
         let Some(sets) = listed.iter().map(native).collect::<Option<Vec<_>>>() else { return Ok(false) };
         let sets: Vec<&core::RegisterSet> = sets.iter().map(|set| &set.get().0).collect();
-        let is_prompt = |change: &core::Change| change.knows_vm_names() && change.takes_in_promptly();
-        let done = self.whole(py, sets.len(), is_prompt, |change| {
-            let is_new = change.repeated(sets.iter().map(|set| set.name.as_str())).is_empty();
-            is_new.then(|| change.add_sets(sets)).ok_or(())
+        let is_prompt = |turn: &core::Turn| turn.knows_vm_names() && turn.takes_in_promptly();
+        let done = self.make(py, sets.len(), is_prompt, |turn| {
+            let is_new = turn.repeated(sets.iter().map(|set| set.name.as_str())).is_empty();
+            is_new.then(|| turn.adding(sets)).ok_or(())
         })?;
         Ok(done.is_ok())
     }
@@ -101,9 +101,8 @@ impl Fleet {
     fn remove_vms(&self, py: Python<'_>, vms: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let vms = vms.iter().map(who::<core::VmHandle>).collect::<PyResult<Vec<_>>>()?;
         let is_named = vms.iter().any(|vm| matches!(vm, core::Who::Name(_)));
-        let is_prompt = |change: &core::Change| !is_named || change.knows_vm_names();
-        self.whole(py, vms.len(), is_prompt, |change| change.remove_vms(vms))?
-            .map_err(|error| missing_error(py, &error))
+        let is_prompt = |turn: &core::Turn| !is_named || turn.knows_vm_names();
+        self.make(py, vms.len(), is_prompt, |turn| turn.removing(vms))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Takes note in one change that a VM runs on another host; nobody knows where without one.
@@ -111,8 +110,8 @@ impl Fleet {
         let vm = who::<core::VmHandle>(vm)?;
         let host = host.as_ref().map(who::<core::HostHandle>).transpose()?;
         let is_named = matches!(vm, core::Who::Name(_));
-        let is_prompt = |change: &core::Change| !is_named || change.knows_vm_names();
-        self.whole(py, 1, is_prompt, |change| change.move_vm(vm, host))?.map_err(|error| missing_error(py, &error))
+        let is_prompt = |turn: &core::Turn| !is_named || turn.knows_vm_names();
+        self.make(py, 1, is_prompt, |turn| turn.moving(vm, host))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Where the VMs of a long table start, with its length, their numbers, and whether those ascend.
@@ -158,43 +157,45 @@ fn native(vm: Bound<'_, PyAny>) -> Option<Bound<'_, RegisterSet>> {
 }
 
 impl Fleet {
-    /// Begins a change as soon as nobody else has one; signals are seen meanwhile.
-    fn begin(&self, py: Python<'_>) -> PyResult<core::Change> {
+    /// The turn to change the fleet, as soon as nobody else has it; signals are seen meanwhile.
+    fn turn(&self, py: Python<'_>) -> PyResult<core::Turn> {
         // Mostly nobody has: that is known sooner than the GIL is let go and taken back.
-        if let Some(change) = step(py, self.1, || self.0.try_change(Duration::ZERO))? {
-            return Ok(change);
+        if let Some(turn) = step(py, self.1, || self.0.try_turn(Duration::ZERO))? {
+            return Ok(turn);
         }
         loop {
-            if let Some(change) = enter(py, self.1, || self.0.try_change(BETWEEN_SIGNALS))? {
-                return Ok(change);
+            if let Some(turn) = enter(py, self.1, || self.0.try_turn(BETWEEN_SIGNALS))? {
+                return Ok(turn);
             }
             py.check_signals()?;
         }
     }
 
-    /// Makes a change of one step with so many VMs. What takes microseconds keeps the GIL.
-    fn whole<T: Send, E: Send>(
+    /// Makes a change of one step with so many VMs. What takes microseconds keeps the GIL: nobody who has it can wait for a
+    /// version that is changed in place.
+    fn make<'a, E: Send>(
         &self,
         py: Python<'_>,
         vms: usize,
-        is_prompt: impl FnOnce(&core::Change) -> bool,
-        work: impl FnOnce(&mut core::Change) -> Result<T, E> + Send,
-    ) -> PyResult<Result<T, E>> {
-        let mut change = self.begin(py)?;
-        let is_prompt = vms <= FEW_AT_ONCE && is_prompt(&change);
-        let done = if is_prompt {
-            step(py, self.1, || work(&mut change))?
+        is_prompt: impl FnOnce(&core::Turn) -> bool,
+        plan: impl FnOnce(&mut core::Turn) -> Result<core::Step<'a>, E> + Send,
+    ) -> PyResult<Result<(), E>> {
+        let mut turn = self.turn(py)?;
+        let planned = if vms <= FEW_AT_ONCE && is_prompt(&turn) {
+            step(py, self.1, || plan(&mut turn))?
         } else {
-            attend(py, self.1, &self.0.threads(), || work(&mut change))?
+            attend(py, self.1, &self.0.threads(), || plan(&mut turn))?
         };
-        if done.is_ok() {
-            if change.ends_promptly() {
-                step(py, self.1, || drop(change.commit()))?;
-            } else {
-                attend(py, self.1, &self.0.threads(), || drop(change.commit()))?;
-            }
+        let planned = match planned {
+            Ok(planned) => planned,
+            Err(error) => return Ok(Err(error)),
+        };
+        if turn.is_prompt(&planned) {
+            step(py, self.1, || turn.make(&planned))?;
+        } else {
+            attend(py, self.1, &self.0.threads(), || turn.make(&planned))?;
         }
-        Ok(done)
+        Ok(Ok(()))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `Snapshot`: bulk questions about one version, fixed-width buffers in and out.
 
 use kvmfw_core as core;
-use kvmfw_core::{RowIndex, Taken, Who};
+use kvmfw_core::{MissingError, RowError, RowIndex, Taken, Who};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -386,6 +386,6 @@ impl Snapshot {
         let pairs = vm.len();
         let work = || self.0.pairs(vm, host, out, units);
         let done = if pairs < MANY_PAIRS { enter(py, self.1, work) } else { self.long(py, work) };
-        done?.map_err(|error| row_error(py, &error))
+        done?.map_err(|RowError { row, problem }| missing_error(py, &MissingError { problem, row: Some(row) }))
     }
 }

@@ -29,6 +29,8 @@ pub use self::store::classes::ChangedClass;
 pub use self::store::named::{Named, Texts};
 use self::store::shared::Shared;
 pub use self::store::snapshot::{Changes, Snapshot};
+pub use self::store::step::Step;
+pub use self::store::turn::Turn;
 pub use self::store::who::{Handle, HostHandle, VmHandle, Who};
 use self::tables::world::Settings;
 pub use self::unit::NO_UNIT;
@@ -38,8 +40,9 @@ pub(crate) use crate::taken::Taken;
 
 /// VMs and hosts that come and go. A clone is the same fleet: whoever has one sees the changes of all.
 ///
-/// Questions are asked of a [`Snapshot`], which stays as it is; [`Fleet::change`] makes the next one. Readers never wait for
-/// writers, nor writers for readers; writers take turns.
+/// Questions are asked of a [`Snapshot`], which stays as it is; [`Fleet::change`] makes the next one, for which readers never
+/// wait. A [`Turn`] makes small ones in place, where nobody keeps a snapshot: who asks for one waits some microseconds for it.
+/// Writers do not wait for readers; they take turns.
 #[derive(Clone, Debug)]
 pub struct Fleet(Arc<Shared>);
 
@@ -59,14 +62,25 @@ impl Fleet {
         self.0.snapshot()
     }
 
-    /// Begins a change; waits while others change the fleet.
+    /// Begins a change of some steps; waits while others change the fleet.
     pub fn change(&self) -> Change {
-        Change::begin(&self.0)
+        self.turn().change()
     }
 
-    /// [`Fleet::change`] that gives up after a while.
-    pub fn try_change(&self, patience: Duration) -> Option<Change> {
-        Change::try_begin(Arc::clone(&self.0), patience)
+    /// The turn to change the fleet; waits while others have it. For changes of one step that take microseconds.
+    pub fn turn(&self) -> Turn {
+        // Longer than anybody waits.
+        const FOR_EVER: Duration = Duration::from_secs(1 << 30);
+        loop {
+            if let Some(turn) = self.try_turn(FOR_EVER) {
+                return turn;
+            }
+        }
+    }
+
+    /// [`Fleet::turn`] that gives up after a while.
+    pub fn try_turn(&self, patience: Duration) -> Option<Turn> {
+        Turn::take(Arc::clone(&self.0), patience)
     }
 
     /// The threads of this fleet, for work that may have to stop.

@@ -87,6 +87,17 @@ const OVERHEAD: usize = 64;
 const MOST_TOUCHED: usize = 1 << 8;
 
 impl Answers {
+    /// Lets go of all, as rows are others now.
+    pub(super) fn forget(&mut self) {
+        // Nobody else may see that they are gone; where there are none, nobody does.
+        let is_empty =
+            Arc::get_mut(&mut self.given).is_some_and(|given| given.get_mut().is_ok_and(|given| given.rows.is_empty()));
+        if !is_empty {
+            self.given = Arc::default();
+        }
+        self.touched.clear();
+    }
+
     /// A row got another class.
     pub(super) fn touch(&mut self, row: usize) {
         if self.touched.len() == MOST_TOUCHED {

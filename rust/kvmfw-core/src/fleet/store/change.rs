@@ -1,88 +1,49 @@
 //! Changes: some steps from one version to the next, all of them or none.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
-use foldhash::fast::FixedState;
-use hashbrown::HashSet;
-
-use super::classes::Classes;
 use super::members::{Member, UNJUDGED};
 use super::named::{Named, Texts};
 use super::places::NOWHERE;
-use super::shared::{Shared, Writer};
 use super::snapshot::State;
+use super::step::{BYTES_OF_A_STEP, Step, Turned};
+use super::turn::Turn;
 use super::who::{HostHandle, VmHandle, Who};
 use crate::error::{IntakeError, MissingError, RowError};
-use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Runs};
-use crate::fleet::classes::vms::Vms;
 use crate::host::Host;
 use crate::room;
 use crate::set::RegisterSet;
 
 /// What a member takes while it is added: its class, twice, its row, and its place in the tree of names.
 const BYTES_OF_A_MEMBER: usize = 128;
-/// What a change of one member takes: the ways to what it changes are copied.
-const BYTES_OF_A_STEP: usize = 1 << 14;
-/// So many bytes are copied within a fraction of a millisecond.
-const MOST_COPIED_AT_ONCE: usize = 1 << 20;
-/// Fewer VMs than this are counted one by one.
-const FEW: usize = 1 << 8;
-
 /// A change of a fleet: some steps, of which readers see all or none. Nothing happens until [`Change::commit`]; a change that is
 /// dropped has not been. Other changes wait for this one; a thread that begins two waits for itself.
 #[derive(Debug)]
 pub struct Change {
-    pub(super) shared: Arc<Shared>,
-    pub(super) base: Arc<State>,
+    /// What it makes; goes before the turn, which gives back what only this has.
     pub(super) state: State,
-    pub(super) writer: Writer,
-    /// VM classes that had no member before.
-    pub(super) born: Vec<VmClass>,
-    /// VM classes that lost their last member.
-    pub(super) left: Vec<VmClass>,
+    pub(super) turn: Turn,
+    pub(super) turned: Turned,
     /// Captures, with those that are new.
     pub(super) hosts: Arc<Hosts>,
     /// Hosts that are new or have another capture.
     pub(super) touched: Vec<u64>,
-    /// Whether it may have added to the classes that the writer knows.
-    has_new_classes: bool,
-    pub(super) is_done: bool,
 }
 
 impl Change {
-    pub(in crate::fleet) fn begin(shared: &Arc<Shared>) -> Self {
-        // Longer than anybody waits.
-        const FOR_EVER: Duration = Duration::from_secs(1 << 30);
-        loop {
-            if let Some(change) = Self::try_begin(Arc::clone(shared), FOR_EVER) {
-                return change;
-            }
-        }
-    }
-
-    pub(in crate::fleet) fn try_begin(shared: Arc<Shared>, patience: Duration) -> Option<Self> {
+    pub(super) fn begin(turn: Turn) -> Self {
         room::need(BYTES_OF_A_STEP);
-        let writer = shared.take(patience)?;
-        let base = shared.now.load_full();
-        let mut state = State { whole: OnceLock::new(), ..State::clone(&base) };
+        let mut state = State { whole: OnceLock::new(), ..State::clone(&turn.base) };
         state.generation += 1;
-        let hosts = Arc::clone(&base.tables.world.hosts);
-        let (born, left, touched) = (Vec::new(), Vec::new(), Vec::new());
-        let (has_new_classes, is_done) = (false, false);
-        Some(Self { shared, base, state, writer, born, left, hosts, touched, has_new_classes, is_done })
+        let hosts = Arc::clone(&turn.base.tables.world.hosts);
+        Self { state, turn, turned: Turned::default(), hosts, touched: Vec::new() }
     }
 
-    /// Whether who bears the name of a VM is known without looking at all.
-    pub fn knows_vm_names(&self) -> bool {
-        self.state.vms.knows_names()
-    }
-
-    /// Whether a few VMs can come in microseconds: nothing large has to be copied for them.
-    pub fn takes_in_promptly(&self) -> bool {
-        Arc::strong_count(&self.writer.vms) == 1 || self.writer.vms.bytes() < MOST_COPIED_AT_ONCE
+    /// Makes a step that was checked against this change as it is.
+    pub(super) fn make(&mut self, step: &Step<'_>) {
+        self.state.make(step, &mut self.turned);
     }
 
     /// How many VMs there are by now.
@@ -106,23 +67,15 @@ impl Change {
 
     /// The places of names that VMs have by now, or that stand earlier among these; no name may be had by many.
     pub fn repeated<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
-        let mut seen = HashSet::with_hasher(FixedState::default());
-        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty());
-        borne.filter(|(_, name)| !seen.insert(*name) || self.has_vm(name)).map(|(at, _)| at).collect()
+        self.state.repeated(names)
     }
 
     /// Adds VMs in order, with their names and homes; gives the handle of the first. Those after it have the next numbers.
     pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> VmHandle {
-        let sets: Vec<&RegisterSet> = sets.into_iter().collect();
-        let mut members = Vec::new();
-        room::grow(&mut members, sets.len());
-        for set in &sets {
-            room::need(BYTES_OF_A_STEP);
-            let class = self.classes_to_change().class_of(set.vcpu, set.registers());
-            let tag = set.host.as_deref().map_or(NOWHERE, |home| self.state.places.enter(home, 1));
-            members.push(Member { class: class.number(), tag });
-        }
-        self.add(&members, |at| sets.get(at).map_or("", |set| set.name.as_str()))
+        let step = Step::adding(sets, self.turn.classes_to_change());
+        let first = VmHandle(self.state.vms.arrivals());
+        self.make(&step);
+        first
     }
 
     /// Adds VMs given as columns, in order; gives the rows that cannot be used. A VM with such a row is kept in its place, and
@@ -137,7 +90,7 @@ impl Change {
         let text = who.names.map_or(0, |names| names.text.len());
         room::ask(rows.len().saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
-        let (classes, errors) = intake::classes(self.classes_to_change(), rows, &pool.pool)?;
+        let (classes, errors) = intake::classes(self.turn.classes_to_change(), rows, &pool.pool)?;
         let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
         for home in who.home_of.iter().filter_map(|home| usize::try_from(*home).ok()) {
             guests.get_mut(home).into_iter().for_each(|guests| *guests += 1);
@@ -151,65 +104,9 @@ impl Change {
         };
         let members: Vec<Member> =
             classes.into_iter().enumerate().map(|(at, class)| Member { class: class.number(), tag: tag(at) }).collect();
-        self.add(&members, |at| who.names.and_then(|names| names.get(at)).unwrap_or(""));
+        let name = |at: usize| who.names.and_then(|names| names.get(at)).unwrap_or("");
+        self.state.add(&members, name, &mut self.turned);
         Ok(errors)
-    }
-
-    /// Who is alike, to be added to: a copy, where the last version has it too.
-    fn classes_to_change(&mut self) -> &mut Vms {
-        self.has_new_classes = true;
-        if Arc::get_mut(&mut self.writer.vms).is_none() {
-            room::need(self.writer.vms.bytes());
-        }
-        Arc::make_mut(&mut self.writer.vms)
-    }
-
-    /// Gives the numbers of classes back that nobody is of, as if the change had not been.
-    fn forget_classes(&self, vms: &mut Vms) {
-        let is_used = |class: &VmClass| self.base.vm_classes.members(class.number()) > 0;
-        for class in VmClass::first(vms.classes.len()).filter(|class| !is_used(class)) {
-            vms.classes.forget(class);
-        }
-    }
-
-    fn add<'a>(&mut self, members: &[Member], name: impl Fn(usize) -> &'a str) -> VmHandle {
-        let classes = self.writer.vms.classes.len();
-        let generation = self.state.generation;
-        if members.len() < FEW {
-            for member in members {
-                self.join(member.class, 1);
-            }
-        } else {
-            room::need(classes * size_of::<u64>());
-            let mut counts = vec![0; classes];
-            for member in members {
-                counts.get_mut(member.class as usize).into_iter().for_each(|count| *count += 1);
-            }
-            if self.state.vms.arrivals() == 0 {
-                self.born.extend(
-                    VmClass::first(classes).zip(&counts).filter(|(_, count)| **count > 0).map(|(class, _)| class),
-                );
-                self.state.vm_classes = Classes::of(&counts, generation);
-            } else {
-                for (class, count) in (0..).zip(counts).filter(|(_, count)| *count > 0) {
-                    self.join(class, count);
-                }
-            }
-        }
-        VmHandle(Arc::make_mut(&mut self.state.vms).add(members, name))
-    }
-
-    fn join(&mut self, class: u32, count: u64) {
-        if self.state.vm_classes.members(class) == 0 && self.base.vm_classes.members(class) == 0 {
-            self.born.push(VmClass::of(class));
-        }
-        self.state.vm_classes.join(class, count, self.state.generation);
-    }
-
-    fn leave(&mut self, class: u32) {
-        if self.state.vm_classes.leave(class, self.state.generation) {
-            self.left.push(VmClass::of(class));
-        }
     }
 
     /// Takes VMs away. Rows are those that there are by now; the rows after them move up.
@@ -221,17 +118,8 @@ impl Change {
         &mut self,
         vms: impl IntoIterator<Item = impl Into<Who<'a, VmHandle>>>,
     ) -> Result<(), MissingError> {
-        let found = vms.into_iter().map(|vm| self.vm(vm));
-        let mut found: Vec<VmHandle> = found.collect::<Result<_, _>>()?;
-        found.sort_unstable();
-        found.dedup();
-        for vm in found {
-            room::need(BYTES_OF_A_STEP);
-            if let Some(member) = Arc::make_mut(&mut self.state.vms).remove(vm.0) {
-                self.leave(member.class);
-                self.state.places.leave(member.tag);
-            }
-        }
+        let step = Step::removing(vms, &self.state)?;
+        self.make(&step);
         Ok(())
     }
 
@@ -241,15 +129,8 @@ impl Change {
     ///
     /// When there is no such VM.
     pub fn update_vm<'a>(&mut self, vm: impl Into<Who<'a, VmHandle>>, set: &RegisterSet) -> Result<(), MissingError> {
-        let vm = self.vm(vm)?;
-        room::need(BYTES_OF_A_STEP);
-        let class = self.classes_to_change().class_of(set.vcpu, set.registers());
-        // First the new class, then the old one: where they are the same, it never was without members.
-        self.join(class.number(), 1);
-        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.class = class.number());
-        if let Some(before) = before {
-            self.leave(before.class);
-        }
+        let step = Step::updating(vm.into(), set, &self.state, self.turn.classes_to_change())?;
+        self.make(&step);
         Ok(())
     }
 
@@ -263,14 +144,8 @@ impl Change {
         vm: impl Into<Who<'a, VmHandle>>,
         host: Option<Who<'a, HostHandle>>,
     ) -> Result<(), MissingError> {
-        let vm = self.vm(vm)?;
-        let host = host.map(|host| host.find(&self.state.hosts)).transpose()?;
-        let name = host.and_then(|(host, _)| self.state.hosts.name(host)).map(str::to_owned);
-        let tag = name.map_or(NOWHERE, |name| self.state.places.enter(&name, 1));
-        let before = Arc::make_mut(&mut self.state.vms).change(vm.0, |member| member.tag = tag);
-        if let Some(before) = before {
-            self.state.places.leave(before.tag);
-        }
+        let step = Step::moving(vm.into(), host, &self.state)?;
+        self.make(&step);
         Ok(())
     }
 
@@ -354,20 +229,6 @@ impl Change {
             room::need(self.hosts.bytes());
             Arc::make_mut(&mut self.hosts).kind(kind)
         })
-    }
-}
-
-impl Drop for Change {
-    fn drop(&mut self) {
-        let mut writer = std::mem::take(&mut self.writer);
-        if !self.is_done && self.has_new_classes {
-            // A version that was not finished may have them as well.
-            self.state.tables = Arc::clone(&self.base.tables);
-            if let Some(vms) = Arc::get_mut(&mut writer.vms) {
-                self.forget_classes(vms);
-            }
-        }
-        self.shared.give_back(writer);
     }
 }
 

@@ -66,8 +66,8 @@ impl Classes {
         members
     }
 
-    /// A class has more members.
-    pub(in crate::fleet) fn join(&mut self, class: u32, more: u64, generation: u64) {
+    /// A class has more members; `true` where it had none.
+    pub(in crate::fleet) fn join(&mut self, class: u32, more: u64, generation: u64) -> bool {
         let mut is_first = false;
         self.entries.update(class, |entry| {
             let entry = entry.copied().unwrap_or_default();
@@ -76,6 +76,7 @@ impl Classes {
             Entry { since, members: entry.members + more }
         });
         self.used += usize::from(is_first);
+        is_first
     }
 
     /// A class has one member less; `true` where that was the last.

@@ -6,8 +6,12 @@ use super::change::Change;
 use super::classes::Classes;
 use super::map::Map;
 use super::members::{Member, UNJUDGED};
-use super::snapshot::Snapshot;
+use super::shared::Writer;
+use super::snapshot::{Snapshot, State};
+use super::step::Turned;
 use crate::fleet::class::VmClass;
+use crate::fleet::classes::hosts::Hosts;
+use crate::fleet::classes::vms::Vms;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::{Tables, World};
 
@@ -20,74 +24,106 @@ const MOST_GONE: usize = 1 << 12;
 /// The same for captures that no host has.
 const MOST_UNUSED_KINDS: usize = 1 << 6;
 
+/// A VM class that came after the tables were made, judged by itself.
+pub(super) fn judged(class: VmClass, vms: &Vms, world: &World) -> Arc<Fresh> {
+    Arc::new(Fresh::new(class, vms, &world.hosts, &world.judged))
+}
+
+/// Whether a change of VMs ends in microseconds: so many new VM classes may wait beside the tables of the last version, and
+/// nothing is worth letting go of.
+pub(super) fn is_prompt(writer: &mut Writer, last: &State, born: usize) -> bool {
+    let world = &last.tables.world;
+    world.can_learn(&writer.vms) && can_wait(last, last.fresh.len() + born, born) && !writer.lets_go(last, &world.hosts)
+}
+
+/// Whether so many VM classes, of which some are new, may wait beside the tables of the last version.
+fn can_wait(last: &State, waiting: usize, born: usize) -> bool {
+    let world = &last.tables.world;
+    let is_few =
+        waiting <= FEW.max(world.vms.classes.len() / 8) && waiting * world.hosts.classes.len() <= MOST_WAITING_BYTES;
+    born == 0 || (is_few && last.whole.get().is_none())
+}
+
+/// Which captures some host has.
+fn used_kinds(state: &State, hosts: &Hosts) -> Vec<bool> {
+    let mut used = vec![false; hosts.kinds.len()];
+    for (_, member, _) in state.hosts.iter() {
+        used.get_mut(member.tag as usize).into_iter().for_each(|used| *used = true);
+    }
+    used
+}
+
+impl Writer {
+    /// Whether memory of what is gone is worth judging everything anew.
+    fn lets_go(&mut self, state: &State, hosts: &Hosts) -> bool {
+        if self.births > MOST_GONE + 2 * state.vm_classes.used() {
+            return true;
+        }
+        let kinds = hosts.kinds.len();
+        if kinds <= MOST_UNUSED_KINDS + 2 * self.kinds {
+            return false;
+        }
+        self.kinds = used_kinds(state, hosts).iter().filter(|used| **used).count();
+        kinds > MOST_UNUSED_KINDS + 2 * self.kinds
+    }
+
+    /// Gives numbers of classes to others from the next generation on.
+    pub(super) fn forget(&mut self, classes: &[VmClass]) {
+        if !classes.is_empty() {
+            let vms = Arc::make_mut(&mut self.vms);
+            for class in classes {
+                vms.classes.forget(*class);
+            }
+        }
+    }
+}
+
 impl Change {
     /// Judges what is new, and lets readers see it. Where memory is short it unwinds, and the change has not been:
     /// [`crate::Threads::attend`] makes an error of that.
     pub fn commit(mut self) -> Snapshot {
-        for classes in [&mut self.born, &mut self.left] {
+        let Turned { mut born, mut left } = std::mem::take(&mut self.turned);
+        for classes in [&mut born, &mut left] {
             classes.sort_unstable();
             classes.dedup();
         }
-        let (state, left) = (&mut self.state, &self.left);
-        let gone: Vec<VmClass> =
-            left.iter().copied().filter(|class| state.vm_classes.members(class.number()) == 0).collect();
-        for class in &gone {
+        let state = &mut self.state;
+        left.retain(|class| state.vm_classes.members(class.number()) == 0);
+        for class in &left {
             state.fresh.forget(*class);
         }
-        let born: Vec<VmClass> =
-            self.born.iter().copied().filter(|class| state.vm_classes.members(class.number()) > 0).collect();
-        self.writer.births += born.len();
+        // One that lost all of its members and got others is none that was not there before.
+        let is_new = |class: &VmClass| self.turn.base.vm_classes.members(class.number()) == 0;
+        born.retain(|class| is_new(class) && state.vm_classes.members(class.number()) > 0);
+        self.turn.writer.births += born.len();
         self.judge(&born);
-        let snapshot = Snapshot(Arc::new(self.state.clone()));
-        self.shared.now.store(Arc::clone(&snapshot.0));
-        // Numbers of classes are given to others from the next generation on.
-        if !gone.is_empty() {
-            let vms = Arc::make_mut(&mut self.writer.vms);
-            for class in &gone {
-                vms.classes.forget(*class);
-            }
-        }
-        self.is_done = true;
+        let Self { state, mut turn, .. } = self;
+        let snapshot = Snapshot(Arc::new(state));
+        turn.shared.publish(Arc::clone(&snapshot.0));
+        turn.writer.forget(&left);
+        turn.is_done = true;
         snapshot
     }
 
-    /// Whether the change ends in microseconds: no tables are made for it.
-    pub fn ends_promptly(&mut self) -> bool {
-        let new_kinds = self.hosts.kinds.len() > self.base.tables.world.hosts.kinds.len();
-        let can_learn = self.base.tables.world.can_learn(&self.writer.vms);
-        let born = self.born.len();
-        self.state.hosts.len() == 0 || (!new_kinds && can_learn && self.can_wait(born) && !self.is_worth_letting_go())
-    }
-
-    /// Whether so many new VM classes may wait beside the tables.
-    fn can_wait(&self, born: usize) -> bool {
-        let world = &self.base.tables.world;
-        let waiting = self.state.fresh.len() + born;
-        let is_few = waiting <= FEW.max(world.vms.classes.len() / 8)
-            && waiting * world.hosts.classes.len() <= MOST_WAITING_BYTES;
-        born == 0 || (is_few && self.base.whole.get().is_none())
-    }
-
     fn judge(&mut self, born: &[VmClass]) {
-        let world = Arc::clone(&self.base.tables.world);
+        let world = Arc::clone(&self.turn.base.tables.world);
         if self.state.hosts.len() == 0 {
             // Without hosts there is nothing to judge.
             let state = &mut self.state;
-            state.tables = Arc::new(Tables::new(Arc::new(World::unjudged(Arc::clone(&self.writer.vms)))));
+            state.tables = Arc::new(Tables::new(Arc::new(World::unjudged(Arc::clone(&self.turn.writer.vms)))));
             state.fresh = Map::default();
             return;
         }
         let new_kinds = self.hosts.kinds.len() > world.hosts.kinds.len();
-        if self.is_worth_letting_go() || !world.can_learn(&self.writer.vms) {
+        if self.turn.writer.lets_go(&self.state, &self.hosts) || !world.can_learn(&self.turn.writer.vms) {
             self.rebuild();
             return;
         }
-        let can_wait = !new_kinds && self.can_wait(born.len());
+        let can_wait = !new_kinds && can_wait(&self.turn.base, self.state.fresh.len() + born.len(), born.len());
         let state = &mut self.state;
         if can_wait {
             for class in born {
-                let fresh = Fresh::new(*class, &self.writer.vms, &world.hosts, &world.judged);
-                state.fresh.set(*class, Arc::new(fresh));
+                state.fresh.set(*class, judged(*class, &self.turn.writer.vms, &world));
             }
             if !self.touched.is_empty() {
                 state.tables = Arc::new(Tables::new(world));
@@ -95,7 +131,7 @@ impl Change {
         } else {
             let changed: Vec<VmClass> =
                 state.fresh.rows().map(|(class, _)| *class).chain(born.iter().copied()).collect();
-            let (vms, hosts) = (Arc::clone(&self.writer.vms), Arc::clone(&self.hosts));
+            let (vms, hosts) = (Arc::clone(&self.turn.writer.vms), Arc::clone(&self.hosts));
             let Some(world) = world.with(vms, hosts, &changed, &state.settings) else {
                 self.rebuild();
                 return;
@@ -118,40 +154,19 @@ impl Change {
         }
     }
 
-    /// Whether memory of what is gone is worth judging everything anew.
-    fn is_worth_letting_go(&mut self) -> bool {
-        if self.writer.births > MOST_GONE + 2 * self.state.vm_classes.used() {
-            return true;
-        }
-        let kinds = self.hosts.kinds.len();
-        if kinds <= MOST_UNUSED_KINDS + 2 * self.writer.kinds {
-            return false;
-        }
-        self.writer.kinds = self.used_kinds().iter().filter(|used| **used).count();
-        kinds > MOST_UNUSED_KINDS + 2 * self.writer.kinds
-    }
-
-    fn used_kinds(&self) -> Vec<bool> {
-        let mut used = vec![false; self.hosts.kinds.len()];
-        for (_, member, _) in self.state.hosts.iter() {
-            used.get_mut(member.tag as usize).into_iter().for_each(|used| *used = true);
-        }
-        used
-    }
-
     /// Judges everything anew, without what nobody has any more.
     fn rebuild(&mut self) {
         // The writer stays as it is until all is made: work can stop on the way.
-        let (mut vms, mut births) = (Arc::clone(&self.writer.vms), self.writer.births);
+        let (mut vms, mut births) = (Arc::clone(&self.turn.writer.vms), self.turn.writer.births);
         if births > MOST_GONE + self.state.vm_classes.used() {
             let kept: Vec<VmClass> = self.state.vm_classes.in_use().map(|(class, _)| VmClass::of(class)).collect();
             vms = Arc::new(vms.kept(&kept));
             births = kept.len();
         }
-        let (hosts, numbers) = self.hosts.kept(&self.used_kinds());
+        let (hosts, numbers) = self.hosts.kept(&used_kinds(&self.state, &self.hosts));
         let state = &mut self.state;
         let world = World::built(Arc::clone(&vms), hosts, &state.settings);
-        (self.writer.vms, self.writer.births) = (vms, births);
+        (self.turn.writer.vms, self.turn.writer.births) = (vms, births);
         let members: Vec<(u64, Member)> = state.hosts.iter().map(|(host, member, _)| (host, member)).collect();
         let mut counts = vec![0; world.hosts.classes.len()];
         for (host, member) in members {

@@ -62,13 +62,13 @@ impl<K: Ord + Copy + Debug, V: Clone + Debug> Map<K, V> {
 
     /// Gives a key another value, made of the one that it has.
     pub(in crate::fleet) fn update(&mut self, key: K, value: impl FnOnce(Option<&V>) -> V) {
-        let known = self.value(key);
-        let (is_new, value) = (known.is_none(), value(known));
-        if is_new {
+        let mut value = Some(value);
+        let mut put = |known: Option<&V>| value.take().map(|value| value(known));
+        let known =
+            self.change(key, |leaf, at| leaf.get_mut(at).map(|row| put(Some(&row.1)).map(|value| row.1 = value)));
+        if known.is_none() {
             room::need(2 * size_of::<(K, V)>());
-            self.insert(key, |leaf, at| leaf.insert(at, (key, value)));
-        } else {
-            self.change(key, |leaf, at| leaf.get_mut(at).map(|row| row.1 = value));
+            self.insert(key, |leaf, at| put(None).into_iter().for_each(|value| leaf.insert(at, (key, value))));
         }
     }
 

@@ -259,7 +259,8 @@ impl Roster {
 
     /// Lets go of what rows were worked out to, as they are others now.
     fn forget_answers(&mut self) {
-        (self.by_class, self.answers) = (OnceLock::new(), Answers::default());
+        self.by_class = OnceLock::new();
+        self.answers.forget();
     }
 
     /// All members, by row: handle, what is known, name.

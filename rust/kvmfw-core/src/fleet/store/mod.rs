@@ -11,5 +11,7 @@ pub(in crate::fleet) mod places;
 mod rows;
 pub(in crate::fleet) mod shared;
 pub(in crate::fleet) mod snapshot;
+pub(in crate::fleet) mod step;
 pub(in crate::fleet) mod tree;
+pub(in crate::fleet) mod turn;
 pub(in crate::fleet) mod who;

@@ -1,9 +1,9 @@
 //! What all holders of a fleet share: the last version, and who may make the next.
 
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 use super::classes::Classes;
 use super::map::Map;
@@ -16,8 +16,10 @@ use crate::fleet::tables::world::{Settings, Tables};
 #[derive(Debug)]
 pub(in crate::fleet) struct Shared {
     pub(in crate::fleet) settings: Arc<Settings>,
-    /// The last version. Readers load it without waiting.
-    pub(super) now: ArcSwap<State>,
+    /// The last version. Readers load it without waiting; `None` for the microseconds in which it is changed in place.
+    now: ArcSwapOption<State>,
+    /// Whoever changes the last version in place has it.
+    alone: Mutex<()>,
     writer: Mutex<Slot>,
     given_back: Condvar,
 }
@@ -57,11 +59,37 @@ impl Shared {
             whole: OnceLock::new(),
         };
         let writer = Mutex::new(Slot::Here(Writer::default()));
-        Self { settings, now: ArcSwap::from_pointee(state), writer, given_back: Condvar::new() }
+        let now = ArcSwapOption::from_pointee(state);
+        Self { settings, now, alone: Mutex::default(), writer, given_back: Condvar::new() }
     }
 
     pub(in crate::fleet) fn snapshot(&self) -> Snapshot {
-        Snapshot(self.now.load_full())
+        Snapshot(self.last())
+    }
+
+    /// The last version.
+    pub(super) fn last(&self) -> Arc<State> {
+        loop {
+            match self.now.load_full() {
+                Some(last) => return last,
+                None => drop(self.alone()),
+            }
+        }
+    }
+
+    /// The right to take the last version away from readers.
+    pub(super) fn alone(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the last version away: who asks for it now waits.
+    pub(super) fn withdraw(&self) {
+        self.now.store(None);
+    }
+
+    /// Lets readers see a version.
+    pub(super) fn publish(&self, version: Arc<State>) {
+        self.now.store(Some(version));
     }
 
     /// The writer, as soon as nobody has it; `None` where that takes too long.
@@ -89,7 +117,7 @@ impl Shared {
         let tables = Arc::new(Tables::new(Arc::clone(&snapshot.tables().world)));
         let vms = Arc::clone(&tables.world.vms);
         let state = State { tables, fresh: Map::default(), whole: OnceLock::new(), ..State::clone(&snapshot.0) };
-        self.now.store(Arc::new(state));
+        self.publish(Arc::new(state));
         Writer { vms, ..Writer::default() }
     }
 

@@ -1,0 +1,212 @@
+//! Steps: what a change does to VMs, checked before anything happens.
+
+use std::sync::Arc;
+
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
+
+use super::classes::Classes;
+use super::members::Member;
+use super::places::NOWHERE;
+use super::snapshot::State;
+use super::who::{HostHandle, VmHandle, Who};
+use crate::error::MissingError;
+use crate::fleet::class::VmClass;
+use crate::fleet::classes::vms::Vms;
+use crate::room;
+use crate::set::RegisterSet;
+
+/// What a change of one member takes: the ways to what it changes are copied.
+pub(super) const BYTES_OF_A_STEP: usize = 1 << 14;
+/// Fewer VMs than this are counted one by one.
+const FEW: usize = 1 << 8;
+
+/// A step that was checked: it can be made, and nothing has happened yet.
+#[derive(Debug)]
+pub struct Step<'a>(Kind<'a>);
+
+#[derive(Debug)]
+enum Kind<'a> {
+    /// VMs come, each of a class.
+    Add(Vec<(VmClass, &'a RegisterSet)>),
+    /// VMs go.
+    Remove(Vec<VmHandle>),
+    /// A VM is of another class.
+    Update(VmHandle, VmClass),
+    /// A VM runs somewhere else, or nobody knows where.
+    Move(VmHandle, Option<Arc<str>>),
+}
+
+/// VM classes that got their first member, and that lost their last one.
+#[derive(Debug, Default)]
+pub(super) struct Turned {
+    pub(super) born: Vec<VmClass>,
+    pub(super) left: Vec<VmClass>,
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn adding(sets: impl IntoIterator<Item = &'a RegisterSet>, vms: &mut Vms) -> Self {
+        let mut newcomers = Vec::new();
+        for set in sets {
+            room::need(BYTES_OF_A_STEP);
+            room::push(&mut newcomers, (vms.class_of(set.vcpu, set.registers()), set));
+        }
+        Self(Kind::Add(newcomers))
+    }
+
+    pub(super) fn removing<'n>(
+        vms: impl IntoIterator<Item = impl Into<Who<'n, VmHandle>>>,
+        state: &State,
+    ) -> Result<Self, MissingError> {
+        let mut found = vms.into_iter().map(|vm| state.vm(vm.into())).collect::<Result<Vec<_>, _>>()?;
+        found.sort_unstable();
+        found.dedup();
+        Ok(Self(Kind::Remove(found)))
+    }
+
+    pub(super) fn updating(
+        vm: Who<'_, VmHandle>,
+        set: &RegisterSet,
+        state: &State,
+        vms: &mut Vms,
+    ) -> Result<Self, MissingError> {
+        let vm = state.vm(vm)?;
+        room::need(BYTES_OF_A_STEP);
+        Ok(Self(Kind::Update(vm, vms.class_of(set.vcpu, set.registers()))))
+    }
+
+    pub(super) fn moving(
+        vm: Who<'_, VmHandle>,
+        host: Option<Who<'_, HostHandle>>,
+        state: &State,
+    ) -> Result<Self, MissingError> {
+        let vm = state.vm(vm)?;
+        let host = host.map(|host| host.find(&state.hosts)).transpose()?;
+        Ok(Self(Kind::Move(vm, host.and_then(|(host, _)| state.hosts.name(host)).map(Arc::from))))
+    }
+
+    /// How many VMs it is about.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Kind::Add(newcomers) => newcomers.len(),
+            Kind::Remove(vms) => vms.len(),
+            Kind::Update(..) | Kind::Move(..) => 1,
+        }
+    }
+
+    /// Whether it is about nobody.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The classes that it gives their first member.
+    pub(super) fn born(&self, known: &Classes) -> Vec<VmClass> {
+        let is_new = |class: &VmClass| known.members(class.number()) == 0;
+        let mut born: Vec<VmClass> = match &self.0 {
+            Kind::Add(newcomers) => newcomers.iter().map(|(class, _)| *class).filter(is_new).collect(),
+            Kind::Update(_, class) => Some(*class).into_iter().filter(is_new).collect(),
+            Kind::Remove(_) | Kind::Move(..) => Vec::new(),
+        };
+        born.sort_unstable();
+        born.dedup();
+        born
+    }
+}
+
+impl State {
+    /// Makes a step.
+    pub(super) fn make(&mut self, step: &Step<'_>, turned: &mut Turned) {
+        match &step.0 {
+            Kind::Add(newcomers) => {
+                let places = &mut self.places;
+                let member = |(class, set): &(VmClass, &RegisterSet)| {
+                    let tag = set.host.as_deref().map_or(NOWHERE, |home| places.enter(home, 1));
+                    Member { class: class.number(), tag }
+                };
+                let members: Vec<Member> = newcomers.iter().map(member).collect();
+                self.add(&members, |at| newcomers.get(at).map_or("", |(_, set)| set.name.as_str()), turned);
+            }
+            Kind::Remove(vms) => {
+                for vm in vms {
+                    room::need(BYTES_OF_A_STEP);
+                    if let Some(member) = Arc::make_mut(&mut self.vms).remove(vm.0) {
+                        self.leave(member.class, turned);
+                        self.places.leave(member.tag);
+                    }
+                }
+            }
+            Kind::Update(vm, class) => {
+                // First the new class, then the old one: where they are the same, it never was without members.
+                self.join(class.number(), 1, turned);
+                let before = Arc::make_mut(&mut self.vms).change(vm.0, |member| member.class = class.number());
+                if let Some(before) = before {
+                    self.leave(before.class, turned);
+                }
+            }
+            Kind::Move(vm, name) => {
+                let tag = name.as_ref().map_or(NOWHERE, |name| self.places.enter(name, 1));
+                let before = Arc::make_mut(&mut self.vms).change(vm.0, |member| member.tag = tag);
+                if let Some(before) = before {
+                    self.places.leave(before.tag);
+                }
+            }
+        }
+    }
+
+    /// Adds VMs in order; gives the handle of the first.
+    pub(super) fn add<'n>(
+        &mut self,
+        members: &[Member],
+        name: impl Fn(usize) -> &'n str,
+        turned: &mut Turned,
+    ) -> VmHandle {
+        if members.len() < FEW {
+            for member in members {
+                self.join(member.class, 1, turned);
+            }
+        } else {
+            let classes = members.iter().map(|member| member.class as usize + 1).max().unwrap_or(0);
+            room::need(classes * size_of::<u64>());
+            let mut counts = vec![0; classes];
+            for member in members {
+                counts.get_mut(member.class as usize).into_iter().for_each(|count| *count += 1);
+            }
+            if self.vms.arrivals() == 0 {
+                let used = VmClass::first(classes).zip(&counts).filter(|(_, count)| **count > 0);
+                turned.born.extend(used.map(|(class, _)| class));
+                self.vm_classes = Classes::of(&counts, self.generation);
+            } else {
+                for (class, count) in (0..).zip(counts).filter(|(_, count)| *count > 0) {
+                    self.join(class, count, turned);
+                }
+            }
+        }
+        VmHandle(Arc::make_mut(&mut self.vms).add(members, name))
+    }
+
+    fn join(&mut self, class: u32, count: u64, turned: &mut Turned) {
+        if self.vm_classes.join(class, count, self.generation) {
+            turned.born.push(VmClass::of(class));
+        }
+    }
+
+    fn leave(&mut self, class: u32, turned: &mut Turned) {
+        if self.vm_classes.leave(class, self.generation) {
+            turned.left.push(VmClass::of(class));
+        }
+    }
+
+    /// The places of names that VMs have, or that stand earlier among these.
+    pub(super) fn repeated<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
+        let mut seen = HashSet::with_hasher(FixedState::default());
+        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty());
+        borne
+            .filter(|(_, name)| !seen.insert(*name) || self.vms.first_bearer(name).is_some())
+            .map(|(at, _)| at)
+            .collect()
+    }
+
+    fn vm(&self, vm: Who<'_, VmHandle>) -> Result<VmHandle, MissingError> {
+        vm.find(&self.vms).map(|(handle, _)| VmHandle(handle))
+    }
+}
