@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,7 +109,7 @@ def test_the_best_upgrade_leaves_fewest_stranded(seed: int) -> None:
                 becomes.renamed(host.name) if name == old else host
                 for host, name in zip(made.hosts, columns["capture"], strict=True)
             ]
-            changed = RandomFleet(made.vms, hosts, made.capacity, made.zone)
+            changed = replace(made, hosts=hosts)
             left[old, new] = len(SlowAudit(changed, []).stranded())
     best = min(left.values(), default=today)
     if not plan:
@@ -279,7 +280,7 @@ def test_fleet_diff_equals_plain_loops(seed: int) -> None:
     ]
     result = diff_fleets(kvmfw.Fleet(made.vms, made.hosts), kvmfw.Fleet(made.vms, moved))
     old = SlowAudit(made, [])
-    new = SlowAudit(RandomFleet(made.vms, moved, made.capacity, made.zone), [])
+    new = SlowAudit(replace(made, hosts=moved), [])
     lost = set(new.stranded()) - set(old.stranded())
     won = set(old.stranded()) - set(new.stranded())
     assert [vm for vm, _ in result.newly_stranded] == [f"vm{v}" for v in sorted(lost)]

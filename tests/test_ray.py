@@ -1,4 +1,4 @@
-"""Ray Data on a local cluster gives what one fleet on one machine gives, also when a worker dies."""
+"""Ray on a local cluster gives what one fleet on one machine gives, also when a worker dies."""
 
 from __future__ import annotations
 
@@ -13,9 +13,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kvmfw.errors import InputError
+from kvmfw.analysis import open_fleet
+from kvmfw.distributed import auditing
+from kvmfw.distributed.auditing import survey_fleet
+from kvmfw.distributed.engines import engine
+from kvmfw.distributed.tally import Tally, tally
+from kvmfw.errors import FormatError, InputError
 from tests.support.samples import SAMPLES
+from tests.support.slow_audit import random_fleet
 from tests.test_arrow import EXAMPLES, flat, nested_examples, single_machine
+from tests.test_audit_beyond import audited, written
 
 ray = pytest.importorskip("ray", reason="the extra kvmfw[ray] is not installed")
 adapter = pytest.importorskip("kvmfw.distributed.ray", reason="the extra kvmfw[ray] is not installed")
@@ -61,6 +68,34 @@ def test_nothing_is_lost_when_a_worker_dies(files: Path, tmp_path_factory: pytes
     found = outcomes(adapter.validate_dataset(vms, EXAMPLES / "captures"))
     assert marker.exists()
     assert flat(found) == single_machine(nested_examples()[1])
+
+
+def tally_or_die(marker: Path, file: str) -> Tally:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tally(file)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_an_audit_by_workers_is_that_of_one_machine_and_loses_nothing_when_one_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = written(random_fleet(3), tmp_path / "fleet", 3)
+    marker = tmp_path / "marker"
+    monkeypatch.setattr(auditing, "tally", partial(tally_or_die, marker))
+    found = audited(*survey_fleet(folder, engine("ray")), few=3)[1]
+    assert marker.exists()
+    assert found.to_dict() == audited(open_fleet(folder), None, few=3)[1].to_dict()
+    assert found.tables["stranded"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_what_a_worker_cannot_use_is_raised_here(tmp_path: Path) -> None:
+    folder = written(random_fleet(3), tmp_path / "fleet", 3)
+    (folder / "vms" / "99.parquet").write_text("no table")
+    with pytest.raises(FormatError, match=r"99\.parquet"):
+        survey_fleet(folder, engine("ray"))
 
 
 @pytest.mark.usefixtures("cluster")

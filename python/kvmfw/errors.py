@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "CopyError",
@@ -18,6 +20,16 @@ __all__ = [
 
 class KvmfwError(Exception):
     """Base of everything that kvmfw raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors come back from other processes as they were raised there, whatever they are made of.
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[KvmfwError], args: tuple[Any, ...]) -> KvmfwError:
+    made = kind.__new__(kind)
+    made.args = args
+    return made
 
 
 class InputError(KvmfwError, ValueError):

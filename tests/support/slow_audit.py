@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import kvmfw
 from kvmfw.testing import capture_document
@@ -26,18 +27,20 @@ class RandomFleet:
     hosts: list[kvmfw.Host]
     capacity: list[int]
     zone: list[str]
+    captures: list[dict[str, Any]]
 
 
 def random_fleet(seed: int) -> RandomFleet:
     """Make a fleet of firmware registers, and lists that differ in a few registers nobody looks at."""
     chance = random.Random(seed)
-    kinds = []
+    kinds, captures = [], []
     for number in range(chance.randint(2, 6)):
         registers = {PSCI: chance.choice([0x10000, 0x10001, 0x10003]), WA1: chance.randint(0, 2)}
         registers[WA3] = chance.randint(0, 2)
         registers |= {bitmap: 1 for bitmap in BITMAPS if chance.random() < 0.7}
         registers |= {plain: 0 for plain in PLAIN if chance.random() < 0.6}
         document = capture_document(registers, name=f"kind{number}")
+        captures.append(document)
         kinds.append((registers, kvmfw.Host.from_json(json.dumps(document))))
     hosts, of = [], []
     for number in range(chance.randint(2, 9)):
@@ -58,7 +61,7 @@ def random_fleet(seed: int) -> RandomFleet:
             kvmfw.RegisterSet.from_mapping(registers, features=features, name=f"vm{number}", host=name)
         )
     capacity = [chance.randint(0, 8) for _ in hosts]
-    return RandomFleet(vms, hosts, capacity, [chance.choice("ab") for _ in hosts])
+    return RandomFleet(vms, hosts, capacity, [chance.choice("ab") for _ in hosts], captures)
 
 
 class SlowAudit:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvmfw import _native
-from kvmfw.analysis.frame import Frame, Ints, counted
+from kvmfw.analysis.frame import Frame, Ints
+from kvmfw.analysis.keys import counted
 
 __all__ = ["Drain", "drain_groups", "drain_hosts"]
 
@@ -56,8 +57,9 @@ class _Emptied:
 
 def _free(frame: Frame, capacity: Sequence[int]) -> Ints:
     """Give the free places of each host."""
-    homes = frame.homes[frame.homes >= 0]
-    used = np.bincount(homes, minlength=len(frame.host_class))
+    known = np.flatnonzero(frame.homes >= 0)
+    weight = None if frame.survey is None else frame.survey.vms[known]
+    used = np.bincount(frame.homes[known], weight, minlength=len(frame.host_class)).astype(np.int64)
     return np.asarray(np.maximum(np.asarray(capacity, dtype=np.int64) - used, 0))
 
 
@@ -68,10 +70,11 @@ def _slots(frame: Frame, free: Ints, hosts: Ints) -> Ints:
 
 
 def _living(frame: Frame, set_of: Ints) -> tuple[Ints, Ints, Ints]:
-    """Give sets, VM classes and VMs: `set_of` says in which set each kept VM runs, -1 in none."""
+    """Give sets, VM classes and VMs: `set_of` says in which set the VMs of each kept row run, -1 in none."""
     known = set_of >= 0
     width = frame.fleet.class_shape[0]
-    keys, counts = counted(set_of[known] * width + frame.vm_class[frame.vm_rows][known])
+    weight = None if frame.weight is None else frame.weight[known]
+    keys, counts = counted(set_of[known] * width + frame.vm_class[frame.vm_rows][known], weight)
     return keys // width, keys % width, counts
 
 

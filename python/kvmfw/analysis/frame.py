@@ -10,20 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw import _native
+from kvmfw.analysis.keys import numbered
 from kvmfw.analysis.opened import chosen_column
+from kvmfw.analysis.survey import Survey
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
 
-__all__ = ["Frame", "Groups", "Ints", "Tell", "counted", "make_frame", "native_groups", "numbered"]
+__all__ = ["Frame", "Groups", "Ints", "Tell", "make_frame", "native_groups"]
 
 Ints = npt.NDArray[np.int64]
 Groups = tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64], npt.NDArray[np.uint64]]
 Tell = Callable[[int], None]
-
-# Up to so many numbers may be counted in a table with a place for each.
-_FEW_KEYS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,15 @@ class Frame:
     homes : array of int64, shape (VMs,)
         The host row that each VM runs on; -1 where not known.
     vm_rows, host_rows : array of int64
-        The rows that the filter keeps, ascending.
+        The rows that the filter keeps, ascending. Rows of VMs are those of `survey`, where there is one.
     change, unknown : bool
         Whether these outcomes count as taken.
     tell : callable, optional
         Who is told how far long work is, in thousandths.
     rejected : int
         Rows that could not be used when the fleet was made.
+    survey : Survey, optional
+        How many VMs each row stands for, where they were counted elsewhere: the fleet has one VM for each kind then.
     """
 
     fleet: Snapshot
@@ -57,6 +58,7 @@ class Frame:
     unknown: bool = False
     tell: Tell | None = None
     rejected: int = 0
+    survey: Survey | None = None
 
     @cached_property
     def outcomes(self) -> npt.NDArray[np.uint8]:
@@ -84,8 +86,9 @@ class Frame:
 
     @cached_property
     def vm_class(self) -> Ints:
-        """The class of each VM, of all rows."""
-        return self.fleet.vm_classes.astype(np.int64)
+        """The class of each row of VMs, of all rows."""
+        classes = self.fleet.vm_classes.astype(np.int64)
+        return classes if self.survey is None else classes[self.survey.rows]
 
     @cached_property
     def host_class(self) -> Ints:
@@ -97,16 +100,40 @@ class Frame:
         """How many hosts each host class has."""
         return np.bincount(self.host_class[self.host_rows], minlength=self.fleet.class_shape[1])
 
+    @property
+    def weight(self) -> Ints | None:
+        """How many VMs each kept row stands for; none where each is one."""
+        return None if self.survey is None else self.survey.vms[self.vm_rows]
+
+    def vms_in(self, rows: Ints) -> int:
+        """How many VMs these rows stand for."""
+        return len(rows) if self.survey is None else int(self.survey.vms[rows].sum())
+
+    @cached_property
+    def vms(self) -> int:
+        """How many VMs there are, with those that are filtered out."""
+        return self.vms_in(np.arange(len(self.homes)))
+
+    @cached_property
+    def homeless(self) -> int:
+        """Of how many of them it is not known where they run."""
+        return self.vms_in(np.flatnonzero(self.homes < 0))
+
+    @property
+    def unmatched_homes(self) -> Mapping[str, int]:
+        """Names of hosts that VMs are said to run on and that no host has, with how many VMs."""
+        return (self.survey or self.fleet).unmatched_homes
+
     @cached_property
     def home_class(self) -> Ints:
-        """For each kept VM the class of its home; -1 where not known."""
+        """For each kept row the class of its home; -1 where not known."""
         homes = self.homes[self.vm_rows]
         return np.asarray(np.where(homes >= 0, self.host_class[np.maximum(homes, 0)], -1), dtype=np.int64)
 
     @cached_property
     def _groups(self) -> tuple[Ints, Ints, Ints]:
         width = len(self.host_weight) + 1
-        return numbered(self.vm_class[self.vm_rows] * width + self.home_class + 1)
+        return numbered(self.vm_class[self.vm_rows] * width + self.home_class + 1, self.weight)
 
     @cached_property
     def group_vm_class(self) -> Ints:
@@ -127,7 +154,7 @@ class Frame:
 
     @property
     def group_of(self) -> Ints:
-        """The group of each kept VM."""
+        """The group of each kept row."""
         return self._groups[2]
 
     @cached_property
@@ -227,13 +254,13 @@ class Frame:
         )
 
     def first_rows(self) -> tuple[Ints, Ints]:
-        """Give one row for each VM class and each host class, of all rows; it speaks for its class."""
+        """Give one row of the fleet for each VM class and each host class; it speaks for its class."""
         return self._first_rows
 
     @cached_property
     def _first_rows(self) -> tuple[Ints, Ints]:
         shape = self.fleet.class_shape
-        return _first(self.vm_class, shape[0]), _first(self.host_class, shape[1])
+        return _first(self.fleet.vm_classes, shape[0]), _first(self.fleet.host_classes, shape[1])
 
     def by_value(self, column: Sequence[str]) -> tuple[list[str], Ints]:
         """Give the values of a column, and for each host row the number of its value; -1: filtered out."""
@@ -244,12 +271,18 @@ class Frame:
         return values, of
 
     def home_value(self, of: Ints) -> Ints:
-        """Give, for each kept VM, the number that its home has in `of`; -1 where not known."""
+        """Give, for each kept row, the number that its home has in `of`; -1 where not known."""
         homes = self.homes[self.vm_rows]
         return np.asarray(np.where(homes >= 0, of[np.maximum(homes, 0)], -1), dtype=np.int64)
 
+    def named(self, rows: Ints) -> list[tuple[int, str]]:
+        """Give all VMs of some rows, each as its row and its name, in the order of the fleet."""
+        if self.survey is not None:
+            return self.survey.named(rows)
+        return list(zip(rows.tolist(), self.vm_names(rows), strict=True))
+
     def vm_names(self, rows: Ints) -> list[str]:
-        """Give the names of VMs by row."""
+        """Give the names of VMs by row of the fleet."""
         names = self.fleet.vm_names
         return [names[row] for row in rows.tolist()]
 
@@ -259,37 +292,12 @@ class Frame:
         return self.fleet.host_names[home] if home >= 0 else None
 
 
-def counted(keys: Ints) -> tuple[Ints, Ints]:
-    """Give distinct keys ascending, and how often each occurs."""
-    if _is_sparse(keys):
-        used, counts = np.unique(keys, return_counts=True)
-        return used, counts.astype(np.int64)
-    counts = np.bincount(keys)
-    used = np.flatnonzero(counts)
-    return used, counts[used].astype(np.int64)
-
-
-def numbered(keys: Ints) -> tuple[Ints, Ints, Ints]:
-    """Give distinct keys ascending, how often each occurs, and the number of each key among them."""
-    used, counts = counted(keys)
-    if _is_sparse(keys):
-        return used, counts, np.searchsorted(used, keys)
-    places = np.empty(int(keys.max(initial=-1)) + 1, dtype=np.int64)
-    places[used] = np.arange(len(used))
-    return used, counts, places[keys]
-
-
-def _is_sparse(keys: Ints) -> bool:
-    """Tell whether a table with a place for each number up to the greatest would be too large."""
-    return int(keys.max(initial=-1)) >= max(_FEW_KEYS, 4 * len(keys))
-
-
 def native_groups(vm_class: Ints, home: Ints, vms: Ints) -> Groups:
     """Give columns of groups as the native half takes them."""
     return vm_class.astype(np.uint32), np.ascontiguousarray(home, dtype=np.int64), vms.astype(np.uint64)
 
 
-def _first(classes: Ints, count: int) -> Ints:
+def _first(classes: npt.NDArray[np.uint32], count: int) -> Ints:
     first = np.full(count, -1, dtype=np.int64)
     first[classes[::-1]] = np.arange(len(classes))[::-1]
     return first
@@ -304,6 +312,7 @@ def make_frame(
     change: bool = True,
     unknown: bool = False,
     tell: Tell | None = None,
+    survey: Survey | None = None,
 ) -> Frame:
     """Make the frame of an audit.
 
@@ -321,6 +330,8 @@ def make_frame(
         Whether these outcomes count as taken.
     tell : callable, optional
         Who is told how far long work is, in thousandths; what it raises stops the work.
+    survey : Survey, optional
+        The VMs and their homes, where they were counted elsewhere and the fleet has one of each kind.
 
     Raises
     ------
@@ -338,6 +349,8 @@ def make_frame(
     vms, hosts = state.shape
     if not (vms and hosts):
         raise ArgumentError(f"the fleet has no {'VM' if hosts else 'host'}: there is nothing to judge")
+    if survey is not None:
+        homes, vms = survey.homes, len(survey.homes)
     home = state.vm_homes if homes is None else np.asarray(homes, dtype=np.int64)
     if home.shape != (vms,):
         raise ArgumentError(f"`homes` has shape {home.shape}; expected ({vms},)")
@@ -354,4 +367,4 @@ def make_frame(
         if not host_rows.size:
             words = " and ".join(f"{name} = {value}" for name, value in where.items())
             raise ArgumentError(f"no host has {words}")
-    return Frame(state, home, vm_rows, host_rows, change, unknown, tell, len(fleet.rejected))
+    return Frame(state, home, vm_rows, host_rows, change, unknown, tell, len(fleet.rejected), survey)

@@ -67,7 +67,7 @@ def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
     Their own host counts as a target, so one that is stranded may seem to have a target. `grouped` says whether
     the report has tables by groups.
     """
-    vms, count = len(frame.homes), int((frame.homes < 0).sum())
+    vms, count = frame.vms, frame.homeless
     if not count:
         return []
     if not (frame.homes[frame.vm_rows] < 0).any():
@@ -76,7 +76,7 @@ def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
         why = "traps and drain not judged, and a stranded VM seems to have a target: its own host"
     else:
         why = "traps and drain are judged without them, and their own host counts as a target"
-    named = frame.fleet.unmatched_homes
+    named = frame.unmatched_homes
     if named:
         name, hosts = next(iter(named)), frame.fleet.host_names
         why += f"; {sum(named.values()):,} of them name a host that the fleet does not have, such as `{name}`"
@@ -127,7 +127,7 @@ def not_judged(
     if derived:
         why = "they are derived from where the VMs were started; what guests wrote to timers and PMU counts as all that they can"
         what = "VMs have registers that nobody saved"
-        found.append(NotJudged("born", derived, len(frame.homes), what, why))
+        found.append(NotJudged("born", derived, frame.vms, what, why))
     if assumed:
         why = "a VM that came from elsewhere has other registers"
         found.append(
@@ -138,11 +138,10 @@ def not_judged(
     if totals[Outcome.UNKNOWN.name]:
         why = f"they count as {'taken' if frame.unknown else 'not taken'}; the table of unknowns says what would tell"
         found.append(NotJudged("unknown", totals[Outcome.UNKNOWN.name], pairs, "pairs are UNKNOWN", why))
-    known = int((frame.homes >= 0).sum())
-    if len(frame.vm_rows) < known:
-        away = known - len(frame.vm_rows)
+    known = frame.vms - frame.homeless
+    if (away := known - frame.vms_in(frame.vm_rows)) > 0:
         why = "the filter leaves them out"
-        found.append(NotJudged("filtered", away, len(frame.homes), "VMs run on other hosts", why))
+        found.append(NotJudged("filtered", away, frame.vms, "VMs run on other hosts", why))
     hosts = len(frame.host_rows)
     lived_in = len(np.unique(frame.homes[frame.vm_rows][frame.homes[frame.vm_rows] >= 0]))
     if known and lived_in < hosts:

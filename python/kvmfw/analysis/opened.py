@@ -32,6 +32,7 @@ __all__ = [
     "open_fleet",
     "protections",
     "read_columns",
+    "with_kinds",
 ]
 
 
@@ -79,10 +80,17 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
         When something in it cannot be used; the error names the file.
     """
     vms, hosts, columns, (intake, born) = read_one(Path(folder), _sources)
-    columns["capture"] = [host._native.name for host in hosts]
-    columns.setdefault("kernel", [host.kernel for host in hosts])
-    columns.setdefault("cpu", [cpu_name(host.midr) for host in hosts])
+    columns = with_kinds(columns, hosts)
     return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns, intake, born)
+
+
+def with_kinds(columns: Mapping[str, Sequence[str]], hosts: Sequence[Host]) -> dict[str, Sequence[str]]:
+    """Add to the columns of hosts what their captures tell: capture, kernel and cpu."""
+    told: dict[str, Sequence[str]] = {
+        "kernel": [host.kernel for host in hosts],
+        "cpu": [cpu_name(host.midr) for host in hosts],
+    }
+    return told | {**columns, "capture": [host._native.name for host in hosts]}
 
 
 def _sources(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw.analysis.frame import Frame, Ints
+from kvmfw.analysis.keys import numbered
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.verdict import Outcome
@@ -32,7 +33,8 @@ def policy_refusals(frame: Frame, plain: Fleet) -> dict[str, int]:
     """
     if plain.shape != frame.fleet.shape:
         raise ArgumentError(f"the fleets differ: {frame.fleet.shape} and {plain.shape} VMs and hosts")
-    here = _Side.of(frame.vm_class, plain.vm_classes, frame.vm_rows)
+    of_plain = plain.vm_classes if frame.survey is None else plain.vm_classes[frame.survey.rows]
+    here = _Side.of(frame.vm_class, of_plain, frame.vm_rows, frame.weight)
     there = _Side.of(frame.host_class, plain.host_classes, frame.host_rows)
     weight = np.outer(here.count, there.count)
     homes = frame.homes[frame.vm_rows]
@@ -40,7 +42,8 @@ def policy_refusals(frame: Frame, plain: Fleet) -> dict[str, int]:
     home_number = np.full(len(frame.host_class), -1, dtype=np.int64)
     home_number[frame.host_rows] = there.number
     at_home = home_number[homes[known]]
-    np.subtract.at(weight, (here.number[known][at_home >= 0], at_home[at_home >= 0]), 1)
+    vms = 1 if frame.weight is None else frame.weight[known][at_home >= 0]
+    np.subtract.at(weight, (here.number[known][at_home >= 0], at_home[at_home >= 0]), vms)
     places = np.ix_(here.left, there.left)
     deciding = frame.deciding[places]
     by_kvm = plain.class_table()[np.ix_(here.right, there.right)]
@@ -60,7 +63,7 @@ class _Side:
     number: Ints
 
     @classmethod
-    def of(cls, left: Ints, right: npt.NDArray[np.uint32], rows: Ints) -> _Side:
-        both = np.stack([left[rows], right[rows].astype(np.int64)])
-        distinct, number, count = np.unique(both, axis=1, return_inverse=True, return_counts=True)
-        return cls(distinct[0], distinct[1], count.astype(np.int64), number.ravel())
+    def of(cls, left: Ints, right: npt.NDArray[np.uint32], rows: Ints, weight: Ints | None = None) -> _Side:
+        width = int(right.max(initial=0)) + 1
+        keys, count, number = numbered(left[rows] * width + right[rows].astype(np.int64), weight)
+        return cls(keys // width, keys % width, count, number)

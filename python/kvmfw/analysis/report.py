@@ -11,7 +11,8 @@ import numpy as np
 
 from kvmfw.analysis.blockers import blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
-from kvmfw.analysis.frame import Frame, numbered
+from kvmfw.analysis.frame import Frame
+from kvmfw.analysis.keys import numbered
 from kvmfw.analysis.not_judged import not_judged, not_looked_at
 from kvmfw.analysis.opened import chosen_column
 from kvmfw.analysis.same_cpu import same_cpu_totals
@@ -130,8 +131,9 @@ def examine(
     tables["totals"] = _shares(frame.totals())
     if "cpu" in columns and (frame.homes >= 0).any():
         tables["same_cpu"] = _shares(same_cpu_totals(frame, columns["cpu"]))
-    tables["stranded"] = _vms(frame, 0, 1)
-    tables["few_targets"] = _vms(frame, 1, few)
+    listed = _vms(frame, few)
+    tables["stranded"] = [row for row in listed if row["targets"] == 0]
+    tables["few_targets"] = [row for row in listed if 0 < row["targets"] < few]
     classes = host_classes(frame, columns)
     tables["traps"] = _traps(frame, {row["class"]: row for row in classes})
     one_way, moves = passages(frame)
@@ -206,35 +208,36 @@ def _facts(frame: Frame, few: int) -> Row:
     return {
         "vmm": frame.fleet.vmm,
         "scheme": frame.fleet.scheme,
-        "vms": len(frame.vm_rows),
+        "vms": frame.vms_in(frame.vm_rows),
         "hosts": len(frame.host_rows),
         "vm_classes": len(np.unique(frame.group_vm_class)),
         "host_classes": int((frame.host_weight > 0).sum()),
-        "homeless": int((frame.homes < 0).sum()),
+        "homeless": frame.homeless,
         "unknown_counts_as_taken": frame.unknown,
         "change_counts_as_taken": frame.change,
         "few": few,
     }
 
 
-def _vms(frame: Frame, least: int, below: int) -> list[Row]:
-    """List the VMs with at least `least` and fewer than `below` targets, in the order of their rows."""
-    wanted = (frame.group_targets >= least) & (frame.group_targets < below)
-    kept = np.flatnonzero(wanted[frame.group_of])
-    rows = frame.vm_rows[kept]
+def _vms(frame: Frame, few: int) -> list[Row]:
+    """List the VMs with no target or fewer than `few`, in the order of their rows."""
+    kept = np.flatnonzero((frame.group_targets < max(few, 1))[frame.group_of])
+    rows, targets = frame.vm_rows[kept], frame.group_targets[frame.group_of[kept]]
+    vms = frame.named(rows)
+    at = np.searchsorted(rows, np.array([row for row, _ in vms], dtype=np.int64))
     hosts = frame.fleet.host_names
     return [
         {
             "vm": name,
             "host": hosts[home] if home >= 0 else None,
             "vm_class": vm_class,
-            "targets": targets,
+            "targets": count,
         }
-        for name, home, vm_class, targets in zip(
-            frame.vm_names(rows),
-            frame.homes[rows].tolist(),
-            frame.vm_class[rows].tolist(),
-            frame.group_targets[frame.group_of[kept]].tolist(),
+        for (_, name), home, vm_class, count in zip(
+            vms,
+            frame.homes[rows[at]].tolist(),
+            frame.vm_class[rows[at]].tolist(),
+            targets[at].tolist(),
             strict=True,
         )
     ]
@@ -333,9 +336,10 @@ def _groups(frame: Frame, column: Sequence[str]) -> list[Row]:
     within = frame.takers.sums_of(*pairs, lists.ravel()).astype(np.int64)[key_of]
     own = frame.group_taken_at_home[frame.group_of[inside]]
     confined = (within - own == 0) & (targets > 0)
+    weight = np.ones(len(number), dtype=np.int64) if frame.weight is None else frame.weight[inside]
     counts = (
-        np.bincount(number[rows], minlength=len(values)).tolist()
-        for rows in (np.ones(len(number), dtype=np.bool_), targets == 0, confined)
+        np.bincount(number, weight * chosen, minlength=len(values)).astype(np.int64).tolist()
+        for chosen in (np.ones(len(number), dtype=np.bool_), targets == 0, confined)
     )
     return [
         {"group": value, "hosts": hosts, "vms": vms, "stranded": stranded, "confined": alone}

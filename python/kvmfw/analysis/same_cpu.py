@@ -29,6 +29,8 @@ def same_cpu_totals(frame: Frame, cpus: Sequence[str]) -> Mapping[str, int]:
     pairs = np.zeros(len(Outcome), dtype=np.int64)
     for cpu in range(len(names)):
         counts = frame.counts_on(np.flatnonzero(cpu_of_host == cpu))
-        vms = np.bincount(frame.vm_class[frame.vm_rows[cpu_of_vm == cpu]], minlength=len(counts))
-        pairs += (counts * vms[:, None]).sum(axis=0)
+        has_it = cpu_of_vm == cpu
+        weight = None if frame.weight is None else frame.weight[has_it]
+        vms = np.bincount(frame.vm_class[frame.vm_rows[has_it]], weight, minlength=len(counts))
+        pairs += (counts * vms.astype(np.int64)[:, None]).sum(axis=0)
     return frame.beside_home(pairs)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvmfw import _native
-from kvmfw.analysis.frame import Frame, Groups, Ints, Tell, counted, native_groups
+from kvmfw.analysis.frame import Frame, Groups, Ints, Tell, native_groups
+from kvmfw.analysis.keys import counted
 from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
 from kvmfw.published.changes import UpgradeDocument
 
@@ -168,5 +169,5 @@ def _groups(frame: Frame, of: Ints) -> Groups:
     number = np.full(len(frame.host_class), -1, dtype=np.int64)
     number[frame.host_rows] = of
     width = int(of.max(initial=0)) + 2
-    keys, vms = counted(frame.vm_class[frame.vm_rows] * width + frame.home_value(number) + 1)
+    keys, vms = counted(frame.vm_class[frame.vm_rows] * width + frame.home_value(number) + 1, frame.weight)
     return native_groups(keys // width, keys % width - 1, vms)

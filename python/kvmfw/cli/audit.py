@@ -24,6 +24,9 @@ from kvmfw.cli.options import (
 from kvmfw.cli.output import note, output_option, print_or_write
 from kvmfw.cli.render import Shown, print_report
 from kvmfw.cli.screen import console, working
+from kvmfw.distributed.auditing import survey_fleet
+from kvmfw.distributed.engines import ENGINES
+from kvmfw.distributed.engines import engine as engine_named
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.report import issues, read_waivers, waive, write_tables
@@ -43,6 +46,7 @@ FOLDER_FORMATS = ("csv", "parquet")
         "kvmfw audit examples --html report.html --group-by cluster",
         "kvmfw audit examples --record history.parquet --prometheus kvmfw.prom",
         "kvmfw audit examples --format sarif -o kvmfw.sarif --waivers waivers.toml",
+        "kvmfw audit examples --engine ray",
     ),
 )
 @folder_argument
@@ -74,6 +78,11 @@ FOLDER_FORMATS = ("csv", "parquet")
     help="What CHANGE counts as where a host either takes a VM or does not.",
 )
 @weaker_option
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help="Who reads the VMs, file by file, and keeps none: this process, a Ray or a Spark cluster.",
+)
 @format_option("table", "json", "csv", "parquet", "sarif", "junit", "markdown", "html")
 @output_option
 @click.option(
@@ -113,6 +122,7 @@ def audit(
     unknown: str,
     change: str,
     weaker: bool,
+    engine: str | None,
     form: str,
     output: Path | None,
     html: Path | None,
@@ -136,10 +146,16 @@ def audit(
     for waiver in expired(decided, date.today()):
         note(f"kvmfw: a waiver of {waiver.rule} expired on {waiver.expires}: {waiver.reason}")
     with working("reading the fleet"):
-        opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
+        opened, survey = (
+            (open_fleet(fleet, vmm=vmm, scheme=scheme), None)
+            if engine is None
+            else survey_fleet(fleet, engine_named(engine), vmm=vmm, scheme=scheme)
+        )
     with working("judging classes and drawing conclusions") as tell:
         taken = {"change": change == "accept", "unknown": unknown == "accept"}
-        frame = make_frame(opened.fleet, columns=opened.columns, where=where, tell=tell, **taken)
+        frame = make_frame(
+            opened.fleet, columns=opened.columns, where=where, tell=tell, survey=survey, **taken
+        )
         if not frame.vm_rows.size and (frame.homes >= 0).all():
             words = " and ".join(f"{name} = {value}" for name, value in where.items())
             raise InputError(f"no VM runs on a host with {words}: there is nothing to judge", file=str(fleet))

@@ -23,7 +23,15 @@ from kvmfw.readers.classes import Classes, words_of_run
 from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.readers.runs import Runs
 
-__all__ = ["CLASSIFIED", "OUTCOMES", "classify_batch", "classify_batches", "decide", "validate_batch"]
+__all__ = [
+    "CLASSIFIED",
+    "OUTCOMES",
+    "classify_batch",
+    "classify_batches",
+    "decide",
+    "digest_of",
+    "validate_batch",
+]
 
 _MEMBER = pa.struct([("vcpu", pa.string()), ("words", pa.binary())])
 CLASSIFIED = pa.schema(
@@ -77,7 +85,7 @@ def classify_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBat
 
 def _classified(runs: Runs, classes: Classes, seen: set[bytes]) -> pa.RecordBatch:
     """Give for each VM its class: that of its vCPUs where they are alike, else one made of all their classes."""
-    digests = {class_: _digest(classes.key(class_)) for class_ in np.unique(classes.of).tolist()}
+    digests = {class_: digest_of(classes.key(class_)) for class_ in np.unique(classes.of).tolist()}
     kinds = [digests[class_] for class_ in classes.of.tolist()]
     starts = np.flatnonzero(np.diff(runs.vms(), prepend=-1))
     found: list[bytes | None] = []
@@ -87,7 +95,7 @@ def _classified(runs: Runs, classes: Classes, seen: set[bytes]) -> pa.RecordBatc
         bad = next((classes.bad[run] for run in range(start, end) if run in classes.bad), None)
         problems.append(bad[0][1] if bad else None)
         own = dict(zip(reversed(kinds[start:end]), reversed(range(start, end)), strict=True))
-        class_ = kinds[start] if len(own) == 1 else _digest(*sorted(own))
+        class_ = kinds[start] if len(own) == 1 else digest_of(*sorted(own))
         found.append(None if bad else class_)
         new = not bad and class_ not in seen
         members.append([_member(runs, own[one]) for one in sorted(own)] if new else None)
@@ -110,7 +118,8 @@ def _member(runs: Runs, run: int) -> dict[str, Any]:
     return {"vcpu": words_of_run(runs, run), "words": words.astype("<u8", copy=False).tobytes()}
 
 
-def _digest(*parts: bytes) -> bytes:
+def digest_of(*parts: bytes) -> bytes:
+    """Give a short name for what tells a class from others, the same on every machine."""
     return hashlib.blake2b(b"".join(parts), digest_size=16).digest()
 
 

@@ -1,15 +1,17 @@
-"""Ray Data: files of VMs are classified by many workers, classes are decided once, outcomes are joined.
+"""Ray: files of VMs are classified or counted by many workers, classes are decided once.
 
 Needs the extra ``kvmfw[ray]``. Tasks keep nothing, so Ray repeats those of a worker that dies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import ray
 import ray.data
 
 from kvmfw.distributed.batches import OUTCOMES, classify_batch, classify_batches, decide, validate_batch
@@ -18,7 +20,40 @@ from kvmfw.readers.folders import files_of
 from kvmfw.readers.formats import TABLES, detect
 from kvmfw.readers.tables import open_table
 
-__all__ = ["validate", "validate_dataset"]
+__all__ = ["run", "validate", "validate_dataset"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+_TRIES = 8
+"""So often is a task begun anew whose worker died."""
+_AHEAD = 2
+"""Tasks for each core that are handed out before the first has come back: results do not pile up."""
+
+
+def run(function: Callable[[T], U], items: Sequence[T]) -> Iterator[tuple[int, U]]:
+    """Run a function on items; give the number of each item with its result, as they come in.
+
+    Where nobody did it before, Ray is begun: the cluster of ``RAY_ADDRESS``, else one on this machine.
+    """
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False)
+    task, shared = ray.remote(max_retries=_TRIES)(_called), ray.put(function)
+    waiting: dict[Any, int] = {}
+    most = _AHEAD * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    left = iter(enumerate(items))
+    while True:
+        for at, item in islice(left, most - len(waiting)):
+            waiting[task.remote(shared, item)] = at
+        if not waiting:
+            return
+        done, _ = ray.wait(list(waiting), num_returns=1)
+        for one in done:
+            yield waiting.pop(one), ray.get(one)
+
+
+def _called(function: Callable[[T], U], item: T) -> U:
+    return function(item)
 
 
 def validate(

@@ -1,4 +1,4 @@
-"""Spark: a data frame of VMs is classified by executors, classes are decided once, outcomes are joined.
+"""Spark: executors classify a data frame of VMs, or count files of VMs; classes are decided once.
 
 Needs the extra ``kvmfw[spark]``. Spark has no unsigned integers: 64-bit words with the highest bit set are
 negative numbers there, and are taken as the words that they are.
@@ -6,11 +6,14 @@ negative numbers there, and are taken as the words that they are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as sql
 from pyspark.sql.types import ArrayType, MapType
 
@@ -19,12 +22,31 @@ from kvmfw.distributed.batches import CLASSIFIED, classify_batches, decide, vali
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-__all__ = ["nested", "validate"]
+__all__ = ["nested", "run", "validate"]
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 _CLASSIFIED = "vm string, class binary, problem string, members array<struct<vcpu:string, words:binary>>"
 _OUTCOMES = "vm string, class binary, problem string, accept int, change int, unknown int, refuse int"
 _VMS, _INDEXES = ("vm", "vm_id", "id"), ("vcpu_index", "index")
 _FACTS = ("features", "host", "host_id")
+
+
+def run(function: Callable[[T], U], items: Sequence[T]) -> Iterator[tuple[int, U]]:
+    """Run a function on items; give the number of each item with its result.
+
+    Where there is no session, one is begun: that of ``spark-submit``, else on this machine.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    context = SparkSession.builder.getOrCreate().sparkContext
+    numbered = context.parallelize(list(enumerate(items)), max(len(items), 1))
+    yield from numbered.map(partial(_called, function)).collect()
+
+
+def _called(function: Callable[[T], U], numbered: tuple[int, T]) -> tuple[int, U]:
+    at, item = numbered
+    return at, function(item)
 
 
 def nested(vms: DataFrame) -> DataFrame:

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from kvmfw.readers.facts import HostFacts, read_facts
 from kvmfw.readers.firecracker import CpuTemplate
-from kvmfw.readers.folders import fleet_folder, foreign_host, foreign_set, hosts, parts_of, register_sets
+from kvmfw.readers.folders import (
+    fleet_folder,
+    fleet_sources,
+    foreign_host,
+    foreign_set,
+    hosts,
+    parts_of,
+    register_sets,
+)
 from kvmfw.readers.formats import FORMATS, detect
 from kvmfw.readers.rejects import Intake, Reject
 from kvmfw.readers.saved import SavedVcpu
@@ -30,6 +38,7 @@ __all__ = [
     "detect",
     "distinct_vcpus",
     "fleet_folder",
+    "fleet_sources",
     "foreign_host",
     "foreign_set",
     "hosts",

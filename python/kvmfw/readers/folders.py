@@ -30,6 +30,7 @@ from kvmfw.sets import Host, RegisterSet
 __all__ = [
     "files_of",
     "fleet_folder",
+    "fleet_sources",
     "foreign_host",
     "foreign_set",
     "hosts",
@@ -235,17 +236,40 @@ def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
 def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     if is_stored(folder):
         return read_one(folder, _stored)
-    captures = {host.name: host for host in _captures(folder / "captures")}
-    vms = folder / "vms.jsonl"
-    sets = list(register_sets(vms if vms.exists() else folder / "vms"))
+    hosts = _named_hosts(folder)
+    sets = list(register_sets(_vms_in(folder)))
     seen: set[str] = set()
     for one in sets:
         if one.name in seen:
             raise FormatError(twice(one.name), file=str(folder))
         seen.add(one.name)
+    return sets, hosts
+
+
+def _vms_in(folder: Path) -> Path:
+    vms = folder / "vms.jsonl"
+    return vms if vms.exists() else folder / "vms"
+
+
+def fleet_sources(folder: Path) -> tuple[list[Path], list[Host]]:
+    """Give the files in which the VMs of a fleet folder stand, in their order, without reading them; and its hosts.
+
+    Raises
+    ------
+    InputError
+        When there is no file of VMs or no host, or it is a fleet on disk, whose tables refer to one another.
+    """
+    if is_stored(folder):
+        problem = "a fleet on disk is read on one machine; expected the folder that it was made of"
+        raise InputError(problem, file=str(folder))
+    return files_of(_vms_in(folder), "register sets"), _named_hosts(folder)
+
+
+def _named_hosts(folder: Path) -> list[Host]:
+    captures = {host.name: host for host in _captures(folder / "captures")}
     table = folder / "hosts.csv"
     if not table.exists():
-        return sets, list(captures.values())
+        return list(captures.values())
     named: list[Host] = []
     for row in read_hosts_table(table):
         capture = captures.get(row.capture)
@@ -253,4 +277,4 @@ def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
             problem = f"there is no capture named `{row.capture}`"
             raise FormatError(problem, f"line {row.line}", file=str(table))
         named.append(capture.renamed(row.host))
-    return sets, named
+    return named
