@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from kvmfw import _native
 from kvmfw.errors import CopyError
+from kvmfw.members import Members, members_of
 from kvmfw.names import arrow_texts
-from kvmfw.questions import Members, class_table_of, members_of
+from kvmfw.questions import class_table_of
 
 __all__ = ["Arcs", "Tables", "arcs_of", "tables_of"]
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 import kvmfw
-from kvmfw.testing import capture_document
+from kvmfw.testing import capture_document, tiny_host, tiny_set
 
 FIRMWARE = [0x6030000000140000 + index for index in range(4)]
 BITMAPS = [0x6030000000160000 + index for index in range(4)]
@@ -224,3 +224,12 @@ def renamed(vm: kvmfw.RegisterSet, name: str) -> kvmfw.RegisterSet:
     return kvmfw.RegisterSet.from_mapping(
         vm.to_mapping(), features=vm.features, vgic=vm.vgic, enabled=vm.enabled, name=name
     )
+
+
+def small() -> kvmfw.Fleet:
+    """Three VMs on two hosts: `a` and `b` on `old`, which takes all; `new` takes `a` and `c`."""
+    vms = [
+        kvmfw.RegisterSet.from_mapping(tiny_set(workaround_3=level).to_mapping(), name=name, host=home)
+        for name, level, home in (("a", 1, "old"), ("b", 2, "old"), ("c", 0, None))
+    ]
+    return kvmfw.Fleet(vms, [tiny_host(workaround_3=2, name="old"), tiny_host(workaround_3=1, name="new")])

@@ -32,15 +32,18 @@ pub struct Change {
     pub(super) touched: Vec<u64>,
 }
 
-impl Change {
-    pub(super) fn begin(turn: Turn) -> Self {
+impl Turn {
+    /// Begins a change of several steps.
+    pub fn change(self) -> Change {
         room::need(BYTES_OF_A_STEP);
-        let mut state = State { whole: OnceLock::new(), ..State::clone(&turn.base) };
+        let mut state = State { whole: OnceLock::new(), ..State::clone(&self.base) };
         state.generation += 1;
-        let hosts = Arc::clone(&turn.base.tables.world.hosts);
-        Self { state, turn, turned: Turned::default(), hosts, touched: Vec::new() }
+        let hosts = Arc::clone(&self.base.tables.world.hosts);
+        Change { state, turn: self, turned: Turned::default(), hosts, touched: Vec::new() }
     }
+}
 
+impl Change {
     /// Makes a step that was checked against this change as it is.
     pub(super) fn make(&mut self, step: &Step<'_>) {
         self.state.make(step, &mut self.turned);

@@ -14,4 +14,5 @@ pub(in crate::fleet) mod snapshot;
 pub(in crate::fleet) mod step;
 pub(in crate::fleet) mod tree;
 pub(in crate::fleet) mod turn;
+mod waiting;
 pub(in crate::fleet) mod who;

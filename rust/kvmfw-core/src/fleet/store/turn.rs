@@ -6,11 +6,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use super::change::Change;
-use super::commit::{is_prompt, judged};
 use super::shared::{Shared, Writer};
 use super::snapshot::State;
 use super::step::{BYTES_OF_A_STEP, Step, Turned};
+use super::waiting::{is_prompt, judged};
 use super::who::{HostHandle, VmHandle, Who};
 use crate::error::MissingError;
 use crate::fleet::class::VmClass;
@@ -45,11 +44,6 @@ impl Turn {
         let writer = shared.take(patience)?;
         let base = shared.last();
         Some(Self { shared, base, writer, has_new_classes: false, is_alone: false, is_done: false })
-    }
-
-    /// Begins a change of several steps.
-    pub fn change(self) -> Change {
-        Change::begin(self)
     }
 
     /// Whether who bears the name of a VM is known without looking at all.
