@@ -1,7 +1,5 @@
 //! Laws of fleets that live: after any change a fleet is what one built from scratch would be, and what was read before stays.
 
-#![expect(clippy::expect_used, reason = "a law that cannot be set up has failed")]
-
 use std::collections::BTreeMap;
 
 mod living;
