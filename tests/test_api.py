@@ -182,8 +182,12 @@ def test_a_vcpu_that_the_host_cannot_make_is_refused_and_one_not_asked_is_unknow
     sve = kvmfw.RegisterSet.from_mapping(registers, features=["psci_0_2", "sve"])
     verdict = kvmfw.validate(sve, host)
     assert (verdict.outcome, verdict.findings[0].errno) == (kvmfw.Outcome.REFUSE, "EINVAL")
-    odd = kvmfw.RegisterSet.from_mapping(registers, features=["power_off"])
+    odd = kvmfw.RegisterSet.from_mapping(registers, features=["pmu_v3"])
     assert kvmfw.validate(odd, host).outcome is kvmfw.Outcome.UNKNOWN
+    off, on = (kvmfw.RegisterSet.from_mapping(registers, features=words) for words in (["power_off"], []))
+    assert kvmfw.validate(off, host) == kvmfw.validate(on, host), (
+        "how a vCPU starts says nothing of its registers"
+    )
 
 
 def test_all_examples_can_be_read() -> None:

@@ -311,6 +311,34 @@ def test_fleets_say_under_every_vmm_and_scheme_what_is_said_of_one_pair(
     assert fleet.validate_pairs([0], [0])[0] == said.outcome == fleet.explain(0, 0).outcome
 
 
+@given(example_pairs(), st.sampled_from(RESTORING), st.booleans())
+def test_where_a_pmu_is_unsure_only_what_both_vcpus_have_in_common_is_said(
+    pair: tuple[Target, Registers], restoring_vmm: str, by_fleet: bool
+) -> None:
+    target, registers = pair
+    assume(registers)
+    other = [feature for feature in target.vcpu.features if feature not in ("pmu_v3", "pmu_v3_strict")]
+
+    def outcome(*features: str, enabled: tuple[str, ...] = ()) -> Outcome:
+        vm = kvmfw.RegisterSet.from_mapping(
+            registers,
+            features=[*other, *features],
+            vgic=target.vcpu.vgic,
+            enabled=[*target.vcpu.enabled, *enabled],
+        )
+        if by_fleet:
+            said = kvmfw.Fleet([vm], [target.host], vmm=restoring_vmm).validate_pairs([0], [0])[0]
+        else:
+            said = kvmfw.validate(vm, target.host, vmm=restoring_vmm).outcome
+        return Outcome(said)
+
+    both = {outcome("pmu_v3"), outcome()}
+    unsure = outcome("pmu_v3", enabled=("pmu_v3_unsure",))
+    assert unsure == Outcome.UNKNOWN or {unsure} == both
+    assert unsure == outcome(enabled=("pmu_v3_unsure",)), "whichever was inferred"
+    assert outcome("power_off") == outcome(), "how a vCPU starts says nothing of its registers"
+
+
 @given(example_pairs())
 def test_hiding_answers_never_turns_a_refusal_into_an_accept_or_back(pair: tuple[Target, Registers]) -> None:
     target, registers = pair

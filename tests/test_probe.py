@@ -42,6 +42,13 @@ def test_capture_has_every_part_of_the_format(tmp_path: Path) -> None:
     assert len(set(capture["registers"])) == len(capture["registers"])
 
 
+def test_a_bare_release_is_told_from_the_vendors_kernel_that_is_named_so() -> None:
+    built = "Linux version 6.1.79 (builder@buildkit) (aarch64-bottlerocket-linux-gnu-gcc 11.3.0) #1 SMP"
+    assert probe.kernel_text("6.1.79", built) == "6.1.79-bottlerocket"
+    assert probe.kernel_text("6.1.79", "Linux version 6.1.79 (me@home) (gcc 13.2.0) #1 SMP") == "6.1.79"
+    assert probe.kernel_text("6.1.79-bottlerocket", built) == "6.1.79-bottlerocket"
+
+
 def test_modes_and_halves_are_asked_in_every_state(tmp_path: Path) -> None:
     capture = captured(tmp_path)
     for state in ("fresh", "exited", "ran"):

@@ -1176,12 +1176,18 @@ def machine_text() -> str:
     return " ".join(part for part in parts if part)
 
 
+def kernel_text(release: str, built: str) -> str:
+    """`uname -r`, which for Bottlerocket is a bare number (6.1.79): its kernel is Amazon Linux's, and only its compiler tells."""
+    vendor = "-bottlerocket"
+    return release + vendor if vendor + "-linux-" in built and vendor not in release else release
+
+
 def host_facts(kvm: Kvm, name: Optional[str], processor: int) -> Json:
     """The "host" part of a capture.  ``processor``: number of the CPU that the probe runs on."""
     identification = "/sys/devices/system/cpu/cpu{}/regs/identification/".format(processor)
     system = os.uname()
     facts: Json = {"name": name or system.nodename}
-    facts["kernel"] = system.release
+    facts["kernel"] = kernel_text(system.release, text_of("/proc/version"))
     facts["kernel_build"] = system.version
     machine = machine_text()
     if machine:

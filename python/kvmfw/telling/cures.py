@@ -75,7 +75,7 @@ _BY_RULE = {
     "KVMFW-FACTS-OPEN": "capture the host (`kvmfw probe`): this much cannot be said of it by facts that are less",
     "KVMFW-VCPU": (
         "the target's KVM cannot make such a vCPU (PMU, SVE, pointer authentication, AArch32): choose another"
-        " target or start VMs without the feature"
+        " target or start VMs without the feature; where it is unsure how the vCPU was made, say so (`vcpu`)"
     ),
 }
 

@@ -10,10 +10,10 @@ use crate::errno::Errno;
 use crate::finding::Finding;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
-use crate::judgement::{Effect, Evidence, Judgement, Unit};
+use crate::judgement::{Effect, Evidence, Judgement, Outcome, Unit};
 use crate::list::ListFinding;
 use crate::making::{self, NotMade};
-use crate::policy::{is_judged_by_value, is_mostly_kept};
+use crate::policy::{Way, is_judged_by_value, is_mostly_kept};
 use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
 use crate::rules::{FieldDifference, field_differences};
@@ -36,13 +36,39 @@ pub(crate) fn unusable_finding() -> Finding {
     whole_finding(Unit::List, RuleId::Unusable, judgement, sentence)
 }
 
-/// A finding about a unit that the releases of a VMM judge differently; `said` tells what each of them does.
-pub(crate) fn releases_finding(unit: Unit, set: &RegisterSet, said: &str) -> Finding {
-    let judgement = Judgement { effect: Effect::Unknown("name the release of the VMM"), evidence: Evidence::None };
-    let sentence = format!("this depends on the release of the VMM, which was not named: {said}");
-    let register = unit.register();
+/// A finding about a unit that is judged differently by each way in which the VM may be restored, of which `one` is the first
+/// that speaks.
+pub(crate) fn ways_finding(one: &Finding, set: &RegisterSet, each: &[(&Way, Outcome)]) -> Finding {
+    const PMU: &str = "pmu_v3";
+    let has_pmu = |way: &Way| way.vcpu.has(PMU);
+    let by_vcpu = each.iter().any(|(way, _)| has_pmu(way) != each.first().is_some_and(|(first, _)| has_pmu(first)));
+    // The same release with both vCPUs, and it differs: the VMM is not what matters.
+    let by_vcpu = by_vcpu
+        && each.iter().any(|(way, outcome)| {
+            each.iter()
+                .any(|(other, said)| way.names == other.names && has_pmu(way) != has_pmu(other) && outcome != said)
+        });
+    let (rule, needs, on) = if by_vcpu {
+        (RuleId::Vcpu, "say whether the vCPU was made with pmu_v3", "whether the VM has a PMU, which was not saved")
+    } else {
+        (RuleId::VmmRelease, "name the release of the VMM", "the release of the VMM, which was not named")
+    };
+    let told = |(way, outcome): &(&Way, Outcome)| {
+        let vcpu = if !by_vcpu {
+            ""
+        } else if has_pmu(way) {
+            " with a PMU"
+        } else {
+            " without"
+        };
+        format!("{}{vcpu} {}", way.names.join(", "), outcome.name())
+    };
+    let said: Vec<String> = each.iter().map(told).collect();
+    let sentence = format!("this depends on {on}: {}; {}", said.join("; "), one.sentence);
+    let judgement = Judgement { effect: Effect::Unknown(needs), evidence: Evidence::None };
+    let register = one.unit.register();
     let saved = register.and_then(|register| set.get(register).cloned());
-    Finding { register, saved, ..whole_finding(unit, RuleId::VmmRelease, judgement, sentence) }
+    Finding { register, saved, ..whole_finding(one.unit, rule, judgement, sentence) }
 }
 
 /// A finding about a VM made like `saved`, for which there is no vCPU.

@@ -18,6 +18,17 @@ pub(crate) const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Policy(u8);
 
+/// One way in which a VM may be restored.
+#[derive(Clone, Debug)]
+pub(crate) struct Way {
+    /// The releases of the VMM that restore so.
+    pub(crate) names: Vec<&'static str>,
+    /// Their rule.
+    pub(crate) rule: &'static VmmRule,
+    /// How the VM's vCPU was made.
+    pub(crate) vcpu: VcpuConfig,
+}
+
 impl Policy {
     /// All policies, in the order of the table.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -61,8 +72,14 @@ impl Policy {
         found
     }
 
+    /// The ways in which this policy is judged for a VM made like `saved`: each vCPU that it may have, by each rule.
+    pub(crate) fn ways(self, saved: VcpuConfig) -> Vec<Way> {
+        let by_rule = |vcpu| self.rules(vcpu).into_iter().map(move |(names, rule)| Way { names, rule, vcpu });
+        saved.may_be().into_iter().flat_map(by_rule).collect()
+    }
+
     /// The rules as which this policy is judged for a VM made like `saved`, each once, with the names that share it.
-    pub(crate) fn rules(self, saved: VcpuConfig) -> Vec<(Vec<&'static str>, &'static VmmRule)> {
+    fn rules(self, saved: VcpuConfig) -> Vec<(Vec<&'static str>, &'static VmmRule)> {
         let row = self.row();
         let releases = || VMMS.iter().filter(|release| row.releases.contains(&release.name));
         // Snapshots of one release are not those of another: a VM with a capability that only some of them enable is
@@ -108,7 +125,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 const LISTED_GROUPS: [Group; 6] =
     [Group::Core, Group::Sve, Group::Firmware, Group::FirmwareBitmap, Group::System, Group::Demux];
 
-/// What kernels before [`TOLERATED_ZERO`] (6.15) list before all other system registers: timers, until 6.18 where that lists them
+/// What kernels before `VENDOR_HYP_BMAP_2` (6.15) list before all other system registers: timers, until 6.18 where that lists them
 /// among the others; then the registers that they listed as invariant, until 6.15 (CLIDR and CTR up to 6.1; seen on 5.10, 6.1, 6.12).
 pub const LISTED_FIRST: [RegisterId; 11] = [
     RegisterId::system(3, 3, 14, 3, 1),

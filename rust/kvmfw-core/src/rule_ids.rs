@@ -40,7 +40,7 @@ macro_rules! rule_ids {
 }
 
 rule_ids! {
-    Vcpu, "KVMFW-VCPU", [Vcpu], "The host cannot make such a vCPU, or was not asked.",
+    Vcpu, "KVMFW-VCPU", [Vcpu List Register], "The host cannot make such a vCPU or was not asked; or how it was made is not known.",
         "The capture's vCPU configurations (docs/formats.md); features without their capability: docs/semantics.md, 12.15.";
     Vmm, "KVMFW-VMM", [Vcpu List], "The VMM refuses by itself, whatever KVM would say.",
         "Sources of the VMMs, August 2026: docs/policies.md.";

@@ -59,6 +59,10 @@ impl ToldRange {
     /// Whether every kernel that keeps this range, and no more beside it, refuses the field of `saved` from a VM made like
     /// `config`. What the field is on a vCPU made otherwise does not tell.
     pub fn refuses(&self, saved: u64, config: VcpuConfig) -> bool {
+        config.may_be().into_iter().all(|config| self.refuses_of(saved, config))
+    }
+
+    fn refuses_of(&self, saved: u64, config: VcpuConfig) -> bool {
         let Some(mask) = self.mask() else { return false };
         let has = (saved & mask) >> self.shift;
         let depends = config.has("has_el2") || catalog::bits_of_parts(self.register) & mask != 0;

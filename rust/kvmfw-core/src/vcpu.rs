@@ -19,17 +19,21 @@ pub const FEATURES: &[&str] = &[
     "pmu_v3_strict",
 ];
 
-/// Names of the VM capabilities that change what registers a vCPU has, by bit of [`VcpuConfig::enabled`].
-pub const ENABLED: &[&str] = &["mte", "writable_imp_id_regs"];
-/// The bit of the last of them.
+/// Words beside the features, by bit of [`VcpuConfig::enabled`]: the VM capabilities that change what registers a vCPU has, and
+/// `pmu_v3_unsure`, where what was saved does not tell whether the vCPU has a PMU.
+pub const ENABLED: &[&str] = &["mte", "writable_imp_id_regs", "pmu_v3_unsure"];
+/// The bits of the last two.
 pub(crate) const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
+const PMU_V3_UNSURE: u8 = 1 << 2;
+const POWER_OFF: u32 = 1;
+const PMU_V3: u32 = 1 << 3;
 
 /// One way of making a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct VcpuConfig {
     /// The `KVM_ARM_VCPU_INIT` feature word.
     pub features: u32,
-    /// Bits of [`ENABLED`]: capabilities enabled on the VM before its first vCPU.
+    /// Bits of [`ENABLED`]: capabilities enabled on the VM before its first vCPU, and what is not known of it.
     pub enabled: u8,
     /// Whether the VM has a `GICv3`.
     pub vgic: bool,
@@ -44,6 +48,22 @@ impl VcpuConfig {
     /// Whether the VM has the capability of this name enabled.
     pub fn is_enabled(&self, capability: &str) -> bool {
         ENABLED.iter().position(|name| *name == capability).is_some_and(|bit| self.enabled >> bit & 1 == 1)
+    }
+
+    /// Whether it is not known how the vCPU was made.
+    pub(crate) const fn is_unsure(self) -> bool {
+        self.enabled & PMU_V3_UNSURE != 0
+    }
+
+    /// The vCPUs that this may be, as KVM makes their registers: one, or two where a PMU is unsure. `power_off` says how a vCPU
+    /// starts, not what it has (`kvm_arch_vcpu_ioctl_vcpu_init`, 5.10 to 7.3 read).
+    pub(crate) fn may_be(self) -> Vec<Self> {
+        let enabled = self.enabled & !PMU_V3_UNSURE;
+        let made = |features: u32| Self { features: features & !POWER_OFF, enabled, vgic: self.vgic };
+        if !self.is_unsure() {
+            return vec![made(self.features)];
+        }
+        vec![made(self.features | PMU_V3), made(self.features & !PMU_V3)]
     }
 
     /// The feature word of these names.
@@ -77,7 +97,7 @@ impl VcpuConfig {
 }
 
 /// The registers that tell how their vCPU was made, in the order in which [`inferred`] takes them.
-const TELLING: [RegisterId; 10] = [
+const TELLING: [RegisterId; 11] = [
     catalog::ID_AA64DFR0,
     catalog::ID_AA64PFR0,
     RegisterId::SVE_VLS,
@@ -88,16 +108,19 @@ const TELLING: [RegisterId; 10] = [
     catalog::PSCI_VERSION,
     RegisterId::PSTATE,
     catalog::ID_AA64MMFR4,
+    RegisterId::firmware_bitmap(0),
 ];
 
 /// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
-/// (5.10 shows `PMUVer` without a PMU too). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
+/// (but up to 5.11 `PMUVer` without a PMU, up to 4: `read_id_reg`, read in 5.10 and 5.15; such a kernel has no bitmaps and no
+/// PSCI 1.1). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
 /// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` is in
 /// `ID_AA64PFR0_EL1.GIC`: 0 is a VM with a `GICv2`, or with none after its first run; where the register was not saved nothing
 /// tells, and one is assumed.
-fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
+fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
     const PSCI_0_1: u64 = 1;
-    let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1, psci, pstate, mmfr4] = saved;
+    const PSCI_1_0: u64 = 0x1_0000;
+    let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1, psci, pstate, mmfr4, bitmap] = saved;
     let field = |word: Option<u64>, shift: u32| word.unwrap_or(0) >> shift & 0xf;
     let has = [
         ("el1_32bit", matches!(pstate.unwrap_or(0) & 0x1f, 0x11..=0x1f)),
@@ -114,7 +137,12 @@ fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
         has.iter().filter(|(_, has)| *has).fold(0, |bits: u32, (name, _)| bits | bit(name))
     };
     let vgic = pfr0.is_none_or(|word| catalog::GIC.of(word) != Some(0));
-    let enabled = bits(ENABLED, &[("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf))]);
+    let of_old_kernel = bitmap.is_none() && psci.is_some_and(|version| version <= PSCI_1_0);
+    let enabled = [
+        ("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf)),
+        ("pmu_v3_unsure", of_old_kernel && matches!(field(dfr0, 8), 1..=4)),
+    ];
+    let enabled = bits(ENABLED, &enabled);
     VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic }
 }
 
@@ -122,7 +150,7 @@ fn inferred(saved: [Option<u64>; 10]) -> VcpuConfig {
 #[derive(Clone, Debug, Default)]
 pub struct Inference {
     ids: Vec<u64>,
-    places: [Option<usize>; 10],
+    places: [Option<usize>; 11],
 }
 
 impl Inference {
@@ -183,6 +211,13 @@ mod tests {
             (vec![(0x6030_0000_0013_e088, 0), (0x6030_0000_0013_c03c, 0)], "psci_0_2, has_el2, has_el2_e2h0, vgic"),
             (vec![(0x6030_0000_0013_c03c, 0)], "psci_0_2, vgic"),
             (vec![(catalog::PSCI_VERSION.raw(), 1)], "vgic"),
+            (vec![(catalog::PSCI_VERSION.raw(), 0x1_0000), (dfr0, 0x406)], "psci_0_2, pmu_v3, pmu_v3_unsure, vgic"),
+            (vec![(catalog::PSCI_VERSION.raw(), 0x1_0000), (dfr0, 0x506)], "psci_0_2, pmu_v3, vgic"),
+            (vec![(catalog::PSCI_VERSION.raw(), 0x1_0001), (dfr0, 0x406)], "psci_0_2, pmu_v3, vgic"),
+            (
+                vec![(catalog::PSCI_VERSION.raw(), 2), (dfr0, 0x406), (RegisterId::firmware_bitmap(0).raw(), 1)],
+                "psci_0_2, pmu_v3, vgic",
+            ),
             (vec![(RegisterId::PSTATE.raw(), 0x1d3)], "el1_32bit, psci_0_2, vgic"),
             (vec![(RegisterId::PSTATE.raw(), 0x2000_0010)], "psci_0_2, vgic"),
         ] {

@@ -11,7 +11,7 @@ use crate::id::RegisterId;
 use crate::judgement::{Effect, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
 use crate::making::made_for;
-use crate::policy::{context_of, gate_of, is_kept_anywhere, is_mostly_kept};
+use crate::policy::{Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
@@ -46,12 +46,11 @@ pub(crate) fn by_unit(set: &RegisterSet, host: &Host, question: Question) -> Ver
 }
 
 fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Verdict {
-    let mut said: Vec<(Vec<&'static str>, Vec<Finding>)> = question
-        .policy
-        .rules(set.vcpu)
-        .into_iter()
-        .map(|(names, rule)| (names, judge_as(set, host, question, rule, alone)))
-        .collect();
+    let by_way = |way: Way| {
+        let findings = judge_as(set, host, question, &way, alone);
+        (way, findings)
+    };
+    let mut said: Vec<(Way, Vec<Finding>)> = question.policy.ways(set.vcpu).into_iter().map(by_way).collect();
     let row = question.policy.row();
     let mut findings: Vec<Finding> = match said.len() {
         0 | 1 => said.pop().map_or_else(Vec::new, |(_, findings)| findings),
@@ -63,8 +62,8 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
     Verdict::new(findings)
 }
 
-/// What all releases say; unknown in the units in which they differ.
-fn merged(said: &[(Vec<&'static str>, Vec<Finding>)], set: &RegisterSet) -> Vec<Finding> {
+/// What is said in all ways; unknown in the units in which they differ.
+fn merged(said: &[(Way, Vec<Finding>)], set: &RegisterSet) -> Vec<Finding> {
     let outcome = |spoken: &[Finding], unit: Unit| {
         let own = spoken.iter().filter(|one| one.unit == unit).map(|one| one.judgement.outcome());
         own.max().unwrap_or(Outcome::Accept)
@@ -83,13 +82,8 @@ fn merged(said: &[(Vec<&'static str>, Vec<Finding>)], set: &RegisterSet) -> Vec<
                 }
             } else if !seen {
                 units.push(one.unit);
-                let each: Vec<String> = said
-                    .iter()
-                    .zip(outcomes)
-                    .map(|((names, _), is)| format!("{} {}", names.join(", "), is.name()))
-                    .collect();
-                let sentence = format!("{}; {}", each.join("; "), one.sentence);
-                findings.push(explain::releases_finding(one.unit, set, &sentence));
+                let each: Vec<(&Way, Outcome)> = said.iter().map(|(way, _)| way).zip(outcomes).collect();
+                findings.push(explain::ways_finding(one, set, &each));
             }
         }
     }
@@ -102,16 +96,17 @@ pub(crate) fn agreed(mut outcomes: impl Iterator<Item = Outcome>) -> Outcome {
     if outcomes.all(|other| other == first) { first } else { Outcome::Unknown }
 }
 
-fn judge_as(set: &RegisterSet, host: &Host, question: Question, rule: &'static VmmRule, alone: bool) -> Vec<Finding> {
-    let config = match made_for(host, rule, set.vcpu) {
+fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone: bool) -> Vec<Finding> {
+    let (rule, vcpu) = (way.rule, way.vcpu);
+    let config = match made_for(host, rule, vcpu) {
         Ok(config) => config,
-        Err(not_made) => return vec![explain::not_made_finding(&not_made, set.vcpu)],
+        Err(not_made) => return vec![explain::not_made_finding(&not_made, vcpu)],
     };
     let refused = if alone { Vec::new() } else { refused_gates(set, config, question, rule) };
-    let host_list = HostList::new(config, set.vcpu.vgic, rule, question);
+    let host_list = HostList::new(config, vcpu.vgic, rule, question);
     let (mut findings, mut writes, mut host_only) = (Vec::new(), Vec::new(), Vec::new());
     let mut changes: Vec<Change> = Vec::new();
-    let list = SavedList::new(set.registers(), &refused, set.vcpu.has("has_el2"));
+    let list = SavedList::new(set.registers(), &refused, vcpu.has("has_el2"));
     for finding in host_list.findings(&list) {
         match finding {
             // KVM is asked for these, below.

@@ -273,6 +273,9 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
     let enabled = VcpuConfig::parse_enabled(document.enabled.iter().map(String::as_str))
         .map_err(|problem| FormatError::new(at("enabled"), problem))?;
     let mut config = VcpuConfig { features, enabled, vgic: false };
+    if config.is_unsure() {
+        return Err(FormatError::new(at("enabled"), "a host was asked for one vCPU: nothing of it is unsure"));
+    }
     let made = if let Some(errno) = &document.refused {
         if document.values.is_some() {
             return Err(FormatError::new(place, "a vCPU has either `refused` or `values`, not both"));

@@ -126,6 +126,7 @@ mod tests {
             "",
             "linux",
             "6",
+            "6.1.79-bottlerocket",
             "6.1.172-amzn",
             "6.18.30-61.116.amzn2023.aarch64",
             "4.14.355-275.570.amzn2.aarch64",

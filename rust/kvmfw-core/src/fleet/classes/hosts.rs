@@ -175,8 +175,8 @@ fn numbers((unit, interner): (usize, &mut Arc<Interner<UnitAcceptor>>), units: u
 fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
     let mut acceptors = Vec::with_capacity(vms.configs.len() * (UnitNumber::count(vms.units.len())));
     for config in vms.configs.items() {
-        for (number, (_, rule)) in question.policy.rules(*config).into_iter().enumerate() {
-            let said = acceptors_of(host, *config, vms, question, rule);
+        for (number, way) in question.policy.ways(*config).into_iter().enumerate() {
+            let said = acceptors_of(host, way.vcpu, vms, question, way.rule);
             if number == 0 {
                 acceptors.extend(said);
             } else {
