@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kvmfw.analysis.security import LEVELS, Protection, Security, compare_security, protection_of
 from kvmfw.cli import main
+from kvmfw.testing import capture_document
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CAPTURES = sorted((EXAMPLES / "captures").glob("*.json"))
@@ -161,3 +162,11 @@ def test_what_was_not_recorded_is_unknown() -> None:
     for one, other in product((recorded, Protection()), repeat=2):
         if one != recorded or other != recorded:
             assert compare_security(one, other).security is Security.UNKNOWN
+
+
+def test_the_flag_of_workaround_2_is_no_level() -> None:
+    document = capture_document({LEVELS[1]: 0x12})
+    flagged = protection_of(document)
+    assert flagged.levels == {LEVELS[1]: 2}
+    none_needed = Protection("", {}, {LEVELS[1]: 3})
+    assert compare_security(Protection("", {}, flagged.levels), none_needed).security is Security.STRONGER

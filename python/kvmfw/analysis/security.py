@@ -13,6 +13,8 @@ from kvmfw.registers import named, register_name
 
 __all__ = ["Comparison", "Protection", "Security", "compare_security", "protection_of"]
 
+# Bit 4 of WORKAROUND_2 is the flag of a VM, no level (include/uapi/asm/kvm.h).
+_LEVEL = 0xF
 LEVELS = tuple(named(f"SMCCC_ARCH_WORKAROUND_{number}") for number in (1, 2, 3))
 """Levels of SMCCC workarounds, which KVM itself orders: it takes a lower one than its own, never a higher one
 (docs/semantics.md)."""
@@ -82,7 +84,8 @@ def protection_of(document: Mapping[str, Any]) -> Protection:
     levels: dict[int, int] = {}
     for _, values in fresh_values(document):
         for register in values.keys() & set(LEVELS):
-            levels[register] = min(values[register], levels.get(register, values[register]))
+            level = values[register] & _LEVEL
+            levels[register] = min(level, levels.get(register, level))
     return Protection(host.get("boot_options"), host.get("vulnerabilities"), levels)
 
 

@@ -64,7 +64,7 @@ impl PmuControl {
     }
 }
 
-/// What an event counter needs to know from 6.1 on.
+/// What an event counter needs to know from 6.3 on, and in 6.1 since 6.1.23.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PmuCounter {
     /// The fresh value.
