@@ -67,25 +67,30 @@ def show(
             _print_overview(out, judged, every=every)
         if len(judged) == 1 or every:
             for one in judged:
-                _print_verdict(out, one, every=every)
-        if judged:
-            beside = dict.fromkeys(str(beside) for one in judged for beside in one.verdict.not_judged)
-            out.print(f"Not judged: {', '.join(beside)} (kvmfw vmms)", style="dim")
+                _print_verdict(out, one, every=every, alone=len(judged) == 1)
     failed = any(one.verdict.outcome.name.lower() in fail_on for one in judged)
     return FINDINGS if failed else 0
 
 
-def _print_verdict(out: Console, one: Judged, *, every: bool) -> None:
+def _print_not_judged(out: Console, judged: Sequence[Judged]) -> None:
+    """Say before any finding what no finding is about."""
+    beside = dict.fromkeys(str(beside) for one in judged for beside in one.verdict.not_judged)
+    out.print(f"Not judged: {', '.join(beside)} (kvmfw vmms)", style="dim")
+
+
+def _print_verdict(out: Console, one: Judged, *, every: bool, alone: bool) -> None:
     verdict = one.verdict
     line = outcome_text(verdict.outcome)
     line.append(f"  {one.vm_name} on {one.host.name}", style="default not bold")
     line.append(f"  ({_policy(verdict)})", style="dim")
     out.print(line, soft_wrap=True)
+    if alone:
+        _print_not_judged(out, [one])
     if one.born is not None:
         born = f"the registers of the VM were not saved but derived: {one.born} (docs/inventory.md)"
         out.print(born, soft_wrap=True)
     if not verdict.findings:
-        out.print("every register is kept as it was saved\n")
+        out.print("every register is kept as it was saved" + "\n" * (not alone))
         return
     folds = fold(verdict.findings, one.vm, one.host, every=every)
     _print_rows(
@@ -96,7 +101,8 @@ def _print_verdict(out: Console, one: Judged, *, every: bool) -> None:
     findings = "finding" if len(verdict.findings) == 1 else "findings"
     out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}", style="dim")
     _print_cures(out, verdict.findings, verdict.vmm)
-    out.print()
+    if not alone:
+        out.print()
 
 
 def _print_overview(out: Console, judged: Sequence[Judged], *, every: bool) -> None:
@@ -106,7 +112,9 @@ def _print_overview(out: Console, judged: Sequence[Judged], *, every: bool) -> N
     policies = ", ".join(dict.fromkeys(_policy(one.verdict) for one in judged))
     vms, hosts = len({one.vm_name for one in judged}), len({one.host.name for one in judged})
     sizes = f"{vms:,} VM{'s' * (vms != 1)} on {hosts:,} host{'s' * (hosts != 1)}"
-    out.print(f"{sizes}: {counts}  ({policies})\n", soft_wrap=True)
+    out.print(f"{sizes}: {counts}  ({policies})", soft_wrap=True)
+    _print_not_judged(out, judged)
+    out.print()
     if found.reasons:
         out.print(heading("Why"))
         rows = [
