@@ -44,7 +44,7 @@ def test_candidates_are_those_of_the_fleet(service: Running, fleet: kvmfw.Fleet,
         vm: [fleet.host_names[row] for row in fleet.candidates(vm, unknown=unknown, change="accept")]
         for vm in vms
     }
-    batch = {"vms": vms, "unknown": unknown}
+    batch = {"vms": vms, "unknown": unknown, "change": "accept"}
     status, found = service.post("/v1/candidates/batch", batch | {"shape": "names"})
     assert status == 200
     assert {one["vm"]: sorted(one["hosts"]) for one in found["vms"]} == {
@@ -55,7 +55,7 @@ def test_candidates_are_those_of_the_fleet(service: Running, fleet: kvmfw.Fleet,
         assert "hosts" not in one
         expanded = sorted(host for number in one["classes"] for host in classes[number])
         assert expanded == sorted(wanted[one["vm"]])
-    status, one = service.get("/v1/candidates", vm=vms[0], unknown=unknown, shape="names")
+    status, one = service.get("/v1/candidates", vm=vms[0], unknown=unknown, change="accept", shape="names")
     assert (status, sorted(one["hosts"])) == (200, sorted(wanted[vms[0]]))
 
 
@@ -87,11 +87,12 @@ def test_it_tells_of_itself(service: Running, fleet: kvmfw.Fleet) -> None:
 @pytest.mark.parametrize(
     ("query", "status"),
     [
-        ({"vm": "nobody", "unknown": "refuse"}, 404),
+        ({"vm": "nobody", "unknown": "refuse", "change": "accept"}, 404),
         ({"vm": "n1-510-a.gic3.fresh"}, 400),
-        ({"vm": "n1-510-a.gic3.fresh", "unknown": "maybe"}, 400),
-        ({"unknown": "refuse"}, 400),
-        ({"vm": "x" * 2000, "unknown": "refuse"}, 400),
+        ({"vm": "n1-510-a.gic3.fresh", "unknown": "refuse"}, 400),
+        ({"vm": "n1-510-a.gic3.fresh", "unknown": "maybe", "change": "accept"}, 400),
+        ({"unknown": "refuse", "change": "accept"}, 400),
+        ({"vm": "x" * 2000, "unknown": "refuse", "change": "accept"}, 400),
     ],
 )
 def test_a_question_that_is_none_gets_a_problem(service: Running, query: dict[str, str], status: int) -> None:
@@ -103,7 +104,11 @@ def test_a_question_that_is_none_gets_a_problem(service: Running, query: dict[st
 def hostile(rng: random.Random) -> tuple[str, str, bytes]:
     """Make a request that is malformed or too long."""
     path = rng.choice(["/v1/candidates/batch", "/kubernetes/filter", "/kubernetes/prioritize"])
-    good = {"vms": ["a"], "unknown": "refuse"} if path.startswith("/v1") else {"Pod": {}, "NodeNames": ["n"]}
+    good = (
+        {"vms": ["a"], "unknown": "refuse", "change": "accept"}
+        if path.startswith("/v1")
+        else {"Pod": {}, "NodeNames": ["n"]}
+    )
     text = json.dumps(good).encode()
     bodies: list[Callable[[], bytes]] = [
         lambda: text[: rng.randrange(len(text))],
@@ -112,7 +117,7 @@ def hostile(rng: random.Random) -> tuple[str, str, bytes]:
         lambda: json.dumps([good]).encode(),
         lambda: b"[" * 100_000,
         lambda: (
-            b'{"vms": [' + b'"x",' * 1001 + b'"x"], "unknown": "refuse"}'
+            b'{"vms": [' + b'"x",' * 1001 + b'"x"], "unknown": "refuse", "change": "accept"}'
             if path.startswith("/v1")
             else b'{"Pod": 1, "NodeNames": []}'
         ),
@@ -148,7 +153,7 @@ def test_flight_gives_the_same(service: Running, fleet: kvmfw.Fleet) -> None:
         found = reader.read_all()["outcome"].to_numpy()
     np.testing.assert_array_equal(found, fleet.validate_pairs(vms, hosts))
     asked = list(fleet.vm_names)[:20]
-    ticket = flight.Ticket(json.dumps({"vms": asked, "unknown": "refuse"}).encode())
+    ticket = flight.Ticket(json.dumps({"vms": asked, "unknown": "refuse", "change": "accept"}).encode())
     rows = client.do_get(ticket).read_all().to_pylist()
     wanted = {
         (vm, fleet.host_names[row])
@@ -156,7 +161,7 @@ def test_flight_gives_the_same(service: Running, fleet: kvmfw.Fleet) -> None:
         for row in fleet.candidates(vm, unknown="refuse", change="accept")
     }
     assert {(row["vm"], row["host"]) for row in rows} == wanted
-    for wrong in (b"{", b'{"vms": ["nobody"], "unknown": "refuse"}'):
+    for wrong in (b"{", b'{"vms": ["nobody"], "unknown": "refuse", "change": "accept"}'):
         with pytest.raises(flight.FlightServerError):
             client.do_get(flight.Ticket(wrong)).read_all()
 
@@ -165,7 +170,7 @@ def test_a_token_is_asked_for_and_never_told(tmp_path: Path) -> None:
     secret = tmp_path / "token"
     secret.write_text("s3cret-of-the-test\n")
     with running(EXAMPLES, "--token-file", secret) as one:
-        query = {"vm": "n1-510-a.gic3.fresh", "unknown": "refuse"}
+        query = {"vm": "n1-510-a.gic3.fresh", "unknown": "refuse", "change": "accept"}
         assert one.get("/v1/candidates", **query)[0] == 401
         assert one.get("/metrics")[0] == 401
         assert one.get("/healthz")[0] == 200
@@ -174,7 +179,9 @@ def test_a_token_is_asked_for_and_never_told(tmp_path: Path) -> None:
         one.headers = {"Authorization": "Bearer s3cret-of-the-test"}
         assert one.get("/v1/candidates", **query)[0] == 200
         one.call("POST", "/v1/candidates/batch", b"{")
-        ticket = flight.Ticket(json.dumps({"vms": [query["vm"]], "unknown": "refuse"}).encode())
+        ticket = flight.Ticket(
+            json.dumps({"vms": [query["vm"]], "unknown": "refuse", "change": "accept"}).encode()
+        )
         client = flight.connect(f"grpc://127.0.0.1:{one.flight}")
         with pytest.raises(flight.FlightUnauthenticatedError):
             client.do_get(ticket).read_all()
@@ -214,7 +221,9 @@ def wait_for(is_so: Any) -> None:
 
 def test_what_is_asked_before_the_end_is_answered(fleet: kvmfw.Fleet) -> None:
     """SIGTERM comes while a request is half sent: it is answered, nobody else is let in, and the service ends."""
-    body = json.dumps({"vms": list(fleet.vm_names), "unknown": "refuse", "shape": "names"}).encode()
+    body = json.dumps(
+        {"vms": list(fleet.vm_names), "unknown": "refuse", "change": "accept", "shape": "names"}
+    ).encode()
     head = f"POST /v1/candidates/batch HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
     with running(EXAMPLES) as one:
         wait_for(lambda: one.get("/healthz")[0] == 200)

@@ -78,9 +78,7 @@ def host_classes(state: State) -> list[HostClass]:
 
 
 @get("/v1/candidates", responses=_PROBLEMS, sync_to_thread=False)
-def candidates(
-    state: State, vm: _Name, unknown: Word, change: Word = "accept", shape: Shape = "classes"
-) -> Candidates:
+def candidates(state: State, vm: _Name, unknown: Word, change: Word, shape: Shape = "classes") -> Candidates:
     """Give the hosts that take a VM: host classes by number, or hosts by name."""
     return _candidates(_service(state).names(unknown, change), vm, shape)
 

@@ -53,7 +53,7 @@ class Batch(msgspec.Struct, frozen=True):
 
     vms: Annotated[list[str], msgspec.Meta(min_length=1, max_length=1000)]
     unknown: Word
-    change: Word = "accept"
+    change: Word
     shape: Shape = "classes"
 
 
