@@ -1,4 +1,4 @@
-"""Emptying a host: what a fleet tells is what placing its VMs one by one finds."""
+"""Emptying a host: what a fleet tells is what placing its VMs one by one finds, and what its audit says."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmfw import Fleet, Outcome
+from kvmfw.analysis.drain import drain_hosts
+from kvmfw.analysis.frame import make_frame
 from kvmfw.errors import ArgumentError, MissingError
 from kvmfw.testing import tiny_host, tiny_set
 
@@ -51,6 +53,9 @@ def test_a_host_can_be_emptied_just_where_its_vms_find_places(
     for at, (_, home) in enumerate(vms):
         if home < len(hosts):
             fleet.move(f"vm{at}", f"h{home}")
+    used = [sum(home == host for _, home in vms) for host in range(len(hosts))]
+    capacity = [free[host] + used[host] for host in range(len(hosts))] if knows_free else None
+    drains = {one.name: one for one in drain_hosts(make_frame(fleet), capacity=capacity)} if vms else {}
     for host in range(len(hosts)):
         residents = [at for at, (_, home) in enumerate(vms) if home == host]
         vm_rows, host_rows = np.repeat(residents, len(hosts)), np.tile(np.arange(len(hosts)), len(residents))
@@ -68,6 +73,10 @@ def test_a_host_can_be_emptied_just_where_its_vms_find_places(
             len(residents) - stranded - most_placed(takes, room),
         )
         assert told.is_possible == (most_placed(takes, room) == len(residents))
+        by_audit = drains.get(f"h{host}")
+        assert (by_audit is None) == (not residents), "an audit lists hosts with VMs"
+        if by_audit is not None:
+            assert told == (by_audit.residents, by_audit.stranded, by_audit.unplaced)
 
 
 def test_what_cannot_be_asked_is_said() -> None:
