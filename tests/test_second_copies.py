@@ -146,6 +146,14 @@ def test_the_probe_has_the_cores_registers_that_are_listed_first() -> None:
     assert list(probe.LISTED_FIRST) == _native.listed_first()
 
 
+@pytest.mark.parametrize(("register", "field"), [("MMFR3", "S1PIE"), ("MMFR3", "TCRX"), ("ISAR2", "ATS1A")])
+def test_the_probe_clears_the_cores_fields_before_a_first_run(register: str, field: str) -> None:
+    of_core = named(f"ID_AA64{register}_EL1")
+    assert getattr(probe, register) == of_core
+    (known,) = (one for one in fields_of(of_core) if one.name == field)
+    assert getattr(probe, field) == ((1 << known.width) - 1) << known.shift
+
+
 def texts(path: Path) -> set[str]:
     tree = ast.parse(path.read_text())
     constants = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
