@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 from kvmfw.errors import FormatError
-from kvmfw.files import whole_file, write_whole
+from kvmfw.files import whole_file, whole_files, write_whole
 from kvmfw.readers.tables import open_table
 from kvmfw.report.tabular import write_tables
 
@@ -34,6 +35,31 @@ def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fill()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("fails", range(4))
+def test_files_that_belong_together_change_together(
+    fails: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / name for name in "abc"]
+    paths[0].write_text("old a")
+    paths[2].write_text("old c")
+    calls: list[Path] = []
+
+    def replace(draft: Path, target: Path) -> Path:
+        calls.append(target)
+        if len(calls) == fails + 1:
+            raise OSError(errno.EIO, "broken")
+        draft.rename(target)
+        return target
+
+    monkeypatch.setattr(Path, "replace", replace)
+    ended = nullcontext() if fails == 3 else pytest.raises(OSError, match="broken")
+    with ended, whole_files(paths) as drafts:
+        for draft, path in zip(drafts, paths, strict=True):
+            draft.write_text(f"new {path.name}")
+    wanted = ["new a", "new b", "new c"] if fails == 3 else ["old a", "old c"]
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == wanted
 
 
 def test_a_link_stays_and_what_it_names_is_written(tmp_path: Path) -> None:

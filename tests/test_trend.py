@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import re
 import shutil
 from pathlib import Path
@@ -84,6 +85,24 @@ def test_only_audits_that_asked_the_same_are_compared(fleet: Path, tmp_path: Pat
     run("audit", fleet, "--record", history, "--fail-on", "none", "--vmm", "qemu-10.2")
     assert changes(read_records(history)) is None
     assert "no earlier audit asked the same" in run("trend", history).stdout
+
+
+def test_two_audits_that_add_to_one_history_at_once_both_stay(fleet: Path, tmp_path: Path) -> None:
+    record = tmp_path / "history.parquet"
+    fork, rounds = multiprocessing.get_context("fork"), 6
+
+    def add() -> None:
+        for _ in range(rounds):
+            assert run("audit", str(fleet), "--record", str(record), "--fail-on", "none").exit_code == 0
+
+    children = [fork.Process(target=add) for _ in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(read_records(record)) == 2 * rounds
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fleet", record.name]
 
 
 def test_what_was_not_done_is_not_zero(fleet: Path, tmp_path: Path) -> None:

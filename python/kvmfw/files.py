@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,11 +16,13 @@ from kvmfw.errors import FormatError, InputError
 
 __all__ = [
     "LARGEST_DOCUMENT",
+    "alone_in",
     "open_file",
     "read_document",
     "read_within",
     "umask",
     "whole_file",
+    "whole_files",
     "write_whole",
 ]
 
@@ -91,25 +95,91 @@ def whole_file(path: Path) -> Iterator[Path]:
     A link stays: what it names is written. A device, a pipe or a socket is not replaced: it is given itself. A file keeps
     its mode, a new one has what the umask leaves.
     """
+    with whole_files([path]) as (draft,):
+        yield draft
+
+
+@contextlib.contextmanager
+def whole_files(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """`whole_file` for some that belong together: after an error none of them has changed."""
+    with contextlib.ExitStack() as opened:
+        drafts = [opened.enter_context(_draft(path)) for path in paths]
+        yield [draft.path for draft in drafts]
+        files = [draft for draft in drafts if draft.mode is not None]
+        for draft in files:
+            draft.finish()
+        with contextlib.ExitStack() as undo:
+            for number, draft in enumerate(files, 1):
+                # The last one takes its place or does not: there is nothing after it to be undone for.
+                if number < len(files):
+                    undo.callback(draft.undo)
+                    draft.keep()
+                draft.path.replace(draft.target)
+            undo.pop_all()
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A draft of a file, and what was there before; without a mode the target itself, which is no file."""
+
+    path: Path
+    target: Path
+    mode: int | None
+
+    @property
+    def before(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.before")
+
+    def finish(self) -> None:
+        assert self.mode is not None
+        handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        self.path.chmod(stat.S_IMODE(self.mode))
+
+    def keep(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.link(self.target, self.before)
+
+    def undo(self) -> None:
+        if self.path.exists():
+            return
+        if self.before.exists():
+            self.before.replace(self.target)
+        else:
+            self.target.unlink()
+
+
+@contextlib.contextmanager
+def _draft(path: Path) -> Iterator[_Draft]:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG | 0o666 & ~umask()
     if not stat.S_ISREG(mode):
-        yield path
+        yield _Draft(path, path, None)
         return
     target = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    draft = Path(name)
+    os.close(handle)
+    draft = _Draft(Path(name), target, mode)
     try:
         yield draft
-        os.fsync(handle)
-        draft.chmod(stat.S_IMODE(mode))
-        draft.replace(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            draft.unlink()
-        raise
+    finally:
+        for left in (draft.path, draft.before):
+            with contextlib.suppress(OSError):
+                left.unlink()
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep out whoever else is here for the same folder: of any number of processes one is inside."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
     finally:
         os.close(handle)
 

@@ -7,11 +7,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.deep.injected import disk, memory
 from tests.deep.stored import kills, two_intakes
 
 ROWS = {
     "kills": ("SIGKILL in `ingest` at random moments", kills),
     "two-intakes": ("two intakes into one fleet at once", two_intakes),
+    "disk": ("the n-th open, read, write, sync or change of a folder fails, for every n", disk),
+    "memory": ("the n-th request for room is refused, for every n", memory),
 }
 
 

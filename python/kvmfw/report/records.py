@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from kvmfw.analysis import Report
 from kvmfw.errors import FormatError
-from kvmfw.files import whole_file
+from kvmfw.files import alone_in, whole_file
 from kvmfw.provenance import Provenance
 from kvmfw.report.metrics import NUMBERS, numbers_of
 
@@ -65,8 +65,9 @@ def add_record(path: Path, report: Report, made: Provenance) -> None:
         "blockers": _names([row for row in tables.get("blockers", []) if row["freed"]], "unit"),
     }
     added = pa.Table.from_pylist([row], schema=SCHEMA)
-    whole = pa.concat_tables([_read(path), added]) if path.exists() else added
-    with whole_file(path) as draft:
+    # Of two audits that add to one file at once each sees what the other added.
+    with alone_in(path.parent), whole_file(path) as draft:
+        whole = pa.concat_tables([_read(path), added]) if path.exists() else added
         pq.write_table(whole, draft, compression="zstd")
 
 

@@ -11,14 +11,14 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from kvmfw.analysis import TABLES
-from kvmfw.files import whole_file
+from kvmfw.files import whole_files
 from kvmfw.quoting import csv_cell
 
 __all__ = ["write_tables"]
 
 
 def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path, form: str) -> list[Path]:
-    """Write tables into a folder, each as one file of its name.
+    """Write tables into a folder, each as one file of its name; all of them, or none.
 
     Parameters
     ----------
@@ -31,17 +31,15 @@ def write_tables(tables: Mapping[str, Sequence[Mapping[str, Any]]], folder: Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     keys = {table.name: table.keys for table in TABLES}
-    written = []
-    for name, rows in tables.items():
-        path = folder / f"{name}.{form}"
-        table = _table(rows, keys.get(name, ()), flat=form == "csv")
-        with whole_file(path) as draft:
+    paths = [folder / f"{name}.{form}" for name in tables]
+    with whole_files(paths) as drafts:
+        for draft, (name, rows) in zip(drafts, tables.items(), strict=True):
+            table = _table(rows, keys.get(name, ()), flat=form == "csv")
             if form == "csv":
                 pa.csv.write_csv(table, draft)
             else:
                 pa.parquet.write_table(table, draft)
-        written.append(path)
-    return written
+    return paths
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, flat: bool) -> pa.Table:

@@ -75,7 +75,7 @@ impl Change {
 
     /// Adds VMs in order, with their names and homes; gives the handle of the first. Those after it have the next numbers.
     pub fn add_sets<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> VmHandle {
-        let step = Step::adding(sets, self.turn.classes_to_change());
+        let step = Step::adding(sets, &self.state, self.turn.classes_to_change());
         let first = VmHandle(self.state.vms.arrivals());
         self.make(&step);
         first

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use foldhash::fast::FixedState;
 
 use super::by_class::{Answers, ByClass};
-use super::map::Map;
+use super::names::Index;
 use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
@@ -29,7 +29,7 @@ const ROOM_FOR_A_NAME: usize = 64;
 const MOST: usize = 128;
 /// What a member takes in a leaf, with its name.
 const BYTES_OF_A_ROW: usize = 128;
-/// What a name takes in the tree of hashes.
+/// What a name takes in the index, while that is made.
 const BYTES_OF_A_NAME: usize = 64;
 
 /// Neighbours.
@@ -130,9 +130,6 @@ impl Leaf for Members {
     }
 }
 
-/// Handles by the hash of a name; hashes of different names may be equal.
-type Index = Map<(u64, u64), ()>;
-
 /// Who bears a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::fleet) enum Bearer {
@@ -207,10 +204,7 @@ impl Roster {
     }
 
     fn bearers<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (u64, Member)> + 'a {
-        let hash = hash(name);
-        let alike = self.index().from((hash, 0)).filter_map(|(leaf, at)| leaf.get(at));
-        let alike = alike.take_while(move |((known, _), ())| *known == hash).map(|((_, handle), ())| *handle);
-        alike.filter_map(move |handle| {
+        self.index().alike(hash(name)).filter_map(move |handle| {
             let (leaf, at) = self.tree.get(handle)?;
             let is_one = !name.is_empty() && leaf.name(at) == name;
             leaf.known.get(at).filter(|_| is_one).map(|member| (handle, *member))
@@ -224,16 +218,15 @@ impl Roster {
 
     fn index(&self) -> &Index {
         self.index.get_or_init(|| {
-            room::need(3 * self.len() * size_of::<((u64, u64), ())>());
+            room::need(self.len() * BYTES_OF_A_NAME);
             let leaves: Vec<&Members> = self.tree.leaves().collect();
             let of_leaf = |leaf: &&Members| {
                 let names = leaf.handles.iter().enumerate().map(|(at, handle)| (leaf.name(at), *handle));
-                names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| ((hash(name), handle), ())).collect()
+                names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| (hash(name), handle)).collect()
             };
-            let mut entries: Vec<((u64, u64), ())> =
-                leaves.iter().map(of_leaf).flat_map(|entries: Vec<_>| entries).collect();
+            let mut entries: Vec<(u64, u64)> = leaves.iter().map(of_leaf).flat_map(|entries: Vec<_>| entries).collect();
             entries.sort_unstable();
-            Map::of(entries)
+            Index::of(&entries)
         })
     }
 
@@ -306,7 +299,7 @@ impl Roster {
         if let Some(index) = self.index.get_mut() {
             for (handle, _, name) in all.clone().filter(|(.., name)| !name.is_empty()) {
                 room::need(BYTES_OF_A_NAME);
-                index.set((hash(name), handle), ());
+                index.insert(hash(name), handle);
             }
         }
         if members.len() <= FEW {
@@ -334,7 +327,7 @@ impl Roster {
         let (leaf, at) = self.tree.get(handle)?;
         let (member, name) = (*leaf.known.get(at)?, leaf.name(at));
         if let (Some(index), false) = (self.index.get_mut(), name.is_empty()) {
-            index.forget((hash(name), handle));
+            index.remove(hash(name), handle);
         }
         self.rows.note(|| Edit::Remove(self.tree.rank(handle)));
         self.tree.remove(handle);

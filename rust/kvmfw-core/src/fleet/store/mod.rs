@@ -7,6 +7,7 @@ pub(in crate::fleet) mod commit;
 pub(in crate::fleet) mod map;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet) mod named;
+mod names;
 pub(in crate::fleet) mod places;
 mod rows;
 pub(in crate::fleet) mod shared;

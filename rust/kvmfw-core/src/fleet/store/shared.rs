@@ -20,8 +20,16 @@ pub(in crate::fleet) struct Shared {
     now: ArcSwapOption<State>,
     /// Whoever changes the last version in place has it.
     alone: Mutex<()>,
-    writer: Mutex<Slot>,
+    writer: Mutex<Desk>,
     given_back: Condvar,
+}
+
+/// Where the writer is given out.
+#[derive(Debug)]
+struct Desk {
+    slot: Slot,
+    /// How many wait for it. To wake nobody costs as much as to wake somebody.
+    waiting: usize,
 }
 
 /// Who may change the fleet: the one who has the writer.
@@ -58,7 +66,7 @@ impl Shared {
             fresh: Map::default(),
             whole: OnceLock::new(),
         };
-        let writer = Mutex::new(Slot::Here(Writer::default()));
+        let writer = Mutex::new(Desk { slot: Slot::Here(Writer::default()), waiting: 0 });
         let now = ArcSwapOption::from_pointee(state);
         Self { settings, now, alone: Mutex::default(), writer, given_back: Condvar::new() }
     }
@@ -95,10 +103,10 @@ impl Shared {
     /// The writer, as soon as nobody has it; `None` where that takes too long.
     pub(super) fn take(&self, patience: Duration) -> Option<Writer> {
         let end = Instant::now().checked_add(patience);
-        let mut slot = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut desk = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let own = std::process::id();
         loop {
-            match std::mem::replace(&mut *slot, Slot::Lent(own)) {
+            match std::mem::replace(&mut desk.slot, Slot::Lent(own)) {
                 Slot::Here(writer) => return Some(writer),
                 Slot::Lent(owner) if owner != own => return Some(self.writer_anew()),
                 Slot::Lent(_) => {}
@@ -107,7 +115,9 @@ impl Shared {
             if left.is_zero() {
                 return None;
             }
-            slot = self.given_back.wait_timeout(slot, left).unwrap_or_else(PoisonError::into_inner).0;
+            desk.waiting += 1;
+            desk = self.given_back.wait_timeout(desk, left).unwrap_or_else(PoisonError::into_inner).0;
+            desk.waiting -= 1;
         }
     }
 
@@ -122,7 +132,12 @@ impl Shared {
     }
 
     pub(super) fn give_back(&self, writer: Writer) {
-        *self.writer.lock().unwrap_or_else(PoisonError::into_inner) = Slot::Here(writer);
-        self.given_back.notify_one();
+        let mut desk = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        desk.slot = Slot::Here(writer);
+        let is_awaited = desk.waiting > 0;
+        drop(desk);
+        if is_awaited {
+            self.given_back.notify_one();
+        }
     }
 }

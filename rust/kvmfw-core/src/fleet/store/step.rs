@@ -23,7 +23,11 @@ const FEW: usize = 1 << 8;
 
 /// A step that was checked: it can be made, and nothing has happened yet.
 #[derive(Debug)]
-pub struct Step<'a>(Kind<'a>);
+pub struct Step<'a> {
+    kind: Kind<'a>,
+    /// The classes that it gives their first member.
+    pub(super) born: Vec<VmClass>,
+}
 
 #[derive(Debug)]
 enum Kind<'a> {
@@ -45,13 +49,24 @@ pub(super) struct Turned {
 }
 
 impl<'a> Step<'a> {
-    pub(super) fn adding(sets: impl IntoIterator<Item = &'a RegisterSet>, vms: &mut Vms) -> Self {
+    fn of(kind: Kind<'a>) -> Self {
+        Self { kind, born: Vec::new() }
+    }
+
+    pub(super) fn adding(sets: impl IntoIterator<Item = &'a RegisterSet>, state: &State, vms: &mut Vms) -> Self {
+        let mut born = Vec::new();
         let mut newcomers = Vec::new();
         for set in sets {
             room::need(BYTES_OF_A_STEP);
-            room::push(&mut newcomers, (vms.class_of(set.vcpu, set.registers()), set));
+            let class = vms.class_of(set.vcpu, set.registers());
+            room::push(&mut newcomers, (class, set));
+            if state.vm_classes.members(class.number()) == 0 {
+                room::push(&mut born, class);
+            }
         }
-        Self(Kind::Add(newcomers))
+        born.sort_unstable();
+        born.dedup();
+        Self { kind: Kind::Add(newcomers), born }
     }
 
     pub(super) fn removing<'n>(
@@ -61,7 +76,7 @@ impl<'a> Step<'a> {
         let mut found = vms.into_iter().map(|vm| state.vm(vm.into())).collect::<Result<Vec<_>, _>>()?;
         found.sort_unstable();
         found.dedup();
-        Ok(Self(Kind::Remove(found)))
+        Ok(Self::of(Kind::Remove(found)))
     }
 
     pub(super) fn updating(
@@ -72,7 +87,7 @@ impl<'a> Step<'a> {
     ) -> Result<Self, MissingError> {
         let vm = state.vm(vm)?;
         room::need(BYTES_OF_A_STEP);
-        Ok(Self(Kind::Update(vm, vms.class_of(set.vcpu, set.registers()))))
+        Ok(Self::of(Kind::Update(vm, vms.class_of(set.vcpu, set.registers()))))
     }
 
     pub(super) fn moving(
@@ -82,12 +97,12 @@ impl<'a> Step<'a> {
     ) -> Result<Self, MissingError> {
         let vm = state.vm(vm)?;
         let host = host.map(|host| host.find(&state.hosts)).transpose()?;
-        Ok(Self(Kind::Move(vm, host.and_then(|(host, _)| state.hosts.name(host)).map(Arc::from))))
+        Ok(Self::of(Kind::Move(vm, host.and_then(|(host, _)| state.hosts.name(host)).map(Arc::from))))
     }
 
     /// How many VMs it is about.
     pub fn len(&self) -> usize {
-        match &self.0 {
+        match &self.kind {
             Kind::Add(newcomers) => newcomers.len(),
             Kind::Remove(vms) => vms.len(),
             Kind::Update(..) | Kind::Move(..) => 1,
@@ -98,25 +113,12 @@ impl<'a> Step<'a> {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-
-    /// The classes that it gives their first member.
-    pub(super) fn born(&self, known: &Classes) -> Vec<VmClass> {
-        let is_new = |class: &VmClass| known.members(class.number()) == 0;
-        let mut born: Vec<VmClass> = match &self.0 {
-            Kind::Add(newcomers) => newcomers.iter().map(|(class, _)| *class).filter(is_new).collect(),
-            Kind::Update(_, class) => Some(*class).into_iter().filter(is_new).collect(),
-            Kind::Remove(_) | Kind::Move(..) => Vec::new(),
-        };
-        born.sort_unstable();
-        born.dedup();
-        born
-    }
 }
 
 impl State {
     /// Makes a step.
     pub(super) fn make(&mut self, step: &Step<'_>, turned: &mut Turned) {
-        match &step.0 {
+        match &step.kind {
             Kind::Add(newcomers) => {
                 let places = &mut self.places;
                 let member = |(class, set): &(VmClass, &RegisterSet)| {

@@ -63,7 +63,8 @@ impl Turn {
 
     /// The step that adds VMs in order, with their names and homes.
     pub fn adding<'a>(&mut self, sets: impl IntoIterator<Item = &'a RegisterSet>) -> Step<'a> {
-        Step::adding(sets, self.classes_to_change())
+        let last = Arc::clone(&self.base);
+        Step::adding(sets, &last, self.classes_to_change())
     }
 
     /// The step that takes VMs away; the rows after them move up.
@@ -94,7 +95,7 @@ impl Turn {
     /// Whether a step is made in microseconds: nothing large is made for it.
     pub fn is_prompt(&mut self, step: &Step<'_>) -> bool {
         let is_small = step.len() <= FEW && self.knows_vm_names() && self.base.hosts.len() > 0;
-        is_small && is_prompt(&mut self.writer, &self.base, step.born(&self.base.vm_classes).len())
+        is_small && is_prompt(&mut self.writer, &self.base, step.born.len())
     }
 
     /// Makes a step, and lets readers see it; gives the generation that it led to. Where memory is short it unwinds, and nothing
@@ -103,7 +104,7 @@ impl Turn {
         if self.is_prompt(step) {
             let world = &self.base.tables.world;
             let judge = |class: VmClass| (class, judged(class, &self.writer.vms, world));
-            let fresh: Vec<(VmClass, Arc<Fresh>)> = step.born(&self.base.vm_classes).into_iter().map(judge).collect();
+            let fresh: Vec<(VmClass, Arc<Fresh>)> = step.born.iter().copied().map(judge).collect();
             // From here on nothing fails: what few VMs take is there.
             room::settle((FEW + 1) * 2 * BYTES_OF_A_STEP);
             if let Some(generation) = self.make_in_place(step, &fresh) {
