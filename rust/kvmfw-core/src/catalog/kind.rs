@@ -112,7 +112,9 @@ impl Kind {
             Self::PmuControl => "anything; from 6.7 on a number of counters that cannot be is ignored",
             Self::PmuMachine => "0 or the host's own number of slots",
             Self::PmuIncrement => "anything; from 5.15 on it reads 0",
-            Self::PmuCounter => "anything; from 6.3 on, and in 6.1 since 6.1.23, only 32 bits are kept unless the VM has PMUv3p5",
+            Self::PmuCounter => {
+                "anything; from 6.3 on, and in 6.1 since 6.1.23, only 32 bits are kept unless the VM has PMUv3p5"
+            }
             Self::PmuBits => "anything; from 6.7 on bits of counters that the VM lacks are dropped",
             Self::Masked => "anything; the first run of a nested VM takes reserved bits away",
             Self::Gated(gate) => {
