@@ -55,6 +55,7 @@ def section(path: Path) -> list[str]:
                 cells.append(verdict.outcome.name + (f" {len(worst)}" if verdict.outcome > 1 else ""))
                 reasons.update({f"{f.name} ({f.errno or f.effect})" for f in worst if verdict.outcome > 1})
             lines.append(f"| {source} | " + " | ".join(cells) + " |")
-        most = ", ".join(f"{name} {count}" for name, count in reasons.most_common(12))
+        first = sorted(reasons.items(), key=lambda reason: (-reason[1], reason[0]))[:12]
+        most = ", ".join(f"{name} {count}" for name, count in first)
         lines += ["", f"Registers that decide most, in pairs: {most}.", ""]
     return lines
