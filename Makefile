@@ -16,7 +16,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live tables collecting openstack schemathesis browser mutants wheel reproducible lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard agreement vmm live tables collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -102,6 +102,21 @@ reproducible: $(VENV)/.dev  ## build the wheel in two folders and compare
 	  git clone --quiet . build/twice/$$folder && $(MAKE) -C build/twice/$$folder VENV=$(abspath $(VENV)) -o $(abspath $(VENV))/.dev wheel || exit 1; done
 	sha256sum build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
 	cmp build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
+
+sbom: wheel  ## what is in the wheel, and what it needs, as CycloneDX: dist/*.cdx.json
+	rm -rf build/sbom && $(PYTHON) -m venv build/sbom/kvmfw && $(PYTHON) -m venv build/sbom/tool
+	build/sbom/kvmfw/bin/python -m pip install --quiet $$(ls -t dist/*.whl | head -1)
+	build/sbom/tool/bin/python -m pip install --quiet cyclonedx-bom==7.5.0
+	build/sbom/tool/bin/cyclonedx-py environment --output-reproducible -o dist/kvmfw-python.cdx.json build/sbom/kvmfw/bin/python
+	$(PYTHON) -m zipfile -e $$(ls -t dist/*.whl | head -1) build/sbom/wheel
+	cp build/sbom/wheel/*.dist-info/sboms/kvmfw-py.cyclonedx.json dist/kvmfw-rust.cdx.json
+
+# Cargo reads .cargo/config.toml of the folder in which it runs: that of the archive sends it to the crates beside it.
+sdist-offline:  ## a source archive in dist/ with all crates, which builds without a network
+	rm -rf build/offline && mkdir -p build/offline/kvmfw/.cargo dist
+	git archive HEAD | tar -x -C build/offline/kvmfw
+	cd build/offline/kvmfw && cargo vendor --locked --manifest-path rust/Cargo.toml rust/vendor 2> /dev/null > .cargo/config.toml
+	tar --sort=name --mtime=@$$(git log -1 --format=%ct) --owner=0 --group=0 --numeric-owner -C build/offline -cf - kvmfw | gzip -n > dist/kvmfw-offline.tar.gz
 
 mutants:  ## mutate the rules and list what neither tests nor vectors notice (needs cargo-mutants; hours; MUTATE=files)
 	rm -rf build/mutants && git clone --quiet . build/mutants
