@@ -85,6 +85,21 @@ class Mixed:
                         self.wrong.append(f"generation {now.generation}: {vm}")
                     self.compared += 1
 
+    def run(self, changes: int, seconds: float) -> list[float]:
+        """Let two write so many changes each, and four read, for so long at most; give how much memory there was meanwhile."""
+        writers = [threading.Thread(target=self.write, args=(at, changes)) for at in range(2)]
+        readers = [threading.Thread(target=self.read, args=(at,)) for at in range(4)]
+        for thread in (*writers, *readers):
+            thread.start()
+        end, resident = time.monotonic() + seconds, []
+        while time.monotonic() < end and any(writer.is_alive() for writer in writers) and not self.wrong:
+            time.sleep(min(5.0, seconds / 20))
+            resident.append(memory())
+        self.over.set()
+        for thread in (*writers, *readers):
+            thread.join()
+        return resident
+
 
 def main() -> int:
     """Run, and tell what came of it."""
@@ -97,17 +112,7 @@ def main() -> int:
     parser.add_argument("--hosts", type=int, default=1_000)
     options = parser.parse_args()
     mixed = Mixed(options.vms, options.hosts)
-    writers = [threading.Thread(target=mixed.write, args=(at, options.changes)) for at in range(2)]
-    readers = [threading.Thread(target=mixed.read, args=(at,)) for at in range(4)]
-    for thread in (*writers, *readers):
-        thread.start()
-    end, resident = time.monotonic() + options.minutes * 60, []
-    while time.monotonic() < end and any(writer.is_alive() for writer in writers) and not mixed.wrong:
-        time.sleep(min(5.0, options.minutes * 60 / 20))
-        resident.append(memory())
-    mixed.over.set()
-    for thread in (*writers, *readers):
-        thread.join()
+    resident = mixed.run(options.changes, options.minutes * 60)
     late = resident[len(resident) // 2 :] or [memory()]
     print(
         f"{mixed.changes:,} changes, {mixed.compared:,} answers compared, {len(mixed.wrong)} wrong {mixed.wrong[:3]}"

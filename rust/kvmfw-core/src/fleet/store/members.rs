@@ -98,7 +98,14 @@ impl Leaf for Members {
     }
 
     fn find(&self, key: u64) -> Result<usize, usize> {
-        self.handles.binary_search(&key)
+        // Handles ascend by one where nobody has left: a row is there, or before.
+        let first = self.handles.first().map_or(0, |first| key.saturating_sub(*first));
+        let most = usize::try_from(first).unwrap_or(usize::MAX);
+        match self.handles.get(most) {
+            Some(there) if *there == key => Ok(most),
+            Some(_) => self.handles.get(..most).unwrap_or(&[]).binary_search(&key),
+            None => self.handles.binary_search(&key),
+        }
     }
 
     fn remove(&mut self, at: usize) {
