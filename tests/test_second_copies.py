@@ -16,6 +16,7 @@ from kvmfw.analysis.opened import protections
 from kvmfw.ids import is_arm64
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.messages.words import errno_of
+from kvmfw.readers.facts import _properties
 from kvmfw.readers.folders import hosts
 from kvmfw.readers.saved import register_set
 from kvmfw.readers.vcpu import ENABLED, FEATURES
@@ -121,6 +122,29 @@ def test_what_guests_write_is_told_by_the_core() -> None:
     unknown = {named("PMCR_EL0"), named("PMCNTENSET_EL0"), named("CNTV_CTL_EL0"), counter}
     assert not any(map(is_known_of, unknown))
     assert is_known_of(PFR0)
+
+
+def test_the_probe_writes_only_errors_that_the_core_reads() -> None:
+    names = {name for name, _ in _native.errnos()}
+    assert names == probe.CAPTURED
+    assert {probe.captured_errno(number) for number in range(1, 600)} == names | {"EOTHER"}
+
+
+def test_the_probe_knows_what_time_changes() -> None:
+    changing = {one.id for one in registers() if one.kind == "TimerControl"}
+    assert len(changing) >= 4
+    assert changing | {named("TIMER_CNT"), named("CNTPCT_EL0")} == probe.COUNTERS
+
+
+def test_every_property_that_is_printed_for_qemu_is_read() -> None:
+    read = 0
+    for one in registers():
+        for field in fields_of(one.id) if settable(KNOBS_OF_QEMU, one.id) else ():
+            (text,) = qemu_properties({one.id: 0}, {one.id: 1 << field.shift})
+            told = {"min": 0, "max": 0}
+            assert field.name in _properties({text.split("=")[0]: told})[one.id]
+            read += 1
+    assert read > 100
 
 
 @pytest.mark.parametrize(

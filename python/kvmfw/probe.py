@@ -21,6 +21,7 @@ import json
 import mmap
 import os
 import platform
+import re
 import select
 import signal
 import struct
@@ -81,6 +82,8 @@ FEATURES = (
     "pmu_v3_strict",
 )
 ENABLED = {"mte": CAP_ARM_MTE, "writable_imp_id_regs": CAP_ARM_WRITABLE_IMP_ID_REGS}
+# A register set may say that its PMU is unsure: it is restored with what was inferred.
+UNSURE = "pmu_v3_unsure"
 FINALIZE_SVE = 4
 
 DEVICE_VGIC_V3 = 7
@@ -102,7 +105,10 @@ MIDR = 0x603000000013C000
 
 # Registers that change by themselves between a write and the next read: time does not stop
 # for a throwaway VM.
-COUNTERS = frozenset((0x603000000013DF1A, 0x603000000013DF01, 0x603000000013DF19, 0x603000000013DF11))
+COUNTERS = frozenset(
+    (0x603000000013DF1A, 0x603000000013DF01, 0x603000000013DF19, 0x603000000013DF11)
+    + (0x603000000013E711, 0x603000000013E719)  # CNTHP_CTL_EL2 and CNTHV_CTL_EL2
+)
 
 
 def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
@@ -114,8 +120,6 @@ ISAR2, MMFR3 = system_register(3, 0, 0, 6, 2), system_register(3, 0, 0, 7, 3)
 S1PIE, TCRX, ATS1A = 15 << 8, 15, 15 << 60
 # Registers of EL1 that have reserved bits in nested VMs, as many of EL2 have.
 NESTED_EL1 = (system_register(3, 0, 1, 0, 0), system_register(3, 0, 1, 0, 3))
-# The controls of the timers of EL2 change by themselves.
-NESTED_TIMERS = (system_register(3, 4, 14, 2, 1), system_register(3, 4, 14, 3, 1))
 NESTED_VALUES = (0, 2**64 - 1, 0x5555555555555555, 0xAAAAAAAAAAAAAAAA)
 
 
@@ -123,7 +127,7 @@ def is_nested(register: int) -> bool:
     """A register that only a nested VM has, or has otherwise."""
     system = register >> 16 == 0x603000000013 and register >> 14 & 3 == 3
     return register in NESTED_EL1 or (
-        system and register >> 11 & 7 in (4, 6) and register not in NESTED_TIMERS
+        system and register >> 11 & 7 in (4, 6) and register not in COUNTERS
     )
 
 
@@ -216,7 +220,10 @@ class Configuration(NamedTuple):
 
 def feature_word(names: Iterable[str]) -> int:
     """The bits of KVM_ARM_VCPU_INIT."""
-    return sum(1 << FEATURES.index(name) for name in names)
+    word = 0
+    for name in names:
+        word |= 1 << FEATURES.index(name)
+    return word
 
 
 def configurations(kvm: "Kvm") -> List[Tuple[Configuration, bool]]:
@@ -294,8 +301,20 @@ CODES = {
 }
 
 
+# The errors that a capture can hold by name; a test compares them with the core's.
+CAPTURED = frozenset(
+    "EPERM ENOENT ENXIO E2BIG ENOEXEC ENOMEM EACCES EFAULT EBUSY ENODEV EINVAL EOPNOTSUPP".split()
+)
+
+
 def errno_name(number: int) -> str:
     return ERRNO_NAMES.get(number, "E{}".format(number))
+
+
+def captured_errno(number: int) -> str:
+    """The error as a capture has it."""
+    name = errno_name(number)
+    return name if name in CAPTURED else "EOTHER"
 
 
 # ---------------------------------------------------------------- the only code that talks to KVM
@@ -692,7 +711,7 @@ def ask_values(
     for value in values:
         error = access[1](value)
         if error:
-            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+            refused.setdefault(captured_errno(error), []).append(hexadecimal(value))
             continue
         after = access[0]()
         if after == value or after < 0:
@@ -807,7 +826,7 @@ def vector_length_answer(vcpu: Vcpu) -> Optional[Json]:
     for value in vector_length_sets(default):
         error = vcpu.write(SVE_VLS, value)
         if error:
-            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+            refused.setdefault(captured_errno(error), []).append(hexadecimal(value))
             continue
         after = vcpu.read(SVE_VLS)
         if after == value:
@@ -935,7 +954,7 @@ class Probe:
             Machine(self._kvm, plain).close()
         except Refused as refused:
             vcpu = self._described(configuration)
-            vcpu["refused"] = errno_name(refused.number)
+            vcpu["refused"] = captured_errno(refused.number)
             self._vcpus.append(vcpu)
 
     def _ask(self, configuration: Configuration) -> None:
@@ -944,7 +963,7 @@ class Probe:
         try:
             machine = Machine(self._kvm, configuration)
         except Refused as refused:
-            vcpu["refused"] = errno_name(refused.number)
+            vcpu["refused"] = captured_errno(refused.number)
             return
         with machine:
             self._ask_list(machine, vcpu)
@@ -985,7 +1004,7 @@ class Probe:
         for register, value in values.items():
             error = machine.vcpu.write(register, value)
             if error:
-                same[hexadecimal(register)] = errno_name(error)
+                same[hexadecimal(register)] = captured_errno(error)
         vcpu["same_value_refused"] = same
         self._lists.append((vcpu, registers, {register: hexadecimal(values[register]) for register in values}))
 
@@ -1003,7 +1022,7 @@ class Probe:
             error = machine.vcpu.write(register, 0)
             # An id that can be written although it cannot be read is not absent.
             if error:
-                absent.setdefault(errno_name(error), {})[hexadecimal(register)] = True
+                absent.setdefault(captured_errno(error), {})[hexadecimal(register)] = True
         if absent:
             lists = {name: list(ids) for name, ids in absent.items()}
             self._absent.add(lists, configuration.name)
@@ -1100,7 +1119,7 @@ def nested_answer(machine: Machine, register: int) -> Optional[Json]:
     for value in NESTED_VALUES:
         error = access[1](value)
         if error:
-            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+            refused.setdefault(captured_errno(error), []).append(hexadecimal(value))
             continue
         after = access[0]()
         if after == value or after < 0:
@@ -1268,6 +1287,13 @@ def parse_set(text: str, place: str) -> RegisterSet:
         raise ProbeError("{}: not a register set: {}.".format(place, error)) from None
 
 
+def number_of(text: str) -> int:
+    """A number as formats write it: 0x and hexadecimal digits, which `int` does not insist on."""
+    if not isinstance(text, str) or not re.match("0x[0-9a-fA-F]+$", text, re.ASCII):
+        raise ProbeError("{!r} is not 0x and hexadecimal digits".format(text))
+    return int(text, 16)
+
+
 def check_set(document: Json) -> RegisterSet:
     if document["format"] != "kvmfw-register-set":
         raise ProbeError("format is {!r}, expected 'kvmfw-register-set'".format(document["format"]))
@@ -1280,19 +1306,22 @@ def check_set(document: Json) -> RegisterSet:
         if name not in FEATURES:
             raise ProbeError("unknown vCPU feature {!r}".format(name))
     for name in enabled:
-        if name not in ENABLED:
+        if name not in ENABLED and name != UNSURE:
             raise ProbeError("unknown capability {!r}".format(name))
     registers = {}
     for name, text in document["registers"].items():
-        register, value = int(name, 16), int(text, 16)
+        register, value = (number_of(part) for part in (name, text))
         if register in registers:
             raise ProbeError("register {} is there twice".format(name))
         if value < 0 or value.bit_length() > 8 * size_of(register):
             raise ProbeError("value {} is wider than register {}".format(text, name))
         registers[register] = value
-    vgic = bool(vcpu.get("vgic", False))
-    configuration = Configuration(document["id"], features, vgic, "pmu_v3" in features, enabled, False)
-    return str(document["id"]), configuration, registers
+    vgic = vcpu["vgic"]
+    if not isinstance(vgic, bool):
+        raise ProbeError("vgic is {!r}, expected true or false".format(vgic))
+    name = str(document.get("id", ""))
+    enabled = [word for word in enabled if word != UNSURE]
+    return name, Configuration(name, features, vgic, "pmu_v3" in features, enabled, False), registers
 
 
 def read_sets(paths: Iterable[str]) -> Iterator[RegisterSet]:

@@ -50,8 +50,13 @@ class Gate:
 
 
 def _model(capture: Document) -> object:
-    text = capture["host"].get("midr")
-    return None if text is None else cpu_model(int(text, 16))
+    midr = _number(capture["host"].get("midr"))
+    return None if midr is None else cpu_model(midr)
+
+
+def _number(text: str | None) -> int | None:
+    """Read a number of a capture, which may have zeros in front or not."""
+    return None if text is None else int(text, 16)
 
 
 def _values(capture: Document, registers: Sequence[int] | None) -> object:
@@ -64,7 +69,8 @@ def _values(capture: Document, registers: Sequence[int] | None) -> object:
 
 def _cpu_and_firmware(capture: Document) -> object:
     host = capture["host"]
-    return host.get("midr"), host.get("revidr"), host.get("machine"), _values(capture, LEVELS)
+    numbers = _number(host.get("midr")), _number(host.get("revidr"))
+    return *numbers, host.get("machine"), _values(capture, LEVELS)
 
 
 GATES = (

@@ -52,6 +52,7 @@ def kind_of(document: Mapping[str, Any]) -> str:
     """
     host = dict(document["host"])
     host.pop("name", None)
+    host |= {name: int(host[name], 16) for name in ("midr", "revidr") if host.get(name) is not None}
     options = host.get("boot_options")
     host["boot_options"] = None if options is None else boot_options(options)
     registers = listed_registers(document)

@@ -26,7 +26,7 @@ from kvmfw.verdict import Finding, Outcome, Verdict
 
 __all__ = ["PROPERTIES", "REGISTER_LIST", "HostFacts", "read_facts"]
 
-_PROPERTY = re.compile(r"SYSREG_(ID_\w+?_EL1|CTR_EL0|CLIDR_EL1)_(\w+)")
+_PROPERTY = re.compile(r"SYSREG_(\w+?_EL[0-3])_(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,12 @@ class HostFacts:
             for name, (shift, width, lowest, highest) in self.ranges.get(register, {}).items():
                 if _native.range_refuses(vm._native, register, (shift, width), (lowest, highest)):
                     has = saved >> shift & (1 << width) - 1
-                    offers = str(lowest) if lowest == highest else f"{lowest} to {highest}"
-                    says = f".{name}: saved {has}, this host offers {offers}"
+                    offers = (
+                        _written(lowest)
+                        if lowest == highest
+                        else f"{_written(lowest)} to {_written(highest)}"
+                    )
+                    says = f".{name}: saved {_written(has)}, this host offers {offers}"
                     findings.append(_finding(register, saved, "FACTS-FIELD", says, "EINVAL"))
         if not findings:
             says = ": nothing that is known of this host rules the VM out; ask its KVM (kvmfw probe)"
@@ -127,6 +131,10 @@ def _register_list(text: str) -> frozenset[int]:
     if not found:
         raise FormatError("there is no register in it")
     return frozenset(found)
+
+
+def _written(number: int) -> str:
+    return _native.field_number(number)
 
 
 def _properties(document: Any) -> dict[int, dict[str, tuple[int, int, int, int]]]:

@@ -8,6 +8,9 @@ mod kind;
 mod listed;
 mod parts;
 
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
 use self::ids::system;
 pub use self::ids::*;
 pub use self::kind::{Gate, Kind, Register};
@@ -358,8 +361,35 @@ pub fn name_of(id: RegisterId) -> String {
 /// The register of this name or id, as people type it.
 pub fn find(text: &str) -> Option<RegisterId> {
     let named = CATALOG.iter().find(|register| register.name.eq_ignore_ascii_case(text)).map(|register| register.id);
-    let plain = || PLAIN_NAMES.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(id, _)| *id);
-    named.or_else(plain).or_else(|| crate::id::parse_id(text).ok())
+    named.or_else(|| crate::id::parse_id(text).ok()).or_else(|| made_name(text))
+}
+
+/// The register whose name [`name_of`] makes of its number.
+fn made_name(text: &str) -> Option<RegisterId> {
+    static NAMES: OnceLock<HashMap<String, RegisterId>> = OnceLock::new();
+    let names = NAMES.get_or_init(|| every_number().map(|id| (name_of(id).to_ascii_lowercase(), id)).collect());
+    names.get(&text.to_ascii_lowercase()).copied()
+}
+
+/// The ids of core registers, SVE state, caches and system registers, and the first of the groups that have few.
+fn every_number() -> impl Iterator<Item = RegisterId> {
+    const NUMBERS: [(u64, u64); 8] = [
+        (0x6030_0000_0010_0000, 0x100),
+        (0x6040_0000_0010_0000, 0x100),
+        (0x6020_0000_0010_0000, 0x100),
+        (0x6020_0000_0011_0000, 0x10),
+        (0x6030_0000_0013_8000, 0x8000),
+        (0x6030_0000_0014_0000, 0x10),
+        (0x6030_0000_0016_0000, 0x10),
+        (0x6060_0000_0015_ffff, 1),
+    ];
+    let vectors = (0x6080_0000_0015_0000..0x6080_0000_0015_0400).step_by(0x20);
+    let predicates = (0x6050_0000_0015_0400..0x6050_0000_0015_0620).step_by(0x20);
+    let few = NUMBERS.into_iter().flat_map(|(first, count)| first..first + count);
+    few.chain(vectors)
+        .chain(predicates)
+        .map(RegisterId::new)
+        .filter(|id| id.group() != Group::Core || id.is_core_field())
 }
 
 #[cfg(test)]

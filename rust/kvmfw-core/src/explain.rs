@@ -2,7 +2,8 @@
 
 mod offers;
 
-use offers::{number, offers, offers_of_fields};
+pub use offers::number;
+use offers::{offers, offers_of_fields};
 
 use crate::acceptor::{Acceptor, Scheme, is_absent};
 use crate::catalog::{self, Kind, name_of};

@@ -176,7 +176,9 @@ pub(crate) fn parse_id(text: &str) -> Result<RegisterId, String> {
 
 /// Reads any 64-bit number as an id, as a probe may write ids that cannot exist.
 pub(crate) fn parse_any_id(text: &str) -> Result<RegisterId, String> {
-    let number = text.strip_prefix("0x").and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    // A sign is a digit to `from_str_radix`, and so is any number of zeros.
+    let are_digits = |digits: &&str| digits.len() <= 16 && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let number = text.strip_prefix("0x").filter(are_digits).and_then(|digits| u64::from_str_radix(digits, 16).ok());
     number
         .map(RegisterId::new)
         .ok_or_else(|| format!("`{text}` is not a register id: expected 0x and up to 16 hexadecimal digits"))

@@ -43,7 +43,7 @@ pub use acceptor::{Acceptor, Scheme, Target};
 pub use capabilities::CAPABILITIES;
 pub use errno::Errno;
 pub use error::{FormatError, IntakeError, MemoryError, MissingError, RowError};
-pub use explain::rule_of;
+pub use explain::{number as field_number, rule_of};
 pub use finding::Finding;
 pub use fleet::{
     Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Limits,

@@ -158,7 +158,9 @@ mod _native {
     #[pymodule_export]
     use super::snapshot::Snapshot;
     #[pymodule_export]
-    use super::tables::{bits_of_guest, capabilities, errnos, is_guests, listed_first, release, settable};
+    use super::tables::{
+        bits_of_guest, capabilities, errnos, field_number, is_guests, listed_first, release, settable,
+    };
     #[pymodule_export]
     use super::told::{list_refuses, range_refuses};
     #[pymodule_export]

@@ -18,6 +18,12 @@ pub(crate) fn errnos() -> Vec<(&'static str, i32)> {
     named.map(|errno| (errno.name(), errno.number())).collect()
 }
 
+/// A number of a field, as people write it.
+#[pyfunction]
+pub(crate) fn field_number(number: u64) -> String {
+    core::field_number(number)
+}
+
 /// The numbers of a kernel release, which order it among others; `None` where its text tells none.
 #[pyfunction]
 pub(crate) fn release(kernel: &str) -> Option<(u32, u32, u32)> {

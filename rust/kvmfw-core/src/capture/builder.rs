@@ -28,6 +28,13 @@ impl Builder {
             .map(|(at, id)| id_at(id, || format!("registers[{at}]")))
             .collect::<Result<Vec<_>, _>>()?;
         reject_duplicates(ids.iter().copied(), "registers")?;
+        if let Some(Members(told)) = &document.host.vulnerabilities {
+            for (at, (name, _)) in told.iter().enumerate() {
+                if told.iter().take(at).any(|(other, _)| other == name) {
+                    return Err(FormatError::new("host.vulnerabilities", format!("`{name}` occurs twice")));
+                }
+            }
+        }
         let vcpus = document
             .vcpus
             .iter()
@@ -316,5 +323,5 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
 
 fn spec_store_bypass(host: &HostDocument) -> Option<String> {
     let entry = host.vulnerabilities.as_ref()?.0.iter().find(|(name, _)| name == "spec_store_bypass");
-    entry.and_then(|(_, text)| text.as_str()).map(str::to_owned)
+    entry.and_then(|(_, text)| text.clone())
 }

@@ -1,7 +1,6 @@
 //! The JSON document of a capture, field by field.
 
 use serde::Deserialize;
-use serde_json::Value as Json;
 
 use crate::json::Members;
 
@@ -36,15 +35,15 @@ pub(super) struct HostDocument {
     #[serde(default)]
     pub(super) capabilities: Option<Members<i64>>,
     #[serde(default, rename = "kernel_build")]
-    pub(super) _kernel_build: Json,
+    pub(super) _kernel_build: Option<String>,
     #[serde(default, rename = "machine")]
-    pub(super) _machine: Json,
+    pub(super) _machine: Option<String>,
     #[serde(default, rename = "revidr")]
-    pub(super) _revidr: Json,
+    pub(super) _revidr: Option<String>,
     #[serde(default, rename = "boot_options")]
-    pub(super) _boot_options: Json,
+    pub(super) _boot_options: Option<String>,
     #[serde(default)]
-    pub(super) vulnerabilities: Option<Members<Json>>,
+    pub(super) vulnerabilities: Option<Members<Option<String>>>,
 }
 
 #[derive(Deserialize)]

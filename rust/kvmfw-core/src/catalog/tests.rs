@@ -35,3 +35,15 @@ fn kinds_follow_the_encoding() {
     assert_eq!(kind_of(RegisterId::new(0x6080_0000_0015_0000)), Kind::SveState);
     assert_eq!(kind_of(RegisterId::firmware(4)), Kind::Unlisted);
 }
+
+#[test]
+fn a_name_reads_back_as_its_register() {
+    for id in every_number() {
+        let name = name_of(id);
+        assert_eq!(find(&name), Some(id), "{name}");
+        assert_eq!(find(&name.to_ascii_uppercase()), Some(id), "{name}");
+    }
+    assert_eq!(find("PMEVCNTR30_EL0"), Some(system(3, 14, 11, 6)));
+    assert_eq!(find("PMEVCNTR31_EL0"), None);
+    assert_eq!(find("0x+6030000000140000"), None);
+}

@@ -6,8 +6,8 @@ use crate::judgement::Outcome;
 use crate::rules::{FieldDifference, Rule};
 use crate::value::Value;
 
-/// A number of a field, as people write it.
-pub(super) fn number(number: u64) -> String {
+/// A number of a field, as people write it: hexadecimal from 10 on.
+pub fn number(number: u64) -> String {
     if number < 10 { number.to_string() } else { format!("{number:#x}") }
 }
 
