@@ -27,7 +27,7 @@ def nested_examples() -> tuple[pa.Table, list[RegisterSet]]:
     table = pa.table(
         {
             "vm": block.names,
-            "vcpu": block.words,
+            "vcpu": [block.words[kind] for kind in block.kinds.tolist()],
             "register": pa.ListArray.from_arrays(offsets, pa.array(block.register)),
             "value": pa.ListArray.from_arrays(offsets, pa.array(block.value)),
         }

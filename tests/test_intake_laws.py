@@ -277,6 +277,13 @@ def test_what_ingest_sets_aside_is_what_a_fleet_sets_aside(table: pa.Table) -> N
         unknown = whole.counts()[:, 2].astype(bool).tolist()
         known = {name for name, is_unknown in zip(whole.vm_names, unknown, strict=True) if not is_unknown}
         assert known <= stored
+        if stored:
+            fleets = [
+                Fleet(vms, [tiny_host(), tiny_host(workaround_3=2)], on_error="collect")
+                for vms in (path, StoredVms(Path(folder) / "fleet"))
+            ]
+            counts = [dict(zip(fleet.vm_names, fleet.counts().tolist(), strict=True)) for fleet in fleets]
+            assert {name: counts[1][name] for name in known} == {name: counts[0][name] for name in known}
 
 
 def test_a_vm_of_two_kinds_of_vcpus_is_not_taken_twice() -> None:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from kvmfw import Fleet, readers
+from kvmfw import Fleet, Host, RegisterSet, readers
 from kvmfw.cli import main
 from kvmfw.errors import FormatError, InputError
 from kvmfw.ingest import ingest
@@ -286,3 +286,91 @@ def test_verb_says_what_was_left_out_and_which_homes_are_not_known(tmp_path: Pat
     ):
         refused = CliRunner().invoke(main, [*arguments, "--column", wrong])
         assert (refused.exit_code, words in refused.stderr) == (1, True), refused.stderr
+
+
+# --- sharing --------------------------------------------------------------------------------------
+
+
+def differing(count: int = 9) -> list[RegisterSet]:
+    """Give VMs that differ in a register nobody looks at, every third in one that somebody does, one by a list of its own."""
+    counter = 0x603000000013DF1A
+    return [
+        RegisterSet.from_mapping(
+            {WA1: 2, WA3: at % 3 // 2, **({counter: at} if at != 4 else {})}, name=f"vm{at}", host="h"
+        )
+        for at in range(count)
+    ]
+
+
+def shared(folder: Path, vms: list[RegisterSet]) -> Path:
+    (folder / "host.json").write_text(json.dumps(capture_document({WA1: 2, WA3: 1}, name="h")))
+    (folder / "vms.jsonl").write_text("".join(json.dumps(vm.to_document()) + "\n" for vm in vms))
+    ingest([folder / "host.json", folder / "vms.jsonl"], folder / "fleet")
+    return folder / "fleet"
+
+
+def answers(folder: Path) -> list[Any]:
+    fleet = Fleet.load(folder)
+    return [list(fleet.vm_names), fleet.vm_classes.tolist(), fleet.vm_homes.tolist(), fleet.counts().tolist()]
+
+
+def test_vms_that_no_host_can_tell_apart_share_a_set_and_come_back_as_they_were(tmp_path: Path) -> None:
+    vms = differing()
+    folder = shared(tmp_path, vms)
+    assert pq.read_table(folder / "sets").num_rows == 3
+    assert [vm.to_document() for vm in StoredVms(folder)] == [vm.to_document() for vm in vms]
+    plain = Fleet(vms, [Host.load(tmp_path / "host.json")])
+    assert answers(folder)[1:] == [
+        plain.vm_classes.tolist(),
+        plain.vm_homes.tolist(),
+        plain.counts().tolist(),
+    ]
+
+
+def test_of_a_fleet_that_another_core_wrote_all_that_is_saved_is_looked_at(tmp_path: Path) -> None:
+    """A later core may tell apart what that one did not: here, as if it had taken a level for one that nobody looks at."""
+    folder = shared(tmp_path, differing())
+    path = folder / "vms" / "part-00000.parquet"
+    table = pq.read_table(path)
+    for name, word in (("register", WA3), ("value", 1)):
+        lists = [*table.column(name).to_pylist()[:-2], [word], []]
+        at = table.column_names.index(name)
+        table = table.set_column(at, name, pa.array(lists, pa.list_(pa.uint64())))
+    pq.write_table(table, path)
+    trusted = answers(folder)
+    manifest = json.loads((folder / "fleet.json").read_text())
+    (folder / "fleet.json").write_text(json.dumps(manifest | {"source": "another"}))
+    whole = answers(folder)
+    assert [at for at in range(9) if trusted[1][at] != whole[1][at]] == [7]
+    direct = Fleet(list(StoredVms(folder)), [Host.load(tmp_path / "host.json")])
+    assert whole[1] == direct.vm_classes.tolist()
+
+
+def test_what_two_cores_wrote_is_of_no_one_core(tmp_path: Path) -> None:
+    folder = shared(tmp_path, differing())
+    manifest = json.loads((folder / "fleet.json").read_text())
+    (folder / "fleet.json").write_text(json.dumps(manifest | {"source": "another"}))
+    ingest(tiny_fleet(tmp_path / "one", name="z"), folder)
+    assert json.loads((folder / "fleet.json").read_text())["source"] is None
+    names = [vm.name for vm in differing()]
+    assert sorted(Fleet.load(folder).vm_names) == sorted([*names, "z"])
+
+
+def test_a_second_intake_of_the_same_changes_nothing(tmp_path: Path) -> None:
+    vms = differing()
+    folder = shared(tmp_path, vms)
+    before = answers(folder)
+    ingest([tmp_path / "vms.jsonl"], folder)
+    assert answers(folder) == before
+    assert [vm.to_document() for vm in StoredVms(folder)] == [vm.to_document() for vm in vms]
+
+
+def test_more_sets_than_are_remembered_stand_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kvmfw.sharing._MOST_SHARED", 1)
+    vms = differing()
+    folder = shared(tmp_path, vms)
+    assert pq.read_table(folder / "sets").num_rows > 3
+    assert [vm.to_document() for vm in StoredVms(folder)] == [vm.to_document() for vm in vms]
+    assert answers(folder)[0] == [vm.name for vm in vms]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from kvmfw.fleet import Fleet
     from kvmfw.snapshot import Snapshot
 
-__version__, _DEBUG_BUILD = _native.build_info()
+__version__, _DEBUG_BUILD, _ = _native.build_info()
 # A child has none of the threads that were at work: it is told so instead of waiting for them.
 os.register_at_fork(after_in_child=_native.forked)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,7 +23,9 @@ from kvmfw.readers.blocks import Block
 from kvmfw.readers.generations import Generations, snapshot
 from kvmfw.readers.hosts_table import HostRow
 from kvmfw.readers.rejects import Intake, twice
-from kvmfw.readers.stored import FORMAT, MANIFEST, VERSION, is_stored, read_manifest, stored_table
+from kvmfw.readers.seen import Seen
+from kvmfw.readers.stored import FORMAT, MANIFEST, SOURCE, VERSION, is_stored, read_manifest, stored_table
+from kvmfw.sharing import NewSet, Sharing
 
 __all__ = ["SCHEMAS", "Draft"]
 
@@ -36,6 +39,8 @@ SCHEMAS = {
             ("host", pa.string()),
             ("born", pa.string()),
             ("vmm", pa.string()),
+            ("register", pa.list_(pa.uint64())),
+            ("value", pa.list_(pa.uint64())),
         ]
     ),
     "sets": pa.schema(
@@ -59,6 +64,10 @@ SCHEMAS = {
 }
 """The tables of a fleet on disk; ``hosts`` has the columns host and capture, and those of hosts.csv."""
 
+_FEW_VALUES = ["vcpu", "set", "host", "born", "vmm", "register.list.element"]
+"""Columns of which entries are kept once; in others nearly all differ."""
+_ALWAYS = 4
+"""So many columns of VMs every fleet on disk has."""
 _PART_ROWS = 1 << 20
 _GROUP_ROWS = 1 << 17
 _SET_ROWS = 1 << 12
@@ -78,7 +87,9 @@ class _Parts:
             return
         if self._writer is None:
             path = self.folder / f"part-{self.parts:05}.parquet"
-            self._writer = pq.ParquetWriter(path, self.schema, compression="zstd")
+            self._writer = pq.ParquetWriter(
+                path, self.schema, compression="zstd", use_dictionary=_FEW_VALUES, write_statistics=False
+            )
             self.parts += 1
         self._writer.write_table(table)
         self.rows += table.num_rows
@@ -127,16 +138,16 @@ class Draft:
         if is_stored(folder):
             read_manifest(folder)
         self.folder, self.update, self.keep = folder, update, keep
-        self._set_names: dict[bytes, str] = {}
+        self._sharing = Sharing()
         self._pending_vms: list[pa.Table] = []
-        self._pending_sets: list[tuple[str, str, Any, Any, Any]] = []
-        self._seen: set[str] = set()
+        self._pending_sets: list[NewSet] = []
+        self._seen = Seen()
+        self._source: str | None = SOURCE
         self._rejected: set[str] = set()
         self._captures: dict[str, tuple[str, str, int, str]] = {}
         self._capture_of: dict[str, str] = {}
         self._hosts: dict[str, _Host] = {}
         self._listed: set[str] = set()
-        self.repeated_sets = 0
 
     def __enter__(self) -> Draft:
         with ExitStack() as opened:
@@ -153,45 +164,43 @@ class Draft:
 
     def add_block(self, block: Block, source: str, intake: Intake) -> None:
         """Take in register sets, all vCPUs of a VM together; a VM that was taken in already is rejected."""
-        names: list[str] = []
-        kept: list[int] = []
-        taken = -1
-        numbers = block.vms.tolist()
-        for at, (digest, vm) in enumerate(zip(_digests(block), block.names, strict=True)):
-            rows = int(block.rows[at])
-            first = int(block.first[at])
-            is_half = vm in self._rejected or block.unusable.get(vm, first) < first
-            if is_half or (vm in self._seen and numbers[at] != taken):
-                intake.reject_rows(source, range(first, first + rows), twice(vm))
-                continue
-            taken = numbers[at]
-            self._seen.add(vm)
-            intake.use(rows)
-            known = self._set_names.get(digest)
-            if known is None:
-                known = self._set_names.setdefault(digest, digest.hex())
-                start, end = int(block.starts[at]), int(block.starts[at + 1])
-                wide = [{"register": register, "value": value} for register, value in block.wide[at]]
-                words = block.register[start:end], block.value[start:end]
-                self._pending_sets.append((known, block.words[at], *words, wide))
-            else:
-                self.repeated_sets += 1
-            names.append(known)
-            kept.append(at)
-        self._rejected |= block.unusable.keys()
-        columns = {
-            "vm": pa.array([block.names[at] for at in kept], pa.string()),
-            "vcpu": pa.array(block.index[kept]),
-            "set": pa.array(names, pa.string()),
-            "host": pa.array([block.homes[at] for at in kept], pa.string()),
-            "born": pa.array([block.born[at] if block.born else None for at in kept], pa.string()),
-            "vmm": pa.array([block.vmm[at] if block.vmm else None for at in kept], pa.string()),
-        }
-        self._pending_vms.append(pa.table(columns, schema=SCHEMAS["vms"]))
+        kept = self._new(block, source, intake)
+        sets, differing, new = self._sharing.take(block, kept)
+        self._pending_sets += new
+        rows = pa.array(kept)
+        told = (
+            pa.nulls(len(block), pa.string()) if one is None else pa.array(one)
+            for one in (block.born, block.vmm)
+        )
+        columns = [block.names, pa.array(block.index), block.homes, *told]
+        vm, vcpu, host, born, vmm = (column.take(rows) for column in columns)
+        arrays = [vm, vcpu, sets, host, born, vmm, *differing]
+        self._pending_vms.append(pa.Table.from_arrays(arrays, schema=SCHEMAS["vms"]))
         if sum(table.num_rows for table in self._pending_vms) >= _GROUP_ROWS:
             self._flush_vms()
         if len(self._pending_sets) >= _SET_ROWS:
             self._flush_sets()
+
+    def _new(self, block: Block, source: str, intake: Intake) -> npt.NDArray[np.int64]:
+        """Give the vCPUs of VMs that were not taken in yet; the others are rejected."""
+        starts = np.flatnonzero(np.diff(block.vms, prepend=block.vms[:1] - 1))
+        if not (self._rejected or block.unusable) and self._seen.ascend(block.names.take(pa.array(starts))):
+            intake.use(int(block.rows.sum()))
+            return np.arange(len(block))
+        kept: list[int] = []
+        taken = -1
+        numbers, rows, firsts = (column.tolist() for column in (block.vms, block.rows, block.first))
+        for at, vm in enumerate(block.names.to_pylist()):
+            is_half = vm in self._rejected or block.unusable.get(vm, firsts[at]) < firsts[at]
+            if is_half or (vm in self._seen and numbers[at] != taken):
+                intake.reject_rows(source, range(firsts[at], firsts[at] + rows[at]), twice(vm))
+                continue
+            taken = numbers[at]
+            self._seen.add(vm)
+            intake.use(rows[at])
+            kept.append(at)
+        self._rejected |= block.unusable.keys()
+        return np.array(kept, dtype=np.int64)
 
     def _flush_vms(self) -> None:
         if self._pending_vms:
@@ -200,13 +209,14 @@ class Draft:
 
     def _flush_sets(self) -> None:
         pending, self._pending_sets = self._pending_sets, []
-        columns: Sequence[Any] = list(zip(*pending, strict=True)) or [()] * 5
         arrays = [
-            pa.array(columns[0], pa.string()),
-            pa.array(columns[1], pa.string()),
-            _lists(columns[2]),
-            _lists(columns[3]),
-            pa.array(columns[4], _WIDE),
+            pa.array([one.name for one in pending], pa.string()),
+            pa.array([one.words for one in pending], pa.string()),
+            _lists([one.register for one in pending]),
+            _lists([one.value for one in pending]),
+            pa.array(
+                [[{"register": id_, "value": value} for id_, value in one.wide] for one in pending], _WIDE
+            ),
         ]
         self._sets.write(pa.Table.from_arrays(arrays, schema=SCHEMAS["sets"]))
 
@@ -297,6 +307,7 @@ class Draft:
         manifest = {
             "format": FORMAT,
             "version": VERSION,
+            "source": self._source,
             "generation": before + 1,
             "tables": counts,
             **facts,
@@ -319,17 +330,22 @@ class Draft:
 
     def _keep_old(self, folder: Path) -> None:
         """Take over what stands there and was not taken in again."""
-        taken = pa.array(self._seen, pa.string())
-        *columns, born, vmm = SCHEMAS["vms"].names
-        old = stored_table(folder, "vms", columns, [born, vmm])
-        for added in (name for name in (born, vmm) if name not in old.column_names):
-            old = old.append_column(added, pa.nulls(len(old), pa.string()))
+        taken = self._seen.names()
+        columns, added = SCHEMAS["vms"].names[:_ALWAYS], SCHEMAS["vms"].names[_ALWAYS:]
+        old = stored_table(folder, "vms", columns, added)
+        for name in (name for name in added if name not in old.column_names):
+            old = old.append_column(name, pa.nulls(len(old), SCHEMAS["vms"].field(name).type))
         old = old.select(SCHEMAS["vms"].names)
         old = old.filter(pc.invert(pc.is_in(old.column("vm"), value_set=taken))).cast(SCHEMAS["vms"])
+        if read_manifest(folder).get("source") != SOURCE and len(
+            old.column("register").combine_chunks().flatten()
+        ):
+            # Two cores told who is alike.
+            self._source = None
         self._pending_vms.append(old)
         wanted = pc.unique(old.column("set"))
         sets = stored_table(folder, "sets", SCHEMAS["sets"].names)
-        known = pa.array(self._set_names.values(), pa.string())
+        known = pa.array(self._sharing.names, pa.string())
         mask = pc.and_(
             pc.is_in(sets.column("set"), value_set=wanted),
             pc.invert(pc.is_in(sets.column("set"), value_set=known)),
@@ -358,14 +374,3 @@ def _lists(parts: Sequence[Any]) -> pa.Array:
     np.cumsum([len(part) for part in parts], out=offsets[1:])
     words = np.concatenate(parts) if parts else np.empty(0, np.uint64)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(words, pa.uint64()))
-
-
-def _digests(block: Block) -> Iterator[bytes]:
-    """Give a digest of the content of each set: how the vCPU is made, ids and values."""
-    rows = np.stack([block.register, block.value], axis=1).astype("<u8", copy=False).tobytes()
-    for at, words in enumerate(block.words):
-        state = hashlib.blake2b(words.encode(), digest_size=16)
-        state.update(rows[16 * int(block.starts[at]) : 16 * int(block.starts[at + 1])])
-        for register, value in block.wide[at]:
-            state.update(register.to_bytes(8, "little") + value)
-        yield state.digest()

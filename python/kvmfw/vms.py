@@ -15,7 +15,7 @@ from kvmfw.errors import ArgumentError, RowError
 from kvmfw.names import texts_of
 from kvmfw.readers.classes import one_of_each_kind
 from kvmfw.readers.rejects import twice
-from kvmfw.readers.runs import Runs
+from kvmfw.readers.runs import Alike, Runs
 from kvmfw.sets import RegisterSet
 
 __all__ = ["Parts", "Vms"]
@@ -73,11 +73,12 @@ class Vms:
             for file, group in groupby(parts, key=itemgetter(0)):
                 bad: list[tuple[int, str]] = []
                 for _, part in group:
-                    bad += (
-                        self._add_runs(change, part)
-                        if isinstance(part, Runs)
-                        else self._add_sets(change, part, unique)
-                    )
+                    if isinstance(part, Runs):
+                        bad += self._add_runs(change, part)
+                    elif isinstance(part, Alike):
+                        bad += self._add_alike(change, part)
+                    else:
+                        bad += self._add_sets(change, part, unique)
                 if bad and intake.on_error == "raise":
                     (row, problem), *others = sorted(bad)
                     raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
@@ -119,6 +120,12 @@ class Vms:
             bad += chain.from_iterable(runs.bad(rejected).values())
         self.inferred += runs.inferred
         return bad
+
+    def _add_alike(self, change: _native.Change, vms: Alike) -> list[tuple[int, str]]:
+        """Add VMs of which many are alike; give the places of those that are there already."""
+        again = self._repeated(change, vms.names)
+        (vms.without(again) if again else vms).added_to(change)
+        return [(row, twice(vms.names[row].as_py())) for row in again]
 
     def _repeated(self, change: _native.Change, names: pa.Array) -> list[int]:
         """Give the places of names that are there already, or stand earlier among these."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +18,9 @@ from kvmfw.distributed.batches import digest_of
 from kvmfw.distributed.names import Span, hashes_of, span_of
 from kvmfw.errors import InternalError
 from kvmfw.fleet import Fleet
-from kvmfw.readers import parts_of
 from kvmfw.readers.blocks import block_of_sets
 from kvmfw.readers.classes import Classes, one_of_each_kind, words_of_run
+from kvmfw.readers.folders import parts_of_files
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.runs import Runs
 from kvmfw.readers.saved import SavedVcpu
@@ -136,11 +137,12 @@ class _Part:
             return Member(self.names[at].as_py(), words_of_run(self.source, at), register, value)
         one = self.source[at]
         block = block_of_sets([(0, [SavedVcpu(one.name, 0, one)])])
-        return Member(one.name, block.words[0], block.register, block.value, block.wide[0])
+        (words,) = block.words.values()
+        return Member(one.name, words, block.register, block.value, block.wide.get(0, []))
 
 
 def _read(file: str) -> Iterator[Runs | list[RegisterSet]]:
-    for _, part in parts_of(file, _native.Fleet("kvm", "kvm", 1), Intake("raise")):
+    for _, part in parts_of_files([Path(file)], _native.Fleet("kvm", "kvm", 1), Intake("raise")):
         if len(part):
             yield part
 

@@ -20,10 +20,12 @@ from kvmfw.readers.saved import SavedVcpu, set_of_words
 from kvmfw.readers.vcpu import words_of
 from kvmfw.sets import RegisterSet
 
-__all__ = ["Block", "block_of_alike", "block_of_sets", "blocks_of_table", "vcpus_of_block"]
+__all__ = ["Block", "Wide", "block_of_alike", "block_of_sets", "blocks_of_table", "vcpus_of_block"]
 
 _WORD = 1 << 64
 _Words = npt.NDArray[np.uint64]
+Wide = list[tuple[int, bytes]]
+"""Registers with more than 8 bytes that are not 0: id and all bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,20 +34,24 @@ class Block:
 
     Attributes
     ----------
-    names : list of str
+    names : pyarrow.Array of str
         The VM of each.
     index : array of uint16
         The number of the vCPU in its VM.
-    homes : list of (str or None)
+    homes : pyarrow.Array of str
         The host that it runs on.
-    words : list of str
-        How the vCPU is made, in the one order of words.
+    kinds : array of int64
+        Which of them no host can tell apart: those have the same number.
+    keys : dict of int to bytes
+        What tells such a kind from all others, the same in every block.
+    words : dict of int to str
+        How the vCPUs of a kind are made, in the one order of words.
     starts : array of int64
         Where the rows of each start in `register` and `value`; one more than there are vCPUs.
     register, value : array of uint64
         Ids, ascending within a vCPU; values, for registers wider than 8 bytes the lowest 8.
-    wide : list of list of (int, bytes)
-        For each vCPU the registers with more than 8 bytes that are not 0: id and all bytes.
+    wide : dict of int to list of (int, bytes)
+        The registers with more than 8 bytes that are not 0 of those vCPUs that have some.
     rows : array of int64
         How many rows of the source each took.
     first : array of int64
@@ -60,14 +66,16 @@ class Block:
         VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
     """
 
-    names: list[str]
+    names: pa.Array
     index: npt.NDArray[np.uint16]
-    homes: list[str | None]
-    words: list[str]
+    homes: pa.Array
+    kinds: npt.NDArray[np.int64]
+    keys: dict[int, bytes]
+    words: dict[int, str]
     starts: npt.NDArray[np.int64]
     register: _Words
     value: _Words
-    wide: list[list[tuple[int, bytes]]]
+    wide: dict[int, Wide]
     rows: npt.NDArray[np.int64]
     first: npt.NDArray[np.int64]
     vms: npt.NDArray[np.int64]
@@ -88,24 +96,27 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
     starts = np.zeros(len(vcpus) + 1, dtype=np.int64)
     registers: list[int] = []
     values: list[int] = []
-    wide: list[list[tuple[int, bytes]]] = []
+    wide: dict[int, Wide] = {}
     for at, vcpu in enumerate(vcpus):
         mapping = vcpu.registers.to_mapping()
         registers.extend(mapping)
         values.extend(value % _WORD for value in mapping.values())
-        wide.append(
-            [
-                (id_, value.to_bytes(size_of(id_), "little"))
-                for id_, value in mapping.items()
-                if value >= _WORD
-            ]
-        )
+        more = [
+            (id_, value.to_bytes(size_of(id_), "little")) for id_, value in mapping.items() if value >= _WORD
+        ]
+        if more:
+            wide[at] = more
         starts[at + 1] = len(registers)
+    sets = [vcpu.registers for vcpu in vcpus]
+    classes = Classes(sets)
+    first = {kind: sets[at] for at, kind in reversed(list(enumerate(classes.of.tolist())))}
     return Block(
-        [vcpu.vm for vcpu in vcpus],
+        pa.array([vcpu.vm for vcpu in vcpus], pa.string()),
         np.array([vcpu.vcpu for vcpu in vcpus], dtype=np.uint16),
-        [vcpu.registers.host for vcpu in vcpus],
-        [words_of(one.registers.features, one.registers.vgic, one.registers.enabled) for one in vcpus],
+        pa.array([one.host for one in sets], pa.string()),
+        classes.of.astype(np.int64),
+        {kind: classes.key(kind) for kind in first},
+        {kind: words_of(one.features, one.vgic, one.enabled) for kind, one in first.items()},
         starts,
         np.array(registers, dtype=np.uint64),
         np.array(values, dtype=np.uint64),
@@ -129,14 +140,16 @@ def block_of_alike(
     one = block_of_sets([(0, [SavedVcpu("", 0, registers)])])
     count, length = len(names), len(one.register)
     return Block(
-        list(names),
+        pa.array(names, pa.string()),
         np.zeros(count, dtype=np.uint16),
-        list(homes),
-        one.words * count,
+        pa.array(homes, pa.string()),
+        np.repeat(one.kinds, count),
+        one.keys,
+        one.words,
         np.arange(count + 1, dtype=np.int64) * length,
         np.tile(one.register, count),
         np.tile(one.value, count),
-        one.wide * count,
+        dict.fromkeys(range(count), one.wide[0]) if one.wide else {},
         np.array(rows, dtype=np.int64),
         np.full(count, -1, dtype=np.int64),
         np.arange(count, dtype=np.int64),
@@ -148,7 +161,8 @@ def block_of_alike(
 def vcpus_of_block(block: Block) -> Iterator[list[SavedVcpu]]:
     """Make register sets of a block, VM by VM."""
     several = np.bincount(block.vms)[block.vms] > 1
-    found = zip(block.vms.tolist(), several.tolist(), block.names, block.index.tolist(), strict=True)
+    names = block.names.to_pylist()
+    found = zip(block.vms.tolist(), several.tolist(), names, block.index.tolist(), strict=True)
     for _, own in groupby(enumerate(found), key=lambda one: one[1][0]):
         yield [
             SavedVcpu(name, index, _set_of(block, at, f"{name}/vcpu{index}" if is_one else name))
@@ -159,8 +173,8 @@ def vcpus_of_block(block: Block) -> Iterator[list[SavedVcpu]]:
 def _set_of(block: Block, at: int, name: str) -> RegisterSet:
     rows = slice(int(block.starts[at]), int(block.starts[at + 1]))
     mapping = dict(zip(block.register[rows].tolist(), block.value[rows].tolist(), strict=True))
-    mapping |= {register: int.from_bytes(value, "little") for register, value in block.wide[at]}
-    return set_of_words(mapping, block.words[at], name, block.homes[at])
+    mapping |= {register: int.from_bytes(value, "little") for register, value in block.wide.get(at, ())}
+    return set_of_words(mapping, block.words[int(block.kinds[at])], name, block.homes[at].as_py())
 
 
 def blocks_of_table(
@@ -181,7 +195,7 @@ def blocks_of_table(
         used = runs if len(good) == len(runs) else runs.chosen(good)
         intake.inferred += used.inferred
         bad = {str(runs.names[run].as_py()): int(runs.firsts[run]) for run in reversed(classes.bad)}
-        yield replace(_block(used, classes.of[good], runs.vms()[good]), unusable=bad)
+        yield replace(_block(used, classes, good, runs.vms()[good]), unusable=bad)
 
 
 def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.NDArray[np.intp]:
@@ -209,7 +223,7 @@ def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.ND
     return np.flatnonzero(~unusable)
 
 
-def _block(runs: Runs, classes: npt.NDArray[np.uint32], vms: npt.NDArray[np.int64]) -> Block:
+def _block(runs: Runs, classes: Classes, good: npt.NDArray[np.intp], vms: npt.NDArray[np.int64]) -> Block:
     """Sort the registers of each vCPU, and say how it is made: its class tells."""
     lengths = np.diff(runs.starts)
     owner = np.repeat(np.arange(len(runs)), lengths)
@@ -217,19 +231,21 @@ def _block(runs: Runs, classes: npt.NDArray[np.uint32], vms: npt.NDArray[np.int6
     if np.any((owner[1:] == owner[:-1]) & (register[1:] < register[:-1])):
         order = np.lexsort((register, owner))
         register, value = register[order], value[order]
-    distinct, firsts, class_of = np.unique(classes, return_index=True, return_inverse=True)
-    words = [words_of_run(runs, int(run)) for run in firsts[: len(distinct)]]
-    homes = [None] * len(runs) if runs.homes is None else runs.homes.to_pylist()
+    kinds = classes.of[good]
+    distinct, firsts = np.unique(kinds, return_index=True)
+    first = dict(zip(distinct.tolist(), firsts.tolist(), strict=True))
     index = np.zeros(len(runs), dtype=np.uint16) if runs.index is None else runs.index.astype(np.uint16)
     return Block(
-        [str(name) for name in runs.names.to_pylist()],
+        runs.names.cast(pa.string()),
         index,
-        homes,
-        [words[class_] for class_ in class_of.tolist()],
+        pa.nulls(len(runs), pa.string()) if runs.homes is None else runs.homes,
+        kinds.astype(np.int64),
+        {kind: classes.key(kind) for kind in first},
+        {kind: words_of_run(runs, run) for kind, run in first.items()},
         runs.starts,
         register,
         value,
-        [[] for _ in homes],
+        {},
         np.ones(len(runs), dtype=np.int64) if runs.nested else lengths,
         runs.firsts,
         vms,

@@ -24,6 +24,8 @@ from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
 __all__ = ["runs_of_stream", "runs_of_table"]
 _MOST_VCPUS = 1 << 16
+_FIRST_ROWS = 1 << 9
+"""So many rows are looked at first for the end of a VM."""
 _Heads = tuple[Rows, pa.Array, bool]
 
 
@@ -60,7 +62,14 @@ def runs_of_stream(
         if table.num_rows == 0:
             continue
         if held is not None:
-            table = pa.concat_tables([held, table], promote_options="permissive")
+            # Only the VM that goes on is copied.
+            goes_on = _goes_on(held, table)
+            vm = pa.concat_tables([held, table.slice(0, goes_on)], promote_options="permissive")
+            if goes_on == table.num_rows:
+                held = vm
+                continue
+            yield _runs_of(vm, first_row, native)
+            held, first_row, table = None, first_row + vm.num_rows, table.slice(goes_on)
         made = _runs_of(table, first_row, native)
         if made.nested and made.index is None:
             # Each row is a VM.
@@ -75,6 +84,19 @@ def runs_of_stream(
         held, first_row = compacted(table.slice(cut)), first_row + cut
     if held is not None:
         yield _runs_of(held, first_row, native)
+
+
+def _goes_on(held: pa.Table, table: pa.Table) -> int:
+    """Tell how many of the first rows are of the VM of the rows before them."""
+    name, names = held.column("vm")[0].as_py(), table.column("vm")
+    count = 0
+    while count < len(names):
+        some = names.slice(count, max(count, _FIRST_ROWS)).to_pylist()
+        others = next((at for at, one in enumerate(some) if one != name), len(some))
+        count += others
+        if others < len(some):
+            break
+    return count
 
 
 def _together(table: pa.Table, native: _native.Fleet) -> tuple[pa.Table, Rows | None, _Heads | None]:

@@ -20,7 +20,7 @@ from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.rejects import Intake, twice
-from kvmfw.readers.runs import Runs
+from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
 from kvmfw.readers.tables import open_table
@@ -35,6 +35,7 @@ __all__ = [
     "foreign_set",
     "hosts",
     "parts_of",
+    "parts_of_files",
     "register_sets",
 ]
 
@@ -65,7 +66,7 @@ def files_of(path: Path, what: str) -> list[Path]:
     return found
 
 
-Part = tuple[str | None, Runs | list[RegisterSet]]
+Part = tuple[str | None, Runs | Alike | list[RegisterSet]]
 """VMs of one source: the file, where it is one, and what stands there: columns of a table, or register sets."""
 
 
@@ -82,9 +83,13 @@ def parts_of(vms: Any, native: _native.Fleet, intake: Intake) -> Iterator[Part]:
         Where documents that cannot be used are set aside, or raised.
     """
     if isinstance(vms, str | Path):
-        yield from _parts_of_files(files_of(Path(vms), "register sets"), native, intake)
+        yield from parts_of_files(files_of(Path(vms), "register sets"), native, intake)
     elif isinstance(vms, StoredVms) and not vms.has_wide:
-        yield from ((None, runs) for runs in runs_of_stream(vms.reader(), native))
+        alike = vms.alike()
+        if alike is None:
+            yield from ((None, runs) for runs in runs_of_stream(vms.reader(), native))
+        else:
+            yield None, alike
     elif isinstance(vms, pa.RecordBatchReader):
         yield from ((None, runs) for runs in runs_of_stream(vms, native))
     elif hasattr(vms, "__arrow_c_stream__"):
@@ -93,7 +98,10 @@ def parts_of(vms: Any, native: _native.Fleet, intake: Intake) -> Iterator[Part]:
         yield None, list(vms)
 
 
-def _parts_of_files(files: Sequence[Path], native: _native.Fleet, intake: Intake) -> Iterator[Part]:
+def parts_of_files(
+    files: Sequence[Path], native: _native.Fleet, intake: Intake
+) -> Iterator[tuple[str | None, Runs | list[RegisterSet]]]:
+    """Do the same for files, in order."""
     for is_table, found in groupby(((file, detect(file)) for file in files), lambda one: one[1] in TABLES):
         if is_table:
             for file, kind in found:

@@ -59,9 +59,11 @@ class Homes:
 
 def homes_of(folder: Path) -> Homes:
     """Compare the hosts that the VMs of a fleet on disk name with those that it has."""
-    vms = stored_table(folder, "vms", ["vm", "host"]).group_by("vm").aggregate([("host", "min")])
+    vms = stored_table(folder, "vms", ["vm", "host"], ["vcpu"])
+    if "vcpu" not in vms.column_names or pc.max(vms.column("vcpu")).as_py():
+        vms = vms.group_by("vm").aggregate([("host", "min")]).rename_columns({"host_min": "host"})
     hosts = pc.unique(stored_table(folder, "hosts", ["host"]).column("host").cast(pa.string()))
-    named = vms.column("host_min").cast(pa.string()).drop_null()
+    named = vms.column("host").cast(pa.string()).drop_null()
     astray = named.filter(pc.invert(pc.is_in(named, value_set=hosts)))
     counts = [(one["values"], one["counts"]) for one in pc.value_counts(astray).to_pylist()]
     known = hosts.to_pylist()

@@ -14,7 +14,7 @@ from kvmfw import _native
 from kvmfw.names import texts_of
 from kvmfw.readers.vcpu import VcpuConfig
 
-__all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
+__all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Alike", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
 
 INFERRED, UNUSABLE = _native.Fleet.INFERRED, _native.Fleet.UNUSABLE
 WHOLE = -1
@@ -77,12 +77,21 @@ class Runs:
 
     def added_to(self, change: _native.Change) -> list[tuple[int, str]]:
         """Add the vCPUs to a fleet; give the rows of the columns that cannot be used."""
-        homes = None
-        if self.homes is not None:
-            places = self.homes.dictionary_encode()
+        return self._added(change, self.names, self.homes, None)
+
+    def _added(
+        self,
+        change: _native.Change,
+        names: pa.Array,
+        homes: pa.Array | None,
+        like: npt.NDArray[np.uint32] | None,
+    ) -> list[tuple[int, str]]:
+        told = None
+        if homes is not None:
+            places = homes.dictionary_encode()
             codes = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-            homes = (texts_of(places.dictionary), codes)
-        named = (texts_of(self.names), homes)
+            told = (texts_of(places.dictionary), codes)
+        named = (texts_of(names), told, like)
         return change.add_runs(self.starts, self.register, self.value, self.configs, self.config_of, named)
 
     def rows_of(self, run: int) -> Sequence[int]:
@@ -154,6 +163,39 @@ class Runs:
             order=None if self.order is None else self.order[:rows],
             problems=tuple(one for one in self.problems if one[0] < count),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Alike:
+    """VMs of which many are like one run, as far as any host can tell; every run can be used.
+
+    Attributes
+    ----------
+    runs : Runs
+        What is saved of them.
+    like : array of uint32
+        Which of the runs each VM is like.
+    names, homes : pyarrow.Array
+        The name of each VM, and the host that it runs on.
+    """
+
+    runs: Runs
+    like: npt.NDArray[np.uint32]
+    names: pa.Array
+    homes: pa.Array | None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def added_to(self, change: _native.Change) -> None:
+        """Add the VMs to a fleet."""
+        self.runs._added(change, self.names, self.homes, self.like)
+
+    def without(self, vms: Sequence[int]) -> Alike:
+        """Leave some VMs out."""
+        kept = np.delete(np.arange(len(self)), vms)
+        homes = None if self.homes is None else self.homes.take(pa.array(kept))
+        return replace(self, like=self.like[kept], names=self.names.take(pa.array(kept)), homes=homes)
 
 
 def codes_of(names: pa.Array) -> Rows:

@@ -1,12 +1,13 @@
 """Fleets on disk, as `kvmfw ingest` writes them: VMs that refer to sets, hosts that refer to captures.
 
-Each table is a Parquet file or a folder of them: ``vms`` (vm, vcpu, set, host), ``sets`` (set, vcpu,
-register, value, wide), ``hosts`` (host, capture, and any others), ``captures`` (capture, document).
+Each table is a Parquet file or a folder of them: ``vms`` (vm, vcpu, set, host, and in register and value what differs
+from its set), ``sets`` (set, vcpu, register, value, wide), ``hosts`` (host, capture, and any others), ``captures``
+(capture, document).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -22,6 +23,7 @@ from kvmfw.errors import FormatError, InputError
 from kvmfw.readers.classes import Classes
 from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
+from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.source import whole
 from kvmfw.readers.vcpu import derived_vcpu, words_of
@@ -30,6 +32,7 @@ from kvmfw.sets import Host, RegisterSet
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "SOURCE",
     "VERSION",
     "StoredVms",
     "births_of",
@@ -39,9 +42,15 @@ __all__ = [
     "stored_table",
 ]
 
-FORMAT, VERSION = "kvmfw-fleet", 1
+FORMAT, VERSION = "kvmfw-fleet", 2
+SOURCE = _native.build_info()[2]
+"""Which core tells who is alike: of a fleet that another one wrote this one looks at all that is saved."""
 MANIFEST = "fleet.json"
 _BATCH = 1 << 13
+_WORTH_SHARING = 2
+"""VMs are taken in by their sets where a set is had by so many on average."""
+_OWN = ("register", "value")
+"""Of VMs, the columns of what differs from their sets."""
 
 
 def is_stored(folder: Path) -> bool:
@@ -64,8 +73,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     manifest = parsed_json(whole(path), path)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
-    if manifest.get("version") != VERSION:
-        problem = f"version {manifest.get('version')} is not known; this kvmfw reads version {VERSION}"
+    if manifest.get("version") not in range(1, VERSION + 1):
+        problem = f"version {manifest.get('version')} is not known; this kvmfw reads versions 1 to {VERSION}"
         raise FormatError(problem, "version", file=str(path))
     generation = manifest.setdefault("generation", 0)
     if type(generation) is not int or generation < 0:
@@ -141,25 +150,33 @@ class StoredVms(Sequence[RegisterSet]):
 
     def __init__(self, folder: Path) -> None:
         folder = snapshot(folder)
+        self._is_own_source = read_manifest(folder).get("source") == SOURCE
         sets = stored_table(folder, "sets", ["set", "register", "value"], ["vcpu", "wide"])
-        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host"])
+        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host", *_OWN])
         self._sets = sets.combine_chunks()
+        self._own: pa.Table | None = None
         rows = _row_of(_plain(vms.column("set")), _plain(sets.column("set")), "set", folder / "vms")
         names = _plain(vms.column("vm"))
         kept = np.arange(len(rows))
         if "vcpu" in vms.column_names and pc.max(vms.column("vcpu")).as_py():
+            if set(_OWN) <= set(vms.column_names):
+                self._own = vms.select(_OWN).combine_chunks()
             names, kept = self._joined(names, vms.column("vcpu"), rows)
-        self._names = names.take(pa.array(kept)).combine_chunks()
+        is_all = len(kept) == len(rows)
+        chosen = vms if is_all else vms.take(pa.array(kept))
+        self._names = (names if is_all else names.take(pa.array(kept))).combine_chunks()
         self._rows = rows[kept]
         self._hosts = None
         if "host" in vms.column_names:
-            self._hosts = _plain(vms.column("host")).take(pa.array(kept)).combine_chunks()
+            self._hosts = _plain(chosen.column("host")).combine_chunks()
+        if set(_OWN) <= set(vms.column_names):
+            self._own = chosen.select(_OWN).combine_chunks()
 
     def _joined(
         self, names: pa.ChunkedArray, index: pa.ChunkedArray, rows: npt.NDArray[np.int64]
     ) -> tuple[pa.ChunkedArray, npt.NDArray[np.intp]]:
         """Keep one row for each kind of vCPU of a VM."""
-        kinds = self._kinds()[rows]
+        kinds = self._kinds_of_vms(rows) if self._differs_for_this_source() else self._kinds()[rows]
         vm = (
             names.dictionary_encode().combine_chunks().indices.to_numpy(zero_copy_only=False).astype(np.int64)
         )
@@ -169,17 +186,38 @@ class StoredVms(Sequence[RegisterSet]):
         suffix = pc.binary_join_element_wise(names, index.cast(pa.string()), "/vcpu")
         return pc.if_else(pa.array(several), suffix, names), kept
 
+    def alike(self) -> Alike | None:
+        """Give the VMs by their sets; None where few share one, another core told who is alike, or one cannot be used."""
+        if len(self._rows) < _WORTH_SHARING * self._sets.num_rows or self._differs_for_this_source():
+            return None
+        runs = self._runs_of_sets()
+        if Classes(runs).bad:
+            return None
+        return Alike(runs, self._rows.astype(np.uint32), self._names, self._hosts)
+
+    def _differs_for_this_source(self) -> bool:
+        """Whether VMs differ from their sets, and it was another core that told that no host can tell them apart."""
+        return self._own is not None and not self._is_own_source and len(self._own.column(0).flatten()) > 0
+
+    def _runs_of_sets(self) -> Runs:
+        numbered = self._sets.select(self._columns()).append_column(
+            "vm", pa.array(np.arange(self._sets.num_rows))
+        )
+        (runs,) = runs_of_table(numbered, _native.Fleet("kvm", "kvm", 1))
+        return runs
+
+    def _kinds_of_vms(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Do the same for vCPUs of which another core told who is alike."""
+        every = (self._set(row, "", None, self._differing(at)) for at, row in enumerate(rows.tolist()))
+        return Classes(list(every)).of.astype(np.int64)
+
     def _kinds(self) -> npt.NDArray[np.int64]:
         """Give each set the number of its class; those that no host can tell apart have the same."""
         if self.has_wide:
             return Classes([self._set(row, "", None) for row in range(self._sets.num_rows)]).of.astype(
                 np.int64
             )
-        numbered = self._sets.select(self._columns()).append_column(
-            "vm", pa.array(np.arange(self._sets.num_rows))
-        )
-        (runs,) = runs_of_table(numbered, _native.Fleet("kvm", "kvm", 1))
-        return Classes(runs).of.astype(np.int64)
+        return Classes(self._runs_of_sets()).of.astype(np.int64)
 
     @property
     def has_wide(self) -> bool:
@@ -197,9 +235,11 @@ class StoredVms(Sequence[RegisterSet]):
         ids, values = (words.to_numpy(zero_copy_only=False).astype(np.uint64) for words in found)
         return ids, values
 
-    def _set(self, row: int, name: str, home: str | None) -> RegisterSet:
+    def _set(
+        self, row: int, name: str, home: str | None, differing: Mapping[int, int] | None = None
+    ) -> RegisterSet:
         ids, values = self._words(row)
-        mapping = dict(zip(ids.tolist(), values.tolist(), strict=True))
+        mapping = dict(zip(ids.tolist(), values.tolist(), strict=True)) | dict(differing or {})
         if "wide" in self._sets.column_names:
             wide = self._sets.column("wide")[row].as_py() or ()
             mapping |= {part["register"]: int.from_bytes(part["value"], "little") for part in wide}
@@ -220,15 +260,39 @@ class StoredVms(Sequence[RegisterSet]):
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
         home = None if self._hosts is None else self._hosts[row].as_py()
-        return self._set(int(self._rows[row]), self._names[row].as_py(), home)
+        return self._set(int(self._rows[row]), self._names[row].as_py(), home, self._differing(row))
+
+    def _differing(self, row: int) -> dict[int, int]:
+        """Give what a vCPU has instead of what its set has."""
+        if self._own is None:
+            return {}
+        ids, values = (self._own.column(name)[row].as_py() or () for name in _OWN)
+        return dict(zip(ids, values, strict=True))
+
+    def _whole(self, sets: pa.Table, start: int) -> Iterator[pa.Array]:
+        """Give registers and values of VMs with what differs from their sets, which stand beside one another."""
+        registers, values = (sets.column(name).combine_chunks() for name in _OWN)
+        offsets = registers.offsets.to_numpy() - registers.offsets[0].as_py()
+        ids, words = (column.flatten().to_numpy().astype(np.uint64) for column in (registers, values))
+        for at in range(len(registers)):
+            rows = slice(int(offsets[at]), int(offsets[at + 1]))
+            for id_, value in self._differing(start + at).items():
+                words[rows.start + np.searchsorted(ids[rows], np.uint64(id_))] = value
+        places = pa.array(offsets, pa.int32())
+        yield from (pa.ListArray.from_arrays(places, pa.array(column)) for column in (ids, words))
 
     def reader(self) -> pa.RecordBatchReader:
         """Give the VMs as a stream in nested form, with the columns vm, vcpu (words), host, register, value."""
         sets = self._sets.select(self._columns())
+        is_differing = self._differs_for_this_source()
 
         def batch(start: int) -> pa.RecordBatch:
             rows = self._rows[start : start + _BATCH]
-            part = sets.take(pa.array(rows)).append_column("vm", self._names.slice(start, _BATCH))
+            part = sets.take(pa.array(rows))
+            if is_differing:
+                for name, lists in zip(_OWN, self._whole(part, start), strict=True):
+                    part = part.set_column(part.column_names.index(name), name, lists)
+            part = part.append_column("vm", self._names.slice(start, _BATCH))
             if self._hosts is not None:
                 part = part.append_column("host", self._hosts.slice(start, _BATCH).cast(pa.string()))
             return part.combine_chunks().to_batches()[0]

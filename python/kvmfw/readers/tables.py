@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.readers.ahead import ahead
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.source import LIMITS, Limits, opened
 
@@ -71,7 +72,7 @@ def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatch
         schema = next(batches)
     except _BROKEN as error:
         raise _damaged(path, error) from error
-    return pa.RecordBatchReader.from_batches(schema, _guarded(path, batches))
+    return pa.RecordBatchReader.from_batches(schema, ahead(_guarded(path, batches)))
 
 
 def declared_rows(path: Path, kind: str) -> int:

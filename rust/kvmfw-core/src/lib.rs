@@ -39,6 +39,9 @@ mod verdict;
 mod vmm_words;
 mod vmms;
 
+/// Names the source of this core: only a core of the same source is known to tell apart what another one did.
+pub const SOURCE: &str = env!("KVMFW_SOURCE");
+
 pub use acceptor::{Acceptor, Scheme, Target};
 pub use capabilities::CAPABILITIES;
 pub use errno::Errno;

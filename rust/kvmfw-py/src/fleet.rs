@@ -34,8 +34,9 @@ pub(crate) struct Change {
 }
 
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
-/// The name of each VM, names of places, and for each VM which of these.
-type NamesOf<'py> = (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>);
+/// The name of each VM, names of places, and for each VM which of these; and which run each VM is like, where many are.
+type NamesOf<'py> =
+    (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>, Option<PyReadonlyArray1<'py, u32>>);
 
 /// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
 const LARGE: usize = 1 << 16;
@@ -272,7 +273,8 @@ impl Change {
             configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
         let rows = Runs { starts, register, value, configs: &configs, config_of };
         let mut who = Named::default();
-        if let Some((names, homes)) = &named {
+        if let Some((names, homes, like)) = &named {
+            who.like = like.as_ref().map(|like| slice(py, like, "like")).transpose()?;
             who.names = Some(texts(py, names, "names")?);
             if let Some((homes, home_of)) = homes {
                 (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);

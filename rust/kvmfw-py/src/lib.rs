@@ -111,10 +111,10 @@ fn field_differences(register: Id, saved: u64, own: u64) -> Vec<(&'static str, u
     found.into_iter().map(|field| (field.name, field.high, field.low, field.saved, field.own)).collect()
 }
 
-/// How this module was built.
+/// Version, whether this is a debug build, and which source the core is of.
 #[pyfunction]
-fn build_info() -> (&'static str, bool) {
-    (env!("CARGO_PKG_VERSION"), cfg!(debug_assertions))
+fn build_info() -> (&'static str, bool, &'static str) {
+    (env!("CARGO_PKG_VERSION"), cfg!(debug_assertions), kvmfw_core::SOURCE)
 }
 
 #[pymodule]

@@ -91,7 +91,7 @@ impl Change {
         rows.check()?;
         who.check(rows.len())?;
         let text = who.names.map_or(0, |names| names.text.len());
-        room::ask(rows.len().saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
+        room::ask(who.vms(rows.len()).saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
         let (classes, errors) = intake::classes(self.turn.classes_to_change(), rows, &pool.pool)?;
         let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
@@ -105,8 +105,12 @@ impl Change {
             let home = who.home_of.get(at).and_then(|home| usize::try_from(*home).ok());
             home.and_then(|home| places.get(home)).copied().unwrap_or(NOWHERE)
         };
-        let members: Vec<Member> =
-            classes.into_iter().enumerate().map(|(at, class)| Member { class: class.number(), tag: tag(at) }).collect();
+        let member =
+            |(at, class): (usize, &crate::fleet::class::VmClass)| Member { class: class.number(), tag: tag(at) };
+        let members: Vec<Member> = match who.like {
+            Some(like) => like.iter().filter_map(|run| classes.get(*run as usize)).enumerate().map(member).collect(),
+            None => classes.iter().enumerate().map(member).collect(),
+        };
         let name = |at: usize| who.names.and_then(|names| names.get(at)).unwrap_or("");
         self.state.add(&members, name, &mut self.turned);
         Ok(errors)

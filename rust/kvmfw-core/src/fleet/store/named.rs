@@ -43,12 +43,24 @@ pub struct Named<'a> {
     pub homes: Option<Texts<'a>>,
     /// For each VM which of `homes`; negative where that is not known. Empty where nothing is known.
     pub home_of: &'a [i32],
+    /// For each VM which run it is like, where many are; else each is its own run.
+    pub like: Option<&'a [u32]>,
 }
 
 impl Named<'_> {
-    /// Checks what the rest relies on: one entry for each of so many VMs, homes that there are, names that are texts.
-    pub(super) fn check(&self, vms: usize) -> Result<(), RowError> {
+    /// How many VMs so many runs are.
+    pub(super) fn vms(&self, runs: usize) -> usize {
+        self.like.map_or(runs, <[u32]>::len)
+    }
+
+    /// Checks what the rest relies on: VMs are like one of so many runs, one entry for each of them, homes that there are,
+    /// names that are texts.
+    pub(super) fn check(&self, runs: usize) -> Result<(), RowError> {
         let problem = |row: usize, problem: &str| Err(RowError { row, problem: problem.to_owned() });
+        let vms = self.vms(runs);
+        if let Some(row) = self.like.and_then(|like| like.iter().position(|run| *run as usize >= runs)) {
+            return problem(row, "a VM is like a run that there is not");
+        }
         if self.names.is_some_and(|names| names.len() != vms) {
             return problem(vms, "`names` needs one entry for each VM");
         }
