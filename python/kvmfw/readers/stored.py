@@ -7,7 +7,7 @@ from its set), ``sets`` (set, vcpu, register, value, wide), ``hosts`` (host, cap
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -89,8 +89,10 @@ def _table_path(folder: Path, name: str) -> Path | None:
     return None
 
 
-def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequence[str] = ()) -> pa.Table:
-    """Read one table of a fleet on disk; without `columns`, all of it.
+def stored_table(
+    folder: Path, name: str, columns: Sequence[str], optional: Sequence[str] = (), few: Iterable[str] = ()
+) -> pa.Table:
+    """Read one table of a fleet on disk; without `columns`, all of it. Those of `few` have dictionaries.
 
     Raises
     ------
@@ -101,7 +103,8 @@ def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequ
     if path is None:
         raise FormatError(f"the fleet has no table `{name}`", file=str(folder))
     try:
-        dataset = ds.dataset(path, format="parquet", partitioning="hive")
+        options = ds.ParquetReadOptions(dictionary_columns=set(few))
+        dataset = ds.dataset(path, format=ds.ParquetFileFormat(read_options=options), partitioning="hive")
         missing = [column for column in columns if column not in dataset.schema.names]
         if missing:
             known = ", ".join(dataset.schema.names)
@@ -114,7 +117,15 @@ def stored_table(folder: Path, name: str, columns: Sequence[str], optional: Sequ
 
 
 def _row_of(ids: pa.ChunkedArray, known: pa.ChunkedArray, what: str, folder: Path) -> npt.NDArray[np.int64]:
-    found = pc.index_in(ids, value_set=pc.cast(known, ids.type).combine_chunks())
+    if pa.types.is_dictionary(ids.type):
+        whole = ids.unify_dictionaries().combine_chunks()
+        whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
+        numbers = pc.index_in(
+            whole.dictionary, value_set=pc.cast(known, whole.type.value_type).combine_chunks()
+        )
+        found = pa.chunked_array([numbers.take(whole.indices)])
+    else:
+        found = pc.index_in(ids, value_set=pc.cast(known, ids.type).combine_chunks())
     if found.null_count:
         row = int(pc.index(found.is_null(), True).as_py())
         raise FormatError(
@@ -152,10 +163,10 @@ class StoredVms(Sequence[RegisterSet]):
         folder = snapshot(folder)
         self._is_own_source = read_manifest(folder).get("source") == SOURCE
         sets = stored_table(folder, "sets", ["set", "register", "value"], ["vcpu", "wide"])
-        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host", *_OWN])
+        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host", *_OWN], few=("set", "host"))
         self._sets = sets.combine_chunks()
         self._own: pa.Table | None = None
-        rows = _row_of(_plain(vms.column("set")), _plain(sets.column("set")), "set", folder / "vms")
+        rows = _row_of(vms.column("set"), _plain(sets.column("set")), "set", folder / "vms")
         names = _plain(vms.column("vm"))
         kept = np.arange(len(rows))
         if "vcpu" in vms.column_names and pc.max(vms.column("vcpu")).as_py():
