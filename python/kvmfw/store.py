@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,15 +75,27 @@ _SET_ROWS = 1 << 12
 
 
 class _Parts:
-    """Writes one table in parts; a part is closed when it is large enough."""
+    """Writes one table in parts, by a thread of its own; a part is closed when it is large enough."""
 
     def __init__(self, folder: Path, schema: pa.Schema) -> None:
         self.folder, self.schema = folder, schema
         self.rows = self.part_rows = self.parts = 0
         self._writer: pq.ParquetWriter | None = None
+        self._thread = ThreadPoolExecutor(1, "kvmfw-write")
+        self._writing: Future[None] | None = None
         folder.mkdir()
 
     def write(self, table: pa.Table) -> None:
+        """Write some rows, after those before; whoever comes next is told what went wrong."""
+        self._wait()
+        self._writing = self._thread.submit(self._write, table)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
+
+    def _write(self, table: pa.Table) -> None:
         if not table.num_rows and self.parts:
             return
         if self._writer is None:
@@ -95,9 +108,17 @@ class _Parts:
         self.rows += table.num_rows
         self.part_rows += table.num_rows
         if self.part_rows >= _PART_ROWS:
-            self.close()
+            self._end()
 
     def close(self) -> None:
+        """Finish what was written."""
+        try:
+            self._wait()
+        finally:
+            self._thread.shutdown()
+            self._end()
+
+    def _end(self) -> None:
         if self._writer is not None:
             self._writer.close()
         self._writer, self.part_rows = None, 0

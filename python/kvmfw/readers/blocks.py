@@ -226,10 +226,11 @@ def _usable(runs: Runs, classes: Classes, source: str, intake: Intake) -> npt.ND
 def _block(runs: Runs, classes: Classes, good: npt.NDArray[np.intp], vms: npt.NDArray[np.int64]) -> Block:
     """Sort the registers of each vCPU, and say how it is made: its class tells."""
     lengths = np.diff(runs.starts)
-    owner = np.repeat(np.arange(len(runs)), lengths)
     register, value = runs.register, runs.value
-    if np.any((owner[1:] == owner[:-1]) & (register[1:] < register[:-1])):
-        order = np.lexsort((register, owner))
+    begins = np.zeros(len(register) + 1, dtype=np.bool_)
+    begins[runs.starts] = True
+    if not begins[np.flatnonzero(register[1:] < register[:-1]) + 1].all():
+        order = np.lexsort((register, np.repeat(np.arange(len(runs)), lengths)))
         register, value = register[order], value[order]
     kinds = classes.of[good]
     distinct, firsts = np.unique(kinds, return_index=True)

@@ -24,7 +24,7 @@ from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
 __all__ = ["runs_of_stream", "runs_of_table"]
 _MOST_VCPUS = 1 << 16
-_FIRST_ROWS = 1 << 9
+_FIRST_ROWS = 1 << 6
 """So many rows are looked at first for the end of a VM."""
 _Heads = tuple[Rows, pa.Array, bool]
 
@@ -64,7 +64,7 @@ def runs_of_stream(
         if held is not None:
             # Only the VM that goes on is copied.
             goes_on = _goes_on(held, table)
-            vm = pa.concat_tables([held, table.slice(0, goes_on)], promote_options="permissive")
+            vm = pa.concat_tables([held, compacted(table.slice(0, goes_on))], promote_options="permissive")
             if goes_on == table.num_rows:
                 held = vm
                 continue
