@@ -169,11 +169,10 @@ def tally(file: str) -> Tally:
         When the file, or a row of it, cannot be used.
     """
     known: dict[bytes, int] = {}
-    homes: dict[str, int] = {}
+    homes: list[pa.Array] = []
+    classes_of: list[_Ints] = []
     firsts: list[int] = []
     members: list[Member] = []
-    keys: list[_Ints] = []
-    weights: list[_Ints] = []
     spans: list[Span] = []
     vms = 0
     for source in _read(file):
@@ -187,20 +186,20 @@ def tally(file: str) -> Tally:
                 members.append(part.member(int(first[at])))
                 firsts.append(vms + int(first[at]))
             numbers[classes[at]] = number
-        places = part.homes.dictionary_encode()
-        of = [homes.setdefault(name, len(homes)) + 1 for name in places.dictionary.to_pylist()]
-        home = np.array([*of, 0], dtype=np.int64)[places.indices.fill_null(len(of)).to_numpy()]
-        found, count = np.unique(numbers[part.classes.of] << HOME_BITS | home, return_counts=True)
-        keys.append(found)
-        weights.append(count)
+        homes.append(part.homes)
+        classes_of.append(numbers[part.classes.of])
         spans.append(span_of(_whole(source)))
         vms += len(part.names)
     names = Span.join(spans)
     if not names.ascends and len(np.unique(every := hashes(file))) < len(every):
         # Two names of one hash are not yet one name twice.
         Fleet(file, [])
-    counted = joined_counts(keys, weights)
-    return Tally(vms, list(known), np.array(firsts, dtype=np.int64), members, list(homes), *counted, names)
+    places = pa.chunked_array(homes, pa.string()).combine_chunks().dictionary_encode()
+    home = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+    every = np.concatenate([*classes_of, np.zeros(0, np.int64)])
+    counted = np.unique(every << HOME_BITS | home, return_counts=True)
+    first = np.array(firsts, dtype=np.int64)
+    return Tally(vms, list(known), first, members, places.dictionary.to_pylist(), *counted, names)
 
 
 def joined_counts(keys: Sequence[_Ints], counts: Sequence[_Ints]) -> tuple[_Ints, _Ints]:
@@ -244,12 +243,13 @@ def named(file: str, wanted: Wanted) -> list[Named]:
         part = _Part.of(source, file)
         digests = part.digests()
         asked = {one for one, name in digests.items() if name in wanted.homes or name in wanted.homeless}
-        for at in np.flatnonzero(np.isin(part.classes.of, list(asked))).tolist():
-            digest, home = digests[int(part.classes.of[at])], part.homes[at].as_py()
-            if home in wanted.strangers:
-                home = None
+        rows = np.flatnonzero(np.isin(part.classes.of, list(asked)))
+        names, homes = (column.take(pa.array(rows)).to_pylist() for column in (part.names, part.homes))
+        of = part.classes.of[rows].tolist()
+        for at, class_, said, name in zip(rows.tolist(), of, homes, names, strict=True):
+            digest, home = digests[class_], None if said in wanted.strangers else said
             if digest in wanted.homeless if home is None else home in wanted.homes.get(digest, ()):
-                found.append((start + at, digest, home, part.names[at].as_py()))
+                found.append((start + at, digest, home, name))
         start += len(part.names)
     return found
 
