@@ -13,8 +13,8 @@ from tests.support.faulty import tries
     ("work", "kinds", "least"),
     [
         ("ingest", "place+sync", 20),
-        ("record", "open+write+sync+place", 8),
-        ("tables", "open+write+sync+place", 5),
+        ("record", "sync+place", 2),
+        ("tables", "write+sync+place", 4),
         ("reload", "open", 8),
     ],
 )
