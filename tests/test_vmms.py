@@ -288,3 +288,31 @@ def test_a_name_for_several_releases_is_measured_only_where_all_of_them_are() ->
     assert {row.name for row in families if row.measured} == {"qemu"}
     for row in families:
         assert not row.measured or all(rows[one].measured for one in row.releases), row.name
+
+
+# --- many vCPUs -----------------------------------------------------------------------------------
+
+
+def with_vcpus(count: int) -> bytes:
+    """The sample of two vCPUs with the columns of more, as bitcode 0.6.9 packs more than five lengths: less the least."""
+    data = gzip.decompress(BITCODE.read_bytes())
+    body = data[:-8]
+    ids_at = body.find(X0.to_bytes(8, "little"))
+    half = (body.find(b"\xff\xff\x04", ids_at) - ids_at) // 2
+    lengths_at = ids_at + 2 * half
+    size = int.from_bytes(body[lengths_at + 3 : lengths_at + 5], "little")
+    values_at = lengths_at + len(b"\xff\xff\x04") + 2 * 2 + 1
+    zeros = bytes(-(-count // 8))
+    lengths = b"\x09\xff" + zeros + b"\x05" + size.to_bytes(8, "little") + b"\x0a" + zeros
+    values = body[values_at : values_at + size] * count
+    made = body[:ids_at] + body[ids_at : ids_at + half] * count + lengths + b"\0" + values
+    made += body[values_at + 2 * size :]
+    return made + vmstate.checksum(made).to_bytes(8, "little")
+
+
+@pytest.mark.parametrize("count", [6, 8, 16, 32])
+def test_a_snapshot_of_many_vcpus_is_read(count: int) -> None:
+    two = vmstate_vcpus(gzip.decompress(BITCODE.read_bytes()), "vm")
+    many = vmstate_vcpus(with_vcpus(count), "vm")
+    assert [vcpu.vcpu for vcpu in many] == [*range(count)]
+    assert all(vcpu.registers.to_mapping() == two[0].registers.to_mapping() for vcpu in many)

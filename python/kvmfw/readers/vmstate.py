@@ -27,6 +27,8 @@ _MOST_REGISTERS: Final = 4096
 _MOST_VCPUS: Final = 512
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
 _KVI_SIZE: Final = 32
+_LONG: Final = 255
+"""A length that stands elsewhere."""
 _KVM_TARGET: Final = 5
 """``KVM_ARM_TARGET_GENERIC_V8``: what every kernel gives as preferred target."""
 
@@ -185,21 +187,18 @@ def _bitcode(body: bytes) -> list[_Vcpu]:
     lists = [ids[start:end] for start, end in zip(starts, [*starts[1:], len(ids)], strict=True)]
     sizes = [sum(map(size_of, one)) for one in lists]
     end = at + 8 * len(ids)
-    # The numbers of bytes as a column: escapes of a byte each, then 16 bits (packing 4) or 32 (2); then the packing of the
-    # data (0: none).
-    packed = [
-        bytes([packing]) + b"".join(size.to_bytes(width, "little") for size in sizes) + b"\0"
-        for packing, width in ((4, 2), (2, 4))
-        if max(sizes) < 1 << 8 * width
-    ]
-    window = body[end : end + 8 + (1 + 4) * len(lists)]
-    place = next((window.find(column) + len(column) for column in packed if column in window), None)
-    if place is None:
+    column = _Column(body, end)
+    try:
+        told = column.lengths(len(lists))
+        unpacked = column.take(1) == b"\0"
+    except IndexError:
+        told, unpacked = [], False
+    if told != sizes or not unpacked:
         raise FormatError(
             f"the sizes of the vCPUs' values ({', '.join(map(str, sizes[:4]))} bytes) do not follow the ids",
             f"byte {end}",
         )
-    end += place
+    end = column.at
     features = _feature_words(body, end + sum(sizes), len(lists))
     found = []
     for one, size, word in zip(lists, sizes, features, strict=True):
@@ -223,43 +222,55 @@ def _feature_words(body: bytes, at: int, vcpus: int) -> list[int | None]:
 
 
 class _Column:
-    """Packed columns, one after another; IndexError where they end too early."""
+    """Packed columns, one after another from the byte `at` on; IndexError where they end too early.
+
+    The byte before a column is twice how far it is packed, less one if what follows is less the least (bitcode 0.6.9, read).
+    """
 
     def __init__(self, body: bytes, at: int) -> None:
-        self._body, self._at = body, at
+        self._body, self.at = body, at
 
-    def _take(self, size: int) -> bytes:
-        data = self._body[self._at : self._at + size]
+    def take(self, size: int) -> bytes:
+        """Read bytes as they are."""
+        data = self._body[self.at : self.at + size]
         if len(data) < size:
             raise IndexError
-        self._at += size
+        self.at += size
         return data
 
-    def integers(self, count: int) -> None:
-        """Pass over numbers of 64 bits: a byte tells to how many bytes they are packed, and whether less the least."""
-        packing = self._take(1)[0]
-        width = 8 >> (packing >> 1)
-        if packing & 1:
-            self._take(8)
+    def lengths(self, count: int) -> list[int]:
+        """Read lengths: a byte each, and those that are 255 or more as numbers behind all bytes."""
+        short = self.packed_bytes(count)
+        long = iter(self.integers(short.count(_LONG)))
+        return [next(long) if length == _LONG else length for length in short]
+
+    def integers(self, count: int) -> list[int]:
+        """Read numbers of 64 bits; more than five that are near each other are written as their distance from the least."""
+        if not count:
+            return []
+        packing = self.take(1)[0]
+        width = 8 >> (packing + 1 >> 1)
+        least = int.from_bytes(self.take(8), "little") if packing & 1 else 0
         if width == 1:
-            self.packed_bytes(count)
-        elif width:
-            self._take(width * count)
-        else:
+            return [least + byte for byte in self.packed_bytes(count)]
+        if not width:
             raise IndexError
+        data = self.take(width * count)
+        parts = (data[start : start + width] for start in range(0, len(data), width))
+        return [least + int.from_bytes(part, "little") for part in parts]
 
     def packed_bytes(self, count: int) -> bytes:
         """Read bytes: up to two as they are, more as digits of the base that holds them all."""
         if count <= 2:
-            return self._take(count)
-        packing = self._take(1)[0]
+            return self.take(count)
+        packing = self.take(1)[0]
         bases = ((256, 1), (16, 2), (6, 3), (4, 4), (3, 5), (2, 8))
-        if packing >> 1 >= len(bases):
+        if packing + 1 >> 1 >= len(bases):
             raise IndexError
-        base, digits = bases[packing >> 1]
-        least = self._take(1)[0] if packing & 1 else 0
+        base, digits = bases[packing + 1 >> 1]
+        least = self.take(1)[0] if packing & 1 else 0
         found = bytearray()
-        for byte in self._take(-(-count // digits)):
+        for byte in self.take(-(-count // digits)):
             found.extend((byte // base**place % base + least) & 0xFF for place in range(digits))
         return bytes(found[:count])
 
