@@ -316,3 +316,18 @@ def test_a_snapshot_of_many_vcpus_is_read(count: int) -> None:
     many = vmstate_vcpus(with_vcpus(count), "vm")
     assert [vcpu.vcpu for vcpu in many] == [*range(count)]
     assert all(vcpu.registers.to_mapping() == two[0].registers.to_mapping() for vcpu in many)
+
+
+# --- vCPUs that a VMM makes otherwise than they were saved ------------------------------------------
+
+
+@pytest.mark.parametrize("vmm", ["crosvm", "cloud-hypervisor-53"])
+def test_where_sve_is_made_unasked_v_registers_cannot_be_written(vmm: str) -> None:
+    answers = Path(__file__).parent / "live" / "answers"
+    host = Host.load(answers / "7.3.4+deb13-arm64__neoverse-n2__arm64.no32bit_el0.capture.json")
+    features = ["psci_0_2", "pmu_v3", "ptrauth_address", "ptrauth_generic"]
+    saved = host.fresh_set(features=features)
+    assert saved is not None
+    verdict = kvmfw.validate(saved, host, vmm=vmm)
+    assert verdict.outcome is Outcome.REFUSE
+    assert [finding.register for finding in verdict.findings] == [V0]

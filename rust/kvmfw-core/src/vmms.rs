@@ -121,6 +121,7 @@ const SVE: u32 = 1 << 4;
 const PTRAUTH: u32 = 0b11 << 5;
 const HAS_EL2: u32 = 1 << 7;
 const HOST_PMU: (u32, &[u32]) = (PMU_V3, &[capabilities::PMU_V3]);
+const HOST_SVE: (u32, &[u32]) = (SVE, &[capabilities::SVE]);
 const HOST_PTRAUTH: (u32, &[u32]) = (PTRAUTH, &[capabilities::PTRAUTH_ADDRESS, capabilities::PTRAUTH_GENERIC]);
 
 const ALL: &[Group] =
@@ -171,7 +172,7 @@ const CLOUD_HYPERVISOR: VmmRule = VmmRule {
     longest_list: 500,
     order: Order::CoreThenSaved,
     vgic_first: false,
-    features: Features::OfTarget { offered: &[HOST_PMU, (SVE, &[capabilities::SVE])], configured: 0 },
+    features: Features::OfTarget { offered: &[HOST_PMU, HOST_SVE], configured: 0 },
     enables: Enables::WhereOffered(&[]),
     cannot: &[LEAVE_SVE_OUT],
     ..KVM
@@ -185,9 +186,13 @@ const CLOUD_HYPERVISOR_WITHOUT_SVE: VmmRule = VmmRule {
 const CROSVM: VmmRule = VmmRule {
     carries: &[Group::Core, Group::System, Group::Demux, Group::Firmware],
     order: Order::Groups,
-    // Pointer authentication needs both of its capabilities; a virtual EL2 is asked for by the VM's configuration.
-    features: Features::OfTarget { offered: &[HOST_PMU, HOST_PTRAUTH], configured: HAS_EL2 },
-    cannot: &[Cannot::Feature(SVE, "crosvm cannot save a vCPU with SVE")],
+    // Pointer authentication needs both of its capabilities; a virtual EL2 is asked for by the VM's configuration; SVE is on
+    // where it is offered (`sve_auto_default`, arch/src/lib.rs).
+    features: Features::OfTarget { offered: &[HOST_PMU, HOST_SVE, HOST_PTRAUTH], configured: HAS_EL2 },
+    cannot: &[
+        Cannot::Feature(SVE, "crosvm cannot save a vCPU with SVE"),
+        Cannot::LeaveSveOut("crosvm makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)"),
+    ],
     ..KVM
 };
 
