@@ -40,12 +40,14 @@ def refused_registers(case: Case) -> set[int | None]:
 
 def accepts(case: Case, register: int) -> bool:
     unsure = {finding.register for finding in case.findings if finding.effect in ("refused", "unknown")}
-    return register in case.registers and not case.others_ignored and not unsure & {register, None}
+    saved = {*case.registers, *map(golden.register_id, case.surroundings)}
+    return register in saved and not case.others_ignored and not unsure & {register, None}
 
 
 def cases_about(register: int) -> tuple[list[Case], list[Case]]:
     """The cases in which the target lists the register and takes it, and those in which it refuses it."""
-    listed = [case for case in CASES if register in case.host.registers]
+    beside = kvmfw.register_name(register)
+    listed = [case for case in CASES if register in case.host.registers or beside in case.host.surroundings]
     return (
         [case for case in listed if accepts(case, register)],
         [case for case in listed if register in refused_registers(case)],

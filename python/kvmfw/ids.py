@@ -13,6 +13,7 @@ __all__ = [
     "SYSTEM",
     "group_of",
     "is_arm64",
+    "is_surrounding",
     "make_id",
     "size_of",
     "system_number",
@@ -25,6 +26,7 @@ FIRMWARE: Final = 0x14
 SVE: Final = 0x15
 FIRMWARE_BITMAP: Final = 0x16
 _ARM64: Final = 0x6
+_SURROUNDINGS: Final = 0xF
 
 
 def make_id(group: int, number: int, size: int = 8) -> int:
@@ -70,3 +72,12 @@ def is_arm64(register: int) -> bool:
     (True, False)
     """
     return register >> 60 == _ARM64
+
+
+def is_surrounding(register: int) -> bool:
+    """Tell whether this is no register of a vCPU, but stands for something beside them.
+
+    >>> is_surrounding(0xF0300007_0006C664), is_surrounding(0x6030000000140003)
+    (True, False)
+    """
+    return register >> 60 == _SURROUNDINGS

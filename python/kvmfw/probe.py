@@ -32,7 +32,7 @@ from array import array
 from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
 
 VERSION = 1
-CAPTURE_VERSION = 2
+CAPTURE_VERSION = 3
 DEVICE = "/dev/kvm"
 DEFAULT_TIME_LIMIT = 600
 
@@ -55,6 +55,8 @@ ARM_GET_REG_WRITABLE_MASKS = 0x8040AEB6
 ARM_VCPU_FINALIZE = 0x4004AEC2
 CREATE_DEVICE = 0xC00CAEE0
 SET_DEVICE_ATTR = 0x4018AEE1
+GET_DEVICE_ATTR = 0x4018AEE2
+HAS_DEVICE_ATTR = 0x4018AEE3
 
 CAP_ARM_EL1_32BIT = 93
 CAP_ARM_PMU_V3 = 126
@@ -85,13 +87,23 @@ ENABLED = {"mte": CAP_ARM_MTE, "writable_imp_id_regs": CAP_ARM_WRITABLE_IMP_ID_R
 # A register set may say that its PMU is unsure: it is restored with what was inferred.
 UNSURE = "pmu_v3_unsure"
 FINALIZE_SVE = 4
+EXIT_MMIO = 6
 
+DEVICE_VGIC_V2 = 5
 DEVICE_VGIC_V3 = 7
+DEVICE_ITS = 8
+ONLY_TEST = 1
 VGIC_ADDRESS_GROUP = 0
 VGIC_ADDRESS_DISTRIBUTOR = 2
 VGIC_ADDRESS_REDISTRIBUTOR = 3
 VGIC_CONTROL_GROUP = 4
 VGIC_CONTROL_INIT = 0
+VGIC_CPU_GROUP = 6
+ICC_CTLR = 0xC664
+ITS_ADDRESS = 4
+ITS_REGISTER_GROUP = 8
+GITS_IIDR = 4
+STEAL_TIME_GROUP = 2
 PMU_CONTROL_GROUP = 0
 PMU_INTERRUPT = 0
 PMU_INIT = 1
@@ -397,17 +409,31 @@ class Vm:
         self._opened.append(vcpu)
         return vcpu
 
-    def create_vgic(self) -> "Vgic":
+    def create_vgic(self) -> "Device":
         """A GICv3 with its addresses set, not yet initialised; raises Refused."""
-        result, packed = self.kvm.call_with(
-            self._fd, CREATE_DEVICE, struct.pack("=III", DEVICE_VGIC_V3, 0, 0)
-        )
+        vgic = self._create_device(DEVICE_VGIC_V3)
+        vgic.place(VGIC_ADDRESS_DISTRIBUTOR, 0x08000000)
+        vgic.place(VGIC_ADDRESS_REDISTRIBUTOR, 0x080A0000)
+        return vgic
+
+    def create_its(self) -> "Device":
+        """An ITS, initialised; raises Refused."""
+        its = self._create_device(DEVICE_ITS)
+        its.place(ITS_ADDRESS, 0x08080000)
+        its.initialise()
+        return its
+
+    def _create_device(self, kind: int) -> "Device":
+        result, packed = self.kvm.call_with(self._fd, CREATE_DEVICE, struct.pack("=III", kind, 0, 0))
         if result < 0:
             raise Refused(-result)
-        vgic = Vgic(self.kvm, struct.unpack("=III", packed)[1])
-        self._opened.append(vgic)
-        vgic.place()
-        return vgic
+        device = Device(self.kvm, struct.unpack("=III", packed)[1])
+        self._opened.append(device)
+        return device
+
+    def makes_device(self, kind: int) -> int:
+        """Whether KVM would make such a device: 0 or errno; nothing is made."""
+        return -self.kvm.call_with(self._fd, CREATE_DEVICE, struct.pack("=III", kind, 0, ONLY_TEST))[0]
 
     def writable_masks(self) -> Optional[Dict[int, int]]:
         """{register: mask} of KVM_ARM_GET_REG_WRITABLE_MASKS, None where there is no such call."""
@@ -445,8 +471,8 @@ class Vm:
             self._guest_memory.close()
 
 
-class Vgic:
-    """The GICv3 of a throwaway VM."""
+class Device:
+    """The GICv3 of a throwaway VM, or its ITS."""
 
     def __init__(self, kvm: Kvm, fd: int) -> None:
         self._kvm = kvm
@@ -457,12 +483,24 @@ class Vgic:
         if error:
             raise Refused(error)
 
-    def place(self) -> None:
-        self._set(VGIC_ADDRESS_GROUP, VGIC_ADDRESS_DISTRIBUTOR, struct.pack("=Q", 0x08000000))
-        self._set(VGIC_ADDRESS_GROUP, VGIC_ADDRESS_REDISTRIBUTOR, struct.pack("=Q", 0x080A0000))
+    def place(self, attribute: int, address: int) -> None:
+        self._set(VGIC_ADDRESS_GROUP, attribute, struct.pack("=Q", address))
 
     def initialise(self) -> None:
         self._set(VGIC_CONTROL_GROUP, VGIC_CONTROL_INIT)
+
+    def read(self, group: int, attribute: int) -> int:
+        """A word; raises Refused."""
+        cell = array("Q", [0])
+        request = struct.pack("=IIQQ", 0, group, attribute, cell.buffer_info()[0])
+        result = self._kvm.call_with(self._fd, GET_DEVICE_ATTR, request)[0]
+        if result < 0:
+            raise Refused(-result)
+        return cell[0]
+
+    def write(self, group: int, attribute: int, value: int) -> int:
+        """0 or errno."""
+        return set_attribute(self._kvm, self._fd, group, attribute, struct.pack("=Q", value))
 
     def close(self) -> None:
         os.close(self._fd)
@@ -535,6 +573,18 @@ class Vcpu:
 
         return read, write
 
+    def has_steal_time(self) -> int:
+        """0 or errno."""
+        return -self._kvm.call_with(self._fd, HAS_DEVICE_ATTR, struct.pack("=IIQQ", 0, STEAL_TIME_GROUP, 0, 0))[0]
+
+    def stored_word(self) -> int:
+        """What the guest stored where nothing is; raises Refused where it left for another reason."""
+        assert self._run is not None
+        reason = struct.unpack_from("=I", self._run, 8)[0]
+        if reason != EXIT_MMIO:
+            raise Refused(0)
+        return int(struct.unpack_from("=Q", self._run, 40)[0])
+
     def run(self, immediate_exit: bool) -> int:
         """KVM_RUN: 0 or errno."""
         if self._run is None:
@@ -573,6 +623,8 @@ def set_attribute(kvm: Kvm, fd: int, group: int, attribute: int, value: bytes = 
 GUEST_CODE = 0x40000000
 # One store to an address that nothing answers at, then a loop: x0 = 0x0a000000; str wzr, [x0]; b .
 CODE_64 = struct.pack("<3I", 0xD2A14000, 0xB900001F, 0x14000000)
+# The same with the frequency of the counter: mrs x1, cntfrq_el0; x0 = 0x0a000000; str x1, [x0]; b .
+CODE_COUNTER = struct.pack("<4I", 0xD53BE001, 0xD2A14000, 0xF9000001, 0x14000000)
 CODE_32 = struct.pack("<3I", 0xE3A0040A, 0xE5801000, 0xEAFFFFFE)
 
 
@@ -632,7 +684,7 @@ class Machine:
         self.vgic = vgic is not None
         self.pmu_initialised = configuration.pmu and self.vcpu.initialise_pmu() == 0
 
-    def _create_vgic(self, vm: Vm) -> Optional[Vgic]:
+    def _create_vgic(self, vm: Vm) -> Optional[Device]:
         try:
             return vm.create_vgic()
         except Refused:
@@ -931,6 +983,9 @@ class Probe:
         document["absent"] = self._absent.rows("refused")
         document["writable_masks"] = self._masks.rows("masks")
         document["first_run"] = self._first_run.merged_rows()
+        started = time.monotonic()
+        document["surroundings"] = surroundings(self._kvm, self._quick)
+        self._say("surroundings: {:.1f} s".format(time.monotonic() - started))
         return document
 
     def _capabilities(self) -> Dict[str, int]:
@@ -1133,6 +1188,107 @@ def nested_answer(machine: Machine, register: int) -> Optional[Json]:
     if refused:
         record["refused"] = refused
     return record
+
+
+# ---------------------------------------------------------------- what stands beside registers
+
+NO_STEAL_TIME = 2**64 - 1
+
+
+class Beside(NamedTuple):
+    """One attribute of a device of a throwaway VM, and the values to write, given its own."""
+
+    name: str
+    make: Callable[[Vm, Device], Device]
+    group: int
+    attribute: int
+    values: Callable[[int], Iterable[int]]
+
+
+def control_values(own: int) -> Iterable[int]:
+    """ICC_CTLR_EL1: each number of priority bits and of ID bits, then every bit that there is turned over."""
+    numbers = [(own & ~(7 << shift)) | number << shift for shift in (8, 11) for number in range(8)]
+    return [*numbers, *(own ^ 1 << bit for bit in (0, 1, 6, 14, 15, 18, 19)), own ^ 3 << 14, 0, 2**32 - 1]
+
+
+def revision_values(own: int) -> Iterable[int]:
+    """GITS_IIDR: each revision of its tables, another product, another implementer."""
+    revisions = [(own & ~(15 << 12)) | number << 12 for number in range(16)]
+    return [*revisions, own ^ 1 << 24, own ^ 1, 0, 2**32 - 1]
+
+
+ATTRIBUTES = (
+    Beside("ICC_CTLR_EL1", lambda vm, vgic: vgic, VGIC_CPU_GROUP, ICC_CTLR, control_values),
+    Beside("GITS_IIDR", lambda vm, vgic: vm.create_its(), ITS_REGISTER_GROUP, GITS_IIDR, revision_values),
+)
+
+
+@contextlib.contextmanager
+def device_of(kvm: Kvm, attribute: Beside) -> Iterator[Device]:
+    """The device of a VM made for one question: a write that is refused may have left something behind."""
+    vm = kvm.create_vm()
+    try:
+        vcpu = vm.create_vcpu()
+        must(vcpu.init(vm.preferred_target(), feature_word(["psci_0_2"])))
+        vgic = vm.create_vgic()
+        vgic.initialise()
+        yield attribute.make(vm, vgic)
+    finally:
+        vm.close()
+
+
+def attribute_answer(kvm: Kvm, attribute: Beside, quick: bool) -> Json:
+    """Its own value, and what is said to others."""
+    with device_of(kvm, attribute) as device:
+        own = device.read(attribute.group, attribute.attribute)
+    record: Json = {"value": hexadecimal(own)}
+    kept: List[str] = []
+    changed: Dict[str, str] = {}
+    refused: Dict[str, List[str]] = {}
+    for value in [] if quick else sorted({own, *attribute.values(own)}):
+        with device_of(kvm, attribute) as device:
+            error = device.write(attribute.group, attribute.attribute, value)
+            now = 0 if error else device.read(attribute.group, attribute.attribute)
+        if error:
+            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+        elif now == value:
+            kept.append(hexadecimal(value))
+        else:
+            changed[hexadecimal(value)] = hexadecimal(now)
+    answers = (("kept", kept), ("changed", changed), ("refused", refused))
+    record.update({key: said for key, said in answers if said})
+    return record
+
+
+def counter_frequency(kvm: Kvm) -> int:
+    """CNTFRQ_EL0 as a guest sees it: KVM does not change it."""
+    with Machine(kvm, Configuration("counter", ["psci_0_2"], False, False, [], False)) as machine:
+        machine.vm.add_code(GUEST_CODE, CODE_COUNTER)
+        must(machine.vcpu.write(PROGRAM_COUNTER, GUEST_CODE))
+        must(machine.vcpu.run(immediate_exit=False))
+        return machine.vcpu.stored_word()
+
+
+def there_or_errno(error: int, value: int) -> Json:
+    return {"errno": errno_name(error)} if error else {"value": hexadecimal(value)}
+
+
+def surroundings(kvm: Kvm, quick: bool) -> Json:
+    """What stands beside registers; what could not be asked is left out."""
+    found: Json = {}
+    for attribute in ATTRIBUTES:
+        try:
+            found[attribute.name] = attribute_answer(kvm, attribute, quick)
+        except Refused as refused:
+            found[attribute.name] = {"errno": errno_name(refused.number)}
+    with contextlib.suppress(Refused), Machine(
+        kvm, Configuration("beside", ["psci_0_2"], False, False, [], False)
+    ) as machine:
+        found["PVTIME_IPA"] = there_or_errno(machine.vcpu.has_steal_time(), NO_STEAL_TIME)
+        found["VGIC_V2"] = there_or_errno(machine.vm.makes_device(DEVICE_VGIC_V2), 1)
+    with contextlib.suppress(Refused):
+        found["CNTFRQ_EL0"] = {"value": hexadecimal(counter_frequency(kvm))}
+    return found
 
 
 def merge_orders(orders: Iterable[List[int]]) -> List[int]:

@@ -12,6 +12,7 @@ from kvmfw._native import Host as NativeHost
 from kvmfw._native import RegisterSet as NativeSet
 from kvmfw.errors import ArgumentError, CopyError, FormatError
 from kvmfw.files import read_document
+from kvmfw.ids import is_surrounding
 
 __all__ = ["Host", "RegisterSet", "read_other_formats"]
 
@@ -139,20 +140,35 @@ class RegisterSet:
         """The capabilities enabled on the VM, by name."""
         return self._native.enabled
 
-    def to_mapping(self) -> dict[int, int]:
-        """Give the registers as a dictionary, ascending by id."""
-        return dict(self._native.registers())
+    def to_mapping(self, *, beside: bool = False) -> dict[int, int]:
+        """Give the registers as a dictionary, ascending by id; with `beside` also what stands beside them, behind them."""
+        rows = self._native.registers()
+        return dict(rows) if beside else {id_: value for id_, value in rows if not is_surrounding(id_)}
+
+    @property
+    def surroundings(self) -> dict[str, int]:
+        """What was saved beside registers, by name: of the interrupt controller, the counter, steal time (docs/arrival.md).
+
+        >>> RegisterSet.from_mapping({0xF0300007_0006C664: 0x400}).surroundings
+        {'ICC_CTLR_EL1': 1024}
+        """
+        rows = self._native.registers()
+        return {_native.register_name(id_): value for id_, value in rows if is_surrounding(id_)}
 
     def to_document(self) -> dict[str, object]:
         """Give the set as a ``kvmfw-register-set`` document, ready for `json.dumps`; registers are as in its file."""
         vcpu: dict[str, object] = {"features": self.features, "vgic": self.vgic}
         if self.enabled:
             vcpu["enabled"] = self.enabled
-        document: dict[str, object] = {"format": "kvmfw-register-set", "version": 1, "id": self.name}
+        rows = self._native.in_file_order()
+        beside = {_native.register_name(id_): f"{value:#x}" for id_, value in rows if is_surrounding(id_)}
+        version = 2 if beside else 1
+        document: dict[str, object] = {"format": "kvmfw-register-set", "version": version, "id": self.name}
         if self.host is not None:
             document["host"] = self.host
-        registers = {f"{register:#x}": f"{value:#x}" for register, value in self._native.in_file_order()}
-        return document | {"vcpu": vcpu, "registers": registers}
+        registers = {f"{id_:#x}": f"{value:#x}" for id_, value in rows if not is_surrounding(id_)}
+        document |= {"vcpu": vcpu, "registers": registers}
+        return document | {"surroundings": beside} if beside else document
 
     def __getitem__(self, register: int) -> int:
         return self.to_mapping()[register]
@@ -161,7 +177,7 @@ class RegisterSet:
         return iter(self.to_mapping())
 
     def __len__(self) -> int:
-        return len(self._native)
+        return len(self.to_mapping())
 
     def __copy__(self) -> RegisterSet:
         return self

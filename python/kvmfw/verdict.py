@@ -163,20 +163,25 @@ class Verdict:
         The restore policy that the verdict holds for.
     scheme : str
         Who judged.
+    left_open : tuple of str, optional
+        The words of `not_judged`; without it all that the VMM's row of the table names.
     """
 
     outcome: Outcome
     findings: tuple[Finding, ...]
     vmm: str
     scheme: str
+    left_open: tuple[str, ...] | None = None
 
     def __bool__(self) -> NoReturn:
         raise TruthError(_NO_TRUTH.format(what="a verdict", outcome="verdict.outcome"))
 
     @classmethod
-    def _from_native(cls, native: tuple[int, list[tuple[Any, ...]]], vmm: str, scheme: str) -> Verdict:
-        outcome, rows = native
-        return cls(Outcome(outcome), tuple(_finding(*row) for row in rows), vmm, scheme)
+    def _from_native(
+        cls, native: tuple[int, list[tuple[Any, ...]], list[str]], vmm: str, scheme: str
+    ) -> Verdict:
+        outcome, rows, left_open = native
+        return cls(Outcome(outcome), tuple(_finding(*row) for row in rows), vmm, scheme, tuple(left_open))
 
     @property
     def not_judged(self) -> tuple[Surrounding, ...]:
@@ -187,7 +192,8 @@ class Verdict:
         >>> [beside.word for beside in Verdict(Outcome.ACCEPT, (), "kvm", "kvm").not_judged][:2]
         ['vgic', 'counter-frequency']
         """
-        return find_vmm(self.vmm).not_judged
+        beside = find_vmm(self.vmm).not_judged
+        return tuple(one for one in beside if self.left_open is None or one.word in self.left_open)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the verdict as JSON-ready data."""

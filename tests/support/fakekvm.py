@@ -36,6 +36,7 @@ HCR_ONES, HCR_ZEROS = 0x480000000, 0xFF00000000000000
 SVE_FEATURE, PMU_FEATURE, EL2_FEATURE = 1 << 4, 1 << 3, 1 << 7
 CAPABILITIES = {126: 1, 170: 1, 230: 1, 16: 1}
 LENGTHS = 0b1011
+CONTROL, ITS = 0x400, 0x4B00043B
 
 
 def refusal(number: int) -> Exception:
@@ -81,6 +82,7 @@ class FakeVm:
         self.has_vgic = False
         self.memory = False
         self.enabled: list[int] = []
+        self.control = CONTROL
         FakeKvm.open_things += 1
 
     def capability(self, number: int) -> int:
@@ -107,16 +109,53 @@ class FakeVm:
     def initialise(self) -> None:
         """The vgic is this object itself."""
 
+    def create_its(self) -> FakeIts:
+        assert self.has_vgic
+        return FakeIts()
+
+    def makes_device(self, kind: int) -> int:
+        assert kind == 5
+        return errno.ENODEV
+
+    def read(self, group: int, attribute: int) -> int:
+        assert (group, attribute) == (6, 0xC664)
+        return self.control
+
+    def write(self, group: int, attribute: int, value: int) -> int:
+        """ICC_CTLR_EL1; what is refused leaves its priority bits behind, as the real one does."""
+        assert (group, attribute) == (6, 0xC664)
+        FakeKvm.writes += 1
+        priorities = value & 0x700
+        if priorities > self.control & 0x700:
+            return errno.EINVAL
+        self.control = self.control & ~0x700 | priorities
+        if value & 0x3800 > self.control & 0x3800 or value & 0xC000:
+            return errno.EINVAL
+        self.control = value & 0x3F03
+        return 0
+
     def writable_masks(self) -> dict[int, int] | None:
         return {PFR0: 0xFF} if self.kvm.capability(230) else None
 
     def add_code(self, address: int, code: bytes) -> None:
-        assert len(code) == 12
+        assert len(code) in (12, 16)
         assert address == 0x40000000
         self.memory = True
 
     def close(self) -> None:
         FakeKvm.open_things -= 1
+
+
+class FakeIts:
+    """An ITS, whose revision is looked at and nothing is kept of the rest."""
+
+    def read(self, group: int, attribute: int) -> int:
+        assert (group, attribute) == (8, 4)
+        return ITS
+
+    def write(self, group: int, attribute: int, value: int) -> int:
+        assert (group, attribute) == (8, 4)
+        return errno.EINVAL if value & 0xF000 else 0
 
 
 class FakeVcpu:
@@ -153,6 +192,13 @@ class FakeVcpu:
         if features & PMU_FEATURE:
             self.stored |= {PMCR: 0x3000, PMOVSCLR: 0x8000001E, PMOVSSET: 0x8000001E}
         return 0
+
+    def has_steal_time(self) -> int:
+        return errno.ENXIO
+
+    def stored_word(self) -> int:
+        assert self.vm.ran
+        return 62_500_000
 
     def finalize_sve(self) -> int:
         self.finalized = True

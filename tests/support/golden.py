@@ -40,6 +40,7 @@ class TargetHost:
     pmu_initialised: bool | None
     refuses: tuple[tuple[Vcpu, str], ...]
     without_vgic: dict[int, int] | None  # what reads otherwise where the VM has no vGIC yet
+    surroundings: dict[str, dict[str, str]]  # as a capture has them: `value` or `errno`
 
     def capture(self, name: str = "target") -> Json:
         """The capture of this host, without a single answer: all evidence is derived."""
@@ -71,9 +72,10 @@ class TargetHost:
             "vulnerabilities": self.vulnerabilities,
             "capabilities": capabilities,
         }
-        return {
+        beside = {"surroundings": self.surroundings} if self.surroundings else {}
+        return beside | {
             "format": "kvmfw-capture",
-            "version": 1,
+            "version": 3 if beside else 1,
             "host": host,
             "registers": [f"{register:#x}" for register in self.registers],
             "vcpus": vcpus,
@@ -101,6 +103,7 @@ class Case:
     host: TargetHost
     vcpu: Vcpu
     registers: dict[int, int]  # what was saved, in KVM's list order of the source
+    surroundings: dict[str, int]  # what was saved beside them, by name
     vmm: str
     state: str
     outcome: str
@@ -115,8 +118,9 @@ class Case:
 
     def register_set(self) -> kvmfw.RegisterSet:
         """What was saved, for the engine."""
+        beside = {register_id(name): value for name, value in self.surroundings.items()}
         return kvmfw.RegisterSet.from_mapping(
-            self.registers,
+            self.registers | beside,
             features=self.vcpu.features,
             vgic=self.vcpu.vgic,
             enabled=self.vcpu.enabled,
@@ -194,6 +198,7 @@ HOST_KEYS = (
     "pmu_initialised",
     "refuses",
     "without_vgic",
+    "surroundings",
 )
 
 
@@ -216,6 +221,7 @@ def read_host(place: str, document: Any) -> TargetHost:
         pmu_initialised=found.get("pmu_initialised"),
         refuses=tuple(refuses),
         without_vgic=None if without is None else words(without),
+        surroundings=found.get("surroundings", {}),
     )
 
 
@@ -233,9 +239,9 @@ def read_case(file: str, hosts: Json, document: Any) -> Case:
         return read_host(f"{place}.host", merged)
 
     host = host_of(document["host"])
-    said = known(
-        f"{place}.set", document["set"], "from", "registers", "without", "features", "vgic", "enabled"
-    )
+    parts = ("from", "registers", "surroundings", "without", "features", "vgic", "enabled")
+    said = known(f"{place}.set", document["set"], *parts)
+    beside = {name: int(value, 16) for name, value in said.get("surroundings", {}).items()}
     source = {"target": host}.get(said["from"]) or host_of(said["from"]) if "from" in said else None
     registers = {} if source is None else dict(source.registers)
     given = words(said.get("registers", {}))
@@ -256,12 +262,20 @@ def read_case(file: str, hosts: Json, document: Any) -> Case:
         host=host,
         vcpu=read_vcpu(said, host.vcpu if source is None else source.vcpu),
         registers=registers,
+        surroundings=beside,
         vmm=document.get("vmm", "kvm"),
         state=document.get("state", "fresh"),
         outcome=expect["outcome"],
         findings=findings,
         others_ignored="others" in expect,
-        touched=frozenset([*given, *left_out, *(f.register for f in findings if f.register is not None)]),
+        touched=frozenset(
+            [
+                *given,
+                *map(register_id, beside),
+                *left_out,
+                *(f.register for f in findings if f.register is not None),
+            ]
+        ),
     )
 
 

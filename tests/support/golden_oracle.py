@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.oracle import Facts, Vm, restoring, vmm
+from tests.oracle.arrival import arrive
 from tests.oracle.facts import CAP_MTE, CAP_WRITABLE_IMP_ID_REGS
 from tests.oracle.making import made, makes_gicv3
 from tests.oracle.restoring import SVE_VLS, Outcome, Restore
@@ -26,7 +28,15 @@ FEATURES = (
 ENABLED = {"mte": CAP_MTE, "writable_imp_id_regs": CAP_WRITABLE_IMP_ID_REGS}
 LEVELS = {golden.register_id(f"SMCCC_ARCH_WORKAROUND_{n}") for n in (1, 2, 3)}
 IMPLEMENTATION = {golden.register_id(name) for name in ("MIDR_EL1", "REVIDR_EL1", "AIDR_EL1")}
+COUNTER = golden.register_id("CNTFRQ_EL0")
 REFUSED_KINDS = ("refused", "list", "unsaveable")
+NEWEST = (7, 3)  # no kernel after it was read
+WORST = {
+    "refused": Outcome.REFUSE,
+    "unknown": Outcome.UNKNOWN,
+    "dropped": Outcome.CHANGE,
+    "rewritten": Outcome.CHANGE,
+}
 AFTER_THE_RUN = {"run": "rewritten", "gone": "dropped", "doubt": "unknown"}
 
 
@@ -83,7 +93,7 @@ def judge(case: Case) -> tuple[str, tuple[Expected, ...]]:
     differing: list[int | None] = []
     for _, findings in said:
         for one in findings:
-            register = one.register if one.register in IMPLEMENTATION else None
+            register = one.register if one.register in IMPLEMENTATION or one.register == COUNTER else None
             if one not in common and register not in differing:
                 differing.append(register)
     outcome = "REFUSE" if any(one.effect == "refused" for one in common) else "UNKNOWN"
@@ -131,7 +141,26 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
         restore = vmm.restore(policy, case.registers, facts.registers, vm)
     if case.state == "fresh":
         restore.run(case.registers, vm.first_run(vcpu.vgic))
-    return restore.outcome.name, in_words(restore, facts)
+    beside = tuple(of_arrival(case, policy))
+    outcomes = [restore.outcome, *(WORST[one.effect] for one in beside)]
+    return max(outcomes).name, in_words(restore, facts) + beside
+
+
+def of_arrival(case: Case, policy: str) -> Iterator[Expected]:
+    """What does not arrive beside registers."""
+    own = {
+        name: int(said["value"], 16) if "value" in said else said["errno"]
+        for name, said in case.host.surroundings.items()
+    }
+    known = Facts(case.host.kernel, 0, vgic=False, registers={}).version[:2] <= NEWEST
+    for one in arrive(policy, case.surroundings, own, release_known=known):
+        register = golden.register_id(one.name)
+        if one.refused or one.unknown:
+            yield Expected(register, "refused" if one.refused else "unknown", one.errno)
+        else:
+            yield Expected(
+                register, "dropped" if one.reads == own[one.name] else "rewritten", None, one.reads
+            )
 
 
 def in_words(restore: Restore, facts: Facts) -> tuple[Expected, ...]:

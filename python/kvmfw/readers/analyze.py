@@ -9,6 +9,7 @@ from typing import Any
 
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
+from kvmfw.readers.beside import beside
 from kvmfw.readers.format import Format
 from kvmfw.readers.qemu_cpu import GICS
 from kvmfw.readers.saved import SavedVcpu, hexadecimal, register_set
@@ -27,9 +28,25 @@ def analyzed_vcpus(document: Mapping[str, Any], name: str) -> list[SavedVcpu]:
     found = []
     for number, (_, key) in enumerate(sections):
         own = name if len(sections) == 1 else f"{name}/vcpu{number}"
-        registers = _registers(document[key], key)
+        registers = _registers(document[key], key) | _beside(document, number)
         found.append(SavedVcpu(name, number, register_set(registers, own, place=key, vgic=vgic)))
     return found
+
+
+def _beside(document: Mapping[str, Any], number: int) -> dict[int, int]:
+    devices = {key.partition(" ")[0]: state for key, state in document.items()}
+    gic, its = devices.get("arm_gicv3"), devices.get("arm_gicv3_its")
+    # One vCPU is printed as itself, several as a list.
+    vcpus = gic.get("cpu") if isinstance(gic, dict) else None
+    vcpu = vcpus[number] if isinstance(vcpus, list) and number < len(vcpus) else vcpus
+    controls = vcpu.get("icc_ctlr_el1") if isinstance(vcpu, dict) else None
+    control = controls[1] if isinstance(controls, list) and len(controls) == 2 else None
+    iidr = its.get("iidr") if isinstance(its, dict) else None
+    return beside(
+        ICC_CTLR_EL1=hexadecimal(_word(control), "arm_gicv3") if control is not None else None,
+        GITS_IIDR=hexadecimal(_word(iidr), "arm_gicv3_its") or None if iidr is not None else None,
+        VGIC_V2=1 if "arm_gic" in devices else None,
+    )
 
 
 def _registers(section: Any, place: str) -> dict[int, int]:

@@ -98,7 +98,7 @@ def block_of_sets(vms: Sequence[tuple[int, Sequence[SavedVcpu]]]) -> Block:
     values: list[int] = []
     wide: dict[int, Wide] = {}
     for at, vcpu in enumerate(vcpus):
-        mapping = vcpu.registers.to_mapping()
+        mapping = vcpu.registers.to_mapping(beside=True)
         registers.extend(mapping)
         values.extend(value % _WORD for value in mapping.values())
         more = [

@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.ids import CORE, SVE, group_of, make_id
+from kvmfw.readers.beside import beside, controls_of_icc
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import Limits, whole
@@ -30,6 +31,7 @@ _DEEPEST = 32
 _NUMBER = re.compile(r"\d{1,6}", re.ASCII)
 _CORE_SIZE = 864
 _GENERAL_SIZE = 328
+_Word = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 _VECTORS, _FPSR, _FPCR = 336, 848, 852
 
 
@@ -40,16 +42,49 @@ class _Snapshot(msgspec.Struct):
     snapshot_data: Any = None
 
 
+class _Beside(msgspec.Struct):
+    """What stands beside the vCPUs, as far as it is looked at."""
+
+    icc: list[_Word] = []
+    its_iidr: _Word | None = None
+    cntfrq: _Word | None = None
+
+
 def snapshot_vcpus(document: Any, name: str) -> list[SavedVcpu]:
     """Read all vCPUs of a snapshot."""
     states = sorted(_states(typed(document, _Snapshot), "", 0), key=lambda found: found[0])
     if not states:
         raise FormatError(f"there is no vCPU below `{_CPUS}`", "snapshots")
     found = []
-    for number, state, place in states:
+    both = _beside(document)
+    controls = controls_of_icc(both.icc, len(states))
+    for at, (number, state, place) in enumerate(states):
         own = name if len(states) == 1 else f"{name}/vcpu{number}"
-        found.append(SavedVcpu(name, number, register_set(_registers(state, place), own, place=place)))
+        registers = _registers(state, place) | beside(
+            ICC_CTLR_EL1=controls[at] if controls else None, GITS_IIDR=both.its_iidr, CNTFRQ_EL0=both.cntfrq
+        )
+        found.append(SavedVcpu(name, number, register_set(registers, own, place=place)))
     return found
+
+
+def _beside(document: Any) -> _Beside:
+    """Give what the snapshot tells of the interrupt controller and of the counter; nothing where it has another form."""
+    root = typed(document, _Snapshot)
+    devices = (root.snapshots or {}).get("device-manager", _Snapshot()).snapshots or {}
+    told: dict[str, Any] = {}
+    for snapshot, key in ((devices.get("gic-v3-its"), "Kvm"), (root, "clock")):
+        data = snapshot.snapshot_data if snapshot else None
+        state = data.get("state") if isinstance(data, dict) else None
+        try:
+            parsed = parsed_json(state) if isinstance(state, str) else None
+        except FormatError:
+            parsed = None
+        inner = parsed.get(key) if isinstance(parsed, dict) else None
+        told |= inner if isinstance(inner, dict) else {}
+    try:
+        return typed(told, _Beside)
+    except FormatError:
+        return _Beside()
 
 
 def _states(document: _Snapshot, place: str, depth: int) -> Iterator[tuple[int, dict[str, Any], str]]:

@@ -10,11 +10,14 @@ from typing import Annotated
 import msgspec
 
 from kvmfw.errors import FormatError
+from kvmfw.readers.beside import NO_STEAL_TIME, QEMU_STEAL_TIME, beside, of_qemu_gicv3, of_qemu_its
 
-__all__ = ["GICS", "Description", "Stream"]
+__all__ = ["BESIDE", "GICS", "Description", "Stream"]
 
 GICS = {"arm_gic": False, "arm_gicv3": True}
 """QEMU's names of the devices that hold the state of a GIC, and whether that is a GICv3."""
+BESIDE = frozenset((*GICS, "arm_gicv3_its"))
+"""The devices whose state is looked at beside the vCPUs."""
 _CPU_VERSION = 22
 _CPREG_OFFSET = 568
 """Bytes of section version 22 before the number of registers: general, banked and special registers."""
@@ -62,6 +65,10 @@ class Stream:
         The trailing description.
     vgic : bool or None
         Whether the VM has a GICv3; None where the stream holds no GIC that is known.
+    blocks : set of str
+        The names of its blocks of RAM.
+    devices : dict of str to tuple of (int, bytes)
+        The version and the data of what stands beside the vCPUs, as far as it is looked at.
     """
 
     machine: str = ""
@@ -69,6 +76,8 @@ class Stream:
     versions: dict[int, int] = field(default_factory=dict)
     description: Description | None = None
     vgic: bool | None = None
+    blocks: set[str] = field(default_factory=set)
+    devices: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
         """Give the registers of one vCPU; without `described` the trailing description is left out."""
@@ -80,6 +89,20 @@ class Stream:
                 raise FormatError(f"{problem}; expected version {_CPU_VERSION}", f"vCPU {instance}")
             layout = _CPREG_OFFSET, None
         return _registers(data, *layout, instance)
+
+    def beside(self, instance: int) -> dict[int, int]:
+        """Give what stands beside the registers of one vCPU; what the stream does not tell is left out."""
+        place = sorted(self.cpus).index(instance)
+        gic, its = self.devices.get("arm_gicv3"), self.devices.get("arm_gicv3_its")
+        controls = of_qemu_gicv3(*gic, len(self.cpus)) if gic else None
+        first, each = QEMU_STEAL_TIME
+        steal_time = first + each * place if "pvtime" in self.blocks else NO_STEAL_TIME
+        return beside(
+            ICC_CTLR_EL1=controls[place] if controls else None,
+            GITS_IIDR=of_qemu_its(*its) if its else None,
+            PVTIME_IPA=steal_time if self.blocks else None,
+            VGIC_V2=1 if "arm_gic" in self.devices else None,
+        )
 
     def _layout(self, instance: int) -> tuple[int, int | None] | None:
         for device in self.description.devices if self.description else ():

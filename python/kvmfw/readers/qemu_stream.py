@@ -19,7 +19,7 @@ from typing import BinaryIO
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.readers.format import Format
-from kvmfw.readers.qemu_cpu import GICS, Description, Stream
+from kvmfw.readers.qemu_cpu import BESIDE, GICS, Description, Stream
 from kvmfw.readers.saved import SavedVcpu, register_set
 from kvmfw.readers.source import LIMITS, Limits, opened
 
@@ -147,6 +147,8 @@ class _Walk:
         if name == "cpu":
             self.found.cpus[instance] = data
             self.found.versions[instance] = version
+        elif name in BESIDE:
+            self.found.devices[name] = version, data
 
     def _ram(self) -> None:
         while True:
@@ -166,7 +168,7 @@ class _Walk:
 
     def _ram_sizes(self, total: int) -> None:
         while total > 0:
-            self.text()
+            self.found.blocks.add(self.text())
             length = self.number(8)
             total -= length
             if "x-ignore-shared" in self.capabilities:
@@ -304,7 +306,8 @@ def stream_vcpus(path: Path, name: str, limits: Limits = LIMITS) -> list[SavedVc
     for instance in sorted(stream.cpus):
         own = name if len(stream.cpus) == 1 else f"{name}/vcpu{instance}"
         try:
-            made = register_set(stream.registers(instance), own, place=f"vCPU {instance}", vgic=stream.vgic)
+            registers = stream.registers(instance) | stream.beside(instance)
+            made = register_set(registers, own, place=f"vCPU {instance}", vgic=stream.vgic)
         except FormatError as error:
             error.file = str(path)
             raise

@@ -38,7 +38,12 @@ def distinct_vcpus(vcpus: Sequence[SavedVcpu]) -> list[RegisterSet]:
 
 def _renamed(vm: RegisterSet, name: str) -> RegisterSet:
     return RegisterSet.from_mapping(
-        vm.to_mapping(), features=vm.features, vgic=vm.vgic, enabled=vm.enabled, name=name, host=vm.host
+        vm.to_mapping(beside=True),
+        features=vm.features,
+        vgic=vm.vgic,
+        enabled=vm.enabled,
+        name=name,
+        host=vm.host,
     )
 
 
@@ -63,7 +68,8 @@ def judge_vm(
         for number, verdict in verdicts
         for finding in verdict.findings
     )
-    return Verdict(max(verdict.outcome for _, verdict in verdicts), findings, vmm, scheme)
+    left_open = dict.fromkeys(beside.word for _, verdict in verdicts for beside in verdict.not_judged)
+    return Verdict(max(verdict.outcome for _, verdict in verdicts), findings, vmm, scheme, tuple(left_open))
 
 
 def sets_of(vms: Iterable[Sequence[SavedVcpu]]) -> Iterator[RegisterSet]:

@@ -8,11 +8,13 @@ which starts with X0. No length that the file says is trusted: ids say how wide 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Final
 
 from kvmfw.errors import FormatError
 from kvmfw.ids import CORE, is_arm64, make_id, size_of
+from kvmfw.readers.beside import NO_STEAL_TIME, beside
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import LARGEST_REGISTER, SavedVcpu, register_set
 from kvmfw.readers.source import whole
@@ -25,6 +27,7 @@ _X86_MAGIC: Final = bytes.fromhex("0000648684191007")
 _X0: Final = make_id(CORE, 0).to_bytes(8, "little")
 _MOST_REGISTERS: Final = 4096
 _MOST_VCPUS: Final = 512
+_SEEN_VCPUS: Final = 2
 _POLYNOMIAL: Final = 0x95AC9329AC4BC9B5
 _KVI_SIZE: Final = 32
 _LONG: Final = 255
@@ -63,6 +66,7 @@ def checksum(data: bytes) -> int:
 class _Vcpu:
     registers: dict[int, int]
     features: int | None
+    beside: dict[int, int] = field(default_factory=dict)
 
 
 def vmstate_vcpus(data: bytes, name: str) -> list[SavedVcpu]:
@@ -81,7 +85,9 @@ def vmstate_vcpus(data: bytes, name: str) -> list[SavedVcpu]:
     for number, vcpu in enumerate(found):
         own = name if len(found) == 1 else f"{name}/vcpu{number}"
         features = _feature_names(vcpu)
-        saved.append(SavedVcpu(name, number, register_set(vcpu.registers, own, features=features)))
+        saved.append(
+            SavedVcpu(name, number, register_set(vcpu.registers | vcpu.beside, own, features=features))
+        )
     return saved
 
 
@@ -163,7 +169,22 @@ def _bincode(body: bytes) -> list[_Vcpu]:
         # Behind the values: MPIDR, then the vCPU's init structure as bytes, with their number before them.
         found.append(_Vcpu(values, _features(body[end + 8 :], _KVI_SIZE.to_bytes(8, "little"))))
         at = body.find(_X0, end)
+    controls = list(_bincode_controls(body))
+    if len(controls) == len(found):
+        for vcpu, control in zip(found, controls, strict=True):
+            vcpu.beside = beside(ICC_CTLR_EL1=control)
     return found
+
+
+def _bincode_controls(body: bytes) -> Iterator[int]:
+    """Find CPU interfaces: seven registers of one word each, SRE (always 7) and CTLR first (`icc_regs.rs`)."""
+    at = 0
+    start = struct.pack("<4Q", 7, 1, 7, 1)
+    while (at := body.find(start, at)) >= 0 and at + 8 * 15 <= len(body):
+        words = struct.unpack_from("<15Q", body, at)
+        if words[1::2] == (1,) * 7:
+            yield words[4]
+        at += 8
 
 
 def _features(rest: bytes, length: bytes) -> int | None:
@@ -199,26 +220,43 @@ def _bitcode(body: bytes) -> list[_Vcpu]:
             f"byte {end}",
         )
     end = column.at
-    features = _feature_words(body, end + sum(sizes), len(lists))
+    features, steal_times = _behind_values(body, end + sum(sizes), len(lists))
     found = []
-    for one, size, word in zip(lists, sizes, features, strict=True):
-        found.append(_Vcpu(_values(body, end, one), word))
+    for one, size, word, address in zip(lists, sizes, features, steal_times, strict=True):
+        found.append(_Vcpu(_values(body, end, one), word, beside(PVTIME_IPA=address)))
         end += size
     return found
 
 
-def _feature_words(body: bytes, at: int, vcpus: int) -> list[int | None]:
-    """Give the feature word of each vCPU: MPIDRs as a packed column, then 32 bytes of each init structure."""
+def _behind_values(body: bytes, at: int, vcpus: int) -> tuple[list[int | None], list[int | None]]:
+    """Give of each vCPU its feature word and where its steal time is.
+
+    MPIDRs as a packed column, then 32 bytes of each init structure, then whether there is steal time, then the addresses.
+    """
     column = _Column(body, at)
     try:
         column.integers(vcpus)
         lengths = column.packed_bytes(vcpus)
         made = column.packed_bytes(_KVI_SIZE * vcpus)
     except IndexError:
-        return [None] * vcpus
+        return [None] * vcpus, [None] * vcpus
     if lengths != bytes([_KVI_SIZE]) * vcpus:
-        return [None] * vcpus
-    return [_features(made[_KVI_SIZE * number :], b"") for number in range(vcpus)]
+        return [None] * vcpus, [None] * vcpus
+    features = [_features(made[_KVI_SIZE * number :], b"") for number in range(vcpus)]
+    return features, _steal_times(column, vcpus)
+
+
+def _steal_times(column: _Column, vcpus: int) -> list[int | None]:
+    """Seen of one and of two vCPUs (1.16.1), whose columns are not packed; of more nothing is told."""
+    nothing: list[int | None] = [None] * vcpus
+    try:
+        has = column.packed_bytes(vcpus) if vcpus <= _SEEN_VCPUS else b""
+        if not has or max(has) > 1 or len({*has}) > 1:
+            return nothing
+        addresses = column.integers(vcpus) if has[0] else [NO_STEAL_TIME] * vcpus
+    except IndexError:
+        return nothing
+    return [*addresses] if all(address % 64 == 0 or not has[0] for address in addresses) else nothing
 
 
 class _Column:

@@ -1,13 +1,16 @@
 //! Captures: what was recorded on one host, per vCPU configuration.
 
+mod asked;
 mod builder;
 mod document;
 mod places;
 mod recorded;
+mod surroundings;
 
 use self::builder::Builder;
 use self::document::Document;
-pub use self::recorded::{Capture, Made, Trial, Vcpu};
+pub use self::recorded::{Beside, Capture, Made, Trial, Vcpu};
+pub(crate) use self::surroundings::surrounding_at;
 use crate::error::FormatError;
 use crate::json;
 
@@ -18,7 +21,7 @@ impl Capture {
     ///
     /// When the text is not JSON, not such a document, or contradicts itself.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        let document: Document = json::read(text, "kvmfw-capture", 2)?;
+        let document: Document = json::read(text, "kvmfw-capture", 3)?;
         Builder::new(&document)?.build(&document)
     }
 }

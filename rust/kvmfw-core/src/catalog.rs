@@ -194,6 +194,11 @@ pub const CATALOG: &[Register] = &[
     entry(ICH_HCR_EL2, "ICH_HCR_EL2", Kind::Masked, "interrupt control of a nested hypervisor"),
     entry(CNTHP_CTL_EL2, "CNTHP_CTL_EL2", Kind::TimerControl, "control of the physical timer of a nested hypervisor"),
     entry(CNTHV_CTL_EL2, "CNTHV_CTL_EL2", Kind::TimerControl, "control of the virtual timer of a nested hypervisor"),
+    entry(ICC_CTLR, "ICC_CTLR_EL1", Kind::VgicControl, "control of the interrupt controller's CPU interface"),
+    entry(GITS_IIDR, "GITS_IIDR", Kind::ItsRevision, "the form in which the ITS keeps its tables in guest memory"),
+    entry(PVTIME_IPA, "PVTIME_IPA", Kind::StealTime, "the guest address of steal time; all ones: the VM has none"),
+    entry(CNTFRQ, "CNTFRQ_EL0", Kind::Frequency, "the frequency of the counter, in Hz"),
+    entry(VGIC_V2, "VGIC_V2", Kind::Device, "the VM has a GICv2"),
 ];
 
 /// Names of frequent registers that KVM stores without a look at the value.
@@ -306,7 +311,7 @@ pub fn kind_of(id: RegisterId) -> Kind {
         Group::Core | Group::Sve => Kind::Plain,
         Group::Demux if id.raw() & 0xffff < 14 => Kind::CacheSize,
         Group::System => kind_of_system(id),
-        Group::Demux | Group::Firmware | Group::FirmwareBitmap | Group::Other => Kind::Unlisted,
+        Group::Demux | Group::Firmware | Group::FirmwareBitmap | Group::Surrounding | Group::Other => Kind::Unlisted,
     }
 }
 
@@ -354,6 +359,7 @@ pub fn name_of(id: RegisterId) -> String {
         Group::Firmware => format!("firmware register {index}"),
         Group::Sve => format!("SVE register {index:#x}"),
         Group::FirmwareBitmap => format!("firmware bitmap {index}"),
+        Group::Surrounding => format!("surrounding {id}"),
         Group::Other => format!("register {id}"),
     }
 }

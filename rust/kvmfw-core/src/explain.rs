@@ -21,7 +21,7 @@ use crate::rules::{FieldDifference, field_differences};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-use crate::vmms::VmmRow;
+use crate::vmms::{VmmRow, VmmRule};
 
 /// A finding that is not about one register.
 fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {
@@ -126,7 +126,7 @@ pub(crate) fn register_finding(
         (Acceptor::Kvm(_), Some(own)) if !fields.is_empty() => offers_of_fields(&fields, acceptor, own),
         _ => offers(acceptor),
     };
-    let rule = if unwritten { RuleId::VmmUnwritten } else { rule_of(register, absent) };
+    let rule = if unwritten && !register.is_surrounding() { RuleId::VmmUnwritten } else { rule_of(register, absent) };
     let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register, absent));
     Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
 }
@@ -327,6 +327,15 @@ pub(crate) fn aftermath_finding(
     }
 }
 
+/// Says what follows for the VMM and the guest where something beside registers does not arrive.
+pub(crate) fn name_consequence(finding: &mut Finding, rule: &VmmRule) {
+    let follows = finding.register.and_then(|id| rule.handles(id));
+    let is_known = !matches!(finding.judgement.effect, Effect::Unknown(_) | Effect::Rewritten(_));
+    if let Some(handling) = follows.filter(|_| is_known) {
+        finding.sentence.push_str(handling.consequence());
+    }
+}
+
 /// Says in a finding that the VMM was read and not measured, where that is so.
 pub(crate) fn name_source(finding: &mut Finding, vmm: &VmmRow) {
     if vmm.releases.is_empty() && !vmm.measured {
@@ -352,7 +361,7 @@ fn error_in_brackets(effect: &Effect) -> String {
 
 /// The rule that speaks about a register, or about its absence from a host's list.
 pub fn rule_of(register: RegisterId, absent: bool) -> RuleId {
-    if absent {
+    if absent && !register.is_surrounding() {
         return RuleId::ListMissing;
     }
     match catalog::kind_of(register) {
@@ -372,6 +381,9 @@ pub fn rule_of(register: RegisterId, absent: bool) -> RuleId {
         Kind::General => RuleId::Aarch32,
         Kind::SveState => RuleId::SveState,
         Kind::TimerControl => RuleId::Timer,
+        Kind::VgicControl | Kind::ItsRevision | Kind::Device => RuleId::Vgic,
+        Kind::StealTime => RuleId::StealTime,
+        Kind::Frequency => RuleId::Clock,
         Kind::Plain | Kind::Masked | Kind::Unlisted => RuleId::Register,
     }
 }

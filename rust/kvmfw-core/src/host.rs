@@ -8,7 +8,7 @@ pub use choice::Choice;
 
 use crate::acceptor::{Acceptor, Scheme, Target, low_nibble};
 use crate::answers::{Answer, State};
-use crate::capture::{Capture, Made};
+use crate::capture::{Beside, Capture, Made};
 use crate::catalog::{self, Gate, Kind};
 use crate::errno::Errno;
 use crate::error::FormatError;
@@ -32,6 +32,7 @@ struct Inner {
     is_vendors: bool,
     capabilities: Option<Vec<(u32, i64)>>,
     spec_store_bypass_mitigated: Option<bool>,
+    surroundings: Vec<(RegisterId, Beside)>,
     vcpus: Vec<HostVcpu>,
 }
 
@@ -99,6 +100,7 @@ impl Host {
             midr: capture.midr,
             capabilities: capture.capabilities,
             spec_store_bypass_mitigated: mitigated(capture.spec_store_bypass.as_deref()),
+            surroundings: capture.surroundings,
             vcpus,
         }))
     }
@@ -118,6 +120,11 @@ impl Host {
         self.0.midr
     }
 
+    /// What was recorded of something beside registers; `None` where that was not asked.
+    pub(crate) fn surrounding(&self, id: RegisterId) -> Option<&Beside> {
+        self.0.surrounding(id)
+    }
+
     /// The vCPU configurations of the capture, by name.
     pub fn vcpus(&self) -> impl Iterator<Item = (&str, VcpuConfig)> {
         self.0.vcpus.iter().map(|vcpu| (vcpu.name.as_str(), vcpu.config))
@@ -134,6 +141,13 @@ impl Host {
     /// Where the capture is in memory: equal for two hosts that share one.
     pub(crate) fn address(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
+    }
+}
+
+impl Inner {
+    fn surrounding(&self, id: RegisterId) -> Option<&Beside> {
+        let at = self.surroundings.binary_search_by_key(&id, |(known, _)| *known).ok()?;
+        self.surroundings.get(at).map(|(_, recorded)| recorded)
     }
 }
 
@@ -168,8 +182,33 @@ impl<'a> HostConfig<'a> {
         self.vcpu.by_id.get(at).map(|(_, value)| value)
     }
 
+    /// What was recorded of something beside registers.
+    pub(crate) fn surrounding(&self, id: RegisterId) -> Option<&'a Beside> {
+        self.host.surrounding(id)
+    }
+
+    /// How the host's KVM decides something beside registers; what was not asked is decided elsewhere.
+    fn beside(&self, id: RegisterId, state: State, derive_only: bool) -> Acceptor {
+        let Some(recorded) = self.surrounding(id) else { return Acceptor::Elsewhere };
+        let kind = catalog::kind_of(id);
+        let own = recorded.own.as_ref().map_err(|errno| *errno);
+        Acceptor::Kvm(Box::new(Target {
+            kind,
+            fresh_context: None,
+            before_id_registers: false,
+            rule: rules::derive_beside(kind, own, &self.facts(state, derive_only)),
+            evidence: Evidence::Measured,
+            answers: recorded.answers.as_ref().filter(|_| !derive_only).cloned(),
+            same: None,
+            fresh: own.ok().cloned(),
+        }))
+    }
+
     /// How this vCPU judges `register` under `scheme`, in `state`; answers are left out with `derive_only`.
     pub fn acceptor(&self, register: RegisterId, scheme: Scheme, state: State, derive_only: bool) -> Acceptor {
+        if register.is_surrounding() {
+            return self.beside(register, state, derive_only);
+        }
         let fresh = self.value(register).cloned();
         match scheme {
             Scheme::Equal if scheme.judges(register) => return Acceptor::Equal(fresh),

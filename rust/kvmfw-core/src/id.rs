@@ -28,11 +28,15 @@ pub enum Group {
     Sve,
     /// Firmware feature bitmaps: the hypercalls that a guest sees.
     FirmwareBitmap,
+    /// What a VMM restores beside registers, or relies on: no id of KVM's, see [`RegisterId::surrounding`].
+    Surrounding,
     /// Anything else.
     Other,
 }
 
 const ARCHITECTURE_ARM64: u64 = 0x6000_0000_0000_0000;
+/// No architecture of KVM's (`KVM_REG_ARCH_MASK` in `uapi/linux/kvm.h`: 0x10 to 0x90 are used, 7.3 read).
+const SURROUNDINGS: u64 = 0xf000_0000_0000_0000;
 const SIZE_U64: u64 = 0x0030_0000_0000_0000;
 
 impl RegisterId {
@@ -82,6 +86,12 @@ impl RegisterId {
         Self(0x6020_0000_0011_0000 | index)
     }
 
+    /// The id that stands for an attribute of a device in the kernel: the type of the device (`KVM_DEV_TYPE_*`; 0: the vCPU), the
+    /// group and the attribute, as `KVM_SET_DEVICE_ATTR` has them. Types from 0x80 on are no devices.
+    pub(crate) const fn surrounding(device: u64, group: u64, attribute: u64) -> Self {
+        Self(SURROUNDINGS | SIZE_U64 | device << 32 | group << 16 | attribute)
+    }
+
     /// The number itself.
     pub const fn raw(self) -> u64 {
         self.0
@@ -94,6 +104,9 @@ impl RegisterId {
 
     /// The group of the register.
     pub const fn group(self) -> Group {
+        if self.0 >> 60 == SURROUNDINGS >> 60 {
+            return Group::Surrounding;
+        }
         if self.0 >> 60 != ARCHITECTURE_ARM64 >> 60 {
             return Group::Other;
         }
@@ -146,6 +159,11 @@ impl RegisterId {
         self.0 == Self::SVE_VLS.0
             || matches!(self.0, 0x6080_0000_0015_0000..=0x6080_0000_0015_03ff)
             || matches!(self.0, 0x6050_0000_0015_0400..=0x6050_0000_0015_061f)
+    }
+
+    /// Whether this stands for something beside the registers of a vCPU: no list of registers has it.
+    pub const fn is_surrounding(self) -> bool {
+        matches!(self.group(), Group::Surrounding)
     }
 
     /// op0, op1, `CRn`, `CRm` and op2 of a system register.

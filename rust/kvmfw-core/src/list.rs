@@ -111,7 +111,7 @@ impl SavedList {
             let word = find(gate.register).filter(|_| !refused.contains(&gate.register))?;
             gate.of(word)
         };
-        let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).collect();
+        let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).filter(|id| !id.is_surrounding()).collect();
         let words = aftermath::looked_at(&ids, nested).into_iter().filter(|(id, _)| !refused.contains(id));
         Self {
             words: words.filter_map(|(id, bits)| Some((id, find(id)? & bits))).collect(),

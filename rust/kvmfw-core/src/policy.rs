@@ -169,6 +169,9 @@ impl VmmRule {
         if register == RegisterId::SVE_VLS {
             return (0, 0);
         }
+        if register.is_surrounding() {
+            return (u8::MAX, register.raw());
+        }
         let saved = || set.place(register).map_or_else(|| list_place(register, set), |place| (1, u64::from(place)));
         match self.order {
             Order::Ascending => (1, register.raw()),
@@ -188,6 +191,8 @@ impl VmmRule {
                 Group::Sve | Group::System | Group::Other => (2, register.raw()),
                 Group::Demux => (3, register.raw()),
                 Group::Firmware | Group::FirmwareBitmap => (4, register.raw()),
+                // Written after all registers, see above.
+                Group::Surrounding => (u8::MAX, register.raw()),
             },
         }
     }
@@ -231,7 +236,9 @@ pub(crate) fn is_kept_anywhere(register: RegisterId, value: &Value, context: Con
 /// host. The counters of a PMU run, so that no two VMs would be of one class if all their bits counted.
 pub(crate) fn judged_value(register: RegisterId, value: &Value, context: Context) -> Value {
     let of_state = rules::judged_state(register, value);
+    let beside = |word: u64| rules::judged_beside(catalog::kind_of(register), word);
     of_state
+        .or_else(|| value.word().map(beside).filter(|_| register.is_surrounding()))
         .or_else(|| value.word().map(|word| rules::judged_pmu_bits(register, word, context)))
         .map_or_else(|| value.clone(), Value::Word)
 }
@@ -240,6 +247,7 @@ pub(crate) fn judged_value(register: RegisterId, value: &Value, context: Context
 pub(crate) fn is_reduced(register: RegisterId, value: Option<&Value>) -> bool {
     let paired = Some(rules::pmu_context(None, rules::PmuNames::Alike));
     value.is_some_and(|value| rules::judged_state(register, value).is_some())
+        || catalog::kind_of(register) == Kind::StealTime
         || rules::judged_pmu_bits(register, u64::MAX, paired) != u64::MAX
 }
 

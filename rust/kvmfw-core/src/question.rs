@@ -6,6 +6,7 @@ use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::policy::Policy;
 use crate::rules::Rule;
+use crate::surroundings::Handling;
 use crate::vmms::{ListTest, VmmRule};
 
 /// How to judge.
@@ -30,6 +31,9 @@ impl Default for Question {
 impl Question {
     /// How a host judges `register` under a rule of the policy.
     pub(crate) fn acceptor(self, rule: &VmmRule, config: HostConfig<'_>, register: RegisterId) -> Acceptor {
+        if register.is_surrounding() {
+            return self.beside(rule, config, register);
+        }
         if !rule.asks_kvm(register) {
             return if register.is_state() {
                 Acceptor::Elsewhere
@@ -50,5 +54,19 @@ impl Question {
             }
         }
         acceptor
+    }
+
+    /// How a host judges something beside registers; nothing is said where the host was not asked, or the VMM does nothing with it.
+    fn beside(self, rule: &VmmRule, config: HostConfig<'_>, id: RegisterId) -> Acceptor {
+        let (Some(handling), Some(recorded)) = (rule.handles(id), config.surrounding(id)) else {
+            return Acceptor::Elsewhere;
+        };
+        let own = recorded.own.as_ref().ok().cloned();
+        match handling {
+            Handling::Writes(_) => config.acceptor(id, self.scheme, self.state, self.derive_only),
+            Handling::Compares(_) => Acceptor::Equal(own),
+            Handling::Leaves(_) if self.scheme.judges(id) => Acceptor::Equal(own),
+            Handling::Leaves(_) => Acceptor::Unwritten(own),
+        }
     }
 }

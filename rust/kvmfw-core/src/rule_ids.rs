@@ -92,6 +92,12 @@ rule_ids! {
         "Recorded after a run, or arch/arm64/kvm/: docs/semantics.md, 3.5.";
     CounterOffset, "KVMFW-COUNTER-OFFSET", [List], "The register is taken, but a write of the counter moves it.",
         "KVM_ARM_SET_COUNTER_OFFSET and the timers: docs/semantics.md, 4.";
+    Vgic, "KVMFW-VGIC", [Register], "The host does not take this state of the interrupt controller, or changes it.",
+        "arch/arm64/kvm/vgic-sys-reg-v3.c and vgic/vgic-its.c: docs/semantics.md, 7.";
+    StealTime, "KVMFW-STEAL-TIME", [Register], "The host does not take this address of steal time.",
+        "arch/arm64/kvm/pvtime.c: docs/semantics.md, 7.";
+    Clock, "KVMFW-CLOCK", [Register], "The host's counter has another frequency.",
+        "CNTFRQ_EL0, which KVM never looks at: docs/semantics.md, 7.";
     VmmRelease, "KVMFW-VMM-RELEASE", [Vcpu List Register], "It depends on the release of the VMM, which was not named.",
         "Sources of the VMMs by release: docs/policies.md.";
     VmmUnwritten, "KVMFW-VMM-UNWRITTEN", [List Register], "The VMM does not write this register: the guest sees the host's own value.",

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use crate::capture::surrounding_at;
 use crate::error::FormatError;
 use crate::id::{RegisterId, parse_id};
 use crate::json::{self, Members};
@@ -37,6 +38,8 @@ struct Document {
     #[serde(default, rename = "note")]
     _note: String,
     registers: Members<String>,
+    #[serde(default)]
+    surroundings: Members<String>,
 }
 
 #[derive(Deserialize)]
@@ -81,7 +84,7 @@ impl RegisterSet {
     /// When the text is not JSON, not such a document, or contradicts itself: duplicate ids, or values
     /// wider than their register.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        let document: Document = json::read(text, "kvmfw-register-set", 1)?;
+        let document: Document = json::read(text, "kvmfw-register-set", 2)?;
         let features = VcpuConfig::parse_features(document.vcpu.features.iter().map(String::as_str))
             .map_err(|problem| FormatError::new("vcpu.features", problem))?;
         let enabled = VcpuConfig::parse_enabled(document.vcpu.enabled.iter().map(String::as_str))
@@ -98,10 +101,16 @@ impl RegisterSet {
                 Ok((register, value))
             })
             .collect::<Result<Vec<_>, FormatError>>()?;
-        Self::new(document.id, document.host, vcpu, registers)
+        let beside = document.surroundings.0.into_iter().map(|(name, value)| {
+            let id = surrounding_at(&name, "surroundings")?;
+            let place = || format!("surroundings.{name}");
+            Ok((id, Value::parse(&value, id).map_err(|problem| FormatError::new(place(), problem))?))
+        });
+        let beside = beside.collect::<Result<Vec<_>, FormatError>>()?;
+        Self::new(document.id, document.host, vcpu, registers.into_iter().chain(beside).collect())
     }
 
-    /// The registers, ascending by id.
+    /// The registers, ascending by id, and behind them what stands beside them ([`RegisterId::is_surrounding`]).
     pub fn registers(&self) -> &[(RegisterId, Value)] {
         &self.registers
     }

@@ -1,10 +1,71 @@
-//! What a VMM restores beside registers of vCPUs, or relies on, and no verdict judges.
+//! What a VMM restores beside registers of vCPUs, or relies on: what it does with it, and what no verdict judges.
 //!
-//! The state of the interrupt controller is refused in `vgic-sys-reg-v3.c` (read, 7.3), and QEMU writes it with
-//! `error_abort` (`hw/intc/arm_gicv3_kvm.c`, read in 11.1); Firecracker sets the address of steal time (`vcpu.rs`, read in
-//! 1.16); cloud-hypervisor compares `CNTFRQ_EL0` since 53.0 (read).
+//! The state of the interrupt controller is refused in `vgic-sys-reg-v3.c` (read, 7.3). QEMU writes it with `error_abort`, and the
+//! ITS as well (`hw/intc/arm_gicv3_kvm.c` and `arm_gicv3_its_kvm.c`, read in 10.0); it looks for a block of RAM named `pvtime` that
+//! only a machine with steal time has (`hw/arm/virt.c`). Firecracker writes both (`src/vmm/src/arch/aarch64/gic/gicv3/regs`) and
+//! the address of steal time (`vcpu.rs`, read in 1.16); cloud-hypervisor writes both (`hypervisor/src/kvm/aarch64/gic`) and compares
+//! `CNTFRQ_EL0` since 53.0 (read).
 
-/// One thing that is not judged.
+use crate::catalog::{CNTFRQ, GITS_IIDR, ICC_CTLR, PVTIME_IPA, VGIC_V2};
+use crate::id::RegisterId;
+
+/// What a VMM does with something beside registers, and what follows where the outcome is not `ACCEPT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Handling {
+    /// Lets KVM take or refuse it.
+    Writes(&'static str),
+    /// Refuses by itself where the target's is another.
+    Compares(&'static str),
+    /// Does nothing: the guest meets the target's own.
+    Leaves(&'static str),
+}
+
+impl Handling {
+    /// What follows, to be added to a sentence.
+    pub(crate) const fn consequence(self) -> &'static str {
+        match self {
+            Self::Writes(words) | Self::Compares(words) | Self::Leaves(words) => words,
+        }
+    }
+}
+
+/// What a VMM does with everything that it knows of beside registers.
+pub(crate) type Handled = &'static [(RegisterId, Handling)];
+
+const ABORTS: &str = "; QEMU's target process aborts here";
+const RUNS_WRONG: &str = "; its clock runs wrong by as much";
+const STOPS: &str = "; cloud-hypervisor stops here";
+const NO_BLOCK: &str = "; QEMU has no block of RAM named pvtime then and refuses the stream";
+
+pub(crate) const HANDLED: Handled = &[
+    (ICC_CTLR, Handling::Writes("")),
+    (GITS_IIDR, Handling::Writes("")),
+    (PVTIME_IPA, Handling::Writes("")),
+    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (VGIC_V2, Handling::Writes("")),
+];
+pub(crate) const HANDLED_BY_QEMU: Handled = &[
+    (ICC_CTLR, Handling::Writes(ABORTS)),
+    (GITS_IIDR, Handling::Writes(ABORTS)),
+    (PVTIME_IPA, Handling::Writes(NO_BLOCK)),
+    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (VGIC_V2, Handling::Writes("")),
+];
+pub(crate) const HANDLED_BY_FIRECRACKER: Handled = &[
+    (ICC_CTLR, Handling::Writes("")),
+    (GITS_IIDR, Handling::Writes("")),
+    (PVTIME_IPA, Handling::Writes("")),
+    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+];
+pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR_52: Handled =
+    &[(ICC_CTLR, Handling::Writes("")), (GITS_IIDR, Handling::Writes("")), (CNTFRQ, Handling::Leaves(RUNS_WRONG))];
+pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR: Handled =
+    &[(ICC_CTLR, Handling::Writes("")), (GITS_IIDR, Handling::Writes("")), (CNTFRQ, Handling::Compares(STOPS))];
+/// Steal time is made anew where the target has it (`aarch64/src/lib.rs`), and what becomes of an ITS was not read.
+pub(crate) const HANDLED_BY_CROSVM: Handled =
+    &[(ICC_CTLR, Handling::Writes("")), (CNTFRQ, Handling::Leaves(RUNS_WRONG))];
+
+/// One thing that is not judged, unless both sides recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Surrounding {
     /// Its stable name.
@@ -13,44 +74,72 @@ pub struct Surrounding {
     pub what: &'static str,
     /// What happens where source and target differ in it; empty where that is not known.
     pub why: &'static str,
+    /// What the set and the capture hold where it is judged; `None` where it never is.
+    pub(crate) judged_by: Option<RegisterId>,
 }
 
-const fn beside(word: &'static str, what: &'static str, why: &'static str) -> Surrounding {
-    Surrounding { word, what, why }
+const fn beside(
+    judged_by: Option<RegisterId>,
+    word: &'static str,
+    what: &'static str,
+    why: &'static str,
+) -> Surrounding {
+    Surrounding { word, what, why, judged_by }
 }
 
 const VGIC: Surrounding = beside(
+    Some(ICC_CTLR),
     "vgic",
-    "the state of the interrupt controller",
+    "the CPU interface of the interrupt controller",
     "KVM refuses more priority or ID bits than the host has, another SEIS or A3V, and a GICv3 where there is none",
 );
 const VGIC_OF_QEMU: Surrounding =
-    beside("vgic", VGIC.what, "KVM refuses it as it does everywhere, and QEMU's target process aborts");
+    beside(VGIC.judged_by, "vgic", VGIC.what, "KVM refuses it as it does everywhere, and QEMU's target process aborts");
+const INTERRUPTS: Surrounding = beside(
+    None,
+    "interrupts",
+    "its interrupts and tables",
+    "tables of an ITS lie in guest memory, and KVM refuses a restore that does not find them",
+);
 const FREQUENCY: Surrounding = beside(
+    Some(CNTFRQ),
     "counter-frequency",
     "the frequency of the counter",
     "KVM takes every CNTFRQ_EL0, and the guest's clock runs wrong",
 );
 const FREQUENCY_REFUSED: Surrounding = beside(
+    FREQUENCY.judged_by,
     FREQUENCY.word,
     FREQUENCY.what,
     "cloud-hypervisor refuses another CNTFRQ_EL0 since 53.0; before, the guest's clock runs wrong",
 );
-const STEAL_TIME: Surrounding = beside("steal-time", "steal time", "");
-const STEAL_TIME_SET: Surrounding =
-    beside(STEAL_TIME.word, STEAL_TIME.what, "Firecracker sets its address, which a host without it refuses (ENXIO)");
-const ADDRESSES: Surrounding =
-    beside("address-size", "the size of guest addresses", "a host with fewer bits does not make a VM that needs more");
-const MEMORY: Surrounding = beside("memory", "memory and its tags", "");
-const PMU_OPTION: Surrounding = beside("no-pmu", "the option --no-pmu", "");
-const DEVICES: Surrounding = beside("devices", "devices", "");
+const STEAL_TIME: Surrounding = beside(Some(PVTIME_IPA), "steal-time", "steal time", "");
+const STEAL_TIME_SET: Surrounding = beside(
+    STEAL_TIME.judged_by,
+    STEAL_TIME.word,
+    STEAL_TIME.what,
+    "Firecracker sets its address, which a host without it refuses (ENXIO)",
+);
+const ADDRESSES: Surrounding = beside(
+    None,
+    "address-size",
+    "the size of guest addresses",
+    "a host with fewer bits does not make a VM that needs more",
+);
+const MEMORY: Surrounding = beside(None, "memory", "memory and its tags", "");
+const PMU_OPTION: Surrounding = beside(None, "no-pmu", "the option --no-pmu", "");
+const DEVICES: Surrounding = beside(None, "devices", "devices", "");
 const GUEST: Surrounding =
-    beside("guest", "what the guest takes for granted", "it has seen the source's CPU and its errata");
+    beside(None, "guest", "what the guest takes for granted", "it has seen the source's CPU and its errata");
 
 /// What plain KVM leaves open.
-pub(crate) const EVERYWHERE: &[Surrounding] = &[VGIC, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
-pub(crate) const QEMU: &[Surrounding] = &[VGIC_OF_QEMU, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
-pub(crate) const FIRECRACKER: &[Surrounding] = &[VGIC, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
+pub(crate) const EVERYWHERE: &[Surrounding] =
+    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+pub(crate) const QEMU: &[Surrounding] =
+    &[VGIC_OF_QEMU, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+pub(crate) const FIRECRACKER: &[Surrounding] =
+    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
 pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] =
-    &[VGIC, FREQUENCY_REFUSED, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
-pub(crate) const CROSVM: &[Surrounding] = &[VGIC, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, PMU_OPTION, DEVICES, GUEST];
+    &[VGIC, INTERRUPTS, FREQUENCY_REFUSED, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+pub(crate) const CROSVM: &[Surrounding] =
+    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, PMU_OPTION, DEVICES, GUEST];

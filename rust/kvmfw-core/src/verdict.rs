@@ -15,6 +15,7 @@ use crate::policy::{Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
+use crate::surroundings::Surrounding;
 use crate::value::Value;
 use crate::vmms::VmmRule;
 
@@ -25,12 +26,14 @@ pub struct Verdict {
     pub outcome: Outcome,
     /// Every unit that does not simply accept, in write order.
     pub findings: Vec<Finding>,
+    /// What the VMM restores beside registers, or relies on, and this verdict says nothing about.
+    pub not_judged: Vec<Surrounding>,
 }
 
 impl Verdict {
-    pub(crate) fn new(findings: Vec<Finding>) -> Self {
+    pub(crate) fn new(findings: Vec<Finding>, not_judged: Vec<Surrounding>) -> Self {
         let outcome = findings.iter().map(|finding| finding.judgement.outcome()).max().unwrap_or(Outcome::Accept);
-        Self { outcome, findings }
+        Self { outcome, findings, not_judged }
     }
 }
 
@@ -51,6 +54,7 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
         (way, findings)
     };
     let mut said: Vec<(Way, Vec<Finding>)> = question.policy.ways(set.vcpu).into_iter().map(by_way).collect();
+    let rules: Vec<&VmmRule> = said.iter().map(|(way, _)| way.rule).collect();
     let row = question.policy.row();
     let mut findings: Vec<Finding> = match said.len() {
         0 | 1 => said.pop().map_or_else(Vec::new, |(_, findings)| findings),
@@ -59,7 +63,18 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
     for finding in &mut findings {
         explain::name_source(finding, row);
     }
-    Verdict::new(findings)
+    let mut not_judged = row.not_judged.to_vec();
+    // Where there is no vCPU, nothing else was looked at.
+    if findings.iter().all(|finding| finding.unit != Unit::Vcpu) {
+        not_judged.retain(|beside| !rules.iter().all(|rule| is_judged(beside, set, host, rule)));
+    }
+    Verdict::new(findings, not_judged)
+}
+
+/// Whether this is judged for the pair: the set holds it, the host was asked, and the VMM does something with it.
+fn is_judged(beside: &Surrounding, set: &RegisterSet, host: &Host, rule: &VmmRule) -> bool {
+    let known = |id: RegisterId| rule.handles(id).is_some() && set.get(id).is_some() && host.surrounding(id).is_some();
+    beside.judged_by.is_some_and(known)
 }
 
 /// What is said in all ways; unknown in the units in which they differ.
@@ -131,7 +146,8 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone
         let context = context_of(*register, set, &refused);
         let judgement = acceptor.judge(value, context);
         if judgement.outcome() != Outcome::Accept {
-            let finding = explain::register_finding(*register, value, &acceptor, judgement);
+            let mut finding = explain::register_finding(*register, value, &acceptor, judgement);
+            explain::name_consequence(&mut finding, rule);
             let order = rule.write_order(*register, set);
             // The list tells that the register is not there, and so does the unit of its value where there is one.
             let by_value = is_mostly_kept(*register) && !is_kept_anywhere(*register, value, context);

@@ -8,7 +8,7 @@
 use crate::capabilities;
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
-use crate::surroundings::{self, Surrounding};
+use crate::surroundings::{self, Handled, Handling, Surrounding};
 use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
 
 /// What is known of one VMM, or of all its releases.
@@ -50,6 +50,8 @@ pub(crate) struct VmmRule {
     pub(crate) cannot: &'static [Cannot],
     /// What it can be told to make of the registers that a VM starts with.
     pub(crate) settings: Settings,
+    /// What it does with what stands beside registers.
+    pub(crate) beside: Handled,
 }
 
 /// What a VMM can be told to make of the registers that a VM starts with.
@@ -137,6 +139,7 @@ const KVM: VmmRule = VmmRule {
     enables: Enables::Saved,
     cannot: &[],
     settings: Settings::None,
+    beside: surroundings::HANDLED,
 };
 
 const QEMU_MERGE: VmmRule = VmmRule {
@@ -144,6 +147,7 @@ const QEMU_MERGE: VmmRule = VmmRule {
     order: Order::ListThenCore,
     // Core and SVE registers travel elsewhere; vector lengths come from the target's own -cpu line.
     carries: &[Group::Demux, Group::System, Group::Firmware, Group::FirmwareBitmap, Group::Other],
+    beside: surroundings::HANDLED_BY_QEMU,
     ..KVM
 };
 
@@ -156,6 +160,7 @@ const FIRECRACKER: VmmRule = VmmRule {
     enables: Enables::WhereOffered(&[]),
     cannot: &[Cannot::Feature(PMU_V3, NO_PMU)],
     settings: Settings::Modifiers,
+    beside: surroundings::HANDLED_BY_FIRECRACKER,
     ..KVM
 };
 
@@ -175,11 +180,13 @@ const CLOUD_HYPERVISOR: VmmRule = VmmRule {
     features: Features::OfTarget { offered: &[HOST_PMU, HOST_SVE], configured: 0 },
     enables: Enables::WhereOffered(&[]),
     cannot: &[LEAVE_SVE_OUT],
+    beside: surroundings::HANDLED_BY_CLOUD_HYPERVISOR,
     ..KVM
 };
 
 const CLOUD_HYPERVISOR_WITHOUT_SVE: VmmRule = VmmRule {
     cannot: &[Cannot::Feature(SVE, "cloud-hypervisor before 53.0 cannot save a vCPU with SVE"), LEAVE_SVE_OUT],
+    beside: surroundings::HANDLED_BY_CLOUD_HYPERVISOR_52,
     ..CLOUD_HYPERVISOR
 };
 
@@ -193,6 +200,7 @@ const CROSVM: VmmRule = VmmRule {
         Cannot::Feature(SVE, "crosvm cannot save a vCPU with SVE"),
         Cannot::LeaveSveOut("crosvm makes an SVE vCPU on this host, whose V registers cannot be written (EINVAL)"),
     ],
+    beside: surroundings::HANDLED_BY_CROSVM,
     ..KVM
 };
 
@@ -267,6 +275,11 @@ impl VmmRule {
     /// Whether the VMM carries `register` in its list of registers and writes it with `KVM_SET_ONE_REG`.
     pub(crate) fn carries(&self, register: RegisterId) -> bool {
         self.carries.contains(&register.group())
+    }
+
+    /// What the VMM does with something beside registers; `None` where it does nothing that is known.
+    pub(crate) fn handles(&self, id: RegisterId) -> Option<Handling> {
+        self.beside.iter().find(|(known, _)| *known == id).map(|(_, handling)| *handling)
     }
 
     /// Whether KVM judges `register` of a set, be it written from the list or, as QEMU writes core and SVE state, by other

@@ -76,6 +76,8 @@ struct TargetHost {
     refuses: Vec<Refused>,
     #[serde(default)]
     without_vgic: Option<Words>,
+    #[serde(default)]
+    surroundings: Words,
 }
 
 #[derive(Deserialize)]
@@ -94,6 +96,8 @@ struct Set {
     from: Option<String>,
     #[serde(default)]
     registers: Words,
+    #[serde(default)]
+    surroundings: Words,
     #[serde(default)]
     without: Vec<String>,
     #[serde(default)]
@@ -184,7 +188,8 @@ impl TargetHost {
         }
         let midr = registers.get(&catalog::MIDR.to_string()).cloned().unwrap_or_else(|| json!("0x413fd0c1"));
         Ok(json!({
-            "format": "kvmfw-capture", "version": 1,
+            "format": "kvmfw-capture", "version": 3,
+            "surroundings": self.surroundings,
             "host": {"name": "target", "kernel": self.kernel, "midr": midr,
                 "vulnerabilities": self.vulnerabilities, "capabilities": capabilities},
             "registers": registers.keys().collect::<Vec<_>>(),
@@ -210,7 +215,8 @@ impl Case {
         }
         let like = source.as_ref().unwrap_or(&target);
         let set = json!({
-            "format": "kvmfw-register-set", "version": 1, "id": self.name,
+            "format": "kvmfw-register-set", "version": 2, "id": self.name,
+            "surroundings": self.set.surroundings,
             "vcpu": {
                 "features": self.set.features.as_ref().unwrap_or(&like.features),
                 "vgic": self.set.vgic.unwrap_or(like.vgic),

@@ -70,8 +70,11 @@ pub(crate) fn unit_name(unit: core::Unit) -> String {
     }
 }
 
-/// A verdict as its outcome and rows.
-pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<(u8, Vec<Row>)> {
+/// A verdict as its outcome, its rows, and the words of what it does not judge.
+pub(crate) type Told = (u8, Vec<Row>, Vec<&'static str>);
+
+/// A verdict as Python has it.
+pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<Told> {
     let value = |value: Option<&core::Value>| value.map(|value| to_python(py, value)).transpose();
     let rows = verdict.findings.iter().map(|finding| {
         let effect = &finding.judgement.effect;
@@ -97,7 +100,8 @@ pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<(u8, Vec
             ),
         ))
     });
-    Ok((verdict.outcome as u8, rows.collect::<PyResult<_>>()?))
+    let not_judged = verdict.not_judged.iter().map(|beside| beside.word).collect();
+    Ok((verdict.outcome as u8, rows.collect::<PyResult<_>>()?, not_judged))
 }
 
 /// Judges one pair.
@@ -110,7 +114,7 @@ pub(crate) fn validate(
     scheme: &str,
     state: &str,
     derive_only: bool,
-) -> PyResult<(u8, Vec<Row>)> {
+) -> PyResult<Told> {
     let question = question(py, vmm, scheme, state, derive_only)?;
     let verdict = enter(py, Born::now(), || core::validate(&vm.0, &host.0, question))?;
     rows(py, &verdict)

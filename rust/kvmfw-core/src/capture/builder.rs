@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use super::asked::read_asked;
 use super::document::{AnswerDocument, Document, FirstRunDocument, HostDocument, VcpuDocument};
 use super::places::{capability_number, errno_at, id_at, reject_duplicates, value_at, word_at};
 use super::recorded::{Capture, Made, Trial, Vcpu};
+use super::surroundings::read_surroundings;
 use crate::answers::{Answers, ByNibble, ByValue, Code, Codes, State};
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::id::parse_any_id;
 use crate::json::Members;
-use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
 /// Puts a capture together.
@@ -106,6 +107,7 @@ impl Builder {
             midr,
             capabilities,
             spec_store_bypass: spec_store_bypass(&document.host),
+            surroundings: read_surroundings(&document.surroundings)?,
             vcpus: self.vcpus,
         })
     }
@@ -175,34 +177,7 @@ impl Builder {
     ) -> Result<ByValue, FormatError> {
         let value = |text: &str| value_at(text, register, || place.to_owned());
         value(&document.value)?;
-        let mut kept = document.kept.iter().map(|text| value(text)).collect::<Result<Vec<_>, _>>()?;
-        let mut changed = document
-            .changed
-            .0
-            .iter()
-            .map(|(written, read)| Ok((value(written)?, value(read)?)))
-            .collect::<Result<Vec<_>, FormatError>>()?;
-        let mut refused = Vec::new();
-        for (errno, values) in &document.refused.0 {
-            let errno = errno_at(errno, || format!("{place}.refused"))?;
-            for text in values {
-                refused.push((value(text)?, errno));
-            }
-        }
-        kept.sort_unstable();
-        changed.sort_unstable();
-        refused.sort_unstable();
-        let mut seen: Vec<&Value> = kept.iter().collect();
-        seen.extend(changed.iter().map(|(written, _)| written));
-        seen.extend(refused.iter().map(|(written, _)| written));
-        seen.sort_unstable();
-        if let Some(twice) = seen.windows(2).find(|pair| pair.first() == pair.last()) {
-            let problem = format!(
-                "the value {} of register {register} is answered twice",
-                twice.first().map_or_else(String::new, ToString::to_string)
-            );
-            return Err(FormatError::new(place, problem));
-        }
+        let asked = read_asked(&document.kept, &document.changed, &document.refused, register, place)?;
         let otherwise = match (&document.sweep, &document.otherwise) {
             (Some(name), Some(errno)) => {
                 let sweep = self.sweeps.iter().find(|(known, _)| known == name);
@@ -218,7 +193,7 @@ impl Builder {
             }
             (_, None) => None,
         };
-        Ok(ByValue { kept, changed, refused, otherwise })
+        Ok(ByValue { otherwise, ..asked })
     }
 }
 

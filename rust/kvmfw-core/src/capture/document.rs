@@ -24,6 +24,8 @@ pub(super) struct Document {
     pub(super) writable_masks: Vec<MasksDocument>,
     #[serde(default)]
     pub(super) first_run: Vec<FirstRunDocument>,
+    #[serde(default)]
+    pub(super) surroundings: Members<BesideDocument>,
 }
 
 #[derive(Deserialize)]
@@ -120,4 +122,20 @@ pub(super) struct FirstRunDocument {
     pub(super) vcpus: Vec<String>,
     pub(super) written: Members<String>,
     pub(super) changed: Members<Option<String>>,
+}
+
+/// What stands beside registers: its value or the error with which the host says that it has none, and answers to writes.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BesideDocument {
+    #[serde(default)]
+    pub(super) value: Option<String>,
+    #[serde(default)]
+    pub(super) errno: Option<String>,
+    #[serde(default)]
+    pub(super) kept: Vec<String>,
+    #[serde(default)]
+    pub(super) changed: Members<String>,
+    #[serde(default)]
+    pub(super) refused: Members<Vec<String>>,
 }

@@ -21,8 +21,19 @@ pub struct Capture {
     pub capabilities: Option<Vec<(u32, i64)>>,
     /// What `/sys/devices/system/cpu/vulnerabilities/spec_store_bypass` says; `None` where not recorded.
     pub spec_store_bypass: Option<String>,
+    /// What stands beside registers, ascending by id; what is missing was not asked.
+    pub surroundings: Vec<(RegisterId, Beside)>,
     /// The vCPU configurations that were asked.
     pub vcpus: Vec<Vcpu>,
+}
+
+/// What was recorded of something beside registers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Beside {
+    /// The host's own value, or the error with which it says that there is none.
+    pub own: Result<Value, Errno>,
+    /// Answers to single writes.
+    pub answers: Option<Arc<Answers>>,
 }
 
 /// One vCPU configuration that a host was asked for.

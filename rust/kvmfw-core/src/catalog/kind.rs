@@ -49,6 +49,16 @@ pub enum Kind {
     Gated(Gate),
     /// A register of a nested VM that is stored as written, but loses its reserved bits when the VM first runs.
     Masked,
+    /// `ICC_CTLR_EL1` of the vGIC, which tells how many bits priorities and interrupts have.
+    VgicControl,
+    /// `GITS_IIDR`, whose revision says in which form the ITS keeps its tables.
+    ItsRevision,
+    /// The address of steal time.
+    StealTime,
+    /// The frequency of the counter, which KVM never looks at.
+    Frequency,
+    /// A device in the kernel, which a host makes or does not.
+    Device,
     /// Stored without a look at the value.
     Plain,
     /// Not in the catalogue.
@@ -71,6 +81,7 @@ impl Kind {
             | Self::CacheSize
             | Self::VectorLengths
             | Self::PmuMachine
+            | Self::Frequency
             | Self::Unlisted => true,
             Self::OsLockStatus
             | Self::ProcessorState
@@ -82,6 +93,10 @@ impl Kind {
             | Self::PmuCounter
             | Self::PmuBits
             | Self::Masked
+            | Self::VgicControl
+            | Self::ItsRevision
+            | Self::StealTime
+            | Self::Device
             | Self::Gated(_)
             | Self::Plain => false,
         }
@@ -122,7 +137,15 @@ impl Kind {
                 let enough = if gate.least > 1 { format!("{} or more", gate.least) } else { "not 0".to_owned() };
                 return format!("anything while {shown} of the VM is {enough}, else it is not there");
             }
+            Self::VgicControl => {
+                "at most the host's priority bits and ID bits, its own SEIS and A3V; of the rest CBPR and EOImode are stored"
+            }
+            Self::ItsRevision => "the form of tables that the kernel knows, 0; the rest is not looked at",
+            Self::StealTime => "an address that 64 divides, where the host has steal time",
+            Self::Frequency => "not asked: the guest sees the host's own",
+            Self::Device => "a device that the host makes",
             Self::Plain => "anything; it is stored without a look at the value",
+
             Self::Unlisted => "not known to kvmfw",
         };
         words.to_owned()

@@ -39,7 +39,7 @@ pub fn parts_of(id: RegisterId) -> Option<&'static [Part]> {
         (Group::Sve, _) => Some(&[Part::Sve]),
         (Group::Demux, _) => Some(&[Part::Caches]),
         (Group::System, kind) => parts_of_system(id, kind),
-        (Group::Other, _) => None,
+        (Group::Surrounding | Group::Other, _) => None,
     }
 }
 

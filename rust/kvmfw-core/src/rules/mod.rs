@@ -20,10 +20,12 @@ mod pmu_bits;
 mod release;
 mod rule;
 mod state;
+mod surroundings;
 mod tables;
 mod trees;
 
 pub use aftermath::Mask;
+pub(crate) use derive::beside::derive_beside;
 pub use derive::derive;
 pub use facts::{Context, Facts};
 pub use fields::{FieldDifference, check_features, field_differences, named_fields};
@@ -37,6 +39,7 @@ pub(crate) use pmu_bits::{
 pub use release::{Release, is_upstream};
 pub use rule::Rule;
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};
+pub(crate) use surroundings::judged_beside;
 
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::aftermath::Mask;
 use super::facts::{Context, Facts};
-use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state};
+use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state, surroundings};
 use crate::answers::State;
 use crate::errno::Errno;
 use crate::judgement::{Effect, Outcome};
@@ -113,6 +113,8 @@ pub enum Rule {
         /// Whether the VM has run.
         has_run: bool,
     },
+    /// Something beside registers.
+    Beside(surroundings::Beside),
     /// One of these, it is not known which: where they agree that is the answer (changed, if each changes the value to another
     /// one), else the sentence says what settles it.
     AnyOf(Arc<[Rule]>, &'static str),
@@ -174,6 +176,7 @@ impl Rule {
             Self::PmuCounter(rule) => rule.judge(value, context),
             Self::PmuBits(rule) => rule.judge(value, context),
             Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
+            Self::Beside(rule) => rule.judge(value),
             Self::AnyOf(rules, needs) => agreed(value, context, rules).unwrap_or(Effect::Unknown(needs)),
             Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
             Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),

@@ -300,23 +300,22 @@ impl Vms {
         let class = self.classes.get(class)?;
         let list = self.lists.get(class.list()?)?;
         let config = self.configs.get(list.config)?;
-        let registers = list
-            .list
-            .ids
-            .iter()
-            .map(|id| {
-                let at = self.units.iter().position(|unit| unit.register == *id);
-                let value = at.and_then(|at| {
-                    let number = class.value(UnitNumber::of_register(at))?;
-                    Some(self.units.get(at)?.values.get(number)?.value.clone())
-                });
-                let word = || {
-                    let at = list.list.words.binary_search_by_key(id, |(known, _)| *known).ok()?;
-                    Some(Value::Word(list.list.words.get(at)?.1))
-                };
-                (*id, value.or_else(word).unwrap_or(Value::Word(0)))
-            })
-            .collect();
+        let judged = |at: usize| {
+            let number = class.value(UnitNumber::of_register(at))?;
+            Some(self.units.get(at)?.values.get(number)?.value.clone())
+        };
+        let listed = list.list.ids.iter().map(|id| {
+            let value = self.units.iter().position(|unit| unit.register == *id).and_then(judged);
+            let word = || {
+                let at = list.list.words.binary_search_by_key(id, |(known, _)| *known).ok()?;
+                Some(Value::Word(list.list.words.get(at)?.1))
+            };
+            (*id, value.or_else(word).unwrap_or(Value::Word(0)))
+        });
+        // No list has what stands beside registers.
+        let beside = self.units.iter().enumerate().filter(|(_, unit)| unit.register.is_surrounding());
+        let beside = beside.filter_map(|(at, unit)| Some((unit.register, judged(at)?)));
+        let registers = listed.chain(beside).collect();
         Some(RegisterSet::new("", None, *config, registers))
     }
 }

@@ -288,7 +288,9 @@ impl Snapshot {
             Some(fresh) => fresh.told(&world.vms).0,
             None => world.vms.registers_of(VmClass::of(vm.class)).and_then(Result::ok),
         };
-        let Some(set) = set else { return Ok(Verdict::new(vec![unusable_finding()])) };
+        let Some(set) = set else {
+            return Ok(Verdict::new(vec![unusable_finding()], self.question().policy.row().not_judged.to_vec()));
+        };
         let mut verdict = judge(&set, kind, self.question());
         for finding in &mut verdict.findings {
             if finding.register.is_some_and(|register| is_reduced(register, finding.saved.as_ref())) {

@@ -1,5 +1,6 @@
 //! Which rule a host has for a register, by what was observed of it.
 
+pub(super) mod beside;
 mod cache;
 pub(super) mod firmware;
 mod identification;
@@ -54,6 +55,10 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::PmuIncrement => pmu::increment(facts),
         Kind::PmuCounter => word(&|own| pmu::counter(own, facts)),
         Kind::PmuBits => word(&|own| pmu_bits::bits(register, own, facts)),
+        // No registers: see `beside`.
+        Kind::VgicControl | Kind::ItsRevision | Kind::StealTime | Kind::Frequency | Kind::Device => {
+            Rule::Unknown(PROBE)
+        }
         Kind::Unlisted => Rule::only_fresh(fresh.clone(), PROBE, facts),
     }
 }

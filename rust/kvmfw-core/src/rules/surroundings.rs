@@ -1,0 +1,121 @@
+//! What stands beside the registers of a vCPU (docs/semantics.md, section 7): devices and their attributes.
+//!
+//! Read in 5.10, 6.1 and 7.3 (`arch/arm64/kvm/vgic-sys-reg-v3.c`, `vgic/vgic-its.c`, `pvtime.c`).
+
+use crate::catalog::Kind;
+use crate::errno::Errno;
+use crate::judgement::Effect;
+use crate::value::Value;
+
+const PRI_BITS: u64 = 0b111 << 8;
+const ID_BITS: u64 = 0b111 << 11;
+/// SEIS and A3V.
+const EXACT: u64 = 0b11 << 14;
+/// CBPR and EOImode.
+const STORED: u64 = 0b11;
+/// The bits of `GITS_IIDR` that say in which form tables are kept; every kernel read knows the form 0 alone.
+const ITS_FORM: u64 = 0xf << 12;
+/// What KVM keeps of a vCPU without steal time (`INVALID_GPA`), and so what stands for none here.
+const NO_STEAL_TIME: u64 = u64::MAX;
+const STEAL_TIME_ALIGNED: u64 = 64;
+
+/// How a host decides something beside registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Beside {
+    /// `ICC_CTLR_EL1`: at most these priority and ID bits, this SEIS and A3V.
+    VgicControl(u64),
+    /// `GITS_IIDR`; the host's own value.
+    ItsRevision(u64),
+    /// Steal time, which the host has, or refuses with this error.
+    StealTime(Option<Errno>),
+}
+
+impl Beside {
+    pub(super) fn judge(self, value: &Value) -> Effect {
+        let Some(word) = value.word() else { return Effect::Refused(Some(Errno::EINVAL)) };
+        match self {
+            Self::VgicControl(own) => {
+                let more = |bits: u64| word & bits > own & bits;
+                let taken = !more(PRI_BITS) && !more(ID_BITS) && (word ^ own) & EXACT == 0;
+                stored(taken, word, word & (PRI_BITS | ID_BITS | EXACT | STORED), own)
+            }
+            Self::ItsRevision(own) => stored(word & ITS_FORM == 0, word, own, own),
+            Self::StealTime(_) if word == NO_STEAL_TIME => Effect::Kept,
+            Self::StealTime(Some(errno)) => Effect::Refused(Some(errno)),
+            Self::StealTime(None) => Effect::kept_if(word.is_multiple_of(STEAL_TIME_ALIGNED), Errno::EINVAL),
+        }
+    }
+}
+
+fn stored(taken: bool, word: u64, reads: u64, own: u64) -> Effect {
+    match taken {
+        false => Effect::Refused(Some(Errno::EINVAL)),
+        true if reads == word => Effect::Kept,
+        true if reads == own => Effect::Dropped(Some(Value::Word(own))),
+        true => Effect::Rewritten(Some(Value::Word(reads))),
+    }
+}
+
+/// What the rules look at in a value beside registers: where steal time is kept differs between all vCPUs.
+pub(crate) fn judged_beside(kind: Kind, word: u64) -> u64 {
+    match kind {
+        Kind::StealTime if word != NO_STEAL_TIME => word % STEAL_TIME_ALIGNED,
+        _ => word,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(errno: Errno) -> Effect {
+        Effect::Refused(Some(errno))
+    }
+
+    fn reads(word: u64) -> Effect {
+        Effect::Rewritten(Some(Value::Word(word)))
+    }
+
+    fn drops_to(word: u64) -> Effect {
+        Effect::Dropped(Some(Value::Word(word)))
+    }
+
+    #[test]
+    fn a_cpu_interface_may_have_less_bits_but_no_other_features() {
+        let judge = |word| Beside::VgicControl(0xc00).judge(&Value::Word(word));
+        for (word, effect) in [
+            (0xc00, Effect::Kept),
+            (0x403, Effect::Kept),
+            (0, Effect::Kept),
+            (0xd00, refused(Errno::EINVAL)),
+            (0x1400, refused(Errno::EINVAL)),
+            (0x4c00, refused(Errno::EINVAL)),
+            (0x8c00, refused(Errno::EINVAL)),
+            (0x4_0c40, drops_to(0xc00)),
+            (0x4_0440, reads(0x400)),
+            (u64::MAX, refused(Errno::EINVAL)),
+        ] {
+            assert_eq!(judge(word), effect, "{word:#x}");
+        }
+        assert_eq!(Beside::VgicControl(0xcc00).judge(&Value::Word(0xc00)), refused(Errno::EINVAL));
+    }
+
+    #[test]
+    fn of_the_its_only_the_form_of_its_tables_is_looked_at() {
+        let judge = |word| Beside::ItsRevision(0x4b00_043b).judge(&Value::Word(word));
+        assert_eq!(judge(0x4b00_043b), Effect::Kept);
+        assert_eq!(judge(0x4b00_143b), refused(Errno::EINVAL));
+        assert_eq!(judge(0), drops_to(0x4b00_043b));
+    }
+
+    #[test]
+    fn steal_time_needs_a_host_that_has_it() {
+        let has = |word| Beside::StealTime(None).judge(&Value::Word(word));
+        let lacks = |word| Beside::StealTime(Some(Errno::ENXIO)).judge(&Value::Word(word));
+        assert_eq!([has(0x4000_0040), has(u64::MAX), lacks(u64::MAX)], [Effect::Kept, Effect::Kept, Effect::Kept]);
+        assert_eq!([has(0x4000_0041), lacks(0x4000_0040)], [refused(Errno::EINVAL), refused(Errno::ENXIO)]);
+        assert_eq!(judged_beside(Kind::StealTime, 0x4000_0040), 0);
+        assert_eq!(judged_beside(Kind::StealTime, u64::MAX), u64::MAX);
+        assert_eq!(judged_beside(Kind::VgicControl, 0x403), 0x403);
+    }
+}

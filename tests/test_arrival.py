@@ -1,0 +1,291 @@
+"""What stands beside registers: told by saved state, judged where both sides tell, and else left open (docs/arrival.md)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import kvmfw
+from kvmfw import readers
+from kvmfw.readers.qemu_stream import stream_vcpus
+from kvmfw.testing import tiny_set
+from tests.oracle.arrival import NONE, Arrival, arrive
+from tests.support.command import run
+
+DATA = Path(__file__).parent / "data"
+QEMU = DATA / "qemu"
+CAPTURES = sorted((DATA / "arrival").glob("*.json.gz"))
+NAMES = ("ICC_CTLR_EL1", "GITS_IIDR", "PVTIME_IPA", "CNTFRQ_EL0", "VGIC_V2")
+POLICIES = (
+    "kvm",
+    "qemu-10.0",
+    "qemu-11.1",
+    "firecracker-1.16",
+    "cloud-hypervisor-52",
+    "cloud-hypervisor-53",
+    "crosvm",
+)
+WORDS = {"ICC_CTLR_EL1": "vgic", "CNTFRQ_EL0": "counter-frequency", "PVTIME_IPA": "steal-time"}
+
+
+def id_of(name: str) -> int:
+    found = kvmfw.find_register(name)
+    assert found is not None
+    return found
+
+
+def host_with(beside: dict[str, Any], name: str = "host") -> kvmfw.Host:
+    vcpus = [
+        {"name": words, "features": ["psci_0_2"], "vgic": vgic, "values": []}
+        for words, vgic in (("vm", True), ("bare", False))
+    ]
+    facts = {"name": name, "kernel": "6.12.117", "midr": "0x413fd0c1", "capabilities": {}}
+    document = {"format": "kvmfw-capture", "version": 3, "host": facts, "registers": [], "vcpus": vcpus}
+    return kvmfw.Host.from_json(json.dumps(document | {"surroundings": beside}))
+
+
+def vm_with(beside: dict[str, int], name: str = "vm") -> kvmfw.RegisterSet:
+    return kvmfw.RegisterSet.from_mapping({id_of(key): value for key, value in beside.items()}, name=name)
+
+
+# --- what saved state tells -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("stream", "control"),
+    [
+        ("kvm-5.10-max-qemu-10.0", 0x8C00),
+        ("kvm-6.1-neoverse-n1-qemu-7.2", 0x8C00),
+        ("kvm-6.12-neoverse-n1-qemu-11.1", 0x8C00),
+    ],
+)
+def test_a_stream_tells_of_its_interrupt_controller_and_steal_time(stream: str, control: int) -> None:
+    vm = kvmfw.RegisterSet.load(QEMU / f"{stream}.gz")
+    assert vm.surroundings == {"ICC_CTLR_EL1": control, "GITS_IIDR": 0x4B00043B, "PVTIME_IPA": 0x90A0000}
+    assert not {id_of(name) for name in NAMES} & {*vm.to_mapping()}
+    printed = QEMU / "analyzed" / f"{stream}.json.gz"
+    if printed.exists():
+        told = kvmfw.RegisterSet.load(printed).surroundings
+        assert told == {name: vm.surroundings[name] for name in ("ICC_CTLR_EL1", "GITS_IIDR")}
+
+
+def test_each_vcpu_of_a_stream_has_an_interface_and_an_address_of_its_own() -> None:
+    for stream in ("tcg-2-vcpus-qemu-7.2", "tcg-2-vcpus-no-description-qemu-7.2"):
+        first, second = stream_vcpus(QEMU / f"{stream}.gz", "vm")
+        told = first.registers.surroundings, second.registers.surroundings
+        assert told[0].keys() == told[1].keys() >= {"ICC_CTLR_EL1", "PVTIME_IPA"}, stream
+        # An emulated VM has no steal time.
+        assert {one["PVTIME_IPA"] for one in told} == {NONE}
+
+
+def test_snapshots_of_other_vmms_tell_what_they_hold() -> None:
+    folder = Path(__file__).parent / "realvmm" / "snapshots"
+    told: dict[str, set[str]] = {}
+    for path in sorted(folder.iterdir()):
+        kind = next((kind for kind in ("fc1.12", "fc1.16", "ch53") if kind in path.name), None)
+        if kind is None:
+            continue
+        for vcpu in readers.vms_of(path):
+            told.setdefault(kind, set()).update(vcpu.surroundings)
+            for name, value in vcpu.surroundings.items():
+                assert (
+                    value
+                    in {
+                        "ICC_CTLR_EL1": (0x8C00,),
+                        "GITS_IIDR": (0x4B00043B,),
+                        "CNTFRQ_EL0": (62_500_000, 1_000_000_000),
+                        "PVTIME_IPA": (0x801FFF80, 0x801FFF40),
+                    }[name]
+                )
+    assert told == {
+        "fc1.12": {"ICC_CTLR_EL1"},
+        "fc1.16": {"PVTIME_IPA"},
+        "ch53": {"ICC_CTLR_EL1", "GITS_IIDR", "CNTFRQ_EL0"},
+    }
+
+
+def test_a_set_with_surroundings_says_its_version_and_comes_back() -> None:
+    vm = vm_with({"ICC_CTLR_EL1": 0x400})
+    document = vm.to_document()
+    assert (document["version"], document["surroundings"], document["registers"]) == (
+        2,
+        {"ICC_CTLR_EL1": "0x400"},
+        {},
+    )
+    assert kvmfw.RegisterSet.from_json(json.dumps(document)).to_document() == document
+    assert tiny_set().to_document()["version"] == 1
+    assert len(vm) == 0
+
+
+@pytest.mark.parametrize(
+    ("beside", "problem"),
+    [
+        ({"ICC_CTLR": {"value": "0x0"}}, "`ICC_CTLR` is not known; expected one of ICC_CTLR_EL1, GITS_IIDR"),
+        ({"PSCI_VERSION": {"value": "0x0"}}, "`PSCI_VERSION` is not known"),
+        ({"VGIC_V2": {}}, "has either `value` or `errno`"),
+        ({"VGIC_V2": {"value": "0x1", "errno": "ENODEV"}}, "has either `value` or `errno`"),
+        ({"VGIC_V2": {"errno": "EIEIO"}}, "`EIEIO` is not a known error name"),
+        (
+            {"GITS_IIDR": {"value": "0x1", "kept": ["0x1"], "refused": {"EINVAL": ["0x1"]}}},
+            "is answered twice",
+        ),
+    ],
+)
+def test_a_capture_that_cannot_be_is_refused_with_a_sentence(beside: dict[str, Any], problem: str) -> None:
+    with pytest.raises(kvmfw.FormatError, match=problem):
+        host_with(beside)
+
+
+# --- judged where both sides tell, by the engine as by the oracle -----------------------------------
+
+
+def words(found: list[Arrival]) -> set[tuple[str, str, str | None]]:
+    return {
+        (one.name, "refused" if one.refused else "unknown" if one.unknown else "changed", one.errno)
+        for one in found
+    }
+
+
+def said(verdict: kvmfw.Verdict) -> set[tuple[str, str, str | None]]:
+    kinds = {"dropped": "changed", "rewritten": "changed"}
+    return {(one.name, kinds.get(one.effect, one.effect), one.errno) for one in verdict.findings}
+
+
+def anything(random: np.random.Generator, name: str) -> int:
+    values = {
+        "ICC_CTLR_EL1": [0x400, 0x8C00, 0x8C03, int(random.integers(1 << 20)), int(random.integers(16)) << 8],
+        "GITS_IIDR": [0x4B00043B, 0x4B00143B, 0, int(random.integers(1 << 32))],
+        "PVTIME_IPA": [NONE, 0x90A0000, 0x90A0040, 0x90A0041],
+        "CNTFRQ_EL0": [25_000_000, 1_000_000_000],
+        "VGIC_V2": [1],
+    }[name]
+    return values[int(random.integers(len(values)))]
+
+
+def fleet_of_any(seed: int) -> tuple[list[dict[str, int]], list[dict[str, int | str]]]:
+    random = np.random.default_rng(seed)
+    vms = [{name: anything(random, name) for name in NAMES if random.random() < 0.7} for _ in range(40)]
+    absent = {"ICC_CTLR_EL1": "ENODEV", "GITS_IIDR": "ENODEV", "PVTIME_IPA": "ENXIO", "VGIC_V2": "ENODEV"}
+    hosts: list[dict[str, int | str]] = []
+    for _ in range(12):
+        own: dict[str, int | str] = {name: anything(random, name) for name in NAMES if random.random() < 0.8}
+        if "PVTIME_IPA" in own:
+            own["PVTIME_IPA"] = NONE
+        if "GITS_IIDR" in own:
+            own["GITS_IIDR"] = 0x4B00043B
+        own |= {name: errno for name, errno in absent.items() if name in own and random.random() < 0.3}
+        hosts.append(own)
+    return vms, hosts
+
+
+def document_of(own: dict[str, int | str]) -> dict[str, Any]:
+    return {
+        name: {"errno": has} if isinstance(has, str) else {"value": hex(has)} for name, has in own.items()
+    }
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_engine_oracle_and_fleet_agree_on_any_pair(seed: int, policy: str) -> None:
+    vms, hosts = fleet_of_any(seed)
+    sets = [vm_with(vm, f"vm{at}") for at, vm in enumerate(vms)]
+    targets = [host_with(document_of(own), f"host{at}") for at, own in enumerate(hosts)]
+    fleet = kvmfw.Fleet(sets, targets, vmm=policy)
+    outcomes = set()
+    for row, vm in enumerate(vms):
+        for column, own in enumerate(hosts):
+            verdict = kvmfw.validate(sets[row], targets[column], vmm=policy)
+            assert said(verdict) == words(arrive(policy, vm, own)), (vm, own)
+            assert fleet.validate_pairs([row], [column])[0] == verdict.outcome
+            assert fleet.explain(row, column).outcome == verdict.outcome
+            assert fleet.explain(row, column).not_judged == verdict.not_judged
+            outcomes.add(verdict.outcome)
+            open_words = {beside.word for beside in verdict.not_judged}
+            for name, word in WORDS.items():
+                left_alone = policy.startswith(("cloud-hypervisor", "crosvm")) and name == "PVTIME_IPA"
+                both = name in vm and name in own and not left_alone
+                assert (word in open_words) != both
+    assert outcomes >= {kvmfw.Outcome.ACCEPT, kvmfw.Outcome.REFUSE}
+
+
+def test_who_dies_of_it_is_said() -> None:
+    vm = vm_with({"ICC_CTLR_EL1": 0x700, "PVTIME_IPA": 0x90A0000, "CNTFRQ_EL0": 25_000_000})
+    host = host_with(
+        {
+            "ICC_CTLR_EL1": {"value": "0x400"},
+            "PVTIME_IPA": {"errno": "ENXIO"},
+            "CNTFRQ_EL0": {"value": "0x3b9aca00"},
+        }
+    )
+    told = {one.name: one.sentence for one in kvmfw.validate(vm, host, vmm="qemu-10.0").findings}
+    assert told["ICC_CTLR_EL1"].endswith("KVM refuses it (EINVAL); QEMU's target process aborts here")
+    assert told["PVTIME_IPA"].endswith("no block of RAM named pvtime then and refuses the stream")
+    assert told["CNTFRQ_EL0"].endswith("the guest will see 0x3b9aca00; its clock runs wrong by as much")
+    (stops,) = (
+        one
+        for one in kvmfw.validate(vm, host, vmm="cloud-hypervisor-53").findings
+        if one.name == "CNTFRQ_EL0"
+    )
+    assert stops.sentence.endswith("cloud-hypervisor stops here")
+
+
+def test_a_fleet_on_disk_keeps_them_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "in" / "captures").mkdir(parents=True)
+    vm = vm_with({"ICC_CTLR_EL1": 0x700})
+    (tmp_path / "in" / "vms.jsonl").write_text(json.dumps(vm.to_document()) + "\n")
+    capture = {"ICC_CTLR_EL1": {"value": "0x400"}}
+    document = {
+        "format": "kvmfw-capture",
+        "version": 3,
+        "host": {"name": "h", "kernel": "6.12.117", "midr": "0x413fd0c1"},
+        "registers": [],
+        "vcpus": [{"name": "vm", "features": ["psci_0_2"], "vgic": True, "values": []}],
+        "surroundings": capture,
+    }
+    (tmp_path / "in" / "captures" / "h.json").write_text(json.dumps(document))
+    run("ingest", tmp_path / "in", "-o", tmp_path / "fleet")
+    assert json.loads((tmp_path / "fleet" / "fleet.json").read_text())["version"] == 2
+    fleet = kvmfw.Fleet.load(tmp_path / "fleet")
+    assert fleet.validate_pairs([0], [0])[0] == kvmfw.Outcome.REFUSE
+
+
+# --- real kernels ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", CAPTURES, ids=[path.name.removesuffix(".json.gz") for path in CAPTURES])
+def test_what_kernels_answered_is_what_the_rules_and_the_oracle_say(path: Path) -> None:
+    document = json.loads(gzip.decompress(path.read_bytes()))
+    host = kvmfw.Host.from_json(json.dumps(document))
+    asked = 0
+    for name, one in document["surroundings"].items():
+        if "value" not in one:
+            continue
+        own = int(one["value"], 16)
+        answers: dict[str, str | None] = dict.fromkeys(one.get("kept", []))
+        answers |= dict.fromkeys(one.get("changed", {}))
+        answers |= {value: errno for errno, values in one.get("refused", {}).items() for value in values}
+        for text, errno in answers.items():
+            asked += 1
+            value = int(text, 16)
+            reads = int(one["changed"][text], 16) if text in one.get("changed", {}) else None
+            found = arrive("kvm", {name: value}, {name: own})
+            assert [(each.errno, each.reads) for each in found] == (
+                [(errno, reads)] if errno or reads is not None else []
+            )
+            for derive_only in (False, True):
+                verdict = kvmfw.validate(vm_with({name: value}), host, derive_only=derive_only)
+                finding = next((one for one in verdict.findings if one.name == name), None)
+                assert (finding and (finding.errno, finding.reads)) == (
+                    (errno, reads) if errno or reads is not None else None
+                )
+                assert finding is None or finding.evidence == ("derived" if derive_only else "measured")
+    assert (asked > 40) != (document["surroundings"]["ICC_CTLR_EL1"].get("errno") == "ENODEV")
+
+
+def test_there_are_recordings() -> None:
+    assert CAPTURES
