@@ -11,7 +11,7 @@ const PRI_BITS: u64 = 0b111 << 8;
 const ID_BITS: u64 = 0b111 << 11;
 /// SEIS and A3V.
 const EXACT: u64 = 0b11 << 14;
-/// CBPR and EOImode.
+/// `CBPR` and `EOImode`.
 const STORED: u64 = 0b11;
 /// The bits of `GITS_IIDR` that say in which form tables are kept; every kernel read knows the form 0 alone.
 const ITS_FORM: u64 = 0xf << 12;
