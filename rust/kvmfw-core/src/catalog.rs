@@ -7,6 +7,7 @@ mod ids;
 mod kind;
 mod listed;
 mod parts;
+mod plain;
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -16,6 +17,7 @@ pub use self::ids::*;
 pub use self::kind::{Gate, Kind, Register};
 pub use self::listed::listed_by;
 pub use self::parts::{Part, bits_of_parts, parts_of};
+use self::plain::PLAIN_NAMES;
 use crate::id::{Group, RegisterId};
 
 const fn entry(id: RegisterId, name: &'static str, kind: Kind, meaning: &'static str) -> Register {
@@ -199,96 +201,6 @@ pub const CATALOG: &[Register] = &[
     entry(PVTIME_IPA, "PVTIME_IPA", Kind::StealTime, "the guest address of steal time; all ones: the VM has none"),
     entry(CNTFRQ, "CNTFRQ_EL0", Kind::Frequency, "the frequency of the counter, in Hz"),
     entry(VGIC_V2, "VGIC_V2", Kind::Device, "the VM has a GICv2"),
-];
-
-/// Names of frequent registers that KVM stores without a look at the value.
-const PLAIN_NAMES: &[(RegisterId, &str)] = &[
-    (system(0, 0, 0, 5), "MPIDR_EL1"),
-    (SCTLR, "SCTLR_EL1"),
-    (system(0, 1, 0, 1), "ACTLR_EL1"),
-    (system(0, 1, 0, 2), "CPACR_EL1"),
-    (system(0, 1, 0, 5), "RGSR_EL1"),
-    (system(0, 1, 0, 6), "GCR_EL1"),
-    (system(0, 1, 2, 0), "ZCR_EL1"),
-    (system(0, 2, 0, 0), "TTBR0_EL1"),
-    (system(0, 2, 0, 1), "TTBR1_EL1"),
-    (system(0, 2, 0, 2), "TCR_EL1"),
-    (system(0, 5, 1, 0), "AFSR0_EL1"),
-    (system(0, 5, 1, 1), "AFSR1_EL1"),
-    (system(0, 5, 2, 0), "ESR_EL1"),
-    (system(0, 5, 6, 0), "TFSR_EL1"),
-    (system(0, 5, 6, 1), "TFSRE0_EL1"),
-    (system(0, 6, 0, 0), "FAR_EL1"),
-    (system(0, 7, 4, 0), "PAR_EL1"),
-    (system(0, 10, 2, 0), "MAIR_EL1"),
-    (system(0, 10, 3, 0), "AMAIR_EL1"),
-    (system(0, 12, 0, 0), "VBAR_EL1"),
-    (system(0, 12, 1, 1), "DISR_EL1"),
-    (system(0, 13, 0, 1), "CONTEXTIDR_EL1"),
-    (system(0, 13, 0, 4), "TPIDR_EL1"),
-    (system(0, 14, 1, 0), "CNTKCTL_EL1"),
-    (system(2, 0, 0, 0), "CSSELR_EL1"),
-    (system(3, 13, 0, 2), "TPIDR_EL0"),
-    (system(3, 13, 0, 3), "TPIDRRO_EL0"),
-    (CNTPCT, "CNTPCT_EL0"),
-    (system(3, 14, 2, 2), "CNTP_CVAL_EL0"),
-    (TIMER_CNT, "TIMER_CNT"),
-    (system(3, 14, 0, 2), "TIMER_CVAL"),
-    (system(4, 0, 0, 0), "VPIDR_EL2"),
-    (system(4, 3, 0, 0), "DACR32_EL2"),
-    (system(4, 5, 0, 1), "IFSR32_EL2"),
-    (system(4, 5, 3, 0), "FPEXC32_EL2"),
-    (system(4, 1, 0, 1), "ACTLR_EL2"),
-    (system(4, 1, 1, 2), "CPTR_EL2"),
-    (system(4, 1, 1, 3), "HSTR_EL2"),
-    (system(4, 1, 1, 7), "HACR_EL2"),
-    (system(4, 2, 0, 0), "TTBR0_EL2"),
-    (system(4, 2, 0, 1), "TTBR1_EL2"),
-    (system(4, 2, 0, 2), "TCR_EL2"),
-    (system(4, 4, 0, 0), "SPSR_EL2"),
-    (system(4, 4, 0, 1), "ELR_EL2"),
-    (system(4, 5, 1, 0), "AFSR0_EL2"),
-    (system(4, 5, 1, 1), "AFSR1_EL2"),
-    (system(4, 5, 2, 0), "ESR_EL2"),
-    (system(4, 5, 2, 3), "VSESR_EL2"),
-    (system(4, 6, 0, 0), "FAR_EL2"),
-    (system(4, 6, 0, 4), "HPFAR_EL2"),
-    (system(4, 10, 2, 0), "MAIR_EL2"),
-    (system(4, 10, 3, 0), "AMAIR_EL2"),
-    (system(4, 12, 0, 0), "VBAR_EL2"),
-    (system(4, 12, 0, 1), "RVBAR_EL2"),
-    (system(4, 12, 1, 1), "VDISR_EL2"),
-    (system(4, 12, 8, 0), "ICH_AP0R0_EL2"),
-    (system(4, 12, 8, 1), "ICH_AP0R1_EL2"),
-    (system(4, 12, 8, 2), "ICH_AP0R2_EL2"),
-    (system(4, 12, 8, 3), "ICH_AP0R3_EL2"),
-    (system(4, 12, 9, 0), "ICH_AP1R0_EL2"),
-    (system(4, 12, 9, 1), "ICH_AP1R1_EL2"),
-    (system(4, 12, 9, 2), "ICH_AP1R2_EL2"),
-    (system(4, 12, 9, 3), "ICH_AP1R3_EL2"),
-    (system(4, 12, 11, 7), "ICH_VMCR_EL2"),
-    (system(4, 12, 12, 0), "ICH_LR0_EL2"),
-    (system(4, 12, 12, 1), "ICH_LR1_EL2"),
-    (system(4, 12, 12, 2), "ICH_LR2_EL2"),
-    (system(4, 12, 12, 3), "ICH_LR3_EL2"),
-    (system(4, 12, 12, 4), "ICH_LR4_EL2"),
-    (system(4, 12, 12, 5), "ICH_LR5_EL2"),
-    (system(4, 12, 12, 6), "ICH_LR6_EL2"),
-    (system(4, 12, 12, 7), "ICH_LR7_EL2"),
-    (system(4, 12, 13, 0), "ICH_LR8_EL2"),
-    (system(4, 12, 13, 1), "ICH_LR9_EL2"),
-    (system(4, 12, 13, 2), "ICH_LR10_EL2"),
-    (system(4, 12, 13, 3), "ICH_LR11_EL2"),
-    (system(4, 12, 13, 4), "ICH_LR12_EL2"),
-    (system(4, 12, 13, 5), "ICH_LR13_EL2"),
-    (system(4, 12, 13, 6), "ICH_LR14_EL2"),
-    (system(4, 12, 13, 7), "ICH_LR15_EL2"),
-    (system(4, 13, 0, 1), "CONTEXTIDR_EL2"),
-    (system(4, 13, 0, 2), "TPIDR_EL2"),
-    (CNTVOFF_EL2, "CNTVOFF_EL2"),
-    (system(4, 14, 2, 2), "CNTHP_CVAL_EL2"),
-    (system(4, 14, 3, 2), "CNTHV_CVAL_EL2"),
-    (system(6, 4, 1, 0), "SP_EL2"),
 ];
 
 /// The catalogue's entry for `id`.
