@@ -17,7 +17,7 @@ __all__ = ["NO_STEAL_TIME", "QEMU_STEAL_TIME", "beside", "controls_of_icc", "of_
 NO_STEAL_TIME: Final = (1 << 64) - 1
 """In place of an address where the VM has no steal time; KVM keeps the same (``INVALID_GPA``)."""
 QEMU_STEAL_TIME: Final = 0x090A0000, 64
-"""Where QEMU's machine `virt` has steal time, and how much each vCPU takes (`hw/arm/virt.c`, read in 10.0)."""
+"""Where QEMU's machine `virt` has steal time, and how much each vCPU takes (`hw/arm/virt.c`)."""
 
 # `vmstate_gicv3` and `vmstate_gicv3_cpu`, version 1 (`hw/intc/arm_gicv3_common.c`, read in 7.2 to 10.0): the distributor; then
 # for each vCPU its redistributor, of which the non-secure ICC_CTLR_EL1 is the second of two, and its subsections.

@@ -1,7 +1,7 @@
 //! What a VMM restores beside registers of vCPUs, or relies on: what it does with it, and what no verdict judges.
 //!
 //! The state of the interrupt controller is refused in `vgic-sys-reg-v3.c` (read, 7.3). QEMU writes it with `error_abort`, and the
-//! ITS as well (`hw/intc/arm_gicv3_kvm.c` and `arm_gicv3_its_kvm.c`, read in 10.0); it looks for a block of RAM named `pvtime` that
+//! ITS as well (`hw/intc/arm_gicv3_kvm.c` and `arm_gicv3_its_kvm.c`); it looks for a block of RAM named `pvtime` that
 //! only a machine with steal time has (`hw/arm/virt.c`). Firecracker writes both (`src/vmm/src/arch/aarch64/gic/gicv3/regs`) and
 //! the address of steal time (`vcpu.rs`, read in 1.16); cloud-hypervisor writes both (`hypervisor/src/kvm/aarch64/gic`) and compares
 //! `CNTFRQ_EL0` since 53.0 (read).
