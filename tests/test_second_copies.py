@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmfw import _native, probe
+from kvmfw import RegisterSet, _native, probe
 from kvmfw.analysis.means import MEANS
 from kvmfw.analysis.opened import protections
-from kvmfw.ids import is_arm64
+from kvmfw.ids import is_arm64, is_surrounding
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.messages.words import errno_of
 from kvmfw.readers.facts import _properties
@@ -210,3 +210,10 @@ def test_no_other_file_has_ids_of_registers() -> None:
         if any(isinstance(one, int) and is_arm64(one) for one in constants):
             found.add(str(path.relative_to(PACKAGE)))
     assert found == {"probe.py"}
+
+
+def test_only_what_stands_beside_registers_is_left_out_of_them() -> None:
+    strange = (1 << 64) - 1
+    vm = RegisterSet.from_mapping({strange: 1, 0xF0300007_0006C664: 2})
+    assert vm.to_mapping() == {strange: 1}
+    assert not is_surrounding(strange)

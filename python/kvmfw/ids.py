@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from kvmfw import _native
+
 __all__ = [
     "CORE",
     "DEMUX",
@@ -77,7 +79,7 @@ def is_arm64(register: int) -> bool:
 def is_surrounding(register: int) -> bool:
     """Tell whether this is no register of a vCPU, but stands for something beside them.
 
-    >>> is_surrounding(0xF0300007_0006C664), is_surrounding(0x6030000000140003)
+    >>> is_surrounding(0xF0300007_0006C664), is_surrounding(0xFFFFFFFF_FFFFFFFF)
     (True, False)
     """
-    return register >> 60 == _SURROUNDINGS
+    return register >> 60 == _SURROUNDINGS and _native.is_surrounding(register)

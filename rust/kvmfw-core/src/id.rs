@@ -28,7 +28,7 @@ pub enum Group {
     Sve,
     /// Firmware feature bitmaps: the hypercalls that a guest sees.
     FirmwareBitmap,
-    /// What a VMM restores beside registers, or relies on: no id of KVM's, see [`RegisterId::surrounding`].
+    /// What a VMM restores beside registers, or relies on: five ids that are none of KVM's, see [`RegisterId::surrounding`].
     Surrounding,
     /// Anything else.
     Other,
@@ -40,6 +40,16 @@ const SURROUNDINGS: u64 = 0xf000_0000_0000_0000;
 const SIZE_U64: u64 = 0x0030_0000_0000_0000;
 
 impl RegisterId {
+    /// `ICC_CTLR_EL1` of the vGIC: `KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS`.
+    pub const ICC_CTLR: Self = Self::surrounding(7, 6, 0xc664);
+    /// `GITS_IIDR`: `KVM_DEV_ARM_VGIC_GRP_ITS_REGS`.
+    pub const GITS_IIDR: Self = Self::surrounding(8, 8, 4);
+    /// Where steal time is kept: `KVM_ARM_VCPU_PVTIME_CTRL`.
+    pub const PVTIME_IPA: Self = Self::surrounding(0, 2, 0);
+    /// A `GICv2` in the kernel (`KVM_DEV_TYPE_ARM_VGIC_V2`), whatever its state.
+    pub const VGIC_V2: Self = Self::surrounding(5, 0xffff, 0);
+    /// `CNTFRQ_EL0`, which KVM does not virtualise.
+    pub const CNTFRQ: Self = Self::surrounding(0x80, 0, 0xdf00);
     /// The set of SVE vector lengths, 512 bits.
     pub const SVE_VLS: Self = Self(0x6060_0000_0015_ffff);
 
@@ -88,7 +98,7 @@ impl RegisterId {
 
     /// The id that stands for an attribute of a device in the kernel: the type of the device (`KVM_DEV_TYPE_*`; 0: the vCPU), the
     /// group and the attribute, as `KVM_SET_DEVICE_ATTR` has them. Types from 0x80 on are no devices.
-    pub(crate) const fn surrounding(device: u64, group: u64, attribute: u64) -> Self {
+    const fn surrounding(device: u64, group: u64, attribute: u64) -> Self {
         Self(SURROUNDINGS | SIZE_U64 | device << 32 | group << 16 | attribute)
     }
 
@@ -104,7 +114,8 @@ impl RegisterId {
 
     /// The group of the register.
     pub const fn group(self) -> Group {
-        if self.0 >> 60 == SURROUNDINGS >> 60 {
+        // Any other such number is what it is to KVM: no register.
+        if let Self::ICC_CTLR | Self::GITS_IIDR | Self::PVTIME_IPA | Self::VGIC_V2 | Self::CNTFRQ = self {
             return Group::Surrounding;
         }
         if self.0 >> 60 != ARCHITECTURE_ARM64 >> 60 {
@@ -258,6 +269,10 @@ mod tests {
         ] {
             assert_eq!(RegisterId::new(id).is_core_field(), field, "{id:#x}");
         }
+        for raw in [u64::MAX, 0xf000_0000_0000_0000, 0xf030_0007_0006_c665, 0xe030_0007_0006_c664] {
+            assert_eq!(RegisterId::new(raw).group(), Group::Other, "{raw:#x}");
+        }
+        assert_eq!(RegisterId::new(0xf030_0007_0006_c664).group(), Group::Surrounding);
         for raw in [0x6080_0000_0015_0000, 0x6050_0000_0015_0600, 0x6060_0000_0015_ffff] {
             assert!(RegisterId::new(raw).is_sve(), "{raw:#x}");
         }

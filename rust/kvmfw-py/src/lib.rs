@@ -159,7 +159,7 @@ mod _native {
     use super::snapshot::Snapshot;
     #[pymodule_export]
     use super::tables::{
-        bits_of_guest, capabilities, errnos, field_number, is_guests, listed_first, release, settable,
+        bits_of_guest, capabilities, errnos, field_number, is_guests, is_surrounding, listed_first, release, settable,
     };
     #[pymodule_export]
     use super::told::{list_refuses, range_refuses};

@@ -18,6 +18,12 @@ pub(crate) fn errnos() -> Vec<(&'static str, i32)> {
     named.map(|errno| (errno.name(), errno.number())).collect()
 }
 
+/// Whether this id stands for something beside the registers of a vCPU.
+#[pyfunction]
+pub(crate) fn is_surrounding(register: u64) -> bool {
+    core::RegisterId::new(register).is_surrounding()
+}
+
 /// A number of a field, as people write it.
 #[pyfunction]
 pub(crate) fn field_number(number: u64) -> String {
