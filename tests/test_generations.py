@@ -114,12 +114,12 @@ def test_a_reader_that_was_overtaken_reads_the_next_generation(
     first, later = snapshot(fleet), source(tmp_path, "C", 5, "h-C")
     overtaken: list[str] = []
 
-    def slow(folder: Path, name: str, *columns: object) -> pa.Table:
+    def slow(folder: Path, name: str, *columns: object, **how: object) -> pa.Table:
         if folder == first and not overtaken:
             overtaken.append(name)
             for _ in range(2):
                 ingest(later, fleet, update=False)
-        return stored_table(folder, name, *columns)  # type: ignore[arg-type]
+        return stored_table(folder, name, *columns, **how)  # type: ignore[arg-type]
 
     monkeypatch.setattr("kvmfw.readers.stored.stored_table", slow)
     opened = open_fleet(fleet)

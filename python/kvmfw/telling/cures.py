@@ -73,6 +73,9 @@ _BY_RULE = {
     "KVMFW-FACTS-LIST": "capture the host (`kvmfw probe`): a list of registers says less than a capture",
     "KVMFW-FACTS-FIELD": "capture the host (`kvmfw probe`): a list of properties says less than a capture",
     "KVMFW-FACTS-OPEN": "capture the host (`kvmfw probe`): this much cannot be said of it by facts that are less",
+    "KVMFW-VGIC": "choose a target whose interrupt controller has as many priority and ID bits and the same SEIS and A3V",
+    "KVMFW-STEAL-TIME": "choose a target with steal time, or start VMs without it",
+    "KVMFW-CLOCK": "choose a target whose counter has the same frequency",
     "KVMFW-VCPU": (
         "the target's KVM cannot make such a vCPU (PMU, SVE, pointer authentication, AArch32): choose another"
         " target or start VMs without the feature; where it is unsure how the vCPU was made, say so (`vcpu`)"
