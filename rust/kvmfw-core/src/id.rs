@@ -28,7 +28,7 @@ pub enum Group {
     Sve,
     /// Firmware feature bitmaps: the hypercalls that a guest sees.
     FirmwareBitmap,
-    /// What a VMM restores beside registers, or relies on: five ids that are none of KVM's, see [`RegisterId::surrounding`].
+    /// What a VMM restores beside registers, or relies on: five ids that are none of KVM's.
     Surrounding,
     /// Anything else.
     Other,
