@@ -114,12 +114,14 @@ impl RegisterId {
 
     /// The group of the register.
     pub const fn group(self) -> Group {
-        // Any other such number is what it is to KVM: no register.
-        if let Self::ICC_CTLR | Self::GITS_IIDR | Self::PVTIME_IPA | Self::VGIC_V2 | Self::CNTFRQ = self {
-            return Group::Surrounding;
-        }
         if self.0 >> 60 != ARCHITECTURE_ARM64 >> 60 {
-            return Group::Other;
+            // Any other such number is what it is to KVM: no register.
+            return match self {
+                Self::ICC_CTLR | Self::GITS_IIDR | Self::PVTIME_IPA | Self::VGIC_V2 | Self::CNTFRQ => {
+                    Group::Surrounding
+                }
+                _ => Group::Other,
+            };
         }
         match self.0 >> 16 & 0x0fff {
             0x10 => Group::Core,
