@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import json
 import os
 import shutil
@@ -74,6 +75,17 @@ def test_a_host_without_a_gicv3_says_so_of_its_attributes(
     beside = captured(tmp_path)["surroundings"]
     assert beside["ICC_CTLR_EL1"] == beside["GITS_IIDR"] == {"errno": "ENODEV"}
     assert beside["PVTIME_IPA"] == {"errno": "ENXIO"}
+
+
+def test_an_error_without_a_name_in_captures_does_not_spoil_the_capture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fakekvm.FakeVcpu, "has_steal_time", lambda vcpu: errno.EIO)
+    monkeypatch.setattr(fakekvm.FakeVm, "makes_device", lambda vm, kind: errno.EIO)
+    capture = captured(tmp_path)
+    for name in ("PVTIME_IPA", "VGIC_V2"):
+        assert capture["surroundings"][name] == {"errno": "EOTHER"}
+    assert kvmfw.Host.from_json(json.dumps(capture)).name == "fake"
 
 
 def test_modes_and_halves_are_asked_in_every_state(tmp_path: Path) -> None:

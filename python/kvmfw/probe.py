@@ -1250,7 +1250,7 @@ def attribute_answer(kvm: Kvm, attribute: Beside, quick: bool) -> Json:
             error = device.write(attribute.group, attribute.attribute, value)
             now = 0 if error else device.read(attribute.group, attribute.attribute)
         if error:
-            refused.setdefault(errno_name(error), []).append(hexadecimal(value))
+            refused.setdefault(captured_errno(error), []).append(hexadecimal(value))
         elif now == value:
             kept.append(hexadecimal(value))
         else:
@@ -1270,7 +1270,7 @@ def counter_frequency(kvm: Kvm) -> int:
 
 
 def there_or_errno(error: int, value: int) -> Json:
-    return {"errno": errno_name(error)} if error else {"value": hexadecimal(value)}
+    return {"errno": captured_errno(error)} if error else {"value": hexadecimal(value)}
 
 
 def surroundings(kvm: Kvm, quick: bool) -> Json:
@@ -1280,7 +1280,7 @@ def surroundings(kvm: Kvm, quick: bool) -> Json:
         try:
             found[attribute.name] = attribute_answer(kvm, attribute, quick)
         except Refused as refused:
-            found[attribute.name] = {"errno": errno_name(refused.number)}
+            found[attribute.name] = {"errno": captured_errno(refused.number)}
     with contextlib.suppress(Refused), Machine(
         kvm, Configuration("beside", ["psci_0_2"], False, False, [], False)
     ) as machine:
@@ -1445,7 +1445,7 @@ def parse_set(text: str, place: str) -> RegisterSet:
 
 def number_of(text: str) -> int:
     """A number as formats write it: 0x and hexadecimal digits, which `int` does not insist on."""
-    if not isinstance(text, str) or not re.match("0x[0-9a-fA-F]+$", text, re.ASCII):
+    if not isinstance(text, str) or not re.fullmatch("0x[0-9a-fA-F]+", text):
         raise ProbeError("{!r} is not 0x and hexadecimal digits".format(text))
     return int(text, 16)
 
