@@ -161,14 +161,15 @@ def _kill_one(killed: list[int]) -> None:
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 name = (entry / "cmdline").read_bytes()
-                if name.startswith(b"ray::MapBatches(_classify") and _descends(int(entry.name)):
+                if name.startswith(b"ray::MapBatches(_classify") and descends(int(entry.name)):
                     os.kill(int(entry.name), signal.SIGKILL)
                     killed.append(int(entry.name))
                     return
         time.sleep(0.2)
 
 
-def _descends(process: int) -> bool:
+def descends(process: int) -> bool:
+    """Tell whether a process is of this one: its child, or a child of that."""
     while process > 1:
         if process == os.getpid():
             return True

@@ -28,7 +28,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benches.intake import EXAMPLES, REGISTERS, batches
+from benches.intake import EXAMPLES, REGISTERS, batches, descends
 from kvmfw import Fleet
 from kvmfw.analysis import examine, make_frame
 from kvmfw.distributed.auditing import survey_fleet
@@ -110,21 +110,11 @@ def _kill_one(killed: list[int]) -> None:
         time.sleep(0.1)
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if (entry / "cmdline").read_bytes().startswith(b"ray::_called") and _descends(
-                    int(entry.name)
-                ):
+                if (entry / "cmdline").read_bytes().startswith(b"ray::_called") and descends(int(entry.name)):
                     time.sleep(0.2)
                     os.kill(int(entry.name), signal.SIGKILL)
                     killed.append(int(entry.name))
                     return
-
-
-def _descends(process: int) -> bool:
-    while process > 1:
-        if process == os.getpid():
-            return True
-        process = int((Path("/proc") / str(process) / "stat").read_text().rpartition(")")[2].split()[1])
-    return False
 
 
 def main() -> None:

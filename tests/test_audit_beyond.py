@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import random
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +23,7 @@ from kvmfw.distributed import auditing
 from kvmfw.distributed.auditing import survey_fleet
 from kvmfw.distributed.engines import Run, engine
 from kvmfw.distributed.names import Span, apart, hashes_of, span_of
+from kvmfw.distributed.tally import Tally, tally
 from kvmfw.errors import ArgumentError, FormatError, InputError, MissingError, RowError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.vcpu import words_of
@@ -48,6 +51,14 @@ def shuffled(seed: int) -> Run:
             yield at, pickle.loads(pickle.dumps(called(items[at])))
 
     return run_all
+
+
+def tally_or_die(marker: Path, file: str) -> Tally:
+    """Count a file; the first worker of all dies of it."""
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tally(file)
 
 
 # --- fleets on disk -------------------------------------------------------------------------------

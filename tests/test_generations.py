@@ -24,22 +24,14 @@ from kvmfw.errors import FormatError, InputError
 from kvmfw.ingest import ingest
 from kvmfw.readers.generations import Generations, snapshot
 from kvmfw.readers.stored import stored_table
-from kvmfw.testing import capture_document
-from tests.support.samples import WA1, WA3
+from tests.support.samples import WA3, fleet_source
 
 FORK = multiprocessing.get_context("fork")
 
 
 def source(folder: Path, tag: str, count: int, host: str = "h", *, level: int = 1) -> list[Path]:
     """VMs named by a tag, at home on a host with a capture of its own."""
-    place = folder / f"source-{tag}"
-    place.mkdir()
-    columns = {"vm": [f"{tag}-{at}" for at in range(count)], "host": [host] * count}
-    columns["register"] = pa.array([WA3] * count, pa.uint64())
-    columns["value"] = pa.array([level] * count, pa.uint64())
-    pq.write_table(pa.table(columns), place / "vms.parquet")
-    (place / "host.json").write_text(json.dumps(capture_document({WA1: 2, WA3: level}, name=host)))
-    return [place]
+    return [fleet_source(folder / f"source-{tag}", tag, count, host, level=level)]
 
 
 def names(fleet: Path) -> list[str]:

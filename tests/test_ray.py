@@ -17,12 +17,11 @@ from kvmfw.analysis import open_fleet
 from kvmfw.distributed import auditing
 from kvmfw.distributed.auditing import survey_fleet
 from kvmfw.distributed.engines import engine
-from kvmfw.distributed.tally import Tally, tally
 from kvmfw.errors import FormatError, InputError
 from tests.support.samples import SAMPLES
 from tests.support.slow_audit import random_fleet
 from tests.test_arrow import EXAMPLES, flat, nested_examples, single_machine
-from tests.test_audit_beyond import audited, written
+from tests.test_audit_beyond import audited, tally_or_die, written
 
 ray = pytest.importorskip("ray", reason="the extra kvmfw[ray] is not installed")
 adapter = pytest.importorskip("kvmfw.distributed.ray", reason="the extra kvmfw[ray] is not installed")
@@ -68,13 +67,6 @@ def test_nothing_is_lost_when_a_worker_dies(files: Path, tmp_path_factory: pytes
     found = outcomes(adapter.validate_dataset(vms, EXAMPLES / "captures"))
     assert marker.exists()
     assert flat(found) == single_machine(nested_examples()[1])
-
-
-def tally_or_die(marker: Path, file: str) -> Tally:
-    if not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return tally(file)
 
 
 @pytest.mark.usefixtures("cluster")

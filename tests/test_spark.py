@@ -20,10 +20,9 @@ from kvmfw.analysis import open_fleet
 from kvmfw.distributed import auditing
 from kvmfw.distributed.auditing import survey_fleet
 from kvmfw.distributed.engines import engine
-from kvmfw.distributed.tally import Tally, tally
 from tests.support.slow_audit import random_fleet
 from tests.test_arrow import EXAMPLES, flat, nested_examples, single_machine
-from tests.test_audit_beyond import audited, written
+from tests.test_audit_beyond import audited, tally_or_die, written
 
 pyspark = pytest.importorskip("pyspark.sql", reason="the extra kvmfw[spark] is not installed")
 sql = pytest.importorskip("pyspark.sql.functions", reason="the extra kvmfw[spark] is not installed")
@@ -94,20 +93,13 @@ def test_nothing_is_lost_when_a_worker_dies(spark: Any, tmp_path: Path) -> None:
     assert marker.exists()
 
 
-def tally_or_die(marker: str, file: str) -> Tally:
-    if not Path(marker).exists():
-        Path(marker).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-    return tally(file)
-
-
 @pytest.mark.usefixtures("spark")
 def test_an_audit_by_workers_is_that_of_one_machine_and_loses_nothing_when_one_dies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = written(random_fleet(3), tmp_path / "fleet", 3)
     marker = tmp_path / "marker"
-    monkeypatch.setattr(auditing, "tally", partial(tally_or_die, str(marker)))
+    monkeypatch.setattr(auditing, "tally", partial(tally_or_die, marker))
     found = audited(*survey_fleet(folder, engine("spark")), few=3)[1]
     assert marker.exists()
     assert found.to_dict() == audited(open_fleet(folder), None, few=3)[1].to_dict()

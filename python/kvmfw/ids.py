@@ -28,7 +28,6 @@ FIRMWARE: Final = 0x14
 SVE: Final = 0x15
 FIRMWARE_BITMAP: Final = 0x16
 _ARM64: Final = 0x6
-_SURROUNDINGS: Final = 0xF
 
 
 def make_id(group: int, number: int, size: int = 8) -> int:
@@ -82,4 +81,4 @@ def is_surrounding(register: int) -> bool:
     >>> is_surrounding(0xF0300007_0006C664), is_surrounding(0xFFFFFFFF_FFFFFFFF)
     (True, False)
     """
-    return register >> 60 == _SURROUNDINGS and _native.is_surrounding(register)
+    return _native.is_surrounding(register)

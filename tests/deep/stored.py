@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import random
@@ -10,34 +9,21 @@ import signal
 import time
 from pathlib import Path
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kvmfw.analysis import open_fleet
 from kvmfw.ingest import ingest
-from kvmfw.testing import capture_document
-from tests.support.samples import WA1, WA3
+from tests.support.samples import fleet_source
 
 __all__ = ["kills", "two_intakes"]
 
 FORK = multiprocessing.get_context("fork")
 
 
-def _source(folder: Path, tag: str, count: int) -> Path:
-    place = folder / tag
-    place.mkdir()
-    columns = {"vm": [f"{tag}-{at}" for at in range(count)], "host": [tag] * count}
-    columns["register"] = pa.array([WA3] * count, pa.uint64())
-    columns["value"] = pa.array([1] * count, pa.uint64())
-    pq.write_table(pa.table(columns), place / "vms.parquet")
-    (place / "host.json").write_text(json.dumps(capture_document({WA1: 2, WA3: 1}, name=tag)))
-    return place
-
-
 def kills(folder: Path, rounds: int) -> tuple[int, int, int]:
     """Kill an intake that replaces a fleet at a random moment: how many were killed, old or new whole, lost or mixed."""
     fleet = folder / "fleet"
-    sources = {tag: _source(folder, tag, count) for tag, count in (("a", 700), ("b", 900))}
+    sources = {tag: fleet_source(folder / tag, tag, count, tag) for tag, count in (("a", 700), ("b", 900))}
     ingest([sources["a"]], fleet)
     started = time.monotonic()
     ingest([sources["b"]], fleet, update=False)
@@ -69,7 +55,7 @@ def kills(folder: Path, rounds: int) -> tuple[int, int, int]:
 
 def two_intakes(folder: Path, rounds: int) -> tuple[int, int, int]:
     """Let two processes take VMs into one fleet at once: rounds, rounds in which all of both are there, others."""
-    sources = [_source(folder, tag, 20) for tag in "abc"]
+    sources = [fleet_source(folder / tag, tag, 20, tag) for tag in "abc"]
     survived = 0
     for number in range(rounds):
         fleet = folder / f"fleet-{number % 8}-{number}"

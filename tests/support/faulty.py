@@ -31,9 +31,8 @@ import kvmfw
 from kvmfw.analysis import open_fleet
 from kvmfw.cli import main as verbs
 from kvmfw.planners.watched import Watched
-from kvmfw.testing import capture_document
 from tests.support.limited import TREAT, seen
-from tests.support.samples import WA1, WA3
+from tests.support.samples import fleet_source
 
 KINDS = {"open": 1, "read": 2, "write": 4, "sync": 8, "place": 16, "room": 32, "short": 64}
 ENDS = {0: "done", 1: "done all the same", 2: "refused", 3: "wrong"}
@@ -83,7 +82,9 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.sources = {tag: str(_source(folder, tag, vms)) for tag, vms in (("a", 30), ("b", 40))}
+        self.sources = {
+            tag: str(fleet_source(folder / tag, tag, vms, tag)) for tag, vms in (("a", 30), ("b", 40))
+        }
         self.fleet = folder / "fleet"
         assert run("ingest", self.sources["a"], "-o", str(self.fleet)) == 0
 
@@ -282,17 +283,6 @@ WORKS: dict[str, type[Work]] = {
     "reload": Reload,
     **{name: type(name, (Changes,), {"step": staticmethod(step)}) for name, step in STEPS.items()},
 }
-
-
-def _source(folder: Path, tag: str, vms: int) -> Path:
-    place = folder / tag
-    place.mkdir()
-    columns = {"vm": [f"{tag}-{at}" for at in range(vms)], "host": [tag] * vms}
-    columns["register"] = pa.array([WA3] * vms, pa.uint64())
-    columns["value"] = pa.array([1] * vms, pa.uint64())
-    pq.write_table(pa.table(columns), place / "vms.parquet")
-    (place / "host.json").write_text(json.dumps(capture_document({WA1: 2, WA3: 1}, name=tag)))
-    return place
 
 
 def child(work: Work, number: int, kinds: int, folder: Path) -> int:

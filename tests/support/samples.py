@@ -195,3 +195,14 @@ SAMPLES: dict[str, Callable[[Path], Path]] = {
     "proxmox": _inventory("nodes/n1-612-a/qemu-server/101.conf"),
     "births": _inventory("births.csv"),
 }
+
+
+def fleet_source(place: Path, tag: str, count: int, host: str, *, level: int = 1) -> Path:
+    """A folder with VMs named by a tag, at home on a host with a capture of its own."""
+    place.mkdir()
+    columns = {"vm": [f"{tag}-{at}" for at in range(count)], "host": [host] * count}
+    columns["register"] = pa.array([WA3] * count, pa.uint64())
+    columns["value"] = pa.array([level] * count, pa.uint64())
+    pq.write_table(pa.table(columns), place / "vms.parquet")
+    (place / "host.json").write_text(json.dumps(capture_document({WA1: 2, WA3: level}, name=host)))
+    return place

@@ -68,6 +68,8 @@ def show(
         if len(judged) == 1 or every:
             for one in judged:
                 _print_verdict(out, one, every=every, alone=len(judged) == 1)
+                if len(judged) > 1:
+                    out.print()
     failed = any(one.verdict.outcome.name.lower() in fail_on for one in judged)
     return FINDINGS if failed else 0
 
@@ -90,7 +92,7 @@ def _print_verdict(out: Console, one: Judged, *, every: bool, alone: bool) -> No
         born = f"the registers of the VM were not saved but derived: {one.born} (docs/inventory.md)"
         out.print(born, soft_wrap=True)
     if not verdict.findings:
-        out.print("every register is kept as it was saved" + "\n" * (not alone))
+        out.print("every register is kept as it was saved")
         return
     folds = fold(verdict.findings, one.vm, one.host, every=every)
     _print_rows(
@@ -101,8 +103,6 @@ def _print_verdict(out: Console, one: Judged, *, every: bool, alone: bool) -> No
     findings = "finding" if len(verdict.findings) == 1 else "findings"
     out.print(f"{len(verdict.findings)} {findings}: {', '.join(words)}", style="dim")
     _print_cures(out, verdict.findings, verdict.vmm)
-    if not alone:
-        out.print()
 
 
 def _print_overview(out: Console, judged: Sequence[Judged], *, every: bool) -> None:

@@ -68,11 +68,11 @@ class HostFacts:
                 if _native.range_refuses(vm._native, register, (shift, width), (lowest, highest)):
                     has = saved >> shift & (1 << width) - 1
                     offers = (
-                        _written(lowest)
+                        _native.field_number(lowest)
                         if lowest == highest
-                        else f"{_written(lowest)} to {_written(highest)}"
+                        else f"{_native.field_number(lowest)} to {_native.field_number(highest)}"
                     )
-                    says = f".{name}: saved {_written(has)}, this host offers {offers}"
+                    says = f".{name}: saved {_native.field_number(has)}, this host offers {offers}"
                     findings.append(_finding(register, saved, "FACTS-FIELD", says, "EINVAL"))
         if not findings:
             says = ": nothing that is known of this host rules the VM out; ask its KVM (kvmfw probe)"
@@ -131,10 +131,6 @@ def _register_list(text: str) -> frozenset[int]:
     if not found:
         raise FormatError("there is no register in it")
     return frozenset(found)
-
-
-def _written(number: int) -> str:
-    return _native.field_number(number)
 
 
 def _properties(document: Any) -> dict[int, dict[str, tuple[int, int, int, int]]]:

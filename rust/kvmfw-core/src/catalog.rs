@@ -196,11 +196,26 @@ pub const CATALOG: &[Register] = &[
     entry(ICH_HCR_EL2, "ICH_HCR_EL2", Kind::Masked, "interrupt control of a nested hypervisor"),
     entry(CNTHP_CTL_EL2, "CNTHP_CTL_EL2", Kind::TimerControl, "control of the physical timer of a nested hypervisor"),
     entry(CNTHV_CTL_EL2, "CNTHV_CTL_EL2", Kind::TimerControl, "control of the virtual timer of a nested hypervisor"),
-    entry(ICC_CTLR, "ICC_CTLR_EL1", Kind::VgicControl, "control of the interrupt controller's CPU interface"),
-    entry(GITS_IIDR, "GITS_IIDR", Kind::ItsRevision, "the form in which the ITS keeps its tables in guest memory"),
-    entry(PVTIME_IPA, "PVTIME_IPA", Kind::StealTime, "the guest address of steal time; all ones: the VM has none"),
-    entry(CNTFRQ, "CNTFRQ_EL0", Kind::Frequency, "the frequency of the counter, in Hz"),
-    entry(VGIC_V2, "VGIC_V2", Kind::Device, "the VM has a GICv2"),
+    entry(
+        RegisterId::ICC_CTLR,
+        "ICC_CTLR_EL1",
+        Kind::VgicControl,
+        "control of the interrupt controller's CPU interface",
+    ),
+    entry(
+        RegisterId::GITS_IIDR,
+        "GITS_IIDR",
+        Kind::ItsRevision,
+        "the form in which the ITS keeps its tables in guest memory",
+    ),
+    entry(
+        RegisterId::PVTIME_IPA,
+        "PVTIME_IPA",
+        Kind::StealTime,
+        "the guest address of steal time; all ones: the VM has none",
+    ),
+    entry(RegisterId::CNTFRQ, "CNTFRQ_EL0", Kind::Frequency, "the frequency of the counter, in Hz"),
+    entry(RegisterId::VGIC_V2, "VGIC_V2", Kind::Device, "the VM has a GICv2"),
 ];
 
 /// The catalogue's entry for `id`.

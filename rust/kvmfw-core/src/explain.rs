@@ -42,13 +42,10 @@ pub(crate) fn unusable_finding() -> Finding {
 pub(crate) fn ways_finding(one: &Finding, set: &RegisterSet, each: &[(&Way, Outcome)]) -> Finding {
     const PMU: &str = "pmu_v3";
     let has_pmu = |way: &Way| way.vcpu.has(PMU);
-    let by_vcpu = each.iter().any(|(way, _)| has_pmu(way) != each.first().is_some_and(|(first, _)| has_pmu(first)));
     // The same release with both vCPUs, and it differs: the VMM is not what matters.
-    let by_vcpu = by_vcpu
-        && each.iter().any(|(way, outcome)| {
-            each.iter()
-                .any(|(other, said)| way.names == other.names && has_pmu(way) != has_pmu(other) && outcome != said)
-        });
+    let by_vcpu = each.iter().any(|(way, outcome)| {
+        each.iter().any(|(other, said)| way.names == other.names && has_pmu(way) != has_pmu(other) && outcome != said)
+    });
     let (rule, needs, on) = if by_vcpu {
         (RuleId::Vcpu, "say whether the vCPU was made with pmu_v3", "whether the VM has a PMU, which was not saved")
     } else {

@@ -6,7 +6,6 @@
 //! the address of steal time (`vcpu.rs`, read in 1.16); cloud-hypervisor writes both (`hypervisor/src/kvm/aarch64/gic`) and compares
 //! `CNTFRQ_EL0` since 53.0 (read).
 
-use crate::catalog::{CNTFRQ, GITS_IIDR, ICC_CTLR, PVTIME_IPA, VGIC_V2};
 use crate::id::RegisterId;
 
 /// What a VMM does with something beside registers, and what follows where the outcome is not `ACCEPT`.
@@ -38,32 +37,38 @@ const STOPS: &str = "; cloud-hypervisor stops here";
 const NO_BLOCK: &str = "; QEMU has no block of RAM named pvtime then and refuses the stream";
 
 pub(crate) const HANDLED: Handled = &[
-    (ICC_CTLR, Handling::Writes("")),
-    (GITS_IIDR, Handling::Writes("")),
-    (PVTIME_IPA, Handling::Writes("")),
-    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
-    (VGIC_V2, Handling::Writes("")),
+    (RegisterId::ICC_CTLR, Handling::Writes("")),
+    (RegisterId::GITS_IIDR, Handling::Writes("")),
+    (RegisterId::PVTIME_IPA, Handling::Writes("")),
+    (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (RegisterId::VGIC_V2, Handling::Writes("")),
 ];
 pub(crate) const HANDLED_BY_QEMU: Handled = &[
-    (ICC_CTLR, Handling::Writes(ABORTS)),
-    (GITS_IIDR, Handling::Writes(ABORTS)),
-    (PVTIME_IPA, Handling::Writes(NO_BLOCK)),
-    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
-    (VGIC_V2, Handling::Writes("")),
+    (RegisterId::ICC_CTLR, Handling::Writes(ABORTS)),
+    (RegisterId::GITS_IIDR, Handling::Writes(ABORTS)),
+    (RegisterId::PVTIME_IPA, Handling::Writes(NO_BLOCK)),
+    (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (RegisterId::VGIC_V2, Handling::Writes("")),
 ];
 pub(crate) const HANDLED_BY_FIRECRACKER: Handled = &[
-    (ICC_CTLR, Handling::Writes("")),
-    (GITS_IIDR, Handling::Writes("")),
-    (PVTIME_IPA, Handling::Writes("")),
-    (CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (RegisterId::ICC_CTLR, Handling::Writes("")),
+    (RegisterId::GITS_IIDR, Handling::Writes("")),
+    (RegisterId::PVTIME_IPA, Handling::Writes("")),
+    (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
 ];
-pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR_52: Handled =
-    &[(ICC_CTLR, Handling::Writes("")), (GITS_IIDR, Handling::Writes("")), (CNTFRQ, Handling::Leaves(RUNS_WRONG))];
-pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR: Handled =
-    &[(ICC_CTLR, Handling::Writes("")), (GITS_IIDR, Handling::Writes("")), (CNTFRQ, Handling::Compares(STOPS))];
+pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR_52: Handled = &[
+    (RegisterId::ICC_CTLR, Handling::Writes("")),
+    (RegisterId::GITS_IIDR, Handling::Writes("")),
+    (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+];
+pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR: Handled = &[
+    (RegisterId::ICC_CTLR, Handling::Writes("")),
+    (RegisterId::GITS_IIDR, Handling::Writes("")),
+    (RegisterId::CNTFRQ, Handling::Compares(STOPS)),
+];
 /// Steal time is made anew where the target has it (`aarch64/src/lib.rs`), and what becomes of an ITS was not read.
 pub(crate) const HANDLED_BY_CROSVM: Handled =
-    &[(ICC_CTLR, Handling::Writes("")), (CNTFRQ, Handling::Leaves(RUNS_WRONG))];
+    &[(RegisterId::ICC_CTLR, Handling::Writes("")), (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG))];
 
 /// One thing that is not judged, unless both sides recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -88,7 +93,7 @@ const fn beside(
 }
 
 const VGIC: Surrounding = beside(
-    Some(ICC_CTLR),
+    Some(RegisterId::ICC_CTLR),
     "vgic",
     "the CPU interface of the interrupt controller",
     "KVM refuses more priority or ID bits than the host has, another SEIS or A3V, and a GICv3 where there is none",
@@ -102,7 +107,7 @@ const INTERRUPTS: Surrounding = beside(
     "tables of an ITS lie in guest memory, and KVM refuses a restore that does not find them",
 );
 const FREQUENCY: Surrounding = beside(
-    Some(CNTFRQ),
+    Some(RegisterId::CNTFRQ),
     "counter-frequency",
     "the frequency of the counter",
     "KVM takes every CNTFRQ_EL0, and the guest's clock runs wrong",
@@ -113,7 +118,7 @@ const FREQUENCY_REFUSED: Surrounding = beside(
     FREQUENCY.what,
     "cloud-hypervisor refuses another CNTFRQ_EL0 since 53.0; before, the guest's clock runs wrong",
 );
-const STEAL_TIME: Surrounding = beside(Some(PVTIME_IPA), "steal-time", "steal time", "");
+const STEAL_TIME: Surrounding = beside(Some(RegisterId::PVTIME_IPA), "steal-time", "steal time", "");
 const STEAL_TIME_SET: Surrounding = beside(
     STEAL_TIME.judged_by,
     STEAL_TIME.word,

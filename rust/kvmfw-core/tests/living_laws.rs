@@ -26,12 +26,7 @@ proptest! {
         let fleet = Fleet::with_limits(Question::default(), 2, WAYS[way]);
         let mut model = Model::default();
         let mut change = fleet.change();
-        for number in 0..first {
-            model.take(&Step::Add { kind: number as u64 * 7 % 50, count: 1 }, &mut change, 10_000 + number);
-        }
-        for kind in 0..3 {
-            model.take(&Step::AddHost { kind: kind * 5 }, &mut change, usize::try_from(kind).expect("small"));
-        }
+        model.begin(first, &mut change);
         let mut kept = vec![(change.commit(), model.clone())];
         for (number, steps) in changes.iter().enumerate() {
             let before = fleet.snapshot();

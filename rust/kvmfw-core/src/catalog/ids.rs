@@ -6,16 +6,6 @@ pub(super) const fn system(op1: u64, crn: u64, crm: u64, op2: u64) -> RegisterId
     RegisterId::system(3, op1, crn, crm, op2)
 }
 
-/// `ICC_CTLR_EL1` of the vGIC: `KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS`.
-pub const ICC_CTLR: RegisterId = RegisterId::ICC_CTLR;
-/// `GITS_IIDR`: `KVM_DEV_ARM_VGIC_GRP_ITS_REGS`.
-pub const GITS_IIDR: RegisterId = RegisterId::GITS_IIDR;
-/// Where steal time is kept: `KVM_ARM_VCPU_PVTIME_CTRL`.
-pub const PVTIME_IPA: RegisterId = RegisterId::PVTIME_IPA;
-/// A `GICv2` in the kernel (`KVM_DEV_TYPE_ARM_VGIC_V2`), whatever its state.
-pub const VGIC_V2: RegisterId = RegisterId::VGIC_V2;
-/// `CNTFRQ_EL0`, which KVM does not virtualise.
-pub const CNTFRQ: RegisterId = RegisterId::CNTFRQ;
 /// `PSCI_VERSION`.
 pub const PSCI_VERSION: RegisterId = RegisterId::firmware(0);
 /// `SMCCC_ARCH_WORKAROUND_1`.

@@ -27,6 +27,18 @@ pub(crate) struct Model {
     pub(crate) hosts: Vec<(HostHandle, Host)>,
 }
 
+impl Model {
+    /// Gives a change its first VMs and three hosts.
+    pub(crate) fn begin(&mut self, first: usize, change: &mut Change) {
+        for number in 0..first {
+            self.take(&Step::Add { kind: number as u64 * 7 % 50, count: 1 }, change, 10_000 + number);
+        }
+        for kind in 0..3 {
+            self.take(&Step::AddHost { kind: kind * 5 }, change, usize::try_from(kind).expect("small"));
+        }
+    }
+}
+
 pub(crate) fn set(kind: u64, name: &str, home: Option<String>) -> RegisterSet {
     let mut registers = vec![(LEVEL, kind % 3), (ISAR0, (kind / 3 % 7) << 4)];
     if !kind.is_multiple_of(5) {
