@@ -9,10 +9,11 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kvmfw import _native
 
-__all__ = ["Names", "Texts", "arrow_texts", "texts_of"]
+__all__ = ["Names", "Texts", "arrow_texts", "ascend", "texts_of"]
 
 Texts = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Where each text starts, with the end of the last one, and the bytes of all."""
@@ -33,6 +34,15 @@ def texts_of(names: pa.Array) -> Texts:
     if text is None or first == last:
         return ends - first, np.empty(0, dtype=np.uint8)
     return ends - first, np.frombuffer(text, dtype=np.uint8)[first:last]
+
+
+def ascend(names: pa.Array) -> bool:
+    """Tell whether each name is greater than the one before it.
+
+    >>> ascend(pa.array(["a", "b"])), ascend(pa.array(["a", "a"])), ascend(pa.array([], pa.string()))
+    (True, False, True)
+    """
+    return len(names) < 2 or bool(pc.all(pc.less(names[:-1], names[1:])).as_py())
 
 
 def arrow_texts(texts: Texts) -> pa.Array:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from kvmfw import _native, readers
 from kvmfw.errors import ArgumentError, RowError
-from kvmfw.names import texts_of
+from kvmfw.names import ascend, texts_of
 from kvmfw.readers.classes import one_of_each_kind
 from kvmfw.readers.rejects import twice
 from kvmfw.readers.runs import Alike, Runs
@@ -140,7 +139,7 @@ class Vms:
         first, before = names[0].as_py(), self._last
         if before is not None and (not isinstance(first, type(before)) or not before < first):
             return False
-        if len(names) > 1 and not bool(pc.all(pc.less(names[:-1], names[1:])).as_py()):
+        if not ascend(names):
             return False
         self._last = names[-1].as_py()
         return True

@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from kvmfw.names import texts_of
+from kvmfw.names import ascend, texts_of
 
 __all__ = ["Span", "apart", "hashes_of"]
 
@@ -40,8 +39,7 @@ def span_of(names: pa.Array) -> Span:
     """Look at names in their order."""
     if len(names) == 0:
         return Span()
-    ascends = len(names) == 1 or bool(pc.all(pc.less(names[:-1], names[1:])).as_py())
-    return Span(names[0].as_py(), names[-1].as_py(), ascends)
+    return Span(names[0].as_py(), names[-1].as_py(), ascend(names))
 
 
 def apart(spans: Iterable[Span]) -> bool:

@@ -5,12 +5,9 @@ Nothing is assumed: what a file does not tell is left out, and is not judged.
 
 from __future__ import annotations
 
-from functools import cache
-from itertools import count
 from typing import Final
 
-from kvmfw import _native
-from kvmfw.errors import FormatError
+from kvmfw.registers import named
 
 __all__ = ["NO_STEAL_TIME", "QEMU_STEAL_TIME", "beside", "controls_of_icc", "of_qemu_gicv3", "of_qemu_its"]
 
@@ -29,21 +26,13 @@ _SUBSECTION: Final = 5
 _ITS_IIDR, _ITS_SIZE = 4, 96
 
 
-@cache
-def _id(name: str) -> int:
-    found = _native.find_register(name)
-    if found is None:
-        raise FormatError(f"`{name}` is not in the catalogue")
-    return found
-
-
 def beside(**found: int | None) -> dict[int, int]:
     """Give what was found, by the names of the catalogue, as a part of a register set.
 
     >>> {hex(id_): hex(value) for id_, value in beside(ICC_CTLR_EL1=0x400, GITS_IIDR=None).items()}
     {'0xf03000070006c664': '0x400'}
     """
-    return {_id(name): value for name, value in found.items() if value is not None}
+    return {named(name): value for name, value in found.items() if value is not None}
 
 
 def of_qemu_gicv3(version: int, data: bytes, vcpus: int) -> list[int] | None:
@@ -62,13 +51,12 @@ def of_qemu_gicv3(version: int, data: bytes, vcpus: int) -> list[int] | None:
 
 
 def _behind_subsections(data: bytes, at: int) -> int:
-    for _ in count():
+    while True:
         size = data[at + 1] if at + 2 < len(data) and data[at] == _SUBSECTION else 0
         length = _SUBSECTIONS.get(data[at + 2 : at + 2 + size])
         if not size or length is None:
             return at
         at += 2 + size + 4 + length
-    return at
 
 
 def controls_of_icc(words: list[int], vcpus: int) -> list[int] | None:

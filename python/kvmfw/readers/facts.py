@@ -67,11 +67,7 @@ class HostFacts:
             for name, (shift, width, lowest, highest) in self.ranges.get(register, {}).items():
                 if _native.range_refuses(vm._native, register, (shift, width), (lowest, highest)):
                     has = saved >> shift & (1 << width) - 1
-                    offers = (
-                        _native.field_number(lowest)
-                        if lowest == highest
-                        else f"{_native.field_number(lowest)} to {_native.field_number(highest)}"
-                    )
+                    offers = " to ".join(dict.fromkeys(map(_native.field_number, (lowest, highest))))
                     says = f".{name}: saved {_native.field_number(has)}, this host offers {offers}"
                     findings.append(_finding(register, saved, "FACTS-FIELD", says, "EINVAL"))
         if not findings:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from kvmfw.names import ascend
 
 __all__ = ["Seen"]
 
@@ -30,7 +31,7 @@ class Seen:
         first: str = names[0].as_py()
         if self._last is not None and not self._last < first:
             return False
-        if len(names) > 1 and not pc.all(pc.less(names[:-1], names[1:])).as_py():
+        if not ascend(names):
             return False
         self._parts.append(names)
         self._last = names[-1].as_py()
