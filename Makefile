@@ -23,7 +23,7 @@ audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/
 
 test: $(VENV)/.tests  ## set everything up and pass all tests
 	cd rust && cargo test --workspace --locked --quiet
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --dist worksteal
 
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
 	$(BIN)/python -m pytest benches -q

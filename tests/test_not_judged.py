@@ -20,7 +20,6 @@ from tests.support.slow_audit import random_fleet
 
 from .test_truth import fleet_of
 
-pytest.importorskip("jinja2")
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SENTENCE = "3 of 3 VMs have no known home: traps and drain not judged"
 NOT_DONE = ("traps", "passages", "drain", "stranded", "few_targets", "cures", "plan", "upgrades")

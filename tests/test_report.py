@@ -28,7 +28,6 @@ from kvmfw.report.shown import shown_classes
 from tests.support.command import EXAMPLES, needs_examples, run
 from tests.support.slow_audit import random_fleet
 
-pytest.importorskip("jinja2")
 TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string", "minLength": 1}}}
 SARIF = {
     "type": "object",

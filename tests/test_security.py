@@ -137,7 +137,6 @@ def test_upgrades_weaken_nobody_unless_asked(verb: tuple[str, ...]) -> None:
 
 
 def test_every_form_tells_the_security_of_an_upgrade() -> None:
-    pytest.importorskip("jinja2")
     for form in ("table", "markdown", "html"):
         text = run("audit", EXAMPLES, "--weaker", "--format", form).stdout
         assert "weaker: with mitigations=off" in text, form

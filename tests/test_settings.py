@@ -14,8 +14,6 @@ import kvmfw
 from kvmfw.testing import capture_document
 from tests.support.command import EXAMPLES, needs_examples, run
 
-pytest.importorskip("scipy")
-
 
 def json_of(*arguments: str | Path) -> Any:
     result = run(*arguments, "--format", "json")
