@@ -72,7 +72,7 @@ fuzz:  ## fuzz the core, MINUTES for each of FUZZED, and print how many inputs w
 	for target in $(FUZZED); do \
 	  mkdir -p fuzz/corpus/$$target && \
 	  cargo +nightly fuzz run --fuzz-dir fuzz -s none -O $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
-	    -max_total_time=$$((60 * $(MINUTES))) -timeout=60 -print_final_stats=1 || exit 1; done
+	    -max_total_time=$$((60 * $(MINUTES))) -timeout=60 -max_len=16384 -print_final_stats=1 || exit 1; done
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings

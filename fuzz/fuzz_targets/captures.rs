@@ -2,11 +2,16 @@
 #![no_main]
 
 use kvmfw_core::{Host, RegisterSet};
-use kvmfw_fuzz::{Ask, Vm, judge_alone};
-use libfuzzer_sys::fuzz_target;
+use kvmfw_fuzz::{Ask, Vm, documents, judge_alone, told};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
-fuzz_target!(|input: (Ask, Vm, &[u8])| {
-    let (ask, vm, text) = input;
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    documents::mutate(data, size, max_size, seed)
+});
+
+fuzz_target!(|input: &[u8]| {
+    let (text, rest) = documents::split(input);
+    let (ask, vm): (Ask, Vm) = told(rest);
     let Ok(host) = Host::from_json(text) else {
         return;
     };

@@ -4,8 +4,8 @@
 use std::sync::LazyLock;
 
 use kvmfw_core::{Host, RegisterSet};
-use kvmfw_fuzz::{Ask, judge_alone};
-use libfuzzer_sys::fuzz_target;
+use kvmfw_fuzz::{Ask, documents, judge_alone, told};
+use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 
 static HOSTS: LazyLock<Vec<Host>> = LazyLock::new(|| {
     let texts: [&[u8]; 2] = [
@@ -20,8 +20,13 @@ static HOSTS: LazyLock<Vec<Host>> = LazyLock::new(|| {
         .collect()
 });
 
-fuzz_target!(|input: (Ask, u8, &[u8])| {
-    let (ask, host, text) = input;
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    documents::mutate(data, size, max_size, seed)
+});
+
+fuzz_target!(|input: &[u8]| {
+    let (text, rest) = documents::split(input);
+    let (ask, host): (Ask, u8) = told(rest);
     if let Ok(set) = RegisterSet::from_json(text) {
         judge_alone(&set, &HOSTS[usize::from(host) % HOSTS.len()], ask);
     }

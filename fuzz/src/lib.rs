@@ -1,6 +1,8 @@
 //! What the targets share: documents that can be judged, and the laws that every pair keeps.
 
-use arbitrary::Arbitrary;
+pub mod documents;
+
+use arbitrary::{Arbitrary, Unstructured};
 use kvmfw_core::{
     Fleet, Host, Limits, Policy, Question, RegisterId, RegisterSet, Snapshot, Taken, Value,
     VcpuConfig, validate,
@@ -56,8 +58,13 @@ const WAYS: [Limits; 4] = [
     },
 ];
 
+/// What bytes say; where they end they say nothing but zeros.
+pub fn told<'a, T: Arbitrary<'a> + Default>(bytes: &'a [u8]) -> T {
+    T::arbitrary(&mut Unstructured::new(bytes)).unwrap_or_default()
+}
+
 /// How to judge.
-#[derive(Arbitrary, Clone, Copy, Debug)]
+#[derive(Arbitrary, Clone, Copy, Debug, Default)]
 pub struct Ask {
     policy: u8,
     way: u8,
@@ -85,7 +92,7 @@ impl Ask {
 }
 
 /// A VM that may be.
-#[derive(Arbitrary, Clone, Debug)]
+#[derive(Arbitrary, Clone, Debug, Default)]
 pub struct Vm {
     /// Bits of `REGISTERS`.
     has: u16,
@@ -100,6 +107,12 @@ pub enum Number {
     Small(u8),
     Nibble(u8, u8),
     Word(u64),
+}
+
+impl Default for Number {
+    fn default() -> Self {
+        Self::Small(0)
+    }
 }
 
 impl Number {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 from tests.support.faulty import STEPS, tries
@@ -17,11 +18,9 @@ def disk(folder: Path, rounds: int) -> tuple[int, int, int]:
     """Fail every call on the disk in turn: how many failed, how many left what was before or what comes after."""
     del rounds  # it ends where the work does
     ends: Counter[str] = Counter()
-    for kinds in (DISK, "read", "short"):
-        for work in WORKS:
-            ends += tries(folder, work, kinds)
-    for kinds in ("open", "read"):
-        ends += tries(folder, "reload", kinds)
+    for work, kinds in [*product(WORKS, (DISK, "read", "short")), ("reload", "open"), ("reload", "read")]:
+        ends += (found := tries(folder, work, kinds))
+        print(f"{work}, {kinds}: {_told(found)[0]}", flush=True)
     return _told(ends)
 
 

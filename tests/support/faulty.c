@@ -1,5 +1,7 @@
 // Calls that fail: a library to be preloaded. The n-th call of some kinds, on files below a folder, fails as on a broken disk.
 //
+// One of the kind SHORT does not fail: it reads or writes one byte where more were asked for, as a kernel may.
+//
 // faulty_arm(n, kinds, folder) counts from 1; 0 fails nothing and counts on. faulty_count() gives how many calls there were.
 
 #define _GNU_SOURCE
@@ -92,6 +94,7 @@ OPENS_AT(openat64)
     ssize_t name(int file, void *data, size_t size more) {       \
         REAL(name);                                              \
         if (strikes_file(READ, file)) FAIL(EIO);                 \
+        if (size > 1 && strikes_file(SHORT, file)) size = 1;     \
         return real(file, data, size given);                     \
     }
 #define COMMA ,
@@ -113,6 +116,7 @@ WRITES(pwrite64, COMMA off64_t at, COMMA at)
 ssize_t writev(int file, const struct iovec *parts, int count) {
     REAL(writev);
     if (strikes_file(WRITE, file)) FAIL(ENOSPC);
+    if (count > 1 && strikes_file(SHORT, file)) count = 1;
     return real(file, parts, count);
 }
 
