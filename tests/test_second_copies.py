@@ -10,18 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from kvmfw import RegisterSet, _native, probe
+from kvmfw import RegisterSet, _native, probe, rules
 from kvmfw.analysis.means import MEANS
 from kvmfw.analysis.opened import protections
 from kvmfw.ids import is_arm64, is_surrounding
 from kvmfw.inventory.guest import as_written_most, is_known_of
+from kvmfw.inventory.making import making_of_cpu
 from kvmfw.messages.words import errno_of
+from kvmfw.psci import VERSIONS
 from kvmfw.readers.facts import _properties
 from kvmfw.readers.folders import hosts
 from kvmfw.readers.saved import register_set
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.registers import fields_of, named, register_name, registers
-from kvmfw.telling.knobs import KNOBS_OF_QEMU, qemu_properties, settable
+from kvmfw.telling.knobs import KNOBS_OF_QEMU, PSCI, qemu_properties, settable
 
 PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
 WORD = (1 << 64) - 1
@@ -217,3 +219,17 @@ def test_only_what_stands_beside_registers_is_left_out_of_them() -> None:
     vm = RegisterSet.from_mapping({strange: 1, 0xF0300007_0006C664: 2})
     assert vm.to_mapping() == {strange: 1}
     assert not is_surrounding(strange)
+
+
+def test_the_rules_of_absent_registers_are_those_that_speak_of_them() -> None:
+    absent = {rule.id for rule in rules() if rule.absence}
+    assert {"KVMFW-LIST-MISSING", "KVMFW-HIDDEN"} < absent
+    assert "KVMFW-LIST-EXTRA" not in absent
+
+
+def test_a_version_of_psci_that_is_printed_is_read() -> None:
+    for name, value in VERSIONS.items():
+        (printed,) = qemu_properties({PSCI: value}, {PSCI: 0})
+        assert printed == f"kvm-psci-version={name}"
+        assert making_of_cpu(f"host,{printed}").psci == value
+    assert [*qemu_properties({PSCI: 1}, {PSCI: 0})] == [], "0.1 is a vCPU without psci_0_2"

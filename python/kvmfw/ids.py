@@ -69,10 +69,10 @@ def size_of(register: int) -> int:
 def is_arm64(register: int) -> bool:
     """Tell whether this is the id of a register of arm64.
 
-    >>> is_arm64(0x6030000000140003), is_arm64(0x4030000000140003)
-    (True, False)
+    >>> is_arm64(0x6030000000140003), is_arm64(0x4030000000140003), is_arm64(0x6030000100140003)
+    (True, False, False)
     """
-    return register >> 60 == _ARM64
+    return register < 1 << 64 and _native.is_arm64(register)
 
 
 def is_surrounding(register: int) -> bool:

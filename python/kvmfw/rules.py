@@ -25,17 +25,20 @@ class Rule:
         What it means, in a sentence.
     source : str
         Where it is known from.
+    absence : bool
+        Whether it says of a saved register that the host does not have it.
     """
 
     id: str
     units: tuple[str, ...]
     meaning: str
     source: str
+    absence: bool
 
 
 @cache
 def _table() -> dict[str, Rule]:
-    return {id_: Rule(id_, tuple(units), meaning, source) for id_, units, meaning, source in _native.rules()}
+    return {row[0]: Rule(row[0], tuple(row[1]), *row[2:]) for row in _native.rules()}
 
 
 def rules() -> list[Rule]:

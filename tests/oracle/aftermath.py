@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .facts import HAS_EL2, Facts
+from . import pmu
+from .facts import HAS_EL2, PMU_V3, Facts
 from .fields import ID, SYSREG, Field, field
 from .other_registers import GATES, MASKED, masked_vmpidr
 from .state import State
@@ -19,6 +20,8 @@ S1PIE, S1POE = field("ID_AA64MMFR3", "S1PIE"), field("ID_AA64MMFR3", "S1POE")
 
 CNTVOFF_EL2 = SYSREG | 0xE703
 COUNTERS = (SYSREG | 0xDF01, SYSREG | 0xDF1A)  # CNTPCT_EL0, TIMER_CNT
+PMCCNTR = SYSREG | 0xDCE8
+NO_COUNTS = (0, 0x1DE7EC7EDBADC0DE, 0xDBADC0DE)  # semantics 5.5: nothing, and what no guest has written
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ def first_run(facts: Facts, state: State, vgic: bool) -> dict[int, Fate]:
         **dict(dependent(facts, state)),
         **dict(masked(facts, state)),
         **dict(counters(facts, state)),
+        **dict(pmu_counts(facts, state)),
+        **dict(long_events(facts, state)),
     }
 
 
@@ -115,6 +120,39 @@ def counters(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
     if state.values.get(CNTVOFF_EL2, 0) != facts.fresh(CNTVOFF_EL2):
         for register in COUNTERS:
             yield register, Fate()
+
+
+def pmu_counts(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.5: PMCR_EL0 is written again, and its P and C reset what they name
+    control = state.values.get(pmu.PMCR)
+    if not facts.has(PMU_V3) or control is None or writes_pmcr_again(facts) is False:
+        return
+    named = [PMCCNTR] if control & 1 << 2 else []
+    if control & 1 << 1:
+        named += pmu.COUNTERS[: control >> 11 & 0x1F]
+    for register in named:
+        if state.values.get(register, 0) not in NO_COUNTS:
+            yield register, UNKNOWN if writes_pmcr_again(facts) is None else Fate(0)
+
+
+def long_events(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
+    # semantics 5.5: LP does not exist before PMUv3p5
+    control = state.values.get(pmu.PMCR, 0)
+    version = field("ID_AA64DFR0", "PMUVer").of(state.values.get(ID["ID_AA64DFR0"], 0))
+    does = writes_pmcr_again(facts)
+    if does and not facts.at_least(6, 3):
+        does = None if facts.at_least(6, 2) else False
+    if facts.has(PMU_V3) and control & 1 << 7 and version not in range(6, 15) and does is not False:
+        yield pmu.PMCR, UNKNOWN if does is None else Fate(control & ~(1 << 7))
+
+
+def writes_pmcr_again(facts: Facts) -> bool | None:
+    line = facts.version[:2]
+    if line > (7, 3) or (5, 11) <= line <= (5, 13) or line in ((6, 13), (6, 14)):
+        return None
+    if line == (6, 12):
+        return True if facts.has_fix((6, 12, 119)) is False else None
+    return (5, 14) <= line <= (6, 11)
 
 
 def kept_by_vendors(facts: Facts, state: State, vgic: bool) -> set[int]:

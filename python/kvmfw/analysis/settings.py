@@ -14,6 +14,7 @@ from kvmfw.analysis.cliques import FEW, cliques, weight_of
 from kvmfw.analysis.means import Means
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
+from kvmfw.rules import find_rule
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, validate
 
@@ -21,7 +22,6 @@ __all__ = ["Remaining", "Settings", "find_settings"]
 
 ROUNDS = 8
 EXPLAINED = 4096
-LACKING = ("KVMFW-LIST-MISSING", "KVMFW-QEMU-LIST", "KVMFW-QEMU-COUNT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +265,7 @@ class _Tried:
             sources = self._names(vm for vms, _, _ in members for vm in vms)
             targets = self._names(host for _, hosts, _ in members for host in hosts)
             # Registers that the same hosts lack have one reason; each other register has its own.
-            key = (worst.rule, sources, targets) if worst.rule in LACKING else name
+            key = (worst.rule, sources, targets) if find_rule(worst.rule).absence else name
             names = (*rows[key].names, name) if key in rows else (name,)
             rows[key] = Remaining(names, worst.rule, sources, targets, worst.outcome, worst.sentence)
         return list(rows.values())

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from kvmfw import _native
 from kvmfw.errors import FormatError
+from kvmfw.psci import VERSIONS
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 
 __all__ = ["GICV3", "Making", "made_on", "making_of_cpu", "making_of_words"]
@@ -19,7 +20,6 @@ _PTRAUTH = ("ptrauth_address", "ptrauth_generic")
 _OFFERED: Final[tuple[tuple[str, ...], ...]] = (("pmu_v3",), ("sve",), _PTRAUTH)
 _CAPABILITIES: Final = {word: str(number) for word, number in _native.capabilities()}
 _SWITCHES: Final = {"pmu": ("pmu_v3",), "sve": ("sve",), "pauth": _PTRAUTH}
-_PSCI: Final = {"0.2": 0x2, "1.0": 0x10000, "1.1": 0x10001, "1.2": 0x10002, "1.3": 0x10003}
 _ON_OFF: Final = {"on": True, "off": False, "true": True, "false": False, "yes": True, "no": False}
 # They change how a VM's clock goes, no register.
 _WITHOUT_REGISTERS: Final = frozenset({"kvm-no-adjvtime", "kvm-steal-time", "migratable"})
@@ -97,9 +97,9 @@ def making_of_cpu(text: str) -> Making:
     for option in options:
         name, _, value = option.partition("=")
         if name == "kvm-psci-version":
-            if value not in _PSCI:
-                raise FormatError(f"`{value}` is no PSCI version; expected {', '.join(_PSCI)}")
-            making = Making(making.on, making.off, making.whole, _PSCI[value])
+            if value not in VERSIONS:
+                raise FormatError(f"`{value}` is no PSCI version; expected {', '.join(VERSIONS)}")
+            making = Making(making.on, making.off, making.whole, VERSIONS[value])
             continue
         switched = _ON_OFF.get(value or "on")
         if name in _WITHOUT_REGISTERS and switched is not None:

@@ -6,10 +6,7 @@ from kvmfw.registers import listed_by, takes
 from kvmfw.rules import rule_of
 from kvmfw.sets import Host, RegisterSet
 
-__all__ = ["ABSENT", "why_absent"]
-
-ABSENT = frozenset({"KVMFW-LIST-MISSING", "KVMFW-QEMU-LIST", "KVMFW-QEMU-DROP", "KVMFW-HIDDEN"})
-"""The rules of registers that a host does not have."""
+__all__ = ["why_absent"]
 
 
 def why_absent(register: int, vm: RegisterSet, host: Host) -> str:

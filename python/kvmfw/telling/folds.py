@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from kvmfw.cpus import MIDR, cpu_with_revision
+from kvmfw.rules import find_rule
 from kvmfw.sets import Host, RegisterSet
-from kvmfw.telling.absences import ABSENT, why_absent
+from kvmfw.telling.absences import why_absent
 from kvmfw.telling.weights import Weight, weight_of
 from kvmfw.verdict import Finding, Outcome
 
@@ -95,7 +96,7 @@ def _explained(
     known: dict[int, str] = {}
     if vm is not None and host is not None:
         for one in findings:
-            if one.rule in ABSENT and one.register is not None:
+            if find_rule(one.rule).absence and one.register is not None:
                 known[one.register] = why_absent(one.register, vm, host)
     return lambda one: known.get(one.register or 0, "")
 

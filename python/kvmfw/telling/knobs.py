@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from kvmfw import _native
 from kvmfw.ids import size_of
+from kvmfw.psci import version_name
 from kvmfw.registers import fields_of, named, register_name
 from kvmfw.verdict import Finding, Outcome
 
@@ -35,9 +36,8 @@ def qemu_properties(values: Mapping[int, int], changed: Mapping[int, int]) -> It
         for field in fields_of(register):
             if field.of(changed[register]):
                 yield f"SYSREG_{register_name(register)}_{field.name}={field.of(value):#x}"
-    if PSCI in values:
-        version = values[PSCI]
-        yield f"kvm-psci-version={version >> 16}.{version & 0xFFFF}"
+    if (name := version_name(values.get(PSCI, 0))) is not None:
+        yield f"kvm-psci-version={name}"
 
 
 def template_modifier(register: int, value: int, changed: int) -> dict[str, str]:

@@ -135,7 +135,7 @@ impl RegisterId {
     }
 
     /// Whether the upper half of the id is one that KVM on arm64 looks at: its architecture and a size, nothing else.
-    pub(crate) const fn is_arm64(self) -> bool {
+    pub const fn is_arm64(self) -> bool {
         const SIZE: u64 = 0x00f0_0000_0000_0000;
         self.0 >> 32 << 32 & !SIZE == ARCHITECTURE_ARM64
     }

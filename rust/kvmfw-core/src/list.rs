@@ -18,7 +18,7 @@ use crate::value::Value;
 use crate::vmms::{ListTest, VmmRule};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
-const TOLERATED: [RegisterId; 3] =
+pub(crate) const TOLERATED: [RegisterId; 3] =
     [RegisterId::system(3, 0, 2, 0, 3), RegisterId::system(3, 0, 10, 2, 2), RegisterId::system(3, 0, 10, 2, 3)];
 /// What the list unit looks at in a register set.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -42,7 +42,7 @@ pub(crate) struct HostList {
     /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
     gated: Vec<(u32, u32, Rule)>,
     /// What becomes of a set that was restored; `None` where it is not restored, or only compared.
-    aftermath: Option<Aftermath>,
+    aftermath: Option<Box<Aftermath>>,
     /// Whether the vCPU has SVE, and so no V registers.
     sve: bool,
     rule: &'static VmmRule,
@@ -113,8 +113,9 @@ impl SavedList {
         };
         let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).filter(|id| !id.is_surrounding()).collect();
         let words = aftermath::looked_at(&ids, nested).into_iter().filter(|(id, _)| !refused.contains(id));
+        let words = words.filter_map(|(id, bits)| Some((id, find(id)? & bits)));
         Self {
-            words: words.filter_map(|(id, bits)| Some((id, find(id)? & bits))).collect(),
+            words: words.chain(aftermath::counts(&ids, find)).collect(),
             ids,
             gates: gates().into_iter().map(field).collect(),
             bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
@@ -137,7 +138,7 @@ impl HostList {
         });
         let gated = gated.collect();
         let restored = question.state == State::Fresh;
-        let aftermath = restored.then(|| config.aftermath(vgic, question.derive_only));
+        let aftermath = restored.then(|| Box::new(config.aftermath(vgic, question.derive_only)));
         Self { ids, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
     }
 

@@ -39,6 +39,13 @@ macro_rules! rule_ids {
     };
 }
 
+impl RuleId {
+    /// Whether it says of a saved register that the host does not have it.
+    pub const fn tells_of_absence(self) -> bool {
+        matches!(self, Self::ListMissing | Self::QemuList | Self::QemuDrop | Self::Hidden | Self::FactsList)
+    }
+}
+
 rule_ids! {
     Vcpu, "KVMFW-VCPU", [Vcpu List Register], "The host cannot make such a vCPU or was not asked; or how it was made is not known.",
         "The capture's vCPU configurations (docs/formats.md); features without their capability: docs/semantics.md, 12.15.";

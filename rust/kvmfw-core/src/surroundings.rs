@@ -133,6 +133,19 @@ const ADDRESSES: Surrounding = beside(
 );
 const MEMORY: Surrounding = beside(None, "memory", "memory and its tags", "");
 const PMU_OPTION: Surrounding = beside(None, "no-pmu", "the option --no-pmu", "");
+const SNAPSHOT: Surrounding = beside(
+    None,
+    "snapshot-format",
+    "the format of the snapshot",
+    "Firecracker loads snapshots of one format only (6 in 1.12, 8 in 1.13 and 1.14, 9 in 1.15, 10 in 1.16) and refuses others \
+        before it writes a register",
+);
+const FP_CONTROL: Surrounding = beside(
+    None,
+    "fp-control",
+    "FPCR and FPSR of a vCPU with SVE",
+    "cloud-hypervisor carries SVE since 53.0, and not these two: they are 0 after the restore",
+);
 const DEVICES: Surrounding = beside(None, "devices", "devices", "");
 const GUEST: Surrounding =
     beside(None, "guest", "what the guest takes for granted", "it has seen the source's CPU and its errata");
@@ -143,8 +156,8 @@ pub(crate) const EVERYWHERE: &[Surrounding] =
 pub(crate) const QEMU: &[Surrounding] =
     &[VGIC_OF_QEMU, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
 pub(crate) const FIRECRACKER: &[Surrounding] =
-    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
+    &[SNAPSHOT, VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
 pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] =
-    &[VGIC, INTERRUPTS, FREQUENCY_REFUSED, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+    &[VGIC, INTERRUPTS, FREQUENCY_REFUSED, STEAL_TIME, ADDRESSES, MEMORY, FP_CONTROL, DEVICES, GUEST];
 pub(crate) const CROSVM: &[Surrounding] =
     &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, PMU_OPTION, DEVICES, GUEST];

@@ -112,8 +112,8 @@ const TELLING: [RegisterId; 11] = [
 ];
 
 /// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
-/// (but up to 5.11 `PMUVer` without a PMU, up to 4: `read_id_reg`, read in 5.10 and 5.15; such a kernel has no bitmaps and no
-/// PSCI 1.1). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
+/// (but up to 5.11 `PMUVer` without a PMU, from 5.7 on up to 4: `read_id_reg`, read in 4.19, 5.10 and 5.15; such a kernel has no
+/// bitmaps and no PSCI 1.1). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
 /// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` is in
 /// `ID_AA64PFR0_EL1.GIC`: 0 is a VM with a `GICv2`, or with none after its first run; where the register was not saved nothing
 /// tells, and one is assumed.
@@ -140,7 +140,7 @@ fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
     let of_old_kernel = bitmap.is_none() && psci.is_some_and(|version| version <= PSCI_1_0);
     let enabled = [
         ("mte", !matches!(field(pfr1, 8), 0 | 1 | 0xf)),
-        ("pmu_v3_unsure", of_old_kernel && matches!(field(dfr0, 8), 1..=4)),
+        ("pmu_v3_unsure", of_old_kernel && matches!(field(dfr0, 8), 1..=14)),
     ];
     let enabled = bits(ENABLED, &enabled);
     VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic }

@@ -1,6 +1,9 @@
 //! The table of VMMs in words, for documents and lists.
 
+use crate::catalog;
 use crate::id::Group;
+use crate::list::TOLERATED;
+use crate::policy::TOLERATED_ZERO;
 use crate::vmms::{Cannot, Enables, Features, ListTest, Order, VmmRow};
 
 impl VmmRow {
@@ -30,15 +33,20 @@ impl VmmRow {
             }
         };
         let list_test = match rule.list_test {
-            ListTest::None => "none: KVM refuses what the target lacks; what only the target has keeps its default",
+            ListTest::None => {
+                "none: KVM refuses what the target lacks; what only the target has keeps its default".to_owned()
+            }
             ListTest::Merge => {
                 "refused when more are saved than the target lists, or by the merge walk; dropped silently above the \
                  target's greatest id; the target's own list is written whole"
+                    .to_owned()
             }
-            ListTest::Tolerant => {
-                "the last register that only the stream has decides; TCR2_EL1, PIRE0_EL1, PIR_EL1 and VENDOR_HYP_BMAP_2 = \
-                 0 are tolerated; the target's own list is written whole"
-            }
+            ListTest::Tolerant => format!(
+                "the last register that only the stream has decides; {} and {} = 0 are tolerated; the target's own list is \
+                 written whole",
+                TOLERATED.map(catalog::name_of).join(", "),
+                catalog::name_of(TOLERATED_ZERO)
+            ),
         };
         let order = match rule.order {
             Order::Ascending => "SVE_VLS, then ascending",
@@ -77,7 +85,7 @@ impl VmmRow {
         vec![
             ("writes", carries(rule.carries)),
             ("order", order.to_owned()),
-            ("registers that one side lacks", list_test.to_owned()),
+            ("registers that one side lacks", list_test),
             ("vGIC", if rule.vgic_first { "before the registers" } else { "after the registers" }.to_owned()),
             ("vCPU features from", features),
             ("enables", enables),

@@ -88,12 +88,12 @@ fn inferred_vcpu(registers: Vec<u64>, words: Vec<u64>) -> (Vec<&'static str>, bo
     (made.feature_names(), made.vgic, made.enabled_names())
 }
 
-/// The rule ids: name, kinds of units that speak it (none: an audit), meaning, source.
+/// The rule ids: name, kinds of units that speak it (none: an audit), meaning, source, whether it says that the host lacks a register.
 #[pyfunction]
-fn rules() -> Vec<(&'static str, Vec<&'static str>, &'static str, &'static str)> {
+fn rules() -> Vec<(&'static str, Vec<&'static str>, &'static str, &'static str, bool)> {
     let row = |rule: &kvmfw_core::RuleId| {
         let units = rule.units().iter().map(|unit| unit.name()).collect();
-        (rule.name(), units, rule.meaning(), rule.source())
+        (rule.name(), units, rule.meaning(), rule.source(), rule.tells_of_absence())
     };
     kvmfw_core::RuleId::ALL.iter().map(row).collect()
 }
@@ -159,7 +159,8 @@ mod _native {
     use super::snapshot::Snapshot;
     #[pymodule_export]
     use super::tables::{
-        bits_of_guest, capabilities, errnos, field_number, is_guests, is_surrounding, listed_first, release, settable,
+        bits_of_guest, capabilities, errnos, field_number, is_arm64, is_guests, is_surrounding, listed_first, release,
+        settable,
     };
     #[pymodule_export]
     use super::told::{list_refuses, range_refuses};

@@ -18,6 +18,12 @@ pub(crate) fn errnos() -> Vec<(&'static str, i32)> {
     named.map(|errno| (errno.name(), errno.number())).collect()
 }
 
+/// Whether the upper half of an id is one that KVM on arm64 looks at.
+#[pyfunction]
+pub(crate) fn is_arm64(register: u64) -> bool {
+    core::RegisterId::new(register).is_arm64()
+}
+
 /// Whether this id stands for something beside the registers of a vCPU.
 #[pyfunction]
 pub(crate) fn is_surrounding(register: u64) -> bool {

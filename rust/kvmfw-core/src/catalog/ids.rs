@@ -46,6 +46,8 @@ pub const ID_PFR1: RegisterId = system(0, 0, 1, 1);
 pub const SCTLR: RegisterId = system(0, 1, 0, 0);
 /// `PMCR_EL0`.
 pub const PMCR: RegisterId = system(3, 9, 12, 0);
+/// `PMCCNTR_EL0`.
+pub const PMCCNTR: RegisterId = system(3, 9, 13, 0);
 /// `PMSWINC_EL0`.
 pub const PMSWINC: RegisterId = system(3, 9, 12, 4);
 /// `PMOVSCLR_EL0`, of its pair the name that is written first.

@@ -1,6 +1,6 @@
 //! Registers without a rule of their own.
 
-use super::ids::{CNTPCT, CNTVOFF_EL2, SCTLR, TIMER_CNT, system};
+use super::ids::{CNTPCT, CNTVOFF_EL2, PMCCNTR, SCTLR, TIMER_CNT, system};
 use crate::id::RegisterId;
 
 /// Names of frequent registers that KVM stores without a look at the value.
@@ -30,6 +30,14 @@ pub(super) const PLAIN_NAMES: &[(RegisterId, &str)] = &[
     (system(0, 13, 0, 4), "TPIDR_EL1"),
     (system(0, 14, 1, 0), "CNTKCTL_EL1"),
     (system(2, 0, 0, 0), "CSSELR_EL1"),
+    (system(3, 9, 12, 5), "PMSELR_EL0"),
+    (system(3, 9, 12, 6), "PMCEID0_EL0"),
+    (system(3, 9, 12, 7), "PMCEID1_EL0"),
+    (PMCCNTR, "PMCCNTR_EL0"),
+    (system(3, 9, 13, 1), "PMXEVTYPER_EL0"),
+    (system(3, 9, 13, 2), "PMXEVCNTR_EL0"),
+    (system(3, 9, 14, 0), "PMUSERENR_EL0"),
+    (system(3, 14, 15, 7), "PMCCFILTR_EL0"),
     (system(3, 13, 0, 2), "TPIDR_EL0"),
     (system(3, 13, 0, 3), "TPIDRRO_EL0"),
     (CNTPCT, "CNTPCT_EL0"),

@@ -5,7 +5,12 @@
 
 use std::sync::Arc;
 
-use super::facts::{Facts, PROBE};
+pub use self::change::Mask;
+use self::change::find;
+pub(crate) use self::change::{Change, Fate};
+use self::does::Does;
+use self::reload::Reload;
+use super::facts::Facts;
 use super::release::Release;
 use super::trees;
 use crate::answers::{Answer, State};
@@ -14,32 +19,10 @@ use crate::catalog::{
     VMPIDR_EL2,
 };
 use crate::id::RegisterId;
-use crate::judgement::{Effect, Evidence};
+use crate::judgement::Evidence;
 use crate::value::Value;
 
-/// The reserved bits of a register of a nested VM.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Mask {
-    /// Bits that read 0.
-    pub zeros: u64,
-    /// Bits that read 1.
-    pub ones: u64,
-}
-
-impl Mask {
-    /// What is left of a value.
-    pub const fn of(self, word: u64) -> u64 {
-        word & !self.zeros | self.ones
-    }
-
-    pub(super) fn judge(self, value: &Value) -> Effect {
-        match value.word() {
-            Some(word) if self.of(word) == word => Effect::Kept,
-            Some(word) => Effect::Rewritten(Some(Value::Word(self.of(word)))),
-            None => Effect::Unknown(PROBE),
-        }
-    }
-}
+pub(crate) use self::reload::{counts, holds_a_count, reset_by};
 
 /// A 4-bit field: its register, its lowest bit, its name.
 pub(crate) type Field = (RegisterId, u32, &'static str);
@@ -78,7 +61,7 @@ const fn bits(field: Field) -> u64 {
 pub(crate) fn looked_at(ids: &[RegisterId], nested: bool) -> Vec<(RegisterId, u64)> {
     let looked_at = ids.iter().filter_map(|id| {
         let whole = id.size() <= 8 && (is_masked(*id) || *id == CNTVOFF_EL2 || is_identification(*id));
-        let bits = if nested && whole { u64::MAX } else { fields_of(*id) };
+        let bits = if nested && whole { u64::MAX } else { fields_of(*id) | reload::bits(*id) };
         (bits != 0).then_some((*id, bits))
     });
     looked_at.collect()
@@ -130,46 +113,6 @@ pub(super) fn masks(facts: &Facts<'_>) -> Vec<(RegisterId, Mask, Evidence)> {
     masks
 }
 
-fn find<T: Copy>(rows: &[(RegisterId, T)], register: RegisterId) -> Option<T> {
-    rows.iter().find(|(id, _)| *id == register).map(|(_, value)| *value)
-}
-
-/// Whether a kernel does something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Does {
-    Yes(Evidence),
-    No,
-    /// A vendor's kernel under a number of before the change: a value of its own VMs stays (specification, 5); of others it
-    /// is not known.
-    NotToOwn(&'static str),
-    Unknown(&'static str),
-}
-
-impl Does {
-    fn seen(does: bool) -> Self {
-        if does { Self::Yes(Evidence::Measured) } else { Self::No }
-    }
-
-    /// A change last seen absent in one release and first seen in another.
-    fn between(facts: &Facts<'_>, needs: &'static str, absent: Release, present: Release) -> Self {
-        let Some(release) = facts.release.filter(|release| !trees::is_younger(*release)) else {
-            return Self::Unknown(needs);
-        };
-        let line = |release: Release| (release.major, release.minor);
-        let (before, after) = if release.knows_patch() {
-            (release <= absent, release >= present)
-        } else {
-            (line(release) < line(absent), line(release) > line(present))
-        };
-        match (before, after) {
-            (true, _) if facts.is_vendors => Self::NotToOwn(needs),
-            (true, _) => Self::No,
-            (_, true) => Self::Yes(Evidence::Derived),
-            _ => Self::Unknown(needs),
-        }
-    }
-}
-
 /// What a host makes of sets, in one vCPU configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Aftermath {
@@ -180,30 +123,10 @@ pub(crate) struct Aftermath {
     /// Whether the first run takes [`DEPENDENT`] fields away.
     dependent: Does,
     masks: Vec<(RegisterId, Mask, Evidence)>,
+    /// What becomes of a PMU; `None` without one.
+    reload: Option<Reload>,
     /// The host's own values of what is looked at, ascending by id.
     own: Vec<(RegisterId, u64)>,
-}
-
-/// What becomes of one register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It loses and gains bits.
-    Bits(Mask),
-    /// It is not there any more.
-    Gone,
-    /// It reads otherwise; what is not known.
-    Moved,
-    /// Not known; what would settle it.
-    Unknown(&'static str),
-}
-
-/// One register that the guest does not see as it was saved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Change {
-    pub(crate) register: RegisterId,
-    pub(crate) fate: Fate,
-    pub(crate) evidence: Evidence,
-    pub(crate) why: &'static str,
 }
 
 impl Aftermath {
@@ -219,6 +142,7 @@ impl Aftermath {
             gic: gic(facts, vgic, recorded_vgic),
             dependent: dependent(facts),
             masks: if nested { masks(facts) } else { Vec::new() },
+            reload: Reload::derive(facts),
             own,
         }
     }
@@ -229,6 +153,7 @@ impl Aftermath {
         self.gic_changes(saved, &mut changes);
         self.dependent_changes(ids, saved, &mut changes);
         self.mask_changes(saved, &mut changes);
+        changes.extend(self.reload.iter().flat_map(|reload| reload.changes(saved, &self.own)));
         let offset = find(saved, CNTVOFF_EL2).is_some_and(|offset| Some(offset) != find(&self.own, CNTVOFF_EL2));
         for counter in [TIMER_CNT, CNTPCT] {
             if offset && ids.contains(&counter) {
@@ -336,18 +261,6 @@ impl Aftermath {
     }
 }
 
-impl Change {
-    /// What the register's last value becomes.
-    pub(crate) fn effect(&self, last: Option<u64>) -> Effect {
-        match self.fate {
-            Fate::Bits(mask) => Effect::Rewritten(last.map(|word| Value::Word(mask.of(word)))),
-            Fate::Gone => Effect::Dropped(None),
-            Fate::Moved => Effect::Rewritten(None),
-            Fate::Unknown(needs) => Effect::Unknown(needs),
-        }
-    }
-}
-
 /// 12.10: without an interrupt controller the first run clears the GIC fields where GIC is writable, which came in the same
 /// series (6.12, commit 5cb57a1aff75). With one, 7.1 and later set them to what it is.
 fn gic(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Does {
@@ -393,5 +306,8 @@ fn dependent(facts: &Facts<'_>) -> Does {
 /// What is looked at of a set, as lists keep it.
 pub(crate) type Words = Arc<[(RegisterId, u64)]>;
 
+mod change;
+mod does;
+mod reload;
 #[cfg(test)]
 mod tests;

@@ -140,14 +140,15 @@ pub(crate) fn judged_bits(register: RegisterId, word: u64, context: Context) -> 
             let counters = word & (CYCLES - 1);
             above | (word & CYCLES) | counters.checked_ilog2().map_or(0, |greatest| 1 << greatest)
         }
-        _ if is_counter(register) => above,
+        _ if counter_number(register).is_some() => above,
         _ => word,
     }
 }
 
-fn is_counter(register: RegisterId) -> bool {
+/// Which event counter this register is.
+pub(super) fn counter_number(register: RegisterId) -> Option<u64> {
     let first = RegisterId::system(3, 3, 14, 8, 0).raw();
-    (first..first + MOST).contains(&register.raw())
+    register.raw().checked_sub(first).filter(|number| *number < MOST)
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
 use super::class_row::width_for;
-use crate::catalog::{self, Gate, Kind};
+use crate::catalog::{self, Gate, Kind, PMCR};
 use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
 use crate::id::check_size;
@@ -46,6 +46,8 @@ pub(in crate::fleet) struct Shape {
     bitmap_2: Option<usize>,
     /// The places and bits that the aftermath looks at.
     aftermath: Vec<(usize, u64)>,
+    /// The place of `PMCR_EL0`, and those of counters with its bit that resets them.
+    counters: (Option<usize>, Vec<(usize, u64)>),
     /// List numbers by what the list unit looks at besides the ids.
     lists: HashMap<Vec<u64>, u32, FixedState>,
     key: Vec<u64>,
@@ -166,6 +168,8 @@ impl Shape {
         let ascending: Vec<RegisterId> = order.iter().map(id).collect();
         let aftermath = aftermath::looked_at(&ascending, nested).into_iter();
         let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
+        let counters = order.iter().filter_map(|at| Some((*at, aftermath::reset_by(id(at))?))).collect();
+        let counters = (place(PMCR), counters);
         let shape = Self {
             config,
             nested,
@@ -178,6 +182,7 @@ impl Shape {
             gates,
             bitmap_2,
             aftermath,
+            counters,
             ..Self::default()
         };
         Self { general, sve, lengths, mode, ..shape }
@@ -208,6 +213,10 @@ impl Shape {
         key.push(u64::from(bit));
         key.extend(self.gates.iter().map(|(at, shift)| field(*at, *shift).map_or(16, u64::from)));
         key.extend(self.aftermath.iter().map(|(at, bits)| word(*at).unwrap_or(0) & bits));
+        let (control, counters) = &self.counters;
+        let control = control.and_then(&word).unwrap_or(0);
+        let counters = counters.iter().filter(|(_, bit)| control & bit != 0);
+        key.extend(counters.map(|(at, _)| u64::from(word(*at).is_some_and(aftermath::holds_a_count))));
         if let Some(number) = self.lists.get(&key) {
             self.key = key;
             return *number;

@@ -2,6 +2,7 @@ use super::*;
 use crate::answers::{Answers, ByValue};
 use crate::capture::Trial;
 use crate::catalog::{HCR_EL2, ID_AA64MMFR0};
+use crate::judgement::Effect;
 use crate::vcpu::VcpuConfig;
 
 const NESTED: u32 = 1 << 7;

@@ -1,0 +1,128 @@
+//! What the first run makes of a PMU (specification, 5.5): some kernels write `PMCR_EL0` once more, as if the guest did.
+
+use super::change::{Change, Fate, Mask, find};
+use super::does::Does;
+use crate::catalog::{self, ID_AA64DFR0, Kind, PMCCNTR, PMCR};
+use crate::id::RegisterId;
+use crate::judgement::Evidence;
+use crate::rules::facts::Facts;
+use crate::rules::pmu::{NOT_ARCHITECTED, PmuControl, V3P5};
+use crate::rules::pmu_bits::counter_number;
+use crate::rules::release::Release;
+use crate::rules::trees;
+
+/// `PMCR_EL0.P` and `PMCR_EL0.C`: written as 1 they reset counters. A guest reads them as 0.
+const EVENTS: u64 = 1 << 1;
+const CYCLES: u64 = 1 << 2;
+/// `PMCR_EL0.LP`: event counters overflow at 64 bits. `PMUv3p5`.
+const LONG: u64 = 1 << 7;
+/// `PMCR_EL0.N`.
+const NUMBER: u64 = 0x1f << 11;
+/// What a counter reads that no guest has written (`reset_unknown`, `arch/arm64/kvm/sys_regs.h`).
+const UNWRITTEN: u64 = 0x1de7_ec7e_dbad_c0de;
+
+const RESETS_UNKNOWN: &str = "kernels from 5.14 to 6.12.118 reset the counters that PMCR_EL0.P and PMCR_EL0.C name, 5.10 and those \
+    from 6.15 on do not; of this one it is not known";
+const LONG_UNKNOWN: &str = "kernels from 6.3 to 6.12.118 clear PMCR_EL0.LP of a PMU before PMUv3p5, 6.1 and those from 6.15 on do \
+    not; of this one it is not known";
+
+/// The bits of a register that decide.
+pub(super) fn bits(register: RegisterId) -> u64 {
+    match register {
+        PMCR => EVENTS | CYCLES | LONG | NUMBER,
+        ID_AA64DFR0 => 0xf << catalog::PMU_VERSION.shift,
+        _ => 0,
+    }
+}
+
+/// The bit of `PMCR_EL0` that resets this register.
+pub(crate) fn reset_by(register: RegisterId) -> Option<u64> {
+    match catalog::kind_of(register) {
+        Kind::PmuCounter => Some(EVENTS),
+        _ => (register == PMCCNTR).then_some(CYCLES),
+    }
+}
+
+/// Whether a reset would take something from a guest.
+pub(crate) const fn holds_a_count(word: u64) -> bool {
+    !matches!(word, 0 | UNWRITTEN) && word != UNWRITTEN & 0xffff_ffff
+}
+
+/// The saved counters that `PMCR_EL0` as it was saved would reset, if it were written again, and that hold something.
+pub(crate) fn counts(ids: &[RegisterId], word: impl Fn(RegisterId) -> Option<u64>) -> Vec<(RegisterId, u64)> {
+    let control = word(PMCR).unwrap_or(0);
+    let is_reset = |id: &RegisterId| reset_by(*id).is_some_and(|bit| control & bit != 0);
+    let counts = ids.iter().filter(|id| is_reset(id)).map(|id| (*id, u64::from(word(*id).is_some_and(holds_a_count))));
+    counts.filter(|(_, holds)| *holds != 0).collect()
+}
+
+/// What a host makes of a PMU at its first run.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Reload {
+    resets: Does,
+    clears_long: Does,
+    /// How the host takes `PMCR_EL0`, which tells how many counters there are; `None` where it is stored as it is.
+    control: Option<PmuControl>,
+}
+
+impl Reload {
+    /// `None` without a PMU.
+    pub(super) fn derive(facts: &Facts<'_>) -> Option<Self> {
+        let resets = resets(facts);
+        let clears_long = match (resets, facts.at_least(6, 3), facts.at_least(6, 2)) {
+            (Does::Yes(_), Some(false), Some(false)) => Does::No,
+            (Does::Yes(_), Some(true), _) | (Does::No, ..) => resets,
+            _ => Does::Unknown(LONG_UNKNOWN),
+        };
+        let control = facts.at_least(6, 7) != Some(false);
+        let control = control.then(|| PmuControl::new(facts.word(PMCR).unwrap_or(0), facts));
+        facts.config.has("pmu_v3").then_some(Self { resets, clears_long, control })
+    }
+
+    /// `own`: the host's words of what is looked at.
+    pub(super) fn changes(
+        &self,
+        saved: &[(RegisterId, u64)],
+        own: &[(RegisterId, u64)],
+    ) -> impl Iterator<Item = Change> {
+        let control = find(saved, PMCR).unwrap_or(0);
+        let number = control >> 11 & 0x1f;
+        let number = self.control.map_or(number, |how| how.counters(number));
+        let is_there = move |id: RegisterId| counter_number(id).is_none_or(|counter| counter < number);
+        let counters = saved.iter().filter(move |(id, _)| reset_by(*id).is_some() && is_there(*id));
+        let counters = counters.filter_map(|(id, _)| change(self.resets, *id, u64::MAX, RESETS));
+        let version = find(saved, ID_AA64DFR0).or_else(|| find(own, ID_AA64DFR0)).unwrap_or(0);
+        let is_short =
+            catalog::PMU_VERSION.of(version).is_none_or(|version| !(V3P5..NOT_ARCHITECTED).contains(&version));
+        let long = control & LONG != 0 && is_short;
+        counters.chain(long.then(|| change(self.clears_long, PMCR, LONG, CLEARS_LONG)).flatten())
+    }
+}
+
+const RESETS: &str = "the first run writes PMCR_EL0 again, whose P and C reset the counters";
+const CLEARS_LONG: &str = "the first run clears PMCR_EL0.LP, which a PMU before PMUv3p5 does not have";
+
+fn change(does: Does, register: RegisterId, zeros: u64, why: &'static str) -> Option<Change> {
+    let (fate, evidence) = match does {
+        Does::No => return None,
+        Does::Yes(evidence) => (Fate::Bits(Mask { zeros, ones: 0 }), evidence),
+        Does::NotToOwn(needs) | Does::Unknown(needs) => (Fate::Unknown(needs), Evidence::None),
+    };
+    Some(Change { register, fate, evidence, why })
+}
+
+/// Commit d0c94c49792c of 5.14, also in 5.12.17 and 5.13 (of which point releases was not looked up), not in 5.10.223 (run); run on
+/// 6.1.192, read in 6.6 and 6.12. 6.15 reprograms counters instead (read), which was ported back to 6.13 and 6.14 at least in part.
+fn resets(facts: &Facts<'_>) -> Does {
+    let Some(release) = facts.release.filter(|release| !trees::is_younger(*release)) else {
+        return Does::Unknown(RESETS_UNKNOWN);
+    };
+    match (release.at_least(6, 15), release.at_least(6, 13), release.at_least(5, 14), release.at_least(5, 11)) {
+        (true, ..) => Does::No,
+        (_, true, ..) => Does::Unknown(RESETS_UNKNOWN),
+        _ if facts.is_vendors => Does::Unknown(RESETS_UNKNOWN),
+        (.., true, _) if facts.has_reached(Release::new(6, 12, 119)) == Some(false) => Does::Yes(Evidence::Derived),
+        (.., false, false) => Does::No,
+        _ => Does::Unknown(RESETS_UNKNOWN),
+    }
+}
