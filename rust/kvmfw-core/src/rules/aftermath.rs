@@ -135,16 +135,17 @@ impl Aftermath {
     pub(crate) fn derive(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Self {
         let ids: Vec<RegisterId> = facts.registers.iter().map(|(id, _)| *id).collect();
         let nested = facts.config.has("has_el2");
-        let own = looked_at(&ids, nested).into_iter();
+        let (gic, dependent, reload) = (gic(facts, vgic, recorded_vgic), dependent(facts), Reload::derive(facts));
+        // Values that no answer depends on would make hosts differ that judge alike.
+        let is_read = |id: RegisterId| {
+            nested
+                || (tells_of_vgic(id) && gic != Does::No)
+                || (fields_of(id) != 0 && !tells_of_vgic(id) && dependent != Does::No)
+                || (reload::bits(id) != 0 && reload.is_some())
+        };
+        let own = looked_at(&ids, nested).into_iter().filter(|(id, _)| is_read(*id));
         let own = own.filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
-        Self {
-            vgic,
-            gic: gic(facts, vgic, recorded_vgic),
-            dependent: dependent(facts),
-            masks: if nested { masks(facts) } else { Vec::new() },
-            reload: Reload::derive(facts),
-            own,
-        }
+        Self { vgic, gic, dependent, masks: if nested { masks(facts) } else { Vec::new() }, reload, own }
     }
 
     /// What becomes of a set with these registers, and these values of what is [`looked_at`].

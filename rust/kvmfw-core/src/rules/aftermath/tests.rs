@@ -184,3 +184,16 @@ fn a_vendors_kernel_leaves_to_vms_like_its_own_what_they_have() {
     assert_eq!(changes(1 << 24), [], "that of the interrupt controller");
     assert_eq!(changes(2 << 24).len(), 1);
 }
+
+/// Classes of hosts are as many as hosts that judge otherwise: with own values of random ID registers in each, a fleet of a million
+/// VMs and 10,000 hosts was built in 110 s in place of 1.
+#[test]
+fn hosts_are_alike_where_no_answer_depends_on_their_own_fields() {
+    let host = |release: &str, word: u64| {
+        let registers = words(&[(ID_AA64PFR0, word << 24), (ID_AA64MMFR3, word)]);
+        Aftermath::derive(&Facts { registers: &registers, ..of(release) }, true, true)
+    };
+    assert_eq!(host("6.12.8", 1), host("6.12.8", 2));
+    assert_ne!(host("7.0.13", 1), host("7.3.4", 1));
+    assert_ne!(host("7.3.4", 1), host("7.3.4", 2));
+}
