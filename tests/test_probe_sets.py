@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kvmfw import RegisterSet
 from tests.support import fakekvm
 from tests.support.fakekvm import FakeKvm
 from tests.support.probing import arm, probe, sentence, use
@@ -103,7 +104,7 @@ def test_a_vcpu_that_cannot_be_made_refuses_the_set(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"version": 2}, "version is 2, expected 1"),
+        ({"version": 3}, "version is 3, expected 1 or 2"),
         ({"format": "other"}, "format is 'other'"),
         ({"registers": {"0x6020000000110000": "0x100000000"}}, "is wider than register 0x6020000000110000"),
         ({"registers": {"0xA": "0x0", "0xa": "0x0"}}, "register 0xa is there twice"),
@@ -139,3 +140,14 @@ def test_a_key_given_twice_is_an_error(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_missing_file_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main(["validate", "--on-host", "/nowhere.json"]) == 1
     assert sentence(capsys).startswith("/nowhere.json cannot be read")
+
+
+def test_a_set_with_something_beside_registers_is_written_as_one_without(tmp_path: Path) -> None:
+    (one,) = saved(tmp_path, "--only", "psci02")
+    read = RegisterSet.from_json(
+        json.dumps(one | {"version": 2, "surroundings": {"CNTFRQ_EL0": "0x3b9aca00"}})
+    )
+    code, with_frequency = restored(tmp_path, [read.to_document()])
+    assert (code, with_frequency["summary"]["refused"]) == (0, 0)
+    _, without = restored(tmp_path, [one])
+    assert with_frequency["sets"][0]["answers"] == without["sets"][0]["answers"]

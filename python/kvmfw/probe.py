@@ -1420,6 +1420,8 @@ def save_sets(kvm: Kvm, name: str, only: Optional[List[str]] = None, state: str 
 
 
 RegisterSet = Tuple[str, Configuration, Dict[int, int]]
+# Sets of the second have what stands beside registers too, of which a restore of registers asks nothing.
+SET_VERSIONS = (1, 2)
 
 
 def no_duplicates(pairs: List[Tuple[str, Any]]) -> Json:
@@ -1453,8 +1455,8 @@ def number_of(text: str) -> int:
 def check_set(document: Json) -> RegisterSet:
     if document["format"] != "kvmfw-register-set":
         raise ProbeError("format is {!r}, expected 'kvmfw-register-set'".format(document["format"]))
-    if document["version"] != VERSION:
-        raise ProbeError("version is {!r}, expected {}".format(document["version"], VERSION))
+    if document["version"] not in SET_VERSIONS:
+        raise ProbeError("version is {!r}, expected {}".format(document["version"], " or ".join(map(str, SET_VERSIONS))))
     vcpu = document["vcpu"]
     features = list(vcpu["features"])
     enabled = list(vcpu.get("enabled", []))
