@@ -59,6 +59,19 @@ def test_what_changed_is_told_by_class() -> None:
     assert fleet.used_classes == (3, 2)
 
 
+def test_classes_that_hosts_had_are_told_when_numbers_are_given_anew() -> None:
+    fleet = kvmfw.Fleet(
+        [tiny_set()], [tiny_host(workaround_3=level, name=f"h{level}") for level in range(90)]
+    )
+    first, seen = fleet.generation, set(fleet.host_classes.tolist())
+    fleet.remove_hosts(range(1, 90))
+    for level in range(250):
+        fleet.update_hosts({0: tiny_host(workaround_3=level % 50)})
+    told, used = fleet.changes_since(first).host_classes, set(fleet.host_classes.tolist())
+    assert fleet.class_shape[1] < 90, "what nobody has any more was let go of"
+    assert all(told[number] == (number in used) for number in seen)
+
+
 def test_candidates_of_many_are_those_of_each() -> None:
     sets, hosts, _host_of = random_fleet(4)
     homes = [

@@ -37,6 +37,8 @@ class Host:
     @staticmethod
     def from_json(text: bytes) -> Host: ...
     @property
+    def document(self) -> bytes | None: ...
+    @property
     def name(self) -> str: ...
     @property
     def kernel(self) -> str: ...
@@ -47,6 +49,10 @@ class Host:
         self, features: list[str], vgic: bool, enabled: list[str]
     ) -> list[tuple[int, int]] | None: ...
 
+_Named = tuple[_Texts, tuple[_Texts, npt.NDArray[np.int32]] | None, npt.NDArray[np.uint32] | None]
+_Registers = tuple[
+    npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.uint8]
+]
 _Members = tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint64]]
 _Texts = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 
@@ -102,8 +108,7 @@ class Change:
         value: npt.NDArray[np.uint64],
         configs: list[tuple[int, bool, int]],
         config_of: npt.NDArray[np.uint32],
-        named: tuple[_Texts, tuple[_Texts, npt.NDArray[np.int32]] | None, npt.NDArray[np.uint32] | None]
-        | None = None,
+        who: _Named | None = None,
     ) -> list[tuple[int, str]]: ...
     def update_vm(self, vm: int | str | VmHandle, registers: RegisterSet) -> None: ...
     def add_hosts(self, kinds: list[Host], kind_of: npt.NDArray[np.uint32], names: _Texts) -> int: ...
@@ -111,6 +116,26 @@ class Change:
     def remove_hosts(self, hosts: list[int | str | HostHandle]) -> None: ...
     def commit(self) -> Snapshot: ...
     def abandon(self) -> None: ...
+
+def class_sets(
+    fleet: Snapshot, classes: npt.NDArray[np.uint32]
+) -> tuple[list[tuple[int, bool, int] | None], _Registers]: ...
+def members_left(
+    fleet: Snapshot,
+) -> tuple[
+    tuple[int, int],
+    tuple[list[str], npt.NDArray[np.int32]],
+    tuple[list[Host], npt.NDArray[np.uint32]],
+]: ...
+def add_like(
+    change: Change, configs: list[tuple[int, bool, int] | None], columns: _Registers, who: _Named
+) -> None: ...
+def go_on(
+    change: Change,
+    generation: int,
+    vms: tuple[npt.NDArray[np.uint64], int],
+    hosts: tuple[npt.NDArray[np.uint64], int],
+) -> None: ...
 
 @final
 class Snapshot:

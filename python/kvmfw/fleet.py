@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from kvmfw.errors import ArgumentError, CopyError
 from kvmfw.names import texts_of
 from kvmfw.questions import Treat
 from kvmfw.roster import On, Vm, whole
+from kvmfw.saving import Writing, read, save
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.snapshot import View
 from kvmfw.vms import Vms
@@ -85,14 +87,9 @@ class Fleet(View):
         threads: int | None = None,
         on_error: Literal["raise", "collect"] = "raise",
     ) -> None:
-        if threads is not None and not 1 <= whole(threads, "`threads`") <= _MOST_THREADS:
-            raise ArgumentError(f"`threads` is {threads}; expected 1 to {_MOST_THREADS}")
         if on_error not in ("raise", "collect"):
             raise ArgumentError(f"`on_error` is `{on_error}`; expected `raise` or `collect`")
-        self.vmm = vmm
-        self.scheme = scheme
-        self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
-        self._vms = Vms()
+        self._begin(vmm, scheme, threads)
         intake = readers.Intake(on_error)
         unique = isinstance(vms, str | Path | readers.StoredVms)
         kinds, kind_of, names = readers.hosts(hosts)
@@ -101,6 +98,16 @@ class Fleet(View):
             change.add_hosts(
                 [kind._native for kind in kinds], kind_of, texts_of(pa.array(names, pa.string()))
             )
+
+    def _begin(self, vmm: str, scheme: str, threads: int | None) -> None:
+        if threads is not None and not 1 <= whole(threads, "`threads`") <= _MOST_THREADS:
+            raise ArgumentError(f"`threads` is {threads}; expected 1 to {_MOST_THREADS}")
+        self.vmm = vmm
+        self.scheme = scheme
+        self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
+        self._vms = Vms()
+        self._opened: Writing | None = None
+        self._own = os.urandom(8).hex()
 
     @classmethod
     def load(cls, folder: str | Path, **options: Any) -> Fleet:
@@ -120,6 +127,74 @@ class Fleet(View):
         """
         vms, hosts = readers.fleet_folder(Path(folder))
         return cls(vms, hosts, **options)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, threads: int | None = None) -> Fleet:
+        """Open a fleet that `save` wrote, to go on with the handles that it gave out.
+
+        VMs and hosts have the handles, names, homes and rows that they had, and handles of those that had left find nobody.
+        To be opened is a change: `generation` is one more than it was. Classes are this process's own, so `changes_since` an
+        earlier generation is an error: what was kept by class is asked for again. What `rejected` told is not kept.
+
+        Parameters
+        ----------
+        folder : path
+            Where it was saved.
+        threads : int, optional
+            As for `Fleet`. How the fleet judges is as it was.
+
+        Raises
+        ------
+        InputError
+            When nothing was saved there, it is damaged, or a kvmfw of another source saved it: that one kept of registers
+            what it looks at, and this one may look at more.
+        """
+        left = read(Path(folder))
+        fleet = cls.__new__(cls)
+        fleet._begin(left.vmm, left.scheme, threads)
+        with fleet._change() as change:
+            left.added_to(change)
+        fleet._vms.go_on(left.parts)
+        fleet._opened = left.writing
+        return fleet
+
+    def save(self, folder: str | Path) -> None:
+        """Save the fleet as it is now, in place of what this fleet was there before: whole or not at all.
+
+        Readers and writers go on meanwhile. The one generation before stays on the disk (docs/formats.md).
+
+        Parameters
+        ----------
+        folder : path
+            Where; of its own. Nothing stands there, or this fleet as it was saved or opened last.
+
+        Raises
+        ------
+        InputError
+            When something else stands there, or somebody else has saved there since; what stands there stays.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> fleet = Fleet([tiny_set(name="a"), tiny_set(name="b")], [tiny_host(name="h")])
+        >>> kept = fleet.vm("b")
+        >>> fleet.remove_vms(["a"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     fleet.save(f"{folder}/fleet")
+        ...     again = Fleet.open(f"{folder}/fleet")
+        >>> again.vm("b") == kept, again.vm_row(kept), again.generation == fleet.generation + 1
+        (True, 0, True)
+        """
+        by = f"{self._own}-{os.getpid()}"
+
+        def take() -> tuple[_native.Snapshot, frozenset[str]]:
+            before = self._vms.parts
+            # Whoever comes or goes meanwhile is among them, before or afterwards.
+            return self._now(), before | self._vms.parts
+
+        facts = {"vmm": self.vmm, "scheme": self.scheme}
+        save(Path(folder), lambda there: there.by == by or there == self._opened, by, take, facts)
 
     def _now(self) -> _native.Snapshot:
         return self._native.snapshot()

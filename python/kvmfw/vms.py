@@ -98,6 +98,16 @@ class Vms:
         """Take note of VMs whose names were not seen here."""
         self._ascends = False
 
+    def go_on(self, parts: frozenset[str]) -> None:
+        """Take note of the VMs of a fleet that was saved; of these each kind of vCPU has a row of its own."""
+        self._split = parts
+        self.must_look_up()
+
+    @property
+    def parts(self) -> frozenset[str]:
+        """VMs of which each kind of vCPU has a row of its own."""
+        return self._split
+
     @property
     def knows_parts(self) -> bool:
         """Whether the names of VMs that are taken away matter."""

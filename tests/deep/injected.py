@@ -11,7 +11,7 @@ from tests.support.faulty import STEPS, tries
 __all__ = ["disk", "memory"]
 
 DISK = "open+write+sync+place"
-WORKS = ("ingest", "report", "tables", "folder", "record")
+WORKS = ("ingest", "save", "report", "tables", "folder", "record")
 
 
 def disk(folder: Path, rounds: int) -> tuple[int, int, int]:

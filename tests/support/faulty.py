@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -31,6 +32,7 @@ import kvmfw
 from kvmfw.analysis import open_fleet
 from kvmfw.cli import main as verbs
 from kvmfw.planners.watched import Watched
+from kvmfw.testing import tiny_host, tiny_set
 from tests.support.limited import TREAT, seen
 from tests.support.samples import fleet_source
 
@@ -224,6 +226,37 @@ class Reload(Work):
         assert run("ingest", self.sources["a"], "--replace", "-o", str(self.fleet)) == 0
 
 
+class Save(Work):
+    """A fleet that is saved over what it was: the one or the other is opened, and it can be saved again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.saved = folder / "saved"
+
+    def prepare(self) -> None:
+        self.living = kvmfw.Fleet([tiny_set(name="a")], [tiny_host(name="h")])
+        self.living.save(self.saved)
+        self.living.add_vms([tiny_set(name="b")])
+
+    def work(self) -> int:
+        try:
+            self.living.save(self.saved)
+        except (kvmfw.InputError, OSError):
+            return 2
+        return 0
+
+    def check(self, code: int) -> None:
+        names = "".join(kvmfw.Fleet.open(self.saved).vm_names)
+        assert names == "ab" or (names == "a" and code == 2), (names, code)
+        self.living.add_vms([tiny_set(name="c")])
+        self.living.save(self.saved)
+        assert not list((self.saved / "generations").glob(".d*"))
+
+    def stands(self, code: int) -> None:
+        del code
+        assert "".join(kvmfw.Fleet.open(self.saved).vm_names) == "abc"
+        shutil.rmtree(self.saved)
+
+
 class Changes(Work):
     """Changes of a fleet in memory, each of them in turn where room is refused; all of one is there, or nothing."""
 
@@ -281,6 +314,7 @@ WORKS: dict[str, type[Work]] = {
     "folder": Folder,
     "record": Record,
     "reload": Reload,
+    "save": Save,
     **{name: type(name, (Changes,), {"step": staticmethod(step)}) for name, step in STEPS.items()},
 }
 

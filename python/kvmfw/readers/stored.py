@@ -32,6 +32,7 @@ from kvmfw.sets import Host, RegisterSet
 __all__ = [
     "FORMAT",
     "MANIFEST",
+    "SAVED",
     "SOURCE",
     "VERSION",
     "StoredVms",
@@ -43,6 +44,8 @@ __all__ = [
 ]
 
 FORMAT, VERSION = "kvmfw-fleet", 2
+SAVED = "kvmfw-saved-fleet"
+"""What `Fleet.save` writes: what a fleet knows, which no verb takes for what was saved of its VMs."""
 SOURCE = _native.build_info()[2]
 """Which core tells who is alike: of a fleet that another one wrote this one looks at all that is saved."""
 MANIFEST = "fleet.json"
@@ -71,6 +74,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     manifest = parsed_json(whole(path), path)
+    if isinstance(manifest, dict) and manifest.get("format") == SAVED:
+        raise FormatError(
+            "this is a fleet that was saved; `kvmfw.Fleet.open` opens it", "format", file=str(path)
+        )
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise FormatError(f"expected `{FORMAT}`", "format", file=str(path))
     if manifest.get("version") not in range(1, VERSION + 1):

@@ -25,6 +25,8 @@ pub struct Host(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
+    /// What it was read from.
+    document: Option<Box<[u8]>>,
     name: String,
     kernel: String,
     midr: u64,
@@ -73,11 +75,15 @@ impl Host {
     ///
     /// When the text is not JSON, not such a document, or contradicts itself.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        Ok(Self::new(Capture::from_json(text)?))
+        Ok(Self::indexed(Capture::from_json(text)?, Some(text.into())))
     }
 
     /// Indexes a capture.
     pub fn new(capture: Capture) -> Self {
+        Self::indexed(capture, None)
+    }
+
+    fn indexed(capture: Capture, document: Option<Box<[u8]>>) -> Self {
         let vcpus = capture
             .vcpus
             .into_iter()
@@ -92,6 +98,7 @@ impl Host {
             })
             .collect();
         Self(Arc::new(Inner {
+            document,
             release: Release::parse(&capture.kernel),
             // A name that tells no release may be of any kernel, a vendor's too.
             is_vendors: !rules::is_upstream(&capture.kernel),
@@ -108,6 +115,11 @@ impl Host {
     /// The host's name.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The document that it was read from; `None` where it was made of something else.
+    pub fn document(&self) -> Option<&[u8]> {
+        self.0.document.as_deref()
     }
 
     /// The kernel release.

@@ -49,8 +49,8 @@ pub use error::{FormatError, IntakeError, MemoryError, MissingError, RowError};
 pub use explain::{number as field_number, rule_of};
 pub use finding::Finding;
 pub use fleet::{
-    Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Limits,
-    NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle, Who,
+    Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Left,
+    Limits, NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle, Who,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

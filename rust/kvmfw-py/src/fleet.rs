@@ -27,15 +27,15 @@ pub(crate) struct Fleet(core::Fleet, Born);
 #[pyclass(frozen, module = "kvmfw._native")]
 pub(crate) struct Change {
     begun: Mutex<Option<core::Change>>,
-    threads: core::Threads,
-    born: Born,
+    pub(crate) threads: core::Threads,
+    pub(crate) born: Born,
     /// Whether its end may take long.
     is_large: AtomicBool,
 }
 
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 /// The name of each VM, names of places, and for each VM which of these; and which run each VM is like, where many are.
-type NamesOf<'py> =
+pub(crate) type NamesOf<'py> =
     (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>, Option<PyReadonlyArray1<'py, u32>>);
 
 /// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
@@ -152,6 +152,16 @@ impl Fleet {
     }
 }
 
+/// Names and homes of VMs, of Python.
+pub(crate) fn named<'a>(py: Python<'_>, (names, homes, like): &'a NamesOf<'_>) -> PyResult<Named<'a>> {
+    let mut who = Named { names: Some(texts(py, names, "names")?), ..Named::default() };
+    who.like = like.as_ref().map(|like| slice(py, like, "like")).transpose()?;
+    if let Some((homes, home_of)) = homes {
+        (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);
+    }
+    Ok(who)
+}
+
 /// The register set that one of Python's has.
 fn native(vm: Bound<'_, PyAny>) -> Option<Bound<'_, RegisterSet>> {
     vm.getattr(intern!(vm.py(), "_native")).ok()?.cast_into().ok()
@@ -216,7 +226,11 @@ impl Change {
     }
 
     /// Makes a long step.
-    fn long<T: Send>(&self, py: Python<'_>, step: impl FnOnce(&mut core::Change) -> T + Send) -> PyResult<T> {
+    pub(crate) fn long<T: Send>(
+        &self,
+        py: Python<'_>,
+        step: impl FnOnce(&mut core::Change) -> T + Send,
+    ) -> PyResult<T> {
         self.is_large.store(true, Relaxed);
         let done = attend(py, self.born, &self.threads, || self.lock().as_mut().map(step));
         if done.is_err() {
@@ -255,7 +269,7 @@ impl Change {
     }
 
     /// Adds VMs given as columns; gives the rows that cannot be used.
-    #[pyo3(signature = (starts, register, value, configs, config_of, named=None))]
+    #[pyo3(signature = (starts, register, value, configs, config_of, who=None))]
     #[expect(clippy::too_many_arguments, reason = "five columns and their names, as Python has them")]
     fn add_runs(
         &self,
@@ -265,21 +279,14 @@ impl Change {
         value: PyReadonlyArray1<'_, u64>,
         configs: Vec<(u32, bool, u8)>,
         config_of: PyReadonlyArray1<'_, u32>,
-        named: Option<NamesOf<'_>>,
+        who: Option<NamesOf<'_>>,
     ) -> PyResult<Vec<(usize, String)>> {
         let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
         let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
         let configs: Vec<VcpuConfig> =
             configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
         let rows = Runs { starts, register, value, configs: &configs, config_of };
-        let mut who = Named::default();
-        if let Some((names, homes, like)) = &named {
-            who.like = like.as_ref().map(|like| slice(py, like, "like")).transpose()?;
-            who.names = Some(texts(py, names, "names")?);
-            if let Some((homes, home_of)) = homes {
-                (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);
-            }
-        }
+        let who = who.as_ref().map(|who| named(py, who)).transpose()?.unwrap_or_default();
         let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| intake_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
     }

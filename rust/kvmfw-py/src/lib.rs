@@ -9,6 +9,7 @@ mod errors;
 mod fleet;
 mod judge;
 mod known;
+mod left;
 mod sets;
 mod snapshot;
 mod tables;
@@ -141,6 +142,8 @@ mod _native {
     use super::judge::{ask, check_features, validate, vmm_problem, vmms};
     #[pymodule_export]
     use super::known::{known_registers, known_releases};
+    #[pymodule_export]
+    use super::left::{add_like, class_sets, go_on, members_left};
     #[pymodule_export]
     use super::looked_at;
     #[pymodule_export]

@@ -3,6 +3,7 @@
 use kvmfw_core as core;
 use kvmfw_core::VcpuConfig;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use crate::door::{Born, enter};
 use crate::errors::{argument_error, format_error};
@@ -115,6 +116,12 @@ impl Host {
     #[getter]
     fn midr(&self) -> u64 {
         self.0.midr()
+    }
+
+    /// The document that it was read from.
+    #[getter]
+    fn document<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        Some(PyBytes::new(py, self.0.document()?))
     }
 
     fn vcpus(&self) -> Vec<(String, Vec<&'static str>, bool, Vec<&'static str>)> {

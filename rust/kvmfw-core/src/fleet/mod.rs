@@ -26,6 +26,7 @@ pub use self::classes::intake::{Heads, Number, Runs};
 pub use self::limits::Limits;
 pub use self::store::change::Change;
 pub use self::store::classes::ChangedClass;
+pub use self::store::left::Left;
 pub use self::store::named::{Named, Texts};
 use self::store::shared::Shared;
 pub use self::store::snapshot::{Changes, Snapshot};

@@ -10,6 +10,7 @@ use super::step::{BYTES_OF_A_STEP, Step, Turned};
 use super::turn::Turn;
 use super::who::{HostHandle, VmHandle, Who};
 use crate::error::{IntakeError, MissingError, RowError};
+use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Runs};
 use crate::host::Host;
@@ -17,7 +18,7 @@ use crate::room;
 use crate::set::RegisterSet;
 
 /// What a member takes while it is added: its class, twice, its row, and its place in the tree of names.
-const BYTES_OF_A_MEMBER: usize = 128;
+pub(super) const BYTES_OF_A_MEMBER: usize = 128;
 /// A change of a fleet: some steps, of which readers see all or none. Nothing happens until [`Change::commit`]; a change that is
 /// dropped has not been. Other changes wait for this one; a thread that begins two waits for itself.
 #[derive(Debug)]
@@ -94,6 +95,12 @@ impl Change {
         room::ask(who.vms(rows.len()).saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
         let (classes, errors) = intake::classes(self.turn.classes_to_change(), rows, &pool.pool)?;
+        self.add_named(&classes, who);
+        Ok(errors)
+    }
+
+    /// Adds VMs of these classes, whose names and homes were checked.
+    pub(super) fn add_named(&mut self, classes: &[VmClass], who: Named<'_>) {
         let mut guests = vec![0; who.homes.map_or(0, |homes| homes.len())];
         for home in who.home_of.iter().filter_map(|home| usize::try_from(*home).ok()) {
             guests.get_mut(home).into_iter().for_each(|guests| *guests += 1);
@@ -105,15 +112,13 @@ impl Change {
             let home = who.home_of.get(at).and_then(|home| usize::try_from(*home).ok());
             home.and_then(|home| places.get(home)).copied().unwrap_or(NOWHERE)
         };
-        let member =
-            |(at, class): (usize, &crate::fleet::class::VmClass)| Member { class: class.number(), tag: tag(at) };
+        let member = |(at, class): (usize, &VmClass)| Member { class: class.number(), tag: tag(at) };
         let members: Vec<Member> = match who.like {
             Some(like) => like.iter().filter_map(|run| classes.get(*run as usize)).enumerate().map(member).collect(),
             None => classes.iter().enumerate().map(member).collect(),
         };
         let name = |at: usize| who.names.and_then(|names| names.get(at)).unwrap_or("");
         self.state.add(&members, name, &mut self.turned);
-        Ok(errors)
     }
 
     /// Takes VMs away. Rows are those that there are by now; the rows after them move up.

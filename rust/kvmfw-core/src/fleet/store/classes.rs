@@ -35,6 +35,16 @@ impl Classes {
         Self { entries: Map::of((0..).zip(members.iter().map(entry))), used }
     }
 
+    /// The same classes with so many members each; all of them mean something else from a generation on, those too that have no
+    /// members now.
+    pub(in crate::fleet) fn renumbered(&self, members: &[u64], generation: u64) -> Self {
+        let known = self.entries.rows().last().map_or(0, |(class, _)| *class as usize + 1);
+        let mut all = members.to_vec();
+        room::grow(&mut all, known.saturating_sub(members.len()));
+        all.resize(known.max(members.len()), 0);
+        Self::of(&all, generation)
+    }
+
     /// How many members a class has.
     pub(in crate::fleet) fn members(&self, class: u32) -> u64 {
         self.entries.value(class).map_or(0, |entry| entry.members)

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::change::Change;
-use super::classes::Classes;
 use super::map::Map;
 use super::members::{Member, UNJUDGED};
 use super::snapshot::Snapshot;
@@ -109,7 +108,7 @@ impl Change {
             counts.get_mut(class.place()).into_iter().for_each(|count| *count += 1);
             Arc::make_mut(&mut state.hosts).change(host, |member| *member = Member { class: class.number(), tag });
         }
-        state.host_classes = Classes::of(&counts, state.generation);
+        state.host_classes = state.host_classes.renumbered(&counts, state.generation);
         state.tables = Arc::new(Tables::new(Arc::new(world)));
         state.fresh = Map::default();
         self.touched.clear();

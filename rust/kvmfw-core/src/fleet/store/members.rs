@@ -329,6 +329,19 @@ impl Roster {
         first
     }
 
+    /// Gives members other handles, by row; they ascend, and are below `arrivals`.
+    pub(in crate::fleet) fn renumber(&mut self, handles: &[u64], arrivals: u64) {
+        room::need(handles.len() * BYTES_OF_A_ROW);
+        let before = std::mem::take(&mut self.tree);
+        let mut handles = handles.iter().copied();
+        self.tree.append(before.leaves().map(|leaf| {
+            let handles = handles.by_ref().take(leaf.len()).collect();
+            Members { handles, ..leaf.clone() }
+        }));
+        (self.index, self.arrivals) = (OnceLock::new(), arrivals);
+        self.forget_answers();
+    }
+
     /// Takes a member away, and tells what was known of it.
     pub(in crate::fleet) fn remove(&mut self, handle: u64) -> Option<Member> {
         let (leaf, at) = self.tree.get(handle)?;

@@ -4,6 +4,7 @@ pub(in crate::fleet) mod by_class;
 pub(in crate::fleet) mod change;
 pub(in crate::fleet) mod classes;
 pub(in crate::fleet) mod commit;
+pub(in crate::fleet) mod left;
 pub(in crate::fleet) mod map;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet) mod named;

@@ -57,6 +57,7 @@ impl Shared {
         let state = State {
             settings: Arc::clone(&settings),
             generation: 0,
+            numbered_since: 0,
             vms: Arc::default(),
             hosts: Arc::default(),
             places: Places::default(),

@@ -28,6 +28,8 @@ use crate::verdict::{Verdict, by_unit, validate};
 pub(in crate::fleet) struct State {
     pub(in crate::fleet) settings: Arc<Settings>,
     pub(in crate::fleet) generation: u64,
+    /// The generation since which classes are numbered as they are.
+    pub(in crate::fleet) numbered_since: u64,
     pub(in crate::fleet) vms: Arc<Roster>,
     pub(in crate::fleet) hosts: Arc<Roster>,
     pub(in crate::fleet) places: Places,
@@ -194,10 +196,16 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// When the generation is yet to come: it is one of another fleet.
+    /// When the generation is yet to come, or was before the fleet went on in this process: it is one of another fleet.
     pub fn changes_since(&self, generation: u64) -> Result<Changes, MissingError> {
         if generation > self.0.generation {
             let problem = format!("generation {generation} is yet to come; this is generation {}", self.0.generation);
+            return Err(MissingError { problem, row: None });
+        }
+        if generation < self.0.numbered_since {
+            let since = self.0.numbered_since;
+            let problem =
+                format!("generation {generation} was another process's: classes are numbered anew since {since}");
             return Err(MissingError { problem, row: None });
         }
         Ok(Changes {
@@ -284,11 +292,7 @@ impl Snapshot {
         let world = &self.0.tables.world;
         let kind = world.hosts.kinds.get(host.tag as usize);
         let kind = kind.ok_or_else(|| no_row::<HostHandle>(self.0.hosts.row(row).unwrap_or(0), &self.0.hosts))?;
-        let set = match self.0.fresh.value(VmClass::of(vm.class)) {
-            Some(fresh) => fresh.told(&world.vms).0,
-            None => world.vms.registers_of(VmClass::of(vm.class)).and_then(Result::ok),
-        };
-        let Some(set) = set else {
+        let Some(set) = self.class_set(vm.class) else {
             return Ok(Verdict::new(vec![unusable_finding()], self.question().policy.row().not_judged.to_vec()));
         };
         let mut verdict = judge(&set, kind, self.question());
