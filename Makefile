@@ -16,7 +16,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live tables collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard agreement vmm live tables prove collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -43,6 +43,9 @@ live: $(VENV)/.tests  ## boot real kernels under emulation and compare their ans
 
 tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules
 	$(BIN)/python -m tests.kernels $(IMAGES) --recordings $(RECORDINGS)
+
+prove: build/prove/.installed  ## prove the rules of firmware registers against the code of kernel images (IMAGES="files", else those of `make live`)
+	PYTHONPATH=python:. build/prove/bin/python -W ignore -m tests.prove $(IMAGES)
 
 collecting: build/collecting/.installed  ## Ansible and kubectl collect from fake hosts; the path from 200 hosts behind a local sshd to an audit, timed
 	PYTHONPATH=python build/collecting/bin/python -m pytest -o addopts="--import-mode=importlib" -o timeout=900 -p no:cacheprovider -q tests/collecting
@@ -160,6 +163,12 @@ build/openstack/.installed: $(VENV)/.tests
 	$(PYTHON) -m venv build/openstack
 	build/openstack/bin/python -m pip install --quiet nova==34.0.0 openstack-placement==16.0.0 pyarrow msgspec click rich \
 		pytest pytest-timeout hypothesis
+	touch $@
+
+# angr names no upper bounds for what it reads code and C with, and does not work with the next ones.
+build/prove/.installed: $(VENV)/.tests
+	$(PYTHON) -m venv build/prove
+	build/prove/bin/python -m pip install --quiet angr==9.2.213 'bitstring<5' 'pycparser==3.0' numpy pyarrow msgspec click rich
 	touch $@
 
 build/collecting/.installed: $(VENV)/.tests

@@ -214,6 +214,13 @@ def test_kinds_are_told_by_what_counts() -> None:
             place = place[word]
         place[path[-1]] = value
         assert kind_of(other) != kind_of(base), path
+    with_steal_time, without = (
+        base | {"version": 3, "surroundings": {"PVTIME_IPA": said}}
+        for said in ({"value": "0x0"}, {"errno": "ENXIO"})
+    )
+    asked_more = base | {"version": 3, "surroundings": {"PVTIME_IPA": {"value": "0x0", "kept": ["0x40"]}}}
+    assert len({kind_of(base), kind_of(with_steal_time), kind_of(without)}) == 3
+    assert kind_of(asked_more) == kind_of(with_steal_time), "answers do not count"
     assert boot_options("ro kvm-arm.mode=nvhe ip=dhcp") == ["kvm-arm.mode=nvhe"]
 
 

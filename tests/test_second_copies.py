@@ -11,18 +11,22 @@ from pathlib import Path
 import pytest
 
 from kvmfw import RegisterSet, _native, probe, rules
+from kvmfw.analysis.changed import without_register
 from kvmfw.analysis.means import MEANS
 from kvmfw.analysis.opened import protections
+from kvmfw.errors import ArgumentError
 from kvmfw.ids import is_arm64, is_surrounding
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.inventory.making import making_of_cpu
 from kvmfw.messages.words import errno_of
 from kvmfw.psci import VERSIONS
 from kvmfw.readers.facts import _properties
+from kvmfw.readers.firecracker import CpuTemplate
 from kvmfw.readers.folders import hosts
-from kvmfw.readers.saved import register_set
+from kvmfw.readers.saved import SavedVcpu, register_set, set_of_words
 from kvmfw.readers.vcpu import ENABLED, FEATURES
-from kvmfw.registers import fields_of, named, register_name, registers
+from kvmfw.readers.vcpus import distinct_vcpus
+from kvmfw.registers import fields_of, find_register, listed_by, named, register_name, registers
 from kvmfw.telling.knobs import KNOBS_OF_QEMU, PSCI, qemu_properties, settable
 
 PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
@@ -233,3 +237,33 @@ def test_a_version_of_psci_that_is_printed_is_read() -> None:
         assert printed == f"kvm-psci-version={name}"
         assert making_of_cpu(f"host,{printed}").psci == value
     assert [*qemu_properties({PSCI: 1}, {PSCI: 0})] == [], "0.1 is a vCPU without psci_0_2"
+
+
+ICC_CTLR = 0xF0300007_0006C664
+LATER, EARLIER = 0x6030000000160002, 0x6030000000140001
+
+
+def test_whatever_is_changed_of_a_set_its_order_and_what_stands_beside_it_stay() -> None:
+    vm = RegisterSet.from_mapping({LATER: 3, EARLIER: 1, ICC_CTLR: 0x400}, name="vm")
+    hidden = without_register([vm], [0x6030000000140003])[0]
+    templated = CpuTemplate({EARLIER: (1, 0)}, {}).apply(vm)
+    (alone,) = distinct_vcpus([SavedVcpu("vm", 0, vm), SavedVcpu("vm", 1, vm)])
+    for one in (hidden, templated, alone):
+        document = one.to_document()
+        assert [*document["registers"]] == [hex(LATER), hex(EARLIER)]  # type: ignore[misc]
+        assert document["surroundings"] == {"ICC_CTLR_EL1": "0x400"}
+
+
+def test_words_of_a_vcpu_have_one_reader() -> None:
+    spaced, close = (
+        set_of_words({EARLIER: 1}, words, "vm") for words in ("psci_0_2, mte, vgic", "psci_0_2,mte,vgic")
+    )
+    assert spaced.to_document() == close.to_document()
+    assert (close.features, close.enabled, close.vgic) == (["psci_0_2"], ["mte"], True)
+    with pytest.raises(ArgumentError, match="`wings` says nothing about a vCPU"):
+        set_of_words({EARLIER: 1}, "psci_0_2,wings", "vm")
+
+
+def test_a_register_of_the_pmu_is_listed_by_the_kernels_of_its_part() -> None:
+    for name in ("PMCR_EL0", "PMCCNTR_EL0", "PMSELR_EL0", "PMUSERENR_EL0"):
+        assert listed_by(find_register(name) or 0) == "up to 5.10 always, from 5.11 on with a PMU", name

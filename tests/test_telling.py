@@ -18,6 +18,7 @@ from kvmfw.telling import WEIGHTS, Weight, fold, overview, weight_of, what_to_do
 from kvmfw.telling.folds import names_of
 from kvmfw.telling.knobs import knob_of
 from kvmfw.verdict import Outcome
+from tests.support import golden
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CAPTURES = EXAMPLES / "captures"
@@ -166,6 +167,11 @@ def test_every_rule_that_changes_something_has_a_weight() -> None:
                     weight = weight_of(one)
                     assert (weight is None) == (one.outcome is not Outcome.CHANGE)
                     seen |= {weight} - {None}  # type: ignore[arg-type]
+    for case in golden.cases():
+        for one in kvmfw.validate(
+            case.register_set(), case.target(), vmm=case.vmm, state=case.state
+        ).findings:
+            assert (weight_of(one) is None) == (one.outcome is not Outcome.CHANGE), case.name
     assert seen == set(Weight)
 
 

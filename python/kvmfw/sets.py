@@ -145,6 +145,40 @@ class RegisterSet:
         rows = self._native.registers()
         return dict(rows) if beside else {id_: value for id_, value in rows if not is_surrounding(id_)}
 
+    def changed(self, changes: Mapping[int, int | None], *, name: str | None = None) -> RegisterSet:
+        """Give the same set with some registers changed, added at the end, or left out (None).
+
+        All else stays: how the vCPU is made, the order in which registers were saved, what stands beside them.
+
+        Parameters
+        ----------
+        changes : mapping of int to int or None
+            Register id -> new value; None leaves the register out.
+        name : str, optional
+            Another name for the VM.
+
+        Raises
+        ------
+        ArgumentError
+            When a value is wider than its register.
+
+        Examples
+        --------
+        >>> vm = RegisterSet.from_mapping({0x6030000000140003: 2, 0x6030000000140001: 1, 0xF0300007_0006C664: 0x400})
+        >>> other = vm.changed({0x6030000000140001: None, 0x6030000000140003: 0})
+        >>> dict(other), other.surroundings
+        ({6931039826524241923: 0}, {'ICC_CTLR_EL1': 1024})
+        """
+        rows = {**dict(self._native.in_file_order()), **changes}
+        return RegisterSet.from_mapping(
+            {register: value for register, value in rows.items() if value is not None},
+            features=self.features,
+            vgic=self.vgic,
+            enabled=self.enabled,
+            name=self.name if name is None else name,
+            host=self.host,
+        )
+
     @property
     def surroundings(self) -> dict[str, int]:
         """What was saved beside registers, by name: of the interrupt controller, the counter, steal time (docs/arrival.md).

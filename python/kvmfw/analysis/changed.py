@@ -94,18 +94,8 @@ def hide_register(document: Document, register: int) -> Document:
 
 def without_register(vms: Iterable[RegisterSet], registers: Iterable[int]) -> list[RegisterSet]:
     """Give the VMs as they would be had their VMM hidden some registers."""
-    hidden = set(registers)
-    return [
-        RegisterSet.from_mapping(
-            {register: value for register, value in vm.to_mapping().items() if register not in hidden},
-            features=vm.features,
-            vgic=vm.vgic,
-            enabled=vm.enabled,
-            name=vm.name,
-            host=vm.host,
-        )
-        for vm in vms
-    ]
+    hidden = dict.fromkeys(registers)
+    return [vm.changed(hidden) for vm in vms]
 
 
 def host_of(document: Document) -> Host:

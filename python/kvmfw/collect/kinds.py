@@ -48,7 +48,7 @@ def kind_of(document: Mapping[str, Any]) -> str:
     """Give a digest of the kind of host that a capture is of.
 
     It covers kernel and build, CPU, machine, boot options, vulnerabilities and capabilities, and of each vCPU
-    configuration the register list, with the values of those registers that KVM looks at.
+    configuration the register list, with the values of those registers that KVM looks at, and what stands beside registers.
     """
     host = dict(document["host"])
     host.pop("name", None)
@@ -67,7 +67,11 @@ def kind_of(document: Mapping[str, Any]) -> str:
     }
     # Answers do not count: a quick probe has none.
     vcpus = [{**vcpu, "values": made.get(vcpu["name"])} for vcpu in document["vcpus"]]
-    whole = {"host": host, "registers": registers, "vcpus": vcpus}
+    beside = {
+        name: {key: said[key] for key in ("value", "errno") if key in said}
+        for name, said in document.get("surroundings", {}).items()
+    }
+    whole = {"host": host, "registers": registers, "vcpus": vcpus, "surroundings": beside}
     text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

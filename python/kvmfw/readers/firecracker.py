@@ -107,10 +107,11 @@ class CpuTemplate:
         1
         """
         saved = vm.to_mapping()
-        for register, (mask, value) in self.registers.items():
-            saved[register] = saved.get(register, 0) & ~mask | value
-        return RegisterSet.from_mapping(
-            saved, features=vm.features, vgic=vm.vgic, enabled=vm.enabled, name=vm.name, host=vm.host
+        return vm.changed(
+            {
+                register: saved.get(register, 0) & ~mask | value
+                for register, (mask, value) in self.registers.items()
+            }
         )
 
 

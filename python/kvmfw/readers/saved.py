@@ -9,7 +9,7 @@ from typing import Any
 from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.ids import size_of
-from kvmfw.readers.vcpu import ENABLED, FEATURES, derived_vcpu
+from kvmfw.readers.vcpu import ENABLED, FEATURES, config_of_words, derived_vcpu
 from kvmfw.sets import RegisterSet
 
 __all__ = ["SavedVcpu", "hexadecimal", "register_set", "set_of_words"]
@@ -73,12 +73,12 @@ def register_set(
 
 def set_of_words(registers: Mapping[int, int], words: str, name: str, host: str | None = None) -> RegisterSet:
     """Make a set of a vCPU that words with commas between describe."""
-    given = words.split(",")
+    features, vgic, enabled = config_of_words(words)
     return RegisterSet.from_mapping(
         registers,
-        features=[word for word in given if word in FEATURES],
-        vgic="vgic" in given,
-        enabled=[word for word in given if word in ENABLED],
+        features=[word for bit, word in enumerate(FEATURES) if features >> bit & 1],
+        vgic=vgic,
+        enabled=[word for bit, word in enumerate(ENABLED) if enabled >> bit & 1],
         name=name,
         host=host,
     )

@@ -32,18 +32,9 @@ def distinct_vcpus(vcpus: Sequence[SavedVcpu]) -> list[RegisterSet]:
         kinds.setdefault(class_, vcpu)
     found = list(kinds.values())
     return (
-        [_renamed(found[0].registers, found[0].vm)] if len(found) == 1 else [one.registers for one in found]
-    )
-
-
-def _renamed(vm: RegisterSet, name: str) -> RegisterSet:
-    return RegisterSet.from_mapping(
-        vm.to_mapping(beside=True),
-        features=vm.features,
-        vgic=vm.vgic,
-        enabled=vm.enabled,
-        name=name,
-        host=vm.host,
+        [found[0].registers.changed({}, name=found[0].vm)]
+        if len(found) == 1
+        else [one.registers for one in found]
     )
 
 

@@ -88,6 +88,14 @@ pub struct Target {
 }
 
 impl Acceptor {
+    /// The rule of a register that KVM decides as a formula, see [`crate::rules::Rule::smt`].
+    pub fn smt(&self) -> Option<String> {
+        match self {
+            Self::Kvm(target) => target.rule.smt(),
+            _ => None,
+        }
+    }
+
     /// What a write of `value` does on this host.
     pub fn judge(&self, value: &Value, context: Context) -> Judgement {
         match self {

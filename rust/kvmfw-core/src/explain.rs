@@ -19,6 +19,7 @@ use crate::rule_ids::RuleId;
 use crate::rules::aftermath::{Change, Fate};
 use crate::rules::{FieldDifference, field_differences};
 use crate::set::RegisterSet;
+use crate::surroundings::Handling;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 use crate::vmms::{VmmRow, VmmRule};
@@ -326,9 +327,12 @@ pub(crate) fn aftermath_finding(
 
 /// Says what follows for the VMM and the guest where something beside registers does not arrive.
 pub(crate) fn name_consequence(finding: &mut Finding, rule: &VmmRule) {
-    let follows = finding.register.and_then(|id| rule.handles(id));
-    let is_known = !matches!(finding.judgement.effect, Effect::Unknown(_) | Effect::Rewritten(_));
-    if let Some(handling) = follows.filter(|_| is_known) {
+    let Some(handling) = finding.register.and_then(|id| rule.handles(id)) else { return };
+    let follows = match handling {
+        Handling::Writes(_) | Handling::Compares(_) => matches!(finding.judgement.effect, Effect::Refused(_)),
+        Handling::Leaves(_) => matches!(finding.judgement.effect, Effect::Dropped(_)),
+    };
+    if follows {
         finding.sentence.push_str(handling.consequence());
     }
 }

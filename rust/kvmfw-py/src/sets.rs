@@ -131,6 +131,15 @@ impl Host {
         self.0.vcpus().map(words).collect()
     }
 
+    /// What a fresh vCPU takes of a register, for each vCPU that was asked, as a formula of SMT-LIB 2; `None` where the rule has none.
+    fn smt(&self, register: u64) -> Vec<Option<String>> {
+        let register = core::RegisterId::new(register);
+        let rule = |config: core::HostConfig<'_>| {
+            config.acceptor(register, core::Scheme::Kvm, core::answers::State::Fresh, true).smt()
+        };
+        self.0.made().map(|(_, config)| rule(config)).collect()
+    }
+
     fn registers(
         &self,
         py: Python<'_>,

@@ -111,7 +111,9 @@ impl Kind {
             Self::Bitmap(mask) => {
                 return format!("any bits of the mask {mask:#x}; once the VM has run only the current value");
             }
-            Self::Identification => "the host's own value up to 6.4, then field by field under the writable mask",
+            Self::Identification => {
+                "up to 6.4 the host's own value, or 0 in CSV2 and CSV3; then field by field under the writable mask"
+            }
             Self::Implementation(_) => {
                 "the host's own value; any from 6.15 on if the VM has `writable_imp_id_regs` enabled"
             }
@@ -135,7 +137,9 @@ impl Kind {
             Self::Gated(gate) => {
                 let shown = format!("{}.{}", super::name_of(gate.register), gate.field);
                 let enough = if gate.least > 1 { format!("{} or more", gate.least) } else { "not 0".to_owned() };
-                return format!("anything while {shown} of the VM is {enough}, else it is not there");
+                return format!(
+                    "anything while {shown} of the VM is {enough}, else on kernels that look at it the register is not there"
+                );
             }
             Self::VgicControl => {
                 "at most the host's priority bits and ID bits, its own SEIS and A3V; of the rest CBPR and EOImode are stored"

@@ -1,6 +1,6 @@
 //! Which kernels list a register, where that depends on more than the CPU and the vCPU (docs/semantics.md, 1.2 and 2).
 
-use super::{CNTPCT, Kind, WORKAROUND_1, WORKAROUND_2, WORKAROUND_3, kind_of, system};
+use super::{CNTPCT, Kind, Part, WORKAROUND_1, WORKAROUND_2, WORKAROUND_3, kind_of, parts_of, system};
 use crate::id::{Group, RegisterId};
 
 /// Which kernels list the register, in words; `None` where all do that have the feature, or where it is not known.
@@ -34,9 +34,7 @@ pub fn listed_by(id: RegisterId) -> Option<&'static str> {
     }
     match kind_of(id) {
         Kind::PmuMachine => Some("7.3 and later, with a PMU"),
-        Kind::PmuControl | Kind::PmuIncrement | Kind::PmuCounter | Kind::PmuBits => {
-            Some("up to 5.10 always, from 5.11 on with a PMU")
-        }
+        _ if parts_of(id) == Some(&[Part::Pmu]) => Some("up to 5.10 always, from 5.11 on with a PMU"),
         Kind::CacheSize => Some("up to 6.2 for caches that exist, from 6.3 on all 14"),
         _ => None,
     }

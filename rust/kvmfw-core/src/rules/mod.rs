@@ -19,6 +19,7 @@ mod pmu;
 mod pmu_bits;
 mod release;
 mod rule;
+mod smt;
 mod state;
 mod surroundings;
 mod tables;
