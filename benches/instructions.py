@@ -28,6 +28,7 @@ WORKLOADS = (
     "matrix",
     "counts",
     "candidates",
+    "audit",
     "names",
     "known",
     "add",
@@ -36,13 +37,17 @@ WORKLOADS = (
     "reboot",
     "snapshot",
     "event",
+    "different",
+    "bits",
+    "class_row",
 )
 TOLERANCE = 0.01
 # What a workload does before its own work: a question's 20 M instructions come after 60 M of building the fleet, which would
 # hide a third of a slower question. Own work is a difference of two counts: builds of the same code differ by up to 0.8 %.
 SETUP = {"judge": "build", "known": "judge"}
-SETUP |= dict.fromkeys(("pairs", "matrix", "counts", "candidates", "names"), "judge")
+SETUP |= dict.fromkeys(("pairs", "matrix", "counts", "candidates", "audit", "names"), "judge")
 SETUP |= dict.fromkeys(("add", "remove", "copied", "reboot", "snapshot", "event"), "known")
+SETUP |= dict.fromkeys(("bits", "class_row"), "different")
 OWN_TOLERANCE = 0.0125
 
 

@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
-use kvmfw_core::{Fleet, Host, Named, Question, RegisterId, RegisterSet, Runs, Taken, Texts, Value, VcpuConfig, Who};
+use kvmfw_core::audit::{Census, Residents, Watch};
+use kvmfw_core::{
+    Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Snapshot, Taken, Texts, Value, VcpuConfig, Who,
+};
 
 const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
@@ -51,16 +54,22 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     let hosts = (0..HOSTS).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
     let mut classes: Vec<Vec<u64>> = Vec::new();
     classes.resize_with(300, || (0..REGISTERS).map(|_| numbers.next(3)).collect());
+    let differ = matches!(name, "different" | "bits" | "class_row");
     let (mut ids, mut values, mut starts) = (Vec::new(), Vec::new(), vec![0_i64]);
-    for _ in 0..VMS {
+    for number in 0..VMS {
         let class = usize::try_from(numbers.next(300))?;
         ids.extend((0..REGISTERS).map(register));
         values.extend(classes.get(class).into_iter().flatten());
+        if let Some(last) = values.last_mut().filter(|_| differ) {
+            *last = number << 8;
+        }
         starts.push(i64::try_from(ids.len())?);
     }
     let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
     let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[] };
-    let fleet = Fleet::new(Question::default(), 1);
+    // As where there are many more: a register of which all values differ is split, and there is no class table.
+    let few = Limits { unit_cells: 1 << 16, class_cells: 0, ..Limits::default() };
+    let fleet = Fleet::with_limits(Question::default(), 1, if differ { few } else { Limits::default() });
     let mut change = fleet.change();
     let (mut text, mut ends) = (String::new(), vec![0]);
     for number in 0..VMS {
@@ -81,7 +90,7 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     let taken = Taken { change: true, unknown: false };
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u64::from(*byte)).sum();
     Ok(match name {
-        "judge" => sum(&fleet.class_row(0)?),
+        "judge" | "different" => sum(&fleet.class_row(0)?),
         "pairs" => {
             let vm: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(VMS))).collect::<Result<_, _>>()?;
             let host: Vec<u32> = (0..PAIRS).map(|_| u32::try_from(numbers.next(1_000))).collect::<Result<_, _>>()?;
@@ -99,6 +108,22 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
             fleet.counts_by_vm(&mut out);
             out.iter().step_by(4).sum()
         }
+        "bits" => {
+            let (mut by_vm, mut by_host) = (vec![0; fleet.vm_count() * 4], vec![0; fleet.host_count() * 4]);
+            for _ in 0..10 {
+                fleet.counts_by_vm(&mut by_vm);
+                fleet.counts_by_host(&mut by_host);
+            }
+            by_vm.iter().chain(&by_host).sum()
+        }
+        "class_row" => {
+            let mut all = 0;
+            for class in 0..5_000 {
+                all += sum(&fleet.class_row(class)?);
+            }
+            all
+        }
+        "audit" => audit(&fleet, taken)?,
         "candidates" => {
             let mut all = 0;
             for vm in 0..500 {
@@ -115,6 +140,21 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         }
         _ => return live(name, &living, &hosts, &classes),
     })
+}
+
+/// Takers, what units say, circles and passages of VMs at home on every host class that there is.
+fn audit(fleet: &Snapshot, taken: Taken) -> Result<u64, Box<dyn std::error::Error>> {
+    let (vm_classes, host_classes) = fleet.class_counts();
+    let (vms, homes) = (u32::try_from(vm_classes)?, i64::try_from(host_classes)?);
+    let vm_class: Vec<u32> = (0..vms).flat_map(|class| std::iter::repeat_n(class, host_classes)).collect();
+    let home_class: Vec<i64> = (0..vms).flat_map(|_| 0..homes).collect();
+    let weights = vec![3; vm_class.len()];
+    let residents = Residents { vm_class: &vm_class, home_class: &home_class, vms: &weights };
+    let watch = Watch::default();
+    let (takers, _) = fleet.all_takers(&vec![25; host_classes], taken, &watch)?;
+    let census = Census::of(&fleet.unit_rows(), &takers, residents, taken, &watch)?;
+    let (circles, passages) = (takers.circles(residents, &watch)?, takers.passages(residents, 100, &watch)?);
+    Ok(census.said.len() as u64 + circles.moves.len() as u64 + passages.count)
 }
 
 /// Changes of one VM each: of known classes, names included.

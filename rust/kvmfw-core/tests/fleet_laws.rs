@@ -131,6 +131,21 @@ fn all_pairs(fleet: &Fleet) -> (Vec<u8>, Vec<u16>) {
     (out, units)
 }
 
+/// Counts by VM and by host, as they are told and as outcomes give them.
+fn assert_counts(fleet: &Fleet, outcomes: &[u8]) {
+    let fleet = fleet.snapshot();
+    let (vms, hosts) = (fleet.vm_count(), fleet.host_count());
+    let (mut by_vm, mut by_host) = (vec![0; 4 * vms], vec![0; 4 * hosts]);
+    for (pair, outcome) in outcomes.iter().enumerate() {
+        by_vm[pair / hosts * 4 + usize::from(*outcome)] += 1;
+        by_host[pair % hosts * 4 + usize::from(*outcome)] += 1;
+    }
+    let (mut of_vms, mut of_hosts) = (vec![9; 4 * vms], vec![9; 4 * hosts]);
+    fleet.counts_by_vm(&mut of_vms);
+    fleet.counts_by_host(&mut of_hosts);
+    assert_eq!((of_vms, of_hosts), (by_vm, by_host));
+}
+
 fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
     let sets: Vec<RegisterSet> = vms.iter().map(set).collect();
     let outcome = |set, host| validate(set, host, Question::default()).outcome as u8;
@@ -204,6 +219,7 @@ proptest! {
             let fleet = fleet(&vms, &hosts, 2, limits);
             let (outcomes, units) = all_pairs(&fleet);
             prop_assert_eq!(&outcomes, &wanted);
+            assert_counts(&fleet, &wanted);
             prop_assert!(outcomes.iter().zip(&units).all(|(outcome, unit)| (*outcome == 0) == (*unit == u16::MAX)));
             let hosts = hosts.len();
             for (vm, row) in wanted.chunks(hosts).enumerate() {

@@ -187,6 +187,41 @@ fn counts_of_rows_beyond_one_part_are_those_of_their_classes() {
     }
 }
 
+/// Hosts are counted by strips of 1,024, VM classes by tiles of 8,192; VMs of a class count as often as there are such.
+#[test]
+fn counts_around_strips_and_tiles_are_those_of_single_pairs() {
+    let (_, kinds) = mixed();
+    let sizes =
+        [(3, 1), (5, 63), (4, 64), (7, 65), (4, 1_023), (4, 1_024), (5, 1_025), (9, 2_049), (8_191, 3), (8_192, 2)];
+    for (classes, hosts) in sizes.into_iter().chain([(8_193, 65)]) {
+        let saved: Vec<Saved> = (0..classes).map(|own| (own % 3, 0x1110 + ((own / 3) << 32))).collect();
+        let outcomes = direct(&saved, &kinds);
+        let kind_of = |host: usize| (host / 7 + host / 64) % kinds.len();
+        let vms: Vec<usize> = (0..saved.len()).flat_map(|class| std::iter::repeat_n(class, class % 4 + 1)).collect();
+        let outcome = |class: usize, host: usize| outcomes[class * kinds.len() + kind_of(host)] as usize;
+        let (mut of_class, mut by_host) = (vec![[0_u64; 4]; saved.len()], vec![[0_u64; 4]; hosts]);
+        for (class, counts) in of_class.iter_mut().enumerate() {
+            for (host, by_host) in by_host.iter_mut().enumerate() {
+                counts[outcome(class, host)] += 1;
+                by_host[outcome(class, host)] += class as u64 % 4 + 1;
+            }
+        }
+        let rows: Vec<u32> = (0..hosts).map(|host| u32::try_from(kind_of(host)).expect("few kinds")).collect();
+        for limits in &WAYS[2..] {
+            let fleet = Fleet::with_limits(Question::default(), 2, *limits);
+            add_vms(&fleet, &vms.iter().map(|class| saved[*class]).collect::<Vec<_>>());
+            add_hosts(&fleet, &kinds, &rows);
+            let fleet = fleet.snapshot();
+            let (mut of_vms, mut of_hosts) = (vec![9; 4 * vms.len()], vec![9; 4 * hosts]);
+            fleet.counts_by_vm(&mut of_vms);
+            fleet.counts_by_host(&mut of_hosts);
+            assert!(of_hosts.as_chunks::<4>().0 == by_host, "{classes} classes, {hosts} hosts: by host");
+            let by_vm = vms.iter().map(|class| of_class[*class]);
+            assert!(by_vm.eq(of_vms.as_chunks::<4>().0.iter().copied()), "{classes} classes, {hosts} hosts: by VM");
+        }
+    }
+}
+
 #[test]
 fn a_unit_stands_in_the_way_alone_where_no_other_does() {
     let own = (1, 0x1110);

@@ -3,6 +3,7 @@
 pub(in crate::fleet) mod arcs;
 pub(in crate::fleet) mod audit;
 pub(in crate::fleet) mod candidates;
+mod counter;
 pub(in crate::fleet) mod counts;
 pub(in crate::fleet) mod emptying;
 pub(in crate::fleet) mod gather;

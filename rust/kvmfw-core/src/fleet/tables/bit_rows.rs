@@ -45,7 +45,7 @@ pub(in crate::fleet) struct Plane {
     least: u8,
     /// Strips in a row over hosts.
     pub(in crate::fleet) strips: usize,
-    /// For each group its rows.
+    /// For each group its rows; none where no host reaches the outcome in any.
     tables: Vec<Vec<Strip>>,
 }
 
@@ -70,6 +70,9 @@ impl Plane {
         let strips = class_of.len().div_ceil(64 * STRIP);
         let groups = sides.groups;
         let table = |group: &Group| {
+            if !group.reaches(least) {
+                return Vec::new();
+            }
             let columns = class_of.iter().map(|class| group.column_of.get(*class as usize).copied().unwrap_or(0));
             if group.column_count() <= 256 {
                 let columns: Vec<u8> = columns.map(|column| column.to_le_bytes()[0]).collect();
@@ -82,9 +85,14 @@ impl Plane {
         Self { least, strips, tables }
     }
 
-    /// A row without bits.
-    pub(in crate::fleet) fn empty_row(&self) -> Vec<Strip> {
-        vec![Strip::default(); self.strips]
+    /// The rows of each group, one after the other.
+    pub(in crate::fleet) fn tables(&self) -> impl Iterator<Item = &[Strip]> {
+        self.tables.iter().map(Vec::as_slice)
+    }
+
+    /// A strip of a row of a group.
+    pub(in crate::fleet) fn strip(&self, group: usize, row: u32, at: usize) -> Option<&Strip> {
+        self.tables.get(group)?.get(row as usize * self.strips + at)
     }
 
     /// How many bytes one strip of every row takes: what a block of hosts costs in the cache.
@@ -108,18 +116,15 @@ impl Plane {
             table.get(from..from + out.len())
         }));
         for (at, out) in out.iter_mut().enumerate() {
-            let mut sum = Strip::default();
-            for strip in rows.iter().filter_map(|row| row.get(at)) {
-                sum.0.iter_mut().zip(strip.0).for_each(|(sum, word)| *sum |= word);
-            }
-            *out = sum;
+            *out = rows.iter().filter_map(|row| row.get(at)).fold(Strip::NONE, Strip::with);
         }
         if !sides.judged.rests.is_empty() {
             self.join_rests(sides, class, start, out);
         }
     }
 
-    fn join_rests(&self, sides: Sides<'_>, class: VmClass, start: usize, out: &mut [Strip]) {
+    /// Adds what is left of split units: see [`Plane::join`].
+    pub(in crate::fleet) fn join_rests(&self, sides: Sides<'_>, class: VmClass, start: usize, out: &mut [Strip]) {
         let start = start * 64 * STRIP;
         let mut hosts = vec![0; (sides.rows.len() - start).min(out.len() * 64 * STRIP)];
         sides.rows.write(start, &mut hosts);

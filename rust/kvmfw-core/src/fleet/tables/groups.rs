@@ -70,6 +70,11 @@ impl Groups {
         self.0.iter()
     }
 
+    /// The row of each VM class in a group.
+    pub(in crate::fleet) fn rows(&self, group: usize) -> &[u32] {
+        self.0.get(group).map_or(&[], |group| &group.row_of)
+    }
+
     /// Places all classes.
     fn place(&mut self, parts: &[Part], vms: &Vms, hosts: &Hosts, pool: &Pool) {
         if self.0.is_empty() {
@@ -179,6 +184,11 @@ impl Group {
     /// One row of cells, a cell for each column.
     pub(in crate::fleet) fn row(&self, row: u32) -> &[u8] {
         self.grid.row(row as usize)
+    }
+
+    /// Whether any cell is at least this outcome.
+    pub(in crate::fleet) fn reaches(&self, least: u8) -> bool {
+        (0..self.grid.row_count()).any(|row| self.grid.row(row).iter().any(|cell| *cell >= least))
     }
 
     fn judge_row(&mut self, parts: &[Part], row: u32) {

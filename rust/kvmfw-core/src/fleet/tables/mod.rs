@@ -7,6 +7,7 @@ pub(in crate::fleet) mod cover;
 pub(in crate::fleet) mod digits;
 pub(in crate::fleet) mod fresh;
 pub(in crate::fleet) mod groups;
+pub(in crate::fleet) mod joined;
 pub(in crate::fleet) mod judged;
 pub(in crate::fleet) mod masks;
 pub(in crate::fleet) mod objectors;
