@@ -36,10 +36,10 @@ class Fate:
 UNKNOWN, GONE = Fate(unknown=True), Fate(gone=True)
 
 
-def first_run(facts: Facts, state: State, vgic: bool) -> dict[int, Fate]:
+def first_run(facts: Facts, state: State, vgic: bool, *, late: bool) -> dict[int, Fate]:
     """What becomes of the registers of a fresh VM, by their values before its first run."""
     return {
-        **dict(gic(facts, state, vgic)),
+        **dict(gic(facts, state, vgic, late=late)),
         **dict(dependent(facts, state)),
         **dict(masked(facts, state)),
         **dict(counters(facts, state)),
@@ -48,7 +48,7 @@ def first_run(facts: Facts, state: State, vgic: bool) -> dict[int, Fate]:
     }
 
 
-def gic(facts: Facts, state: State, vgic: bool) -> Iterator[tuple[int, Fate]]:
+def gic(facts: Facts, state: State, vgic: bool, *, late: bool) -> Iterator[tuple[int, Fate]]:
     # semantics 5.1
     says_none = PFR0 in state.values and GIC.of(state.values[PFR0]) == 0
     for register, f in ((PFR0, GIC), (PFR1_32, GIC_32), (PFR2, GCIE)):
@@ -58,7 +58,7 @@ def gic(facts: Facts, state: State, vgic: bool) -> Iterator[tuple[int, Fate]]:
         if vgic and f is GCIE:
             continue
         now = f.put(value, 1 if vgic else 0)
-        does = sets_gic(facts) if vgic else clears_gic(facts)
+        does = sets_gic(facts, late=late) if vgic else clears_gic(facts)
         if now != value and does is not False:
             yield register, UNKNOWN if does is None else Fate(now)
 
@@ -72,9 +72,11 @@ def clears_gic(facts: Facts) -> bool | None:
     return facts.at_least(6, 12)
 
 
-def sets_gic(facts: Facts) -> bool | None:
+def sets_gic(facts: Facts, *, late: bool) -> bool | None:
     if not GIC.of(facts.fresh(PFR0)):
         return False
+    if late:  # semantics 3.4: a vGIC that is made after the registers
+        return facts.between((6, 17, 8), (6, 18, 15))
     return facts.between((7, 0, 13), (7, 1, 8))
 
 
@@ -155,7 +157,7 @@ def writes_pmcr_again(facts: Facts) -> bool | None:
     return (5, 14) <= line <= (6, 11)
 
 
-def kept_by_vendors(facts: Facts, state: State, vgic: bool) -> set[int]:
+def kept_by_vendors(facts: Facts, state: State, vgic: bool, *, late: bool) -> set[int]:
     """What a vendor's kernel under a number of before the change leaves to VMs like its own."""
 
     # semantics 5, vendors' kernels
@@ -163,7 +165,8 @@ def kept_by_vendors(facts: Facts, state: State, vgic: bool) -> set[int]:
         return register not in state.values or f.of(state.values[register]) == f.of(facts.fresh(register))
 
     kept: set[int] = set()
-    if facts.between((7, 0, 13), (7, 1, 8)) is False and vgic and facts.vgic:
+    sets = facts.between((6, 17, 8), (6, 18, 15)) if late else facts.between((7, 0, 13), (7, 1, 8))
+    if sets is False and vgic and facts.vgic:
         kept |= {register for register, f in ((PFR0, GIC), (PFR1_32, GIC_32)) if own(register, f)}
     looked_at = ((MMFR3, S1PIE), (MMFR3, S1POE), TCRX, ATS1A, HPDS)
     if facts.between((7, 0, 13), (7, 3, 4)) is False and all(own(*one) for one in looked_at):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import aftermath, core, firmware, id_registers, other_registers, pmu, vendors
+from . import aftermath, core, firmware, id_registers, other_registers, pmu, vendors, younger
 from .facts import EINVAL, ENOENT, Answer, Facts, accept, unknown
 from .fields import ID, field
 from .state import State
@@ -43,13 +43,16 @@ class Vm:
                     self.state.values[ID[holder]] = field(holder, name).put(value, 0)
         self.state.has_run = self.state.has_run or not refused
 
-    def first_run(self, vgic: bool) -> dict[int, aftermath.Fate]:
-        """What the first run would make of the registers as they are now, but for what is in doubt."""
+    def first_run(self, vgic: bool, *, late: bool = False) -> dict[int, aftermath.Fate]:
+        """What the first run would make of the registers as they are now, but for what is in doubt.
+
+        ``late``: the vGIC is made after the registers were written.
+        """
         if self.alike:
-            said = aftermath.joined([one.first_run(vgic) for one in self.alike])
-            kept = aftermath.kept_by_vendors(self.facts, self.state, vgic)
+            said = aftermath.joined([one.first_run(vgic, late=late) for one in self.alike])
+            kept = aftermath.kept_by_vendors(self.facts, self.state, vgic, late=late)
             return {register: fate for register, fate in said.items() if register not in kept}
-        return aftermath.first_run(self.facts, self.state, vgic)
+        return aftermath.first_run(self.facts, self.state, vgic, late=late)
 
     def finalize(self) -> None:
         """KVM_ARM_VCPU_FINALIZE for SVE."""
@@ -82,8 +85,9 @@ class Vm:
         """KVM_SET_ONE_REG."""
         if self.facts.version[:2] > NEWEST_KNOWN and not self._is_state(register):
             # semantics 3.2: of a younger kernel only this is known
-            if value == self.facts.registers.get(register) and not self.state.has_run:
-                return accept(value)
+            own = self.facts.registers.get(register)
+            if own is not None and not self.state.has_run and younger.alike(self.facts, register, value, own):
+                return self.state.store(register, value)
             return unknown("the rules of kernels after 7.3")
         if self.alike:
             answers = [one.write(register, value) for one in self.alike]

@@ -140,7 +140,8 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
     else:
         restore = vmm.restore(policy, case.registers, facts.registers, vm)
     if case.state == "fresh":
-        restore.run(case.registers, vm.first_run(vcpu.vgic))
+        late = policy in vmm.VGIC_COMES_AFTER
+        restore.run(case.registers, vm.first_run(vcpu.vgic, late=late))
     beside = tuple(of_arrival(case, policy))
     outcomes = [restore.outcome, *(WORST[one.effect] for one in beside)]
     return max(outcomes).name, in_words(restore, facts) + beside

@@ -14,7 +14,7 @@ use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::judgement::Evidence;
-use crate::rules::aftermath::Aftermath;
+use crate::rules::aftermath::{Aftermath, Controller};
 use crate::rules::{self, Context, Facts, Release};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -208,7 +208,7 @@ impl<'a> HostConfig<'a> {
             kind,
             fresh_context: None,
             before_id_registers: false,
-            rule: rules::derive_beside(kind, own, &self.facts(state, derive_only)),
+            rule: rules::derive_beside(id, own, &self.facts(state, derive_only)),
             evidence: Evidence::Measured,
             answers: recorded.answers.as_ref().filter(|_| !derive_only).cloned(),
             same: None,
@@ -267,10 +267,12 @@ impl<'a> HostConfig<'a> {
         }
     }
 
-    /// What becomes of sets that this vCPU took, where the VM runs with an interrupt controller (`vgic`) or without.
-    pub(crate) fn aftermath(&self, vgic: bool, derive_only: bool) -> Aftermath {
+    /// What becomes of sets that this vCPU took, where the VM runs with an interrupt controller (`vgic`), which may be made
+    /// `late`, after the registers were written, or without.
+    pub(crate) fn aftermath(&self, vgic: bool, late: bool, derive_only: bool) -> Aftermath {
         let stands_in = self.evidence != Evidence::Measured;
-        Aftermath::derive(&self.facts(State::Fresh, derive_only), vgic, self.config.vgic != stands_in)
+        let recorded = self.config.vgic != stands_in;
+        Aftermath::derive(&self.facts(State::Fresh, derive_only), Controller { runs: vgic, late, recorded })
     }
 
     fn recorded(&self, register: RegisterId, state: State) -> (Option<Arc<crate::answers::Answers>>, Option<Answer>) {

@@ -138,7 +138,7 @@ impl HostList {
         });
         let gated = gated.collect();
         let restored = question.state == State::Fresh;
-        let aftermath = restored.then(|| Box::new(config.aftermath(vgic, question.derive_only)));
+        let aftermath = restored.then(|| Box::new(config.aftermath(vgic, !rule.vgic_first, question.derive_only)));
         Self { ids, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
     }
 

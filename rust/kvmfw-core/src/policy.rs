@@ -232,17 +232,6 @@ pub(crate) fn is_kept_anywhere(register: RegisterId, value: &Value, context: Con
     rules::judged_state(register, value) == Some(0)
 }
 
-/// What the rules look at in a value of `register`: values of which this is the same get the same outcome on every
-/// host. The counters of a PMU run, so that no two VMs would be of one class if all their bits counted.
-pub(crate) fn judged_value(register: RegisterId, value: &Value, context: Context) -> Value {
-    let of_state = rules::judged_state(register, value);
-    let beside = |word: u64| rules::judged_beside(catalog::kind_of(register), word);
-    of_state
-        .or_else(|| value.word().map(beside).filter(|_| register.is_surrounding()))
-        .or_else(|| value.word().map(|word| rules::judged_pmu_bits(register, word, context)))
-        .map_or_else(|| value.clone(), Value::Word)
-}
-
 /// Whether a fleet may know only a part of such a value of `register`, see [`judged_value`].
 pub(crate) fn is_reduced(register: RegisterId, value: Option<&Value>) -> bool {
     let paired = Some(rules::pmu_context(None, rules::PmuNames::Alike));

@@ -212,7 +212,7 @@ mod tests {
             (vec![(0x6030_0000_0013_c03c, 0)], "psci_0_2, vgic"),
             (vec![(catalog::PSCI_VERSION.raw(), 1)], "vgic"),
             (vec![(catalog::PSCI_VERSION.raw(), 0x1_0000), (dfr0, 0x406)], "psci_0_2, pmu_v3, pmu_v3_unsure, vgic"),
-            (vec![(catalog::PSCI_VERSION.raw(), 0x1_0000), (dfr0, 0x506)], "psci_0_2, pmu_v3, vgic"),
+            (vec![(catalog::PSCI_VERSION.raw(), 0x1_0000), (dfr0, 0x506)], "psci_0_2, pmu_v3, pmu_v3_unsure, vgic"),
             (vec![(catalog::PSCI_VERSION.raw(), 0x1_0001), (dfr0, 0x406)], "psci_0_2, pmu_v3, vgic"),
             (
                 vec![(catalog::PSCI_VERSION.raw(), 2), (dfr0, 0x406), (RegisterId::firmware_bitmap(0).raw(), 1)],

@@ -1,4 +1,5 @@
 use super::*;
+use crate::rules::judged_value;
 
 const X0: RegisterId = RegisterId::general(0);
 const Z0: RegisterId = RegisterId::new(0x6080_0000_0015_0000);

@@ -45,6 +45,9 @@ const GIC_UNKNOWN: &str = "the first run of a VM without an interrupt controller
     probe this host";
 const GIC_SET_UNKNOWN: &str = "the first run of a VM with an interrupt controller sets GIC on known kernels from 7.1 on; \
     probe this host";
+const GIC_MADE_UNKNOWN: &str = "making the interrupt controller after the registers sets GIC on known kernels from 6.18.15 on; \
+    probe this host";
+const SETS_GIC: &str = "making the interrupt controller late, or the first run, sets GIC to what it is";
 const DEPENDENT_UNKNOWN: &str = "7.3 takes the field away at the first run, 7.0 does not; probe this host";
 const MASK_UNKNOWN: &str =
     "what the first run leaves of its bits is not known; probe this host with this vCPU configuration";
@@ -113,6 +116,17 @@ pub(super) fn masks(facts: &Facts<'_>) -> Vec<(RegisterId, Mask, Evidence)> {
     masks
 }
 
+/// The interrupt controller of a VM.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Controller {
+    /// Whether the VM runs with one in the kernel.
+    pub(crate) runs: bool,
+    /// Whether the VMM makes it after the registers.
+    pub(crate) late: bool,
+    /// Whether the VM of which the facts were recorded had one.
+    pub(crate) recorded: bool,
+}
+
 /// What a host makes of sets, in one vCPU configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Aftermath {
@@ -130,12 +144,11 @@ pub(crate) struct Aftermath {
 }
 
 impl Aftermath {
-    /// What a host with these facts makes of sets. `vgic`: whether the VM runs with an interrupt controller; `recorded_vgic`:
-    /// whether that of which the facts were recorded had one.
-    pub(crate) fn derive(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Self {
+    /// What a host with these facts makes of sets.
+    pub(crate) fn derive(facts: &Facts<'_>, controller: Controller) -> Self {
         let ids: Vec<RegisterId> = facts.registers.iter().map(|(id, _)| *id).collect();
         let nested = facts.config.has("has_el2");
-        let (gic, dependent, reload) = (gic(facts, vgic, recorded_vgic), dependent(facts), Reload::derive(facts));
+        let (gic, dependent, reload) = (gic(facts, controller), dependent(facts), Reload::derive(facts));
         // Values that no answer depends on would make hosts differ that judge alike.
         let is_read = |id: RegisterId| {
             nested
@@ -145,7 +158,8 @@ impl Aftermath {
         };
         let own = looked_at(&ids, nested).into_iter().filter(|(id, _)| is_read(*id));
         let own = own.filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
-        Self { vgic, gic, dependent, masks: if nested { masks(facts) } else { Vec::new() }, reload, own }
+        let masks = if nested { masks(facts) } else { Vec::new() };
+        Self { vgic: controller.runs, gic, dependent, masks, reload, own }
     }
 
     /// What becomes of a set with these registers, and these values of what is [`looked_at`].
@@ -178,7 +192,7 @@ impl Aftermath {
             let (ones, why) = match (self.vgic, field) {
                 (false, _) => (0, "the first run clears GIC, as there is no interrupt controller in the kernel"),
                 (true, GCIE) => continue,
-                (true, _) => (1 << field.1, "the first run sets GIC to that of the interrupt controller"),
+                (true, _) => (1 << field.1, SETS_GIC),
             };
             let change = |fate, evidence| Change { register: field.0, fate, evidence, why };
             match self.gic {
@@ -264,21 +278,27 @@ impl Aftermath {
 
 /// 12.10: without an interrupt controller the first run clears the GIC fields where GIC is writable, which came in the same
 /// series (6.12, commit 5cb57a1aff75). With one, 7.1 and later set them to what it is.
-fn gic(facts: &Facts<'_>, vgic: bool, recorded_vgic: bool) -> Does {
+fn gic(facts: &Facts<'_>, controller: Controller) -> Does {
     let own = facts.word(ID_AA64PFR0).unwrap_or(0) & bits(GIC);
-    if vgic {
+    if controller.runs {
         // A host without a GICv3 makes another interrupt controller.
         if own == 0 {
             return Does::No;
         }
-        return match Does::between(facts, GIC_SET_UNKNOWN, LAST_WITHOUT, Release::new(7, 1, 8)) {
+        // 3.4: making one after the registers sets them too.
+        let does = if controller.late {
+            Does::between(facts, GIC_MADE_UNKNOWN, Release::new(6, 17, 8), Release::new(6, 18, 15))
+        } else {
+            Does::between(facts, GIC_SET_UNKNOWN, LAST_WITHOUT, Release::new(7, 1, 8))
+        };
+        return match does {
             // The fields read otherwise before there is an interrupt controller.
-            Does::NotToOwn(needs) if !recorded_vgic => Does::Unknown(needs),
+            Does::NotToOwn(needs) if !controller.recorded => Does::Unknown(needs),
             does => does,
         };
     }
     let untouched = facts.trials.unwrap_or_default().iter().find(|trial| trial.written.is_empty());
-    if let Some(trial) = untouched.filter(|_| own != 0 && !recorded_vgic) {
+    if let Some(trial) = untouched.filter(|_| own != 0 && !controller.recorded) {
         return Does::seen(find(&trial.changed, ID_AA64PFR0).is_some());
     }
     if facts.release.is_some_and(trees::is_younger) {

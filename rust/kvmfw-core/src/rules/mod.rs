@@ -14,6 +14,7 @@ mod firmware;
 mod guests;
 mod identification;
 mod implementation;
+mod judged;
 mod known;
 mod pmu;
 mod pmu_bits;
@@ -33,6 +34,7 @@ pub use fields::{FieldDifference, check_features, field_differences, named_field
 pub(crate) use firmware::reads;
 pub use guests::{bits_of_guest, is_guests};
 pub(crate) use identification::MASKS_CAPABILITY;
+pub(crate) use judged::judged_value;
 pub use known::{KnownField, KnownRegister, known_registers, known_releases};
 pub(crate) use pmu_bits::{
     Names as PmuNames, context as pmu_context, judged_bits as judged_pmu_bits, other_name, torn as torn_pmu_pair,
@@ -40,7 +42,6 @@ pub(crate) use pmu_bits::{
 pub use release::{Release, is_upstream};
 pub use rule::Rule;
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};
-pub(crate) use surroundings::judged_beside;
 
 #[cfg(test)]
 mod tests;

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use super::aftermath::Mask;
 use super::facts::{Context, Facts};
+use super::judged::judged_value;
 use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state, surroundings};
 use crate::answers::State;
 use crate::errno::Errno;
+use crate::id::RegisterId;
 use crate::judgement::{Effect, Outcome};
 use crate::value::Value;
 
@@ -122,6 +124,8 @@ pub enum Rule {
     OnlyFresh {
         /// The host's own value.
         own: Value,
+        /// The register, where only a part of its values decides: one with the same part is taken as well.
+        alike: Option<RegisterId>,
         /// What would settle it.
         needs: &'static str,
     },
@@ -133,7 +137,15 @@ impl Rule {
     /// A register of which only this is known: every listed register takes its own fresh value on a fresh VM (the kernel's
     /// selftest `get-reg-list`). The run of a VM can change what it reads.
     pub(super) fn only_fresh(own: Value, needs: &'static str, facts: &Facts<'_>) -> Self {
-        if facts.state == State::Fresh { Self::OnlyFresh { own, needs } } else { Self::Unknown(needs) }
+        if facts.state == State::Fresh { Self::OnlyFresh { own, alike: None, needs } } else { Self::Unknown(needs) }
+    }
+
+    /// The same of a register of which a part of each value decides.
+    pub(super) fn only_alike(register: RegisterId, own: Value, needs: &'static str, facts: &Facts<'_>) -> Self {
+        match Self::only_fresh(own, needs, facts) {
+            Self::OnlyFresh { own, needs, .. } => Self::OnlyFresh { own, alike: Some(register), needs },
+            other => other,
+        }
     }
 
     /// What a write of `value` does.
@@ -178,10 +190,15 @@ impl Rule {
             Self::PmuMachine { own, has_run } => pmu::judge_machine(value, *own, *has_run),
             Self::Beside(rule) => rule.judge(value),
             Self::AnyOf(rules, needs) => agreed(value, context, rules).unwrap_or(Effect::Unknown(needs)),
-            Self::OnlyFresh { own, .. } if value == own => Effect::Kept,
+            Self::OnlyFresh { own, alike, .. } if is_alike(*alike, value, own, context) => Effect::Kept,
             Self::OnlyFresh { needs, .. } | Self::Unknown(needs) => Effect::Unknown(needs),
         }
     }
+}
+
+fn is_alike(register: Option<RegisterId>, one: &Value, other: &Value, context: Context) -> bool {
+    let judged = |value: &Value| register.map(|register| judged_value(register, value, context));
+    one == other || register.is_some() && judged(one) == judged(other)
 }
 
 /// What a write does, if all rules say the same.

@@ -21,6 +21,7 @@ use crate::fleet::classes::vms::{SavedValue, Vms};
 use crate::fleet::grid::found;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
+use crate::policy::is_reduced;
 use crate::pool::checkpoint;
 use crate::room;
 use crate::rules::Rule;
@@ -251,6 +252,7 @@ fn form_of_target(acceptor: &Acceptor, target: &Target) -> Option<Form> {
         Rule::Kept => Form { own, ..constant(Outcome::Accept) },
         Rule::Refused(_) => Form { own, ..constant(Outcome::Refuse) },
         Rule::Unknown(_) => Form { own, ..constant(Outcome::Unknown) },
+        Rule::OnlyFresh { alike: Some(register), own, .. } if is_reduced(*register, Some(own)) => return None,
         Rule::Equal(_) | Rule::Ignored(_) | Rule::OnlyFresh { .. } => {
             let value = match &target.rule {
                 Rule::Equal(own) | Rule::OnlyFresh { own, .. } => own.word()?,

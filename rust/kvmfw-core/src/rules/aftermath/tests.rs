@@ -14,6 +14,20 @@ fn of(release: &str) -> Facts<'static> {
     Facts { release: Release::parse(release), ..Facts::default() }
 }
 
+const fn with(runs: bool, recorded: bool) -> Controller {
+    Controller { runs, late: false, recorded }
+}
+
+#[test]
+fn an_interrupt_controller_that_is_made_late_sets_gic_from_6_18_on() {
+    let registers = words(&[(ID_AA64PFR0, 1 << 24)]);
+    let late = Controller { late: true, ..with(true, true) };
+    for (release, expected) in [("6.17.8", WITHOUT), ("6.18.15", DERIVED), ("7.0.13", DERIVED), ("7.3.4", DERIVED)] {
+        assert_eq!(gic(&Facts { registers: &registers, ..of(release) }, late), expected, "{release}");
+    }
+    assert_eq!(gic(&Facts { registers: &registers, ..of("7.0.13") }, with(true, true)), WITHOUT);
+}
+
 fn words(words: &[(RegisterId, u64)]) -> Vec<(RegisterId, Value)> {
     let mut values: Vec<_> = words.iter().map(|(id, word)| (*id, Value::Word(*word))).collect();
     values.sort();
@@ -62,7 +76,7 @@ fn a_mask_is_that_of_vms_with_the_hosts_id_registers() {
     let answers = [(HCR_EL2, State::Exited, answers)];
     let config = VcpuConfig { features: NESTED, ..VcpuConfig::default() };
     let facts = Facts { registers: &registers, config, answers: Some(&answers), ..of("7.3.4") };
-    let aftermath = Aftermath::derive(&facts, true, true);
+    let aftermath = Aftermath::derive(&facts, Controller { runs: true, late: false, recorded: true });
     let fates = |hcr, granules, vmpidr| -> Vec<_> {
         let mut saved = [(HCR_EL2, hcr), (ID_AA64MMFR0, granules), (VMPIDR_EL2, vmpidr)];
         saved.sort_unstable();
@@ -111,7 +125,10 @@ fn a_fresh_vm_that_ran_tells_whether_gic_is_cleared() {
     let says = |own: u64, trials: &[Trial], vgic, recorded| {
         let registers = words(&[(ID_AA64PFR0, own)]);
         let masks = [(ID_AA64PFR0, 0xf << 24)];
-        gic(&Facts { registers: &registers, masks: Some(&masks), trials: Some(trials), ..of("7.2.13") }, vgic, recorded)
+        gic(
+            &Facts { registers: &registers, masks: Some(&masks), trials: Some(trials), ..of("7.2.13") },
+            with(vgic, recorded),
+        )
     };
     let own = 1 << 24 | 0x11;
     assert_eq!([says(own, &cleared, false, false), says(own, &left, false, false)], [SEEN, WITHOUT]);
@@ -124,13 +141,13 @@ fn a_fresh_vm_that_ran_tells_whether_gic_is_cleared() {
 fn a_vendors_kernel_shows_gic_only_beside_an_interrupt_controller() {
     let registers = words(&[(ID_AA64PFR0, 1 << 24)]);
     let facts = Facts { is_vendors: true, registers: &registers, ..of("6.18.30") };
-    assert_eq!(gic(&facts, true, true), Does::NotToOwn(GIC_SET_UNKNOWN));
-    assert_eq!(gic(&facts, true, false), Does::Unknown(GIC_SET_UNKNOWN));
+    assert_eq!(gic(&facts, with(true, true)), Does::NotToOwn(GIC_SET_UNKNOWN));
+    assert_eq!(gic(&facts, with(true, false)), Does::Unknown(GIC_SET_UNKNOWN));
 }
 
 #[test]
 fn a_kernel_that_reports_masks_is_no_6_1_whatever_it_says() {
-    let says = |reports_masks| gic(&Facts { reports_masks, ..of("6.1.192") }, false, false);
+    let says = |reports_masks| gic(&Facts { reports_masks, ..of("6.1.192") }, with(false, false));
     assert_eq!([says(None), says(Some(false))], [WITHOUT, WITHOUT]);
     assert_eq!(says(Some(true)), Does::Unknown(GIC_UNKNOWN));
 }
@@ -159,7 +176,7 @@ fn a_trial_tells_of_permission_indirection_if_what_it_needs_was_not_there() {
 #[test]
 fn what_the_first_run_takes_is_named() {
     let registers = words(&[(ID_AA64ISAR2, 1 << 60), (ID_AA64MMFR1, 0x1000), (ID_AA64MMFR3, 0x1_0101)]);
-    let aftermath = Aftermath::derive(&Facts { registers: &registers, ..of("7.3.4") }, true, true);
+    let aftermath = Aftermath::derive(&Facts { registers: &registers, ..of("7.3.4") }, with(true, true));
     let why = |isar2, mmfr1, mmfr3| {
         let mut saved = [(ID_AA64ISAR2, isar2), (ID_AA64MMFR1, mmfr1), (ID_AA64MMFR3, mmfr3)];
         saved.sort_unstable();
@@ -177,7 +194,7 @@ fn a_vendors_kernel_leaves_to_vms_like_its_own_what_they_have() {
     // A GIC of the hardware, as kernels of before 5.16 show it.
     let registers = words(&[(ID_AA64PFR0, 3 << 24 | 0x11)]);
     let facts = Facts { is_vendors: true, registers: &registers, ..of("5.10.0") };
-    let aftermath = Aftermath::derive(&facts, true, true);
+    let aftermath = Aftermath::derive(&facts, Controller { runs: true, late: false, recorded: true });
     let changes = |word: u64| aftermath.changes(&[ID_AA64PFR0], &[(ID_AA64PFR0, word)]);
     assert_eq!(changes(3 << 24), []);
     assert_eq!(changes(3 << 24 | 0x21), [], "a nested VM is looked at as a whole, and differs elsewhere");
@@ -191,7 +208,7 @@ fn a_vendors_kernel_leaves_to_vms_like_its_own_what_they_have() {
 fn hosts_are_alike_where_no_answer_depends_on_their_own_fields() {
     let host = |release: &str, word: u64| {
         let registers = words(&[(ID_AA64PFR0, word << 24), (ID_AA64MMFR3, word)]);
-        Aftermath::derive(&Facts { registers: &registers, ..of(release) }, true, true)
+        Aftermath::derive(&Facts { registers: &registers, ..of(release) }, with(true, true))
     };
     assert_eq!(host("6.12.8", 1), host("6.12.8", 2));
     assert_ne!(host("7.0.13", 1), host("7.3.4", 1));

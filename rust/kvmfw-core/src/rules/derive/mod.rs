@@ -28,7 +28,7 @@ pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
     let kind = catalog::kind_of(register);
     if has_changed(kind) && facts.release.is_none_or(trees::is_younger) {
         let why = if facts.release.is_some() { trees::YOUNGER } else { facts.untold() };
-        return Rule::only_fresh(fresh.clone(), why, facts);
+        return Rule::only_alike(register, fresh.clone(), why, facts);
     }
     match kind {
         Kind::Plain | Kind::Masked => plain::stored(register, facts),
