@@ -8,6 +8,7 @@ QEMU ?= ../shared/data/realqemu
 VMM ?= ../shared/data/realvmm
 FIELD ?= ../shared/data/field
 TRUTH ?= ../shared/data/truth
+DUMPS ?= ../shared/data/firecracker
 MINUTES ?= 10
 FUZZED ?= sets captures fleets batches
 ROUNDS ?= 200
@@ -41,8 +42,8 @@ vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervi
 live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
 
-tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules
-	$(BIN)/python -m tests.kernels $(IMAGES) --recordings $(RECORDINGS)
+tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules, and captures predicted from these with recordings
+	$(BIN)/python -m tests.kernels $(IMAGES) --recordings $(RECORDINGS) --dumps $(DUMPS)
 
 prove: build/prove/.installed  ## prove the rules of firmware registers against the code of kernel images (IMAGES="files", else those of `make live`)
 	PYTHONPATH=python:. build/prove/bin/python -W ignore -m tests.prove $(IMAGES)

@@ -49,6 +49,11 @@ class Host:
     def registers(
         self, features: list[str], vgic: bool, enabled: list[str]
     ) -> list[tuple[int, int]] | None: ...
+    @property
+    def predicted_from(self) -> str | None: ...
+    def hidden(
+        self, features: list[str], vgic: bool, enabled: list[str]
+    ) -> tuple[list[int], list[tuple[int, int]]]: ...
 
 _Named = tuple[_Texts, tuple[_Texts, npt.NDArray[np.int32]] | None, npt.NDArray[np.uint32] | None]
 _Registers = tuple[
@@ -286,6 +291,24 @@ def ask(
     host: Host, vcpu: str, register: int, values: list[int], scheme: str, state: str, derive_only: bool
 ) -> list[tuple[str, str | None, int | None]] | None: ...
 def check_features(release: str, register: int, limit: int, value: int, mask: int) -> bool | None: ...
+def foretell(
+    host: Host,
+    vcpu: str,
+    release: str,
+    fields: tuple[dict[int, int] | None, dict[int, int] | None],
+    recorded: tuple[str | None, str | None],
+    registers: list[int],
+) -> list[tuple[int, int, int | None]]: ...
+def foretell_list(
+    host: Host,
+    vcpu: str,
+    release: str,
+    fields: tuple[dict[int, int] | None, dict[int, int] | None],
+    recorded: tuple[str | None, str | None],
+) -> list[tuple[int, bool | None]]: ...
+def foretell_made(
+    host: Host, vcpu: str, release: str, recorded: tuple[str | None, str | None]
+) -> bool | None: ...
 def known_releases() -> list[tuple[int, int, int]]: ...
 def known_registers(
     major: int, minor: int, patch: int

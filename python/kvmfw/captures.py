@@ -19,7 +19,7 @@ def listed_registers(document: Mapping[str, Any]) -> list[int]:
 
 
 def fresh_values(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[int, int]]]:
-    """Give each vCPU configuration that the host made, with the fresh values of the registers that it lists.
+    """Give each vCPU configuration that the host made, with the fresh values of registers, as far as they are known.
 
     Examples
     --------
@@ -32,7 +32,15 @@ def fresh_values(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any
         values = vcpu.get("values")
         if values is not None:
             listed = zip(registers, values, strict=False)
-            yield vcpu, {register: _number(text) for register, text in listed if text is not None}
+            unknown = {_number(text) for text in (vcpu.get("unknown") or {}).get("bits", {})}
+            yield (
+                vcpu,
+                {
+                    register: _number(text)
+                    for register, text in listed
+                    if text is not None and register not in unknown
+                },
+            )
 
 
 def _number(text: str) -> int:

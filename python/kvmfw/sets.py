@@ -288,6 +288,18 @@ class Host:
         """The vCPU configurations that were asked: (name, features, vgic, enabled)."""
         return self._native.vcpus()
 
+    @property
+    def predicted_from(self) -> str | None:
+        """The kernel release under which the host was asked, where its capture was predicted from that."""
+        return self._native.predicted_from
+
+    def unknown(
+        self, *, features: Iterable[str], vgic: bool, enabled: Iterable[str] = ()
+    ) -> tuple[list[int], dict[int, int]]:
+        """Give what is not known of such a vCPU: registers that it may list, and bits of fresh values by register."""
+        listed, bits = self._native.hidden(list(features), vgic, list(enabled))
+        return listed, dict(bits)
+
     def ask(
         self,
         vcpu: str,

@@ -1,4 +1,4 @@
-"""Compare the tables in kernel images with the rules, and lists that follow from them with recorded ones (`make tables`)."""
+"""Compare the tables in kernel images with the rules, and captures that follow from them with recordings (`make tables`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kvmfw.errors import KvmfwError
 from kvmfw.kernels import Fit, Kernel, fits, read_kernel
-from tests.kernels.lists import compare
+from tests.kernels.answers import compare, report
+from tests.kernels.dumps import compare as compare_dumps
 from tests.live.archive import cache_folder, natural
 
 IMAGE = re.compile(r"\d+\.\d+.*arm64.*|vmlinuz.*|Image.*|.*\.(deb|rpm)")
@@ -26,8 +27,8 @@ def numbers(fit: Fit) -> tuple[int, ...]:
     return tuple(map(int, fit.release.split(".")))
 
 
-def main(folder: Path, recordings: Path | None = None) -> int:
-    """Compare the tables of all images of a folder, and the lists that follow from them with those that were recorded."""
+def main(folder: Path, recordings: Path | None = None, dumps: Path | None = None) -> int:
+    """Compare the tables of all images of a folder, and the captures that follow from them with recordings."""
     images = (
         [path for path in folder.iterdir() if path.is_file() and IMAGE.fullmatch(path.name)]
         if folder.is_dir()
@@ -63,28 +64,29 @@ def main(folder: Path, recordings: Path | None = None) -> int:
     print(
         f"{compared} of {len(images)} images compared, {rows} rows; {wrong} images differ or were not understood"
     )
-    return 1 if wrong or not lists_are_right(recordings, kernels) else 0
+    return 1 if wrong or not predictions_are_right(recordings, kernels, dumps) else 0
 
 
-def lists_are_right(recordings: Path | None, kernels: dict[str, Kernel]) -> bool:
-    """Compare predicted lists with recorded ones, and say what was compared."""
+def predictions_are_right(recordings: Path | None, kernels: dict[str, Kernel], dumps: Path | None) -> bool:
+    """Compare predicted captures with recordings, and say what was compared."""
     if recordings is None or not recordings.is_dir():
-        print(f"lists: NOT COMPARED: there are no recordings in {recordings}")
+        print(f"predictions: NOT COMPARED: there are no recordings in {recordings}")
         return recordings is None
-    tally = compare(recordings, kernels)
-    counted = tally.counted
-    total = counted["right"] + counted["wrong"] + counted["unknown"]
-    print(
-        f"lists: {counted['pairs']} pairs of recordings, {total} answers: {counted['wrong']} wrong, {counted['unknown']} unknown"
-    )
-    for reason, times in tally.reasons.most_common():
-        print(f"    {times:6} {reason}")
-    return not counted["wrong"] and bool(total)
+    right = [
+        report(compare(recordings, kernels), "image"),
+        report(compare(recordings, None), "release"),
+    ]
+    if dumps is None or not dumps.is_dir():
+        print(f"public dumps: NOT COMPARED: there are none in {dumps}")
+    else:
+        right.append(report(compare_dumps(dumps), "release, of public dumps"))
+    return all(right)
 
 
 if __name__ == "__main__":
     given = argparse.ArgumentParser(description=__doc__)
     given.add_argument("images", nargs="?", type=Path, default=cache_folder() / "kernels")
     given.add_argument("--recordings", type=Path, required=True, help="folder of recordings of real kernels")
+    given.add_argument("--dumps", type=Path, help="folder of public dumps of Firecracker's project")
     words = given.parse_args()
-    sys.exit(main(words.images, words.recordings))
+    sys.exit(main(words.images, words.recordings, words.dumps))

@@ -62,10 +62,10 @@ OLD = replace(
 
 
 def said(
-    kernel: Kernel, words: str = "", listed: set[int] | None = None, running: Kernel | None = None
+    kernel: Kernel, words: str = "", listed: set[int] | None = None, field: int | None = None
 ) -> dict[int, bool | None]:
     made = Made(frozenset(words.split()), frozenset(listed or {CORE, PLAIN}))
-    return {one.register: one.listed for one in presences(made, kernel, running)}
+    return {one.register: one.listed for one in presences(made, kernel, lambda *_: field)}
 
 
 def test_tables_say_what_is_there() -> None:
@@ -100,16 +100,13 @@ def test_how_the_vcpu_is_made_decides(register: int, words: str, there: bool) ->
     assert said(NEW, words)[register] is there
 
 
-def test_what_a_field_shows_is_unknown_unless_both_kernels_decide_it_alike() -> None:
+@pytest.mark.parametrize(("field", "shown"), [(None, None), (0, False), (1, True), (2, True)])
+def test_what_a_field_shows_is_known_as_far_as_the_field(field: int | None, shown: bool | None) -> None:
     for listed in ({PIR, POR}, {PLAIN}):
-        found = said(NEW, listed=listed)
-        assert (found[PIR], found[POR]) == (None, None)
-        found = said(NEW, listed=listed, running=NEW)
-        assert (found[PIR], found[POR]) == (PIR in listed, None)
-    assert said(NEW, running=OLD)[PIR] is None
-    assert said(NEW, running=replace(NEW, fields={FIELD: ()}))[PIR] is None
-    assert said(NEW, running=replace(NEW, fields={FIELD: (replace(S1PIE, visible=False),)}))[PIR] is None
-    assert said(NEW, "has_el2")[NESTED] is None
+        found = said(NEW, listed=listed, field=field)
+        assert (found[PIR], found[POR]) == (shown, shown)
+    assert said(NEW, "has_el2", field=field)[NESTED] is None
+    assert said(NEW, "has_el2", field=field)[PIR] is None
 
 
 def test_an_old_kernel_lists_the_caches_that_exist() -> None:

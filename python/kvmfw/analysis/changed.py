@@ -56,8 +56,22 @@ def set_level(document: Document, register: int, value: int) -> Document:
     """
     place = _place(document, register)
     changed = _without_answers(document, register)
-    changed["vcpus"] = [_with_value(vcpu, place, value) for vcpu in document["vcpus"]]
+    changed["vcpus"] = [_with_value(_as_known(vcpu, register), place, value) for vcpu in document["vcpus"]]
     return changed
+
+
+def _as_known(vcpu: Document, register: int) -> Document:
+    """Take a register out of what is not known of a vCPU."""
+    unknown = vcpu.get("unknown")
+    if unknown is None:
+        return vcpu
+    return vcpu | {
+        "unknown": {
+            "listed": [text for text in unknown.get("listed", []) if not _same(text, register)],
+            "bits": _pick(unknown.get("bits", {}), register),
+            "hardware": _pick(unknown.get("hardware", {}), register),
+        }
+    }
 
 
 def _with_value(vcpu: Document, place: int, value: int) -> Document:
@@ -72,7 +86,7 @@ def hide_register(document: Document, register: int) -> Document:
     try:
         place = _place(document, register)
     except ArgumentError:
-        return document
+        return document | {"vcpus": [_as_known(vcpu, register) for vcpu in document["vcpus"]]}
     changed = _without_answers(document, register)
     changed["registers"] = [*document["registers"][:place], *document["registers"][place + 1 :]]
     vcpus = []
@@ -81,7 +95,7 @@ def hide_register(document: Document, register: int) -> Document:
             vcpus.append(vcpu)
             continue
         values = vcpu["values"]
-        hidden = vcpu | {"values": [*values[:place], *values[place + 1 :]]}
+        hidden = _as_known(vcpu, register) | {"values": [*values[:place], *values[place + 1 :]]}
         if vcpu.get("same_value_refused") is not None:
             hidden["same_value_refused"] = _pick(vcpu["same_value_refused"], register)
         vcpus.append(hidden)

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from kvmfw.analysis.frame import Frame, make_frame
+from kvmfw.analysis.fresh import fresh_verdict
 from kvmfw.analysis.not_judged import NotJudged, homeless
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
-from kvmfw.verdict import Finding, Outcome, Verdict, validate
+from kvmfw.verdict import Finding, Outcome, Verdict
 
 __all__ = [
     "CaptureDiff",
@@ -115,13 +116,14 @@ def diff_captures(before: Host, after: Host, *, vmm: str = "kvm", scheme: str = 
         if key in seen:
             continue
         seen.add(key)
-        sets = [host.fresh_set(features=features, vgic=vgic, enabled=enabled) for host in (before, after)]
-        if sets == [None, None]:
-            continue
         forward, back = (
-            None if one is None else validate(one, target, vmm=vmm, scheme=scheme)
-            for one, target in zip(sets, (after, before), strict=True)
+            fresh_verdict(
+                source, target, features=features, vgic=vgic, enabled=enabled, vmm=vmm, scheme=scheme
+            )
+            for source, target in ((before, after), (after, before))
         )
+        if forward is None and back is None:
+            continue
         directions.append(Direction(name, forward, back))
     if not directions:
         raise InputError("there is no vCPU that one of the captures could make: there is nothing to judge")
@@ -193,8 +195,15 @@ def no_returns(
         old, new = pairs[0]
         names = tuple(host.name for host, _ in pairs)
         for features, vgic, enabled in made:
-            fresh = new.fresh_set(features=features, vgic=vgic, enabled=enabled)
-            verdict = None if fresh is None else validate(fresh, old, vmm=fleet.vmm, scheme=fleet.scheme)
+            verdict = fresh_verdict(
+                new,
+                old,
+                features=features,
+                vgic=vgic,
+                enabled=enabled,
+                vmm=fleet.vmm,
+                scheme=fleet.scheme,
+            )
             if verdict is not None and verdict.outcome >= Outcome.UNKNOWN:
                 refused = next(one for one in verdict.findings if one.outcome is verdict.outcome)
                 found.append(NoReturn(names, features, enabled, refused))

@@ -21,7 +21,7 @@ VERBS = {
     "help": "Explain a verb, or list all.",
     "ingest": "Take sources of any format into a fleet on disk.",
     "kernel": "Read a kernel image: its tables, and which known kernel they are like.",
-    "predict": "Say which registers a host would list under another kernel.",
+    "predict": "Say what a host would show under another kernel.",
     "probe": "Ask this machine's KVM and print its capture.",
     "registers": "List the registers whose values KVM looks at.",
     "rollout": "Order drains and reboots so that no VM is trapped.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from kvmfw import readers
 from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets, no_returns
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.analysis.opened import file_protection, protections
-from kvmfw.analysis.security import Comparison, Protection, Security, compare_security
+from kvmfw.analysis.security import Comparison, Protection, Security, compare_security, protection_of
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.not_judged import print_not_judged
 from kvmfw.cli.options import (
@@ -26,6 +27,7 @@ from kvmfw.cli.options import (
 )
 from kvmfw.cli.output import print_or_write
 from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
+from kvmfw.cli.targets import foretold_of, kernel_of, kernel_option
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.quoting import json_text
@@ -42,16 +44,28 @@ SHOWN = 25
 @click.command(
     short_help="Compare before and after an update: what VMs lose.",
     epilog=examples(
-        "kvmfw diff host-6.1.129.json host-6.1.140.json", "kvmfw diff fleet-today fleet-after-update"
+        "kvmfw diff host-6.1.129.json host-6.1.140.json",
+        "kvmfw diff fleet-today fleet-after-update",
+        "kvmfw diff host.json --kernel linux-image-6.18.15_arm64.deb",
     ),
 )
 @click.argument("before", type=path_type())
-@click.argument("after", type=path_type())
+@click.argument("after", type=path_type(), required=False)
+@kernel_option
 @vmm_option()
 @scheme_option
 @format_option("table", "json", "sarif")
 @fail_on_option("stranded", "unknown", "back", "homeless", default="stranded,back,unknown,homeless")
-def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on: frozenset[str]) -> int:
+def diff(
+    *,
+    before: Path,
+    after: Path | None,
+    wanted: str | None,
+    vmm: str,
+    scheme: str,
+    form: str,
+    fail_on: frozenset[str],
+) -> int:
     """Compare BEFORE and AFTER: the gate in front of an update.
 
     Two captures: what VMs saved on BEFORE find on AFTER, and back, register by register. Two fleet
@@ -59,7 +73,15 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
     Exit code 2 when something is stranded (captures: refused on AFTER), and when VMs started on AFTER
     are refused on BEFORE (`back`): half way through such an update they cannot leave the updated hosts.
     What is UNKNOWN is not taken (`unknown`).
+
+    With --kernel instead of AFTER: what the host of BEFORE would be under another kernel that it never booted (kvmfw predict).
     """
+    if (after is None) == (wanted is None):
+        raise click.UsageError("name either AFTER or --kernel")
+    if after is None:
+        if wanted is None or before.is_dir():
+            raise click.UsageError("--kernel is for one capture; for a fleet there is kvmfw whatif --kernel")
+        return _gate_of_kernel(before, wanted, vmm=vmm, scheme=scheme, form=form, fail_on=fail_on)
     if before.is_dir() != after.is_dir():
         raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
     if before.is_dir():
@@ -70,18 +92,53 @@ def diff(*, before: Path, after: Path, vmm: str, scheme: str, form: str, fail_on
         result = diff_fleets(old, new, back=no_returns(old, vms, hosts, later))
         security_of = _security((before, hosts), (after, later))
         return show_fleet_diff(result, security_of, form, fail_on, [before, after])
-    captures = diff_captures(Host.load(before), Host.load(after), vmm=vmm, scheme=scheme)
     security = compare_security(file_protection(before), file_protection(after))
+    captured = (Host.load(before), Host.load(after))
+    return _show_captures(
+        captured,
+        (before.stem, after.stem),
+        security,
+        [before, after],
+        vmm=vmm,
+        scheme=scheme,
+        form=form,
+        fail_on=fail_on,
+    )
+
+
+def _gate_of_kernel(
+    before: Path, wanted: str, *, vmm: str, scheme: str, form: str, fail_on: frozenset[str]
+) -> int:
+    foretold = foretold_of(before, wanted)
+    document = foretold.document()
+    security = compare_security(file_protection(before), protection_of(document))
+    hosts = (Host.load(before), Host.from_json(json.dumps(document)))
+    image = kernel_of(wanted)
+    names = (before.stem, f"{before.stem} under {foretold.target.release} (predicted)")
+    inputs = [before, *([image] if image else [])]
+    return _show_captures(hosts, names, security, inputs, vmm=vmm, scheme=scheme, form=form, fail_on=fail_on)
+
+
+def _show_captures(
+    hosts: tuple[Host, Host],
+    names: tuple[str, str],
+    security: Comparison,
+    inputs: Sequence[Path],
+    *,
+    vmm: str,
+    scheme: str,
+    form: str,
+    fail_on: frozenset[str],
+) -> int:
+    captures = diff_captures(*hosts, vmm=vmm, scheme=scheme)
     if form == "json":
-        print_json(
-            "capture-diff", _security_document(security) | capture_diff_document(captures), [before, after]
-        )
+        print_json("capture-diff", _security_document(security) | capture_diff_document(captures), inputs)
     elif form == "sarif":
-        found = issues_of_captures(captures, before.stem, after.stem)
+        found = issues_of_captures(captures, *names)
         open_ends = [one.to_dict() for one in captures.not_judged]
-        print_or_write(json_text(sarif(found, after, open_ends)), None)
+        print_or_write(json_text(sarif(found, inputs[-1], open_ends)), None)
     else:
-        _print_captures(console(), before.stem, after.stem, captures, security)
+        _print_captures(console(), *names, captures, security)
     forward = {one.forward.outcome for one in captures.directions if one.forward is not None}
     back = {one.back.outcome for one in captures.directions if one.back is not None}
     failed = {

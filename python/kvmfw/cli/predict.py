@@ -1,4 +1,4 @@
-"""`predict`: what a host would list under another kernel, before it boots that."""
+"""`predict`: what a host would show under another kernel, before it boots that."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ import click
 
 from kvmfw.cli.options import examples, format_option, path_type
 from kvmfw.cli.output import output_option, print_or_write
-from kvmfw.cli.screen import console, heading, named_register, table
-from kvmfw.provenance import provenance
-from kvmfw.published import published
+from kvmfw.cli.screen import console, heading, named_register, print_json, table
+from kvmfw.cli.targets import foretold_of, kernel_of
 from kvmfw.quoting import json_text
 from kvmfw.registers import register_name
-from kvmfw.sets import Host
 
 if TYPE_CHECKING:
-    from kvmfw.kernels import Kernel, Presence
+    from kvmfw.kernels import Foretold, ForetoldVcpu, Presence
 
 __all__ = ["predict"]
 
+WORDS = ("stay", "appear", "vanish", "unknown")
+NOT_PREDICTED = ("capabilities", "what stands beside registers", "answers to writes: rules give them")
+
 
 @click.command(
-    short_help="Say which registers a host would list under another kernel.",
+    short_help="Say what a host would show under another kernel.",
     epilog=examples(
-        "kvmfw predict host.json --kernel linux-image-6.12.118_arm64.deb",
+        "kvmfw predict host.json --kernel linux-6.18.15.deb -o next.json",
+        "kvmfw predict host.json --kernel 6.18.15",
         "kvmfw predict host.json --kernel vmlinuz-next --running /boot/vmlinuz",
     ),
 )
 @click.argument("capture", type=path_type(folder=False))
 @click.option(
-    "--kernel", "image", type=path_type(folder=False), required=True, help="The image of the other kernel."
+    "--kernel",
+    "wanted",
+    required=True,
+    metavar="IMAGE|RELEASE",
+    help="The other kernel: its image or package, or its release alone, of which less is known.",
 )
 @click.option(
     "--running",
@@ -41,96 +47,99 @@ __all__ = ["predict"]
 )
 @format_option("table", "json")
 @output_option
-def predict(capture: Path, image: Path, running: Path | None, form: str, output: Path | None) -> None:
-    """Say which registers the host of CAPTURE would list under another kernel, on each vCPU that was asked.
+def predict(capture: Path, wanted: str, running: Path | None, form: str, output: Path | None) -> None:
+    """Say what the host of CAPTURE would show under another kernel, on each vCPU that was asked.
 
-    Mode and options of the kernel stay as they are. Limits and values are not predicted (docs/kernels.md): a register that stays
-    may take other values.
+    With -o a capture is written, which every verb takes: registers and fresh values that follow from the kernel and from what the
+    host shows now. What does not follow is unknown, by register and by field, and so is a verdict that needs it. Mode and options
+    of the kernel stay as they are.
     """
-    from kvmfw.kernels import read_kernel  # noqa: PLC0415 - numpy is needed by this verb alone
-
-    host, kernel = Host.load(capture), read_kernel(image)
-    old = read_kernel(running) if running else None
-    if old is not None and old.release != host.kernel:
-        raise click.UsageError(f"--running is {old.release}, and the capture was taken under {host.kernel}")
-    told = [(name, _predicted(host, vcpu, kernel, old)) for name, *vcpu in host.vcpus]
-    found = [(name, part) for name, part in told if part is not None]
-    other = [name for name, part in told if part is None]
+    foretold = foretold_of(capture, wanted, running)
+    if output is not None:
+        print_or_write(json_text(foretold.document()), output)
+    inputs = [capture, *([kernel] if (kernel := kernel_of(wanted)) else []), *([running] if running else [])]
     if form == "json":
-        made = provenance([capture, image, *([running] if running else [])])
-        print_or_write(
-            json_text(published("prediction", _document(host, kernel, found, other), made)), output
-        )
-        return
-    out = console()
-    out.print(heading(f"{host.name}: {host.kernel} -> {kernel.release}"))
-    rows = [
-        (name, *(len(part[word]) for word in ("stay", "appear", "vanish")), len(part["unknown"]))
-        for name, part in found
-    ]
-    out.print(table(("vCPU", "stay", "appear", "vanish", "unknown"), rows))
-    for word in ("appear", "vanish", "unknown"):
-        on = Counter((one.register, one.why) for _, part in found for one in part[word])
-        lines = [
-            (register_name(register), f"{times} of {len(found)}", why)
-            for (register, why), times in on.items()
-        ]
-        if lines:
-            out.print(
-                table((f"registers that {word}" if word != "unknown" else "unknown", "vCPUs", "why"), lines)
-            )
-    if other:
-        out.print(f"unknown, as this host did not make them or was not asked: {', '.join(other)}")
-    out.print("not predicted: limits, values after a reset, and what KVM answers to a write")
+        print_json("prediction", _document(foretold), inputs)
+    elif output is None:
+        _print(foretold)
 
 
-def _predicted(
-    host: Host, vcpu: list[Any], kernel: Kernel, old: Kernel | None
-) -> dict[str, list[Presence]] | None:
-    from kvmfw.kernels import Made, presences  # noqa: PLC0415 - as above
-
-    features, vgic, enabled = vcpu
-    fresh = host.fresh_set(features=features, vgic=vgic, enabled=enabled)
-    if fresh is None:
-        return None
-    listed = frozenset(fresh.to_mapping())
-    found: dict[str, list[Presence]] = {word: [] for word in ("stay", "appear", "vanish", "unknown")}
-    for one in presences(Made(frozenset([*features, *enabled]), listed), kernel, old):
-        match one.listed, one.register in listed:
+def _sorted(foretold: Foretold, vcpu: ForetoldVcpu) -> dict[str, list[Presence]]:
+    now = foretold.listed_now(vcpu.name)
+    found: dict[str, list[Presence]] = {word: [] for word in WORDS}
+    for one in vcpu.presences:
+        match one.listed, one.register in now:
             case None, _:
                 found["unknown"].append(one)
-            case True, now:
-                found["stay" if now else "appear"].append(one)
+            case True, was:
+                found["stay" if was else "appear"].append(one)
             case False, True:
                 found["vanish"].append(one)
     return found
 
 
-def _document(
-    host: Host, kernel: Kernel, found: list[tuple[str, dict[str, list[Presence]]]], other: list[str]
-) -> dict[str, Any]:
+def _print(foretold: Foretold) -> None:
+    out = console()
+    out.print(heading(f"{foretold.host.name}: {foretold.host.kernel} -> {foretold.target.release}"))
+    told = [(vcpu, _sorted(foretold, vcpu)) for vcpu in foretold.vcpus if vcpu.made]
+    rows = [
+        (
+            vcpu.name,
+            *(len(found[word]) for word in WORDS),
+            sum(bits != 0 for _, bits, _ in (vcpu.values or {}).values()),
+        )
+        for vcpu, found in told
+    ]
+    out.print(table(("vCPU", *WORDS, "values not known"), rows))
+    for word in WORDS[1:]:
+        on = Counter((one.register, one.why) for _, found in told for one in found[word])
+        lines = [
+            (register_name(register), f"{times} of {len(told)}", why) for (register, why), times in on.items()
+        ]
+        if lines:
+            title = f"registers that {word}" if word != "unknown" else "registers of which it is unknown"
+            out.print(table((title, "vCPUs", "why"), lines))
+    hidden = Counter(
+        (register, bits) for vcpu, _ in told for register, (_, bits, _) in (vcpu.values or {}).items() if bits
+    )
+    if hidden:
+        lines = [
+            (register_name(register), f"{bits:#x}", f"{times} of {len(told)}")
+            for (register, bits), times in hidden.items()
+        ]
+        out.print(table(("values", "bits that are not known", "vCPUs"), lines))
+    for made, words in (
+        (False, "this kernel does not make"),
+        (None, "it is not known whether this kernel makes"),
+    ):
+        names = [vcpu.name for vcpu in foretold.vcpus if vcpu.made is made]
+        if names:
+            out.print(f"{words}: {', '.join(names)}")
+    out.print(f"not predicted: {'; '.join(NOT_PREDICTED)}")
+
+
+def _document(foretold: Foretold) -> dict[str, Any]:
+    vcpus = []
+    for vcpu in foretold.vcpus:
+        if not vcpu.made:
+            continue
+        found = _sorted(foretold, vcpu)
+        row: dict[str, Any] = {"name": vcpu.name, "stay": len(found["stay"])}
+        for word in WORDS[1:]:
+            row[word] = [{**named_register(one.register), "why": one.why} for one in found[word]]
+        row["unknown_bits"] = [
+            {**named_register(register), "bits": f"{bits:#x}"}
+            for register, (_, bits, _) in (vcpu.values or {}).items()
+            if bits
+        ]
+        vcpus.append(row)
     return {
-        "host": host.name,
-        "running": host.kernel,
-        "kernel": kernel.release,
-        "build": kernel.build,
-        "vcpus": [
-            {
-                "name": name,
-                "stay": len(part["stay"]),
-                **{
-                    word: [
-                        {
-                            **named_register(one.register),
-                            "why": one.why,
-                        }
-                        for one in part[word]
-                    ]
-                    for word in ("appear", "vanish", "unknown")
-                },
-            }
-            for name, part in found
-        ],
-        "unknown_vcpus": other,
-        "not_predicted": ["limits", "values after a reset", "answers to writes"],
+        "host": foretold.host.name,
+        "running": foretold.host.kernel,
+        "kernel": foretold.target.release,
+        "told_by": foretold.target.told_by,
+        "vcpus": vcpus,
+        "not_made": [vcpu.name for vcpu in foretold.vcpus if vcpu.made is False],
+        "unknown_vcpus": [vcpu.name for vcpu in foretold.vcpus if vcpu.made is None],
+        "not_predicted": list(NOT_PREDICTED),
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -31,12 +31,16 @@ from kvmfw.cli.options import (
     weaker_option,
 )
 from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.cli.targets import foretold, kernel_of, target_of
 from kvmfw.documents import parsed_json
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.source import whole
 from kvmfw.registers import find_register, register_name
 from kvmfw.sets import Host
+
+if TYPE_CHECKING:
+    from kvmfw.kernels import Target
 
 __all__ = ["whatif"]
 
@@ -46,6 +50,7 @@ __all__ = ["whatif"]
     epilog=examples(
         "kvmfw whatif examples --replace g4-old=captures/g4-new.json",
         "kvmfw whatif examples --replace g4-old=g4-new.json --first 1",
+        "kvmfw whatif examples --kernel 'g4-*=linux-image-6.18.15_arm64.deb'",
         "kvmfw whatif examples --level '*:SMCCC_ARCH_WORKAROUND_3=1'",
         "kvmfw whatif examples --hide VENDOR_HYP_BMAP_2",
         "kvmfw whatif examples --best 3",
@@ -56,6 +61,13 @@ __all__ = ["whatif"]
 @scheme_option
 @click.option(
     "--replace", multiple=True, metavar="CAPTURE=FILE", help="Hosts of CAPTURE become hosts of FILE."
+)
+@click.option(
+    "--kernel",
+    "kernels",
+    multiple=True,
+    metavar="CAPTURE=IMAGE|RELEASE",
+    help="Hosts of CAPTURE boot this kernel, by its image, package or release, as far as that can be predicted (kvmfw predict).",
 )
 @click.option(
     "--level",
@@ -83,6 +95,7 @@ def whatif(
     vmm: str,
     scheme: str,
     replace: tuple[str, ...],
+    kernels: tuple[str, ...],
     level: tuple[str, ...],
     hide: tuple[str, ...],
     first: int | None,
@@ -99,9 +112,9 @@ def whatif(
     """
     opened = open_fleet(fleet, vmm=vmm, scheme=scheme)
     if best is not None:
-        if replace or level or hide or first is not None or form == "sarif":
+        if replace or kernels or level or hide or first is not None or form == "sarif":
             raise click.UsageError(
-                "--best stands alone; leave --replace, --level, --hide, --first and sarif out"
+                "--best stands alone; leave --replace, --kernel, --level, --hide, --first and sarif out"
             )
         plan = best_upgrades(
             make_frame(opened.fleet),
@@ -111,11 +124,11 @@ def whatif(
             weaker=weaker,
         )
         return _propose(fleet, opened, plan, form, fail_on)
-    if not (replace or level or hide):
-        raise click.UsageError("say what to suppose: --replace, --level, --hide or --best")
-    if first is not None and (hide or not replace):
-        raise click.UsageError("--first is for --replace: say what the hosts become")
-    changes = _changes(fleet, opened, replace, level)
+    if not (replace or kernels or level or hide):
+        raise click.UsageError("say what to suppose: --replace, --kernel, --level, --hide or --best")
+    if first is not None and (hide or not (replace or kernels)):
+        raise click.UsageError("--first is for --replace and --kernel: say what the hosts become")
+    changes = _changes(fleet, opened, replace, kernels, level)
     hidden = [_register(text) for text in hide]
     documents = capture_documents(fleet)
     listed = {register for document in documents.values() for register in listed_registers(document)}
@@ -128,6 +141,7 @@ def whatif(
     changed = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
     result = diff_fleets(opened.fleet, changed, back=back)
     files = [Path(text.partition("=")[2]) for text in replace]
+    files += [image for text in kernels if (image := kernel_of(text.partition("=")[2]))]
     return show_fleet_diff(result, security, form, fail_on, [fleet, *files])
 
 
@@ -142,7 +156,11 @@ def _register(text: str) -> int:
 
 
 def _changes(
-    fleet: Path, opened: OpenedFleet, replace: tuple[str, ...], level: tuple[str, ...]
+    fleet: Path,
+    opened: OpenedFleet,
+    replace: tuple[str, ...],
+    kernels: tuple[str, ...],
+    level: tuple[str, ...],
 ) -> dict[str, list[Change]]:
     known = sorted(set(opened.columns["capture"]))
     changes: dict[str, list[Change]] = {}
@@ -154,6 +172,13 @@ def _changes(
         Host.load(file)
         document = parsed_json(whole(Path(file)), Path(file))
         changes.setdefault(name, []).append(partial(_replaced, document))
+    for text in kernels:
+        name, equals, wanted = text.partition("=")
+        if not equals or not wanted:
+            raise InputError(f"--kernel `{text}` is not CAPTURE=IMAGE|RELEASE")
+        target = target_of(wanted)
+        for capture in _matching(known, name, fleet):
+            changes.setdefault(capture, []).append(partial(_booted, target))
     for text in level:
         name, colon, rest = text.rpartition(":")
         register, equals, value = rest.partition("=")
@@ -170,6 +195,10 @@ def _changes(
 
 def _replaced(new: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
     return new
+
+
+def _booted(target: Target, document: dict[str, Any]) -> dict[str, Any]:
+    return foretold(document, target).document()
 
 
 def _levelled(register: int, value: int, document: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kvmfw.kernels.fits import Difference, Fit, fits
+from kvmfw.kernels.foretold import Foretold, ForetoldVcpu, Target
 from kvmfw.kernels.kernel import Kernel, read_kernel
 from kvmfw.kernels.presence import Made, Presence, presences
 from kvmfw.kernels.tables import Descriptor, FieldRow
@@ -12,9 +13,12 @@ __all__ = [
     "Difference",
     "FieldRow",
     "Fit",
+    "Foretold",
+    "ForetoldVcpu",
     "Kernel",
     "Made",
     "Presence",
+    "Target",
     "fits",
     "presences",
     "read_kernel",

@@ -7,7 +7,7 @@ that the running kernel may hide is unknown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kvmfw import ids
@@ -28,6 +28,7 @@ _ALWAYS = (None, "id_visibility", "aa32_id_visibility", "raz_visibility")
 _BY_FEATURES = {
     "pmu_visibility": ("pmu_v3",),
     "sve_visibility": ("sve",),
+    "sme_visibility": ("sme",),  # no vCPU of a known kernel is made with it
     "ptrauth_visibility": ("ptrauth_address", "ptrauth_generic"),
     "mte_visibility": ("mte",),
     "el2_visibility": ("has_el2",),
@@ -40,14 +41,17 @@ _NESTED_ONLY = (
     "nvhcr_el2_visibility",
     "vncr_el2_visibility",
 )
-# Functions that look at one field, of which no kernel that was read takes anything away from what its host has (specification,
-# 3.4): so not S1POE, nor what nested VMs have.
+# Functions that look at one field of the VM, which they want not to be 0.
 _BY_FIELD = {
     "s1pie_visibility": ("ID_AA64MMFR3_EL1", 8),
+    "s1poe_visibility": ("ID_AA64MMFR3_EL1", 16),
     "tcr2_visibility": ("ID_AA64MMFR3_EL1", 0),
     "sctlr2_visibility": ("ID_AA64MMFR3_EL1", 4),
     "fp8_visibility": ("ID_AA64PFR2_EL1", 32),
 }
+
+Field = Callable[[int, int], "int | None"]
+"""What a fresh vCPU shows in the 4-bit field of a register at a lowest bit under the other kernel; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ class Presence:
     why: str
 
 
-def presences(made: Made, kernel: Kernel, running: Kernel | None = None) -> Iterator[Presence]:
+def presences(made: Made, kernel: Kernel, field: Field) -> Iterator[Presence]:
     """Tell of each register that this host lists or `kernel` knows whether the host would list it under `kernel`.
 
     Parameters
@@ -86,16 +90,16 @@ def presences(made: Made, kernel: Kernel, running: Kernel | None = None) -> Iter
         The vCPU, with what it lists under the kernel that runs.
     kernel : Kernel
         The other kernel. It runs in the same mode and with the same options.
-    running : Kernel, optional
-        The image of the kernel that runs: what both kernels decide by the same function is as it is.
+    field : callable
+        What the vCPU shows in a field of an ID register under it.
     """
     known = {*(kernel.descriptors or ()), *(kernel.invariants or ()), *(kernel.firmware or _FIRST_FIRMWARE)}
     for register in sorted(made.listed | known | {*_CACHES, *_VIRTUAL, *_PHYSICAL}):
-        listed, why = _presence(register, made, kernel, running)
+        listed, why = _presence(register, made, kernel, field)
         yield Presence(register, listed, why)
 
 
-def _presence(register: int, made: Made, kernel: Kernel, running: Kernel | None) -> tuple[bool | None, str]:
+def _presence(register: int, made: Made, kernel: Kernel, field: Field) -> tuple[bool | None, str]:
     now = register in made.listed
     match ids.group_of(register):
         case _ if not ids.is_arm64(register):
@@ -107,7 +111,7 @@ def _presence(register: int, made: Made, kernel: Kernel, running: Kernel | None)
         case ids.FIRMWARE | ids.FIRMWARE_BITMAP:
             return _firmware(register, kernel)
         case ids.SYSTEM:
-            return _system(register, now, made, kernel, running)
+            return _system(register, made, kernel, field)
     return None, "a group of registers that is not known"
 
 
@@ -131,9 +135,7 @@ def _firmware(register: int, kernel: Kernel) -> tuple[bool | None, str]:
     return None, kernel.problems["firmware registers"]
 
 
-def _system(
-    register: int, now: bool, made: Made, kernel: Kernel, running: Kernel | None
-) -> tuple[bool | None, str]:
+def _system(register: int, made: Made, kernel: Kernel, field: Field) -> tuple[bool | None, str]:
     if kernel.descriptors is None or kernel.invariants is None:
         return None, kernel.problems.get("sys_reg_descs") or kernel.problems["invariant_sys_regs"]
     if register in kernel.invariants:
@@ -156,19 +158,9 @@ def _system(
     is_nested = "_el2_" in (one.visibility or "") or one.visibility in _NESTED_ONLY
     if is_nested and "has_el2" not in made.words:
         return False, f"{one.visibility} shows it to nested VMs only"
-    if running is not None and _decide_alike(register, one.visibility or "", kernel, running):
-        return now, f"{one.visibility} decides it in both kernels"
+    if one.visibility in _BY_FIELD and "has_el2" not in made.words:
+        name, shift = _BY_FIELD[one.visibility]
+        shown = field(named(name), shift)
+        if shown is not None:
+            return shown > 0, f"{one.visibility} looks at a field that is {shown}"
     return None, f"{one.visibility} looks at a field that the running kernel may hide"
-
-
-def _decide_alike(register: int, visibility: str, kernel: Kernel, running: Kernel) -> bool:
-    """Tell whether both kernels show a register by the same function, from a field that they take from the host alike."""
-    was = (running.descriptors or {}).get(register)
-    if was is None or was.visibility != visibility or visibility not in _BY_FIELD:
-        return False
-    name, shift = _BY_FIELD[visibility]
-    rows = [
-        [row for row in (one.fields or {}).get(named(name), ()) if row.shift == shift]
-        for one in (kernel, running)
-    ]
-    return rows[0] == rows[1] != []

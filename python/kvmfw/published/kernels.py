@@ -95,6 +95,14 @@ class PresenceDocument(TypedDict):
     why: str
 
 
+class UnknownBits(TypedDict):
+    """A register that is listed, and the bits of its fresh value that are not known."""
+
+    register: str
+    name: str
+    bits: str
+
+
 class PredictedVcpu(TypedDict):
     """What a vCPU of the host would list."""
 
@@ -103,6 +111,7 @@ class PredictedVcpu(TypedDict):
     appear: list[PresenceDocument]
     vanish: list[PresenceDocument]
     unknown: list[PresenceDocument]
+    unknown_bits: list[UnknownBits]
 
 
 class PredictionDocument(TypedDict):
@@ -111,7 +120,8 @@ class PredictionDocument(TypedDict):
     host: str
     running: str
     kernel: str
-    build: str
+    told_by: str
     vcpus: list[PredictedVcpu]
+    not_made: list[str]
     unknown_vcpus: list[str]
     not_predicted: list[str]

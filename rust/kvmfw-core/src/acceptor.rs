@@ -73,6 +73,8 @@ pub struct Target {
     pub kind: Kind,
     /// The fresh value; `None` where the vCPU does not list the register.
     pub fresh: Option<Value>,
+    /// The bits of the fresh value that are not known.
+    pub hidden: u64,
     /// Recorded answers to single writes.
     pub answers: Option<Arc<Answers>>,
     /// The recorded answer to writing the fresh value back, or to writing an id that is not listed.
@@ -217,6 +219,7 @@ mod tests {
         Acceptor::Kvm(Box::new(Target {
             kind,
             fresh: Some(Value::Word(fresh)),
+            hidden: 0,
             answers: Some(Arc::new(answers)),
             same: Some(Answer::Kept),
             evidence: Evidence::Measured,

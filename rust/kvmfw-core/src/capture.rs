@@ -3,13 +3,14 @@
 mod asked;
 mod builder;
 mod document;
+mod hidden;
 mod places;
 mod recorded;
 mod surroundings;
 
 use self::builder::Builder;
 use self::document::Document;
-pub use self::recorded::{Beside, Capture, Made, Trial, Vcpu};
+pub use self::recorded::{Beside, Capture, Hidden, Made, Trial, Vcpu};
 pub(crate) use self::surroundings::surrounding_at;
 use crate::error::FormatError;
 use crate::json;
@@ -21,7 +22,7 @@ impl Capture {
     ///
     /// When the text is not JSON, not such a document, or contradicts itself.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        let document: Document = json::read(text, "kvmfw-capture", 3)?;
+        let document: Document = json::read(text, "kvmfw-capture", 4)?;
         Builder::new(&document)?.build(&document)
     }
 }

@@ -1,7 +1,9 @@
 //! Sentences: what a judgement means, in words for people.
 
+mod fields;
 mod offers;
 
+use fields::{error_in_brackets, field_sentence, refusal, spoken_fields};
 pub use offers::number;
 use offers::{offers, offers_of_fields};
 
@@ -16,8 +18,8 @@ use crate::list::ListFinding;
 use crate::making::{self, NotMade};
 use crate::policy::{Way, is_judged_by_value, is_mostly_kept};
 use crate::rule_ids::RuleId;
+use crate::rules::NOT_LISTED;
 use crate::rules::aftermath::{Change, Fate};
-use crate::rules::{FieldDifference, field_differences};
 use crate::set::RegisterSet;
 use crate::surroundings::Handling;
 use crate::value::Value;
@@ -106,59 +108,31 @@ pub(crate) fn register_finding(
     let absent = is_absent(acceptor);
     let unwritten = matches!(acceptor, Acceptor::Unwritten(_));
     let own = match acceptor {
-        Acceptor::Kvm(target) => target.fresh.clone(),
+        Acceptor::Kvm(target) => target.fresh.clone().filter(|_| target.hidden == 0),
         Acceptor::Equal(own) | Acceptor::Unwritten(own) => own.clone(),
         Acceptor::Signed4(_) | Acceptor::Elsewhere => None,
+    };
+    let shown = match acceptor {
+        Acceptor::Kvm(target) => target.fresh.clone(),
+        _ => own.clone(),
     };
     let fields = if absent || unwritten {
         Vec::new()
     } else {
-        spoken_fields(register, saved, own.as_ref(), acceptor, &judgement)
+        spoken_fields(register, saved, shown.as_ref(), acceptor, &judgement)
     };
     let sentence = if fields.is_empty() {
         value_sentence(register, saved, acceptor, &judgement.effect)
     } else {
         field_sentence(register, &fields, acceptor, &judgement.effect)
     };
-    let offers = match (acceptor, own.as_ref().and_then(Value::word)) {
+    let offers = match (acceptor, shown.as_ref().and_then(Value::word)) {
         (Acceptor::Kvm(_), Some(own)) if !fields.is_empty() => offers_of_fields(&fields, acceptor, own),
         _ => offers(acceptor),
     };
     let rule = if unwritten && !register.is_surrounding() { RuleId::VmmUnwritten } else { rule_of(register, absent) };
     let (register, saved, unit) = (Some(register), Some(saved.clone()), unit_of(register, absent));
     Finding { register, saved, own, judgement, unit, rule, fields, offers, sentence }
-}
-
-/// The fields of an identification register that a judgement is about: those that get it alone, beside the host's own
-/// other fields, since KVM checks fields one by one; all that differ where none does.
-fn spoken_fields(
-    register: RegisterId,
-    saved: &Value,
-    own: Option<&Value>,
-    acceptor: &Acceptor,
-    judgement: &Judgement,
-) -> Vec<FieldDifference> {
-    let has_fields = matches!(catalog::kind_of(register), Kind::Identification | Kind::CacheType);
-    let (Some(saved), Some(own)) = (saved.word(), own.and_then(Value::word)) else { return Vec::new() };
-    if !has_fields && register != catalog::MIDR {
-        return Vec::new();
-    }
-    match &judgement.effect {
-        Effect::Kept | Effect::Raised(_) | Effect::Defaulted(_) => Vec::new(),
-        Effect::Dropped(read) | Effect::Rewritten(read) => {
-            let read = read.as_ref().and_then(Value::word);
-            read.map_or_else(Vec::new, |read| field_differences(register, saved, read))
-        }
-        Effect::Refused(_) | Effect::Unknown(_) => {
-            let all = field_differences(register, saved, own);
-            let speaks = |field: &&FieldDifference| {
-                let word = Value::Word(own & !field.mask() | saved & field.mask());
-                acceptor.judge(&word, None).outcome() == judgement.outcome()
-            };
-            let alone: Vec<FieldDifference> = all.iter().filter(speaks).cloned().collect();
-            if alone.is_empty() { all } else { alone }
-        }
-    }
 }
 
 /// What happens to a value as a whole.
@@ -194,37 +168,6 @@ fn value_sentence(register: RegisterId, saved: &Value, acceptor: &Acceptor, effe
     }
 }
 
-/// The same of a register whose fields have names, as people call them: `ID_AA64ISAR0_EL1.RNDR`.
-fn field_sentence(register: RegisterId, fields: &[FieldDifference], acceptor: &Acceptor, effect: &Effect) -> String {
-    let each = |words: &dyn Fn(String, String, String) -> String, between: &str| {
-        let words = |field: &FieldDifference| words(field.place(register), number(field.saved), number(field.own));
-        fields.iter().map(words).collect::<Vec<String>>().join(between)
-    };
-    match effect {
-        Effect::Unknown(needs) => {
-            let fields = each(&|place, saved, own| format!("{place} = {saved} where it offers {own}"), ", ");
-            format!("it is not known whether this host takes {fields}: {needs}")
-        }
-        Effect::Refused(_) => {
-            let fields = each(&|place, saved, own| format!("{place}: saved {saved}, this host offers {own}"), "; ");
-            format!("{fields}; {}{}", refusal(acceptor), error_in_brackets(effect))
-        }
-        _ => {
-            let fields =
-                each(&|place, saved, reads| format!("{place}: saved {saved}, the guest will see {reads}"), "; ");
-            format!("{fields}; this host takes it but does not keep it")
-        }
-    }
-}
-
-fn refusal(acceptor: &Acceptor) -> &'static str {
-    match acceptor {
-        Acceptor::Kvm(_) | Acceptor::Unwritten(_) | Acceptor::Elsewhere => "KVM refuses it",
-        Acceptor::Signed4(_) => "the generic comparison refuses it",
-        Acceptor::Equal(_) => "the two differ",
-    }
-}
-
 /// A finding about a register that the host has and the set does not; `seen` is what the guest sees, where known.
 pub(crate) fn defaulted_finding(register: RegisterId, seen: Option<Value>, scheme: Scheme) -> Finding {
     let value = seen.as_ref().map_or_else(String::new, |value| format!(" {value}"));
@@ -245,7 +188,7 @@ pub(crate) fn defaulted_finding(register: RegisterId, seen: Option<Value>, schem
 
 /// A finding about the register list.
 pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: HostConfig<'_>, scheme: Scheme) -> Finding {
-    let own = |register: RegisterId| config.value(register).cloned();
+    let own = |register: RegisterId| config.own(register).cloned();
     let refused = Effect::Refused(None);
     let (register, effect, rule, sentence) = match finding {
         ListFinding::Unsaveable { saved, longest } => {
@@ -263,6 +206,10 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
         ListFinding::Lost(register) => {
             let sentence = format!("{} does not exist on this host; QEMU drops it silently", name_of(register));
             (Some(register), Effect::Dropped(None), RuleId::QemuDrop, sentence)
+        }
+        ListFinding::Unsure(register) => {
+            let sentence = format!("it is not known whether this host lists {}: {NOT_LISTED}", name_of(register));
+            (Some(register), Effect::Unknown(NOT_LISTED), RuleId::ListMissing, sentence)
         }
         ListFinding::Missing(register) => {
             let sentence = format!("{} does not exist on this host", name_of(register));
@@ -282,7 +229,10 @@ pub(crate) fn list_finding(finding: ListFinding, set: &RegisterSet, config: Host
         register,
         saved: register.and_then(|register| set.get(register).cloned()),
         own: register.and_then(own),
-        judgement: Judgement { effect, evidence: Evidence::Derived },
+        judgement: Judgement {
+            evidence: if effect.needs().is_some() { Evidence::None } else { Evidence::Derived },
+            effect,
+        },
         unit: Unit::List,
         rule,
         fields: Vec::new(),
@@ -311,7 +261,7 @@ pub(crate) fn aftermath_finding(
         (_, Some(reads)) => format!("{was} and is taken, but then the guest will see {reads}: {why}"),
         (_, None) => format!("{was} and is taken, but then the guest will see another value: {why}"),
     };
-    let own = config.value(register).cloned();
+    let own = config.own(register).cloned();
     Finding {
         register: Some(register),
         saved,
@@ -354,10 +304,6 @@ pub(crate) fn forget_value(finding: &mut Finding, vmm: &VmmRow) {
         finding.sentence = format!("this host takes {} but does not keep it as it was saved", name_of(register));
         name_source(finding, vmm);
     }
-}
-
-fn error_in_brackets(effect: &Effect) -> String {
-    effect.errno().map_or_else(String::new, |errno| format!(" ({errno})"))
 }
 
 /// The rule that speaks about a register, or about its absence from a host's list.

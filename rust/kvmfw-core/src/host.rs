@@ -8,14 +8,14 @@ pub use choice::Choice;
 
 use crate::acceptor::{Acceptor, Scheme, Target, low_nibble};
 use crate::answers::{Answer, State};
-use crate::capture::{Beside, Capture, Made};
+use crate::capture::{Beside, Capture, Hidden, Made};
 use crate::catalog::{self, Gate, Kind};
 use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::judgement::Evidence;
 use crate::rules::aftermath::{Aftermath, Controller};
-use crate::rules::{self, Context, Facts, Release};
+use crate::rules::{self, Context, Facts, Release, Rule};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
@@ -30,6 +30,7 @@ struct Inner {
     name: String,
     kernel: String,
     midr: u64,
+    predicted_from: Option<String>,
     release: Option<Release>,
     is_vendors: bool,
     capabilities: Option<Vec<(u32, i64)>>,
@@ -105,6 +106,7 @@ impl Host {
             name: capture.name,
             kernel: capture.kernel,
             midr: capture.midr,
+            predicted_from: capture.predicted_from,
             capabilities: capture.capabilities,
             spec_store_bypass_mitigated: mitigated(capture.spec_store_bypass.as_deref()),
             surroundings: capture.surroundings,
@@ -140,6 +142,11 @@ impl Host {
     /// The vCPU configurations of the capture, by name.
     pub fn vcpus(&self) -> impl Iterator<Item = (&str, VcpuConfig)> {
         self.0.vcpus.iter().map(|vcpu| (vcpu.name.as_str(), vcpu.config))
+    }
+
+    /// The release under which the host was asked, where the capture was predicted from that.
+    pub fn predicted_from(&self) -> Option<&str> {
+        self.0.predicted_from.as_deref()
     }
 
     /// The vCPU configurations that the host made, by name.
@@ -213,6 +220,7 @@ impl<'a> HostConfig<'a> {
             answers: recorded.answers.as_ref().filter(|_| !derive_only).cloned(),
             same: None,
             fresh: own.ok().cloned(),
+            hidden: 0,
         }))
     }
 
@@ -223,6 +231,9 @@ impl<'a> HostConfig<'a> {
         }
         let fresh = self.value(register).cloned();
         match scheme {
+            Scheme::Equal | Scheme::Signed4 if scheme.judges(register) && self.is_hidden(register) => {
+                return self.not_known(register);
+            }
             Scheme::Equal if scheme.judges(register) => return Acceptor::Equal(fresh),
             Scheme::Signed4 if scheme.judges(register) => {
                 return Acceptor::Signed4(fresh.and_then(|value| value.word()).map(low_nibble));
@@ -231,7 +242,7 @@ impl<'a> HostConfig<'a> {
         }
         let kind = catalog::kind_of(register);
         let facts = self.facts(state, derive_only);
-        let fresh_context = context_in(register, |holder| self.value(holder));
+        let fresh_context = context_in(register, |holder| self.own(holder));
         let asked = (self.implementation_asked || !matches!(kind, Kind::Implementation(_)))
             && (self.vgic_asked || state == State::Fresh || !rules::aftermath::tells_of_vgic(register));
         let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
@@ -244,7 +255,48 @@ impl<'a> HostConfig<'a> {
             answers,
             same,
             fresh,
+            hidden: self.hidden().of(register),
         }))
+    }
+
+    /// Whether the kernel surely hides what is behind this field from VMs whose field is too small.
+    pub(crate) fn hides(&self, gate: Gate) -> bool {
+        rules::hides(gate, &self.facts(State::Fresh, true)) == Some(true)
+    }
+
+    /// Whether something of this register, its presence or a part of its value, is not known.
+    pub(crate) fn is_hidden(&self, register: RegisterId) -> bool {
+        self.hidden().may_list(register) || self.hidden().of(register) != 0
+    }
+
+    /// A register of which nobody knows what this vCPU has, where that decides.
+    pub(crate) fn not_known(&self, register: RegisterId) -> Acceptor {
+        Acceptor::Kvm(Box::new(Target {
+            kind: catalog::kind_of(register),
+            fresh: self.value(register).cloned(),
+            hidden: self.hidden().of(register),
+            answers: None,
+            same: None,
+            evidence: Evidence::None,
+            rule: Rule::Unknown(rules::NOT_KNOWN),
+            fresh_context: None,
+            before_id_registers: false,
+        }))
+    }
+
+    /// The fresh value of a listed register, if all of it is known.
+    pub fn own(&self, register: RegisterId) -> Option<&'a Value> {
+        self.value(register).filter(|_| self.hidden().of(register) == 0)
+    }
+
+    /// What is not known of this vCPU.
+    pub fn hidden(&self) -> &'a Hidden {
+        &self.vcpu.made.hidden
+    }
+
+    /// What is known of a fresh vCPU of this kind, answers apart.
+    pub fn facts_of_fresh(&self) -> Facts<'a> {
+        self.facts(State::Fresh, true)
     }
 
     /// What is known of this vCPU; what was seen of runs is left out with `derive_only`.
@@ -263,6 +315,7 @@ impl<'a> HostConfig<'a> {
             pmu_initialised: made.pmu_initialised,
             answers: Some(made.answers.as_slice()).filter(|_| !derive_only),
             trials: made.trials.as_deref().filter(|_| !derive_only),
+            hidden: Some(&made.hidden),
             state,
         }
     }
@@ -295,7 +348,8 @@ impl<'a> HostConfig<'a> {
 
     /// The fresh value of a field.
     pub fn field(&self, gate: Gate) -> Context {
-        gate.of(self.value(gate.register)?.word()?)
+        let hidden = self.hidden().of(gate.register) >> gate.shift & 0xf != 0;
+        gate.of(self.value(gate.register)?.word()?).filter(|_| !hidden)
     }
 }
 

@@ -39,6 +39,9 @@ pub(crate) struct SavedList {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct HostList {
     ids: Vec<RegisterId>,
+    /// Registers that the target may list, ascending: nobody knows. None of them is in `ids`. Beside each the number of the gate that
+    /// hides it where the target lists it, if that is sure.
+    unsure: Vec<(RegisterId, Option<u32>)>,
     /// For each entry of `ids` that an ID field may hide: its place, the number of its gate, its rule.
     gated: Vec<(u32, u32, Rule)>,
     /// What becomes of a set that was restored; `None` where it is not restored, or only compared.
@@ -66,6 +69,8 @@ pub(crate) enum ListFinding {
     HiddenOwn(RegisterId, Errno),
     /// A register of the target that the set lacks keeps the target's default.
     HostOnly(RegisterId),
+    /// It is not known whether the target lists this register, and that matters.
+    Unsure(RegisterId),
     /// A register was taken, but does not stay as it was saved.
     Aftermath(Change),
 }
@@ -79,6 +84,7 @@ impl ListFinding {
             | Self::Unexpected(_)
             | Self::Missing(_)
             | Self::HiddenOwn(..) => Outcome::Refuse,
+            Self::Unsure(_) => Outcome::Unknown,
             Self::Lost(_) | Self::HostOnly(_) if scheme == Scheme::Equal => Outcome::Refuse,
             Self::Lost(_) | Self::HostOnly(_) => Outcome::Change,
             Self::Aftermath(change) => change.effect(None).outcome(),
@@ -97,6 +103,13 @@ pub(crate) fn gates() -> Vec<Gate> {
         }
     }
     gates
+}
+
+/// Whether this gate hides what is behind it from a VM with these fields.
+fn is_hidden_by(gate: Option<u32>, saved: &SavedList) -> bool {
+    let Some(number) = gate.and_then(|number| usize::try_from(number).ok()) else { return false };
+    let field = saved.gates.get(number).copied().flatten();
+    gates().get(number).zip(field).is_some_and(|(gate, field)| field < gate.least)
 }
 
 impl SavedList {
@@ -139,7 +152,13 @@ impl HostList {
         let gated = gated.collect();
         let restored = question.state == State::Fresh;
         let aftermath = restored.then(|| Box::new(config.aftermath(vgic, !rule.vgic_first, question.derive_only)));
-        Self { ids, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
+        let gate_of = |id: RegisterId| {
+            let Kind::Gated(gate) = catalog::kind_of(id) else { return None };
+            let number = all.iter().position(|known| *known == gate)?;
+            u32::try_from(number).ok().filter(|_| config.hides(gate))
+        };
+        let unsure = config.hidden().listed.iter().map(|id| (*id, gate_of(*id))).collect();
+        Self { ids, unsure, gated, aftermath, sve: config.config().has("sve"), rule, scheme: question.scheme }
     }
 
     /// The outcome of the list unit. Missing registers that have a unit of their own are judged there.
@@ -167,7 +186,9 @@ impl HostList {
             visit(ListFinding::Unsaveable { saved: saved.ids.len(), longest });
         }
         let carried = |id: &&RegisterId| self.rule.carries(**id);
-        let missing = |id: &&RegisterId| self.ids.binary_search(id).is_err() && !self.is_always_there(**id);
+        let unsure = |id: &&RegisterId| self.unsure.binary_search_by_key(*id, |(known, _)| *known).is_ok();
+        let missing =
+            |id: &&RegisterId| self.ids.binary_search(id).is_err() && !unsure(id) && !self.is_always_there(**id);
         let only_saved = || saved.ids.iter().filter(carried).filter(missing).copied();
         let asked =
             |id: &&RegisterId| self.rule.asks_kvm(**id) && (self.rule.list_test == ListTest::None || !carried(id));
@@ -175,7 +196,8 @@ impl HostList {
         match self.rule.list_test {
             ListTest::None => {}
             ListTest::Merge => {
-                let own = self.ids.iter().filter(carried).count();
+                // A target that lists all that it may.
+                let own = self.ids.iter().chain(self.unsure.iter().map(|(id, _)| id)).filter(carried).count();
                 let stream = saved.ids.iter().filter(carried).count();
                 if stream > own {
                     visit(ListFinding::TooMany { saved: stream, own });
@@ -191,11 +213,21 @@ impl HostList {
                 let tolerated =
                     |id: RegisterId| TOLERATED.contains(&id) || (id == TOLERATED_ZERO && !saved.bitmap_2_set);
                 // The failure flag is assigned, not accumulated: the last one decides.
-                let fails = only_saved().last().is_some_and(|id| !tolerated(id));
+                let unsure_after =
+                    |id: RegisterId| saved.ids.iter().filter(carried).filter(unsure).any(|other| *other > id);
+                let fails = only_saved().last().is_some_and(|id| !tolerated(id) && !unsure_after(id));
                 for id in only_saved() {
                     let refused = fails && !tolerated(id);
                     visit(if refused { ListFinding::Unexpected(id) } else { ListFinding::Lost(id) });
                 }
+            }
+        }
+        for (id, gate) in &self.unsure {
+            let is_saved = saved.ids.binary_search(id).is_ok();
+            // What nobody writes and the set's own ID registers hide is not there either way.
+            let is_out_of_sight = !is_saved && !self.rule.writes_own_list() && is_hidden_by(*gate, saved);
+            if !is_out_of_sight {
+                visit(ListFinding::Unsure(*id));
             }
         }
         if let Some(aftermath) = &self.aftermath {
@@ -246,7 +278,15 @@ mod tests {
 
     fn host(vmm: &str, ids: &[RegisterId]) -> HostList {
         let rule = &Policy::from_name(vmm).unwrap().row().rule;
-        HostList { ids: ids.to_vec(), gated: Vec::new(), aftermath: None, sve: false, rule, scheme: Scheme::Kvm }
+        HostList {
+            ids: ids.to_vec(),
+            unsure: Vec::new(),
+            gated: Vec::new(),
+            aftermath: None,
+            sve: false,
+            rule,
+            scheme: Scheme::Kvm,
+        }
     }
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {

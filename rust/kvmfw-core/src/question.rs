@@ -37,11 +37,14 @@ impl Question {
         if !rule.asks_kvm(register) {
             return if register.is_state() {
                 Acceptor::Elsewhere
+            } else if config.is_hidden(register) {
+                config.not_known(register)
             } else {
                 Acceptor::Unwritten(config.value(register).cloned())
             };
         }
-        if rule.list_test != ListTest::None && rule.carries(register) && config.value(register).is_none() {
+        let is_listed = config.value(register).is_some() || config.hidden().may_list(register);
+        if rule.list_test != ListTest::None && rule.carries(register) && !is_listed {
             return Acceptor::Elsewhere;
         }
         let mut acceptor = config.acceptor(register, self.scheme, self.state, self.derive_only);

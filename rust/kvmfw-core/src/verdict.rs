@@ -126,6 +126,7 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone
         match finding {
             // KVM is asked for these, below.
             ListFinding::Missing(_) => {}
+            ListFinding::Unsure(register) if set.get(register).is_some() && rule.asks_kvm(register) => {}
             ListFinding::HiddenOwn(register, _) => {
                 let hidden = explain::list_finding(finding, set, config, question.scheme);
                 writes.push((rule.write_order(register, set), hidden));
@@ -138,6 +139,7 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone
             ListFinding::Unsaveable { .. }
             | ListFinding::TooMany { .. }
             | ListFinding::Unexpected(_)
+            | ListFinding::Unsure(_)
             | ListFinding::Lost(_) => findings.push(explain::list_finding(finding, set, config, question.scheme)),
         }
     }
@@ -179,7 +181,7 @@ fn seen_default(
     question: Question,
     refused: &[RegisterId],
 ) -> Option<Value> {
-    let own = config.value(register)?;
+    let own = config.own(register)?;
     let context = context_of(register, set, refused);
     if context.is_none() || context == gate_of(register).and_then(|gate| config.field(gate)) {
         return Some(own.clone());

@@ -7,6 +7,7 @@ mod audit;
 mod door;
 mod errors;
 mod fleet;
+mod foretold;
 mod judge;
 mod known;
 mod left;
@@ -136,6 +137,8 @@ mod _native {
     use super::find_register;
     #[pymodule_export]
     use super::fleet::{Change, Fleet};
+    #[pymodule_export]
+    use super::foretold::{foretell, foretell_list, foretell_made};
     #[pymodule_export]
     use super::inferred_vcpu;
     #[pymodule_export]

@@ -91,6 +91,9 @@ impl RegisterSet {
     }
 }
 
+/// Registers that a vCPU may list, and bits of its fresh values that are not known.
+type Hidden = (Vec<u64>, Vec<(u64, u64)>);
+
 /// A capture, ready for judging.
 #[pyclass(frozen, module = "kvmfw._native")]
 pub(crate) struct Host(pub(crate) core::Host);
@@ -154,6 +157,21 @@ impl Host {
             }
             core::Choice::Refused(..) | core::Choice::NotAsked => Ok(None),
         }
+    }
+
+    /// The release under which the host was asked, where the capture was predicted from that.
+    #[getter]
+    fn predicted_from(&self) -> Option<&str> {
+        self.0.predicted_from()
+    }
+
+    /// What is not known of such a vCPU: registers that it may list, and bits of fresh values.
+    fn hidden(&self, py: Python<'_>, features: Vec<String>, vgic: bool, enabled: Vec<String>) -> PyResult<Hidden> {
+        let core::Choice::Made(made) = self.0.choose(config(py, &features, vgic, &enabled)?) else {
+            return Ok((Vec::new(), Vec::new()));
+        };
+        let listed = made.hidden().listed.iter().map(|id| id.raw()).collect();
+        Ok((listed, made.hidden().bits.iter().map(|(id, bits)| (id.raw(), *bits)).collect()))
     }
 }
 

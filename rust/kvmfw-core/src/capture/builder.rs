@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use super::asked::read_asked;
 use super::document::{AnswerDocument, Document, FirstRunDocument, HostDocument, VcpuDocument};
+use super::hidden::read_hidden;
 use super::places::{capability_number, errno_at, id_at, reject_duplicates, value_at, word_at};
-use super::recorded::{Capture, Made, Trial, Vcpu};
+use super::recorded::{Capture, Hidden, Made, Trial, Vcpu};
 use super::surroundings::read_surroundings;
 use crate::answers::{Answers, ByNibble, ByValue, Code, Codes, State};
 use crate::error::FormatError;
@@ -104,6 +105,7 @@ impl Builder {
         Ok(Capture {
             name: document.host.name.clone(),
             kernel: document.host.kernel.clone(),
+            predicted_from: document.host.predicted.as_ref().map(|told| told.from.clone()),
             midr,
             capabilities,
             spec_store_bypass: spec_store_bypass(&document.host),
@@ -291,7 +293,11 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
                     .collect::<Result<Vec<_>, FormatError>>()
             })
             .transpose()?;
-        Ok(Made { pmu_initialised: document.pmu_initialised, registers, same_value_refused, ..Made::default() })
+        let hidden = match &document.unknown {
+            Some(unknown) => read_hidden(unknown, &registers, &at("unknown"))?,
+            None => Hidden::default(),
+        };
+        Ok(Made { pmu_initialised: document.pmu_initialised, registers, same_value_refused, hidden, ..Made::default() })
     };
     Ok(Vcpu { name: document.name.clone(), config, made })
 }

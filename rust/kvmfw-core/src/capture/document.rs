@@ -45,7 +45,30 @@ pub(super) struct HostDocument {
     #[serde(default, rename = "boot_options")]
     pub(super) _boot_options: Option<String>,
     #[serde(default)]
+    pub(super) predicted: Option<PredictedDocument>,
+    #[serde(default)]
     pub(super) vulnerabilities: Option<Members<Option<String>>>,
+}
+
+/// Of a host that nobody asked under this kernel: under which one it was asked, and by what the rest was told.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PredictedDocument {
+    pub(super) from: String,
+    #[serde(rename = "by")]
+    pub(super) _by: String,
+}
+
+/// What is not known of a vCPU, and what is known that it does not show.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HiddenDocument {
+    #[serde(default)]
+    pub(super) listed: Vec<String>,
+    #[serde(default)]
+    pub(super) bits: Members<String>,
+    #[serde(default)]
+    pub(super) hardware: Members<String>,
 }
 
 #[derive(Deserialize)]
@@ -65,6 +88,8 @@ pub(super) struct VcpuDocument {
     pub(super) values: Option<Vec<Option<String>>>,
     #[serde(default)]
     pub(super) same_value_refused: Option<Members<String>>,
+    #[serde(default)]
+    pub(super) unknown: Option<HiddenDocument>,
 }
 
 #[derive(Deserialize)]

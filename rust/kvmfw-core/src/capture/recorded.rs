@@ -15,6 +15,8 @@ pub struct Capture {
     pub name: String,
     /// The kernel release, as `uname -r` prints it.
     pub kernel: String,
+    /// The release under which the host was asked, where the capture was predicted from that; `None` where `kernel` was asked.
+    pub predicted_from: Option<String>,
     /// `MIDR_EL1` of the host.
     pub midr: u64,
     /// `KVM_CHECK_EXTENSION` number -> value, zeros left out; `None` where not recorded.
@@ -64,6 +66,39 @@ pub struct Made {
     pub masks: Option<Vec<(RegisterId, u64)>>,
     /// What registers read after the first run; `None` where that was not recorded.
     pub trials: Option<Vec<Trial>>,
+    /// What nobody knows of it: captures that were predicted for another kernel have that.
+    pub hidden: Hidden,
+}
+
+/// What is not known of a vCPU that nobody asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Registers of which it is not known whether the vCPU lists them, ascending; they have no value.
+    pub listed: Vec<RegisterId>,
+    /// Bits of fresh values that are not known, ascending by id: of listed registers of at most 8 bytes. The value has the least number
+    /// that each field may have.
+    pub bits: Vec<(RegisterId, u64)>,
+    /// What the hardware has in fields that the kernel hides and takes nevertheless (specification, 3.6), ascending by id.
+    pub hardware: Vec<(RegisterId, u64)>,
+}
+
+impl Hidden {
+    /// What the hardware has in such a field of this register, in its place.
+    pub(crate) fn hardware_of(&self, register: RegisterId) -> Option<u64> {
+        let at = self.hardware.binary_search_by_key(&register, |(id, _)| *id).ok()?;
+        self.hardware.get(at).map(|(_, word)| *word)
+    }
+
+    /// The bits of a register's fresh value that are not known.
+    pub(crate) fn of(&self, register: RegisterId) -> u64 {
+        let at = self.bits.binary_search_by_key(&register, |(id, _)| *id).ok();
+        at.and_then(|at| self.bits.get(at)).map_or(0, |(_, bits)| *bits)
+    }
+
+    /// Whether nobody knows if this register is listed.
+    pub(crate) fn may_list(&self, register: RegisterId) -> bool {
+        self.listed.binary_search(&register).is_ok()
+    }
 }
 
 /// What the first `KVM_RUN` of a fresh VM did to its registers.

@@ -36,7 +36,11 @@ fn offers_of_target(target: &Target) -> String {
         _ => match target.answers.as_deref() {
             Some(Answers::ByValue(answers)) => values(answers),
             Some(Answers::ByNibble(_)) | None => {
-                target.fresh.as_ref().map_or_else(|| "nothing".to_owned(), |own| format!("{own} of its own"))
+                let own = |own: &Value| match target.hidden {
+                    0 => format!("{own} of its own"),
+                    hidden => format!("{own} of its own, in which the bits {hidden:#x} are not known"),
+                };
+                target.fresh.as_ref().map_or_else(|| "nothing".to_owned(), own)
             }
         },
     }

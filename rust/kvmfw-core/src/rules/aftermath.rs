@@ -157,7 +157,7 @@ impl Aftermath {
                 || (reload::bits(id) != 0 && reload.is_some())
         };
         let own = looked_at(&ids, nested).into_iter().filter(|(id, _)| is_read(*id));
-        let own = own.filter_map(|(id, bits)| Some((id, facts.word(id)? & bits))).collect();
+        let own = own.filter_map(|(id, bits)| Some((id, facts.bits(id, bits)?))).collect();
         let masks = if nested { masks(facts) } else { Vec::new() };
         Self { vgic: controller.runs, gic, dependent, masks, reload, own }
     }
@@ -279,7 +279,10 @@ impl Aftermath {
 /// 12.10: without an interrupt controller the first run clears the GIC fields where GIC is writable, which came in the same
 /// series (6.12, commit 5cb57a1aff75). With one, 7.1 and later set them to what it is.
 fn gic(facts: &Facts<'_>, controller: Controller) -> Does {
-    let own = facts.word(ID_AA64PFR0).unwrap_or(0) & bits(GIC);
+    if facts.hidden_bits(ID_AA64PFR0) & bits(GIC) != 0 {
+        return Does::Unknown(GIC_UNKNOWN);
+    }
+    let own = facts.bits(ID_AA64PFR0, bits(GIC)).unwrap_or(0);
     if controller.runs {
         // A host without a GICv3 makes another interrupt controller.
         if own == 0 {
@@ -314,7 +317,7 @@ fn gic(facts: &Facts<'_>, controller: Controller) -> Does {
 
 /// 7.3.4 does (read; run), 7.0.13 and earlier do not (run).
 fn dependent(facts: &Facts<'_>) -> Does {
-    let fresh = |field: Field| facts.word(field.0).unwrap_or(0) & bits(field);
+    let fresh = |field: Field| facts.bits(field.0, bits(field)).unwrap_or(0);
     for trial in facts.trials.unwrap_or_default() {
         let of = |field: Field| find(&trial.written, field.0).map_or_else(|| fresh(field), |word| word & bits(field));
         if of(S1PIE) != 0 && (of(TCRX) == 0 || of(ATS1A) == 0) {

@@ -2,6 +2,7 @@
 
 use super::facts::Facts;
 use super::fields;
+use super::hidden::NOT_KNOWN;
 use super::trees::{self, Tree};
 use crate::catalog::{CTR, ID_AA64DFR0, ID_AA64MMFR0, ID_AA64PFR0, ID_AA64PFR1, ID_DFR0, ID_PFR1};
 use crate::errno::Errno;
@@ -70,6 +71,10 @@ pub struct Check {
     register: RegisterId,
     /// What a fresh VM of this configuration reads.
     limit: u64,
+    /// Bits of the limit that are not known.
+    hidden: u64,
+    /// What the hardware has in the field that the wrapper tolerates; `None` where that is not known.
+    hardware: Option<u64>,
     mask: u64,
     pmu_is_signed: bool,
     wrapper: Wrapper,
@@ -122,6 +127,8 @@ impl Check {
         Self {
             register,
             limit,
+            hidden: 0,
+            hardware: facts.hardware(register),
             mask,
             pmu_is_signed: matches!(register, ID_AA64DFR0 | ID_DFR0) && trees::pmu_is_signed(tree),
             wrapper: wrapper(register, tree, mask, facts),
@@ -129,7 +136,15 @@ impl Check {
         }
     }
 
+    /// The same check where these bits of the limit are not known.
+    pub(super) fn without(&self, hidden: u64) -> Self {
+        Self { hidden, ..self.clone() }
+    }
+
     pub(super) fn judge(&self, value: &Value) -> Effect {
+        if let Some(word) = value.word().filter(|_| self.hidden != 0) {
+            return self.judge_hidden(word);
+        }
         let Some(word) = value.word() else { return Effect::Refused(Some(Errno::EINVAL)) };
         match self.wrap(word) {
             Wrapped::Refused => Effect::Refused(Some(Errno::EINVAL)),
@@ -142,17 +157,53 @@ impl Check {
         }
     }
 
+    /// Where bits of the limit are not known: what is refused whatever they are, and what is taken whatever they are.
+    ///
+    /// A field takes the limit's own number, so that no limit takes more than one with the bits of the value does.
+    fn judge_hidden(&self, word: u64) -> Effect {
+        let like = |written: u64| {
+            let limit = (self.limit & !self.hidden) | (written & self.hidden);
+            let current = self.current.map(|current| (current & !self.hidden) | (written & self.hidden));
+            Self { limit, current, hidden: 0, ..self.clone() }
+        };
+        let decide = |written: u64| like(written).decide(word, written);
+        let (effect, written) = match like(word).wrap(word) {
+            Wrapped::Refused => return Effect::Refused(Some(Errno::EINVAL)),
+            Wrapped::Unknown(needs) => return Effect::Unknown(needs),
+            Wrapped::Written(written) => (decide(written), written),
+            Wrapped::Either(written, other) => match (decide(written), decide(other)) {
+                (first @ Effect::Refused(_), second) if first == second => return first,
+                _ => return Effect::Unknown(HARDWARE),
+            },
+        };
+        let is_sure = self.current.is_none()
+            && fields::takes_under_all(
+                self.register,
+                (self.limit, self.hidden),
+                written,
+                self.mask,
+                self.pmu_is_signed,
+            );
+        match effect {
+            Effect::Refused(_) => effect,
+            _ if is_sure && written == word => Effect::Kept,
+            _ if is_sure => Effect::Rewritten(Some(Value::Word(written))),
+            _ => Effect::Unknown(NOT_KNOWN),
+        }
+    }
+
     /// What the wrapper makes of a value.
     fn wrap(&self, word: u64) -> Wrapped {
         let limit = self.limit;
         // A field that KVM hides: what the hardware has in it is taken and dropped. The architecture gives it the
         // numbers up to `greatest` only.
         let hidden = |shift: u32, greatest: u64| {
-            let field = nibble(word, shift);
-            if field != nibble(limit, shift) && field <= greatest {
-                Wrapped::Either(word, word & !(0xf << shift))
-            } else {
-                Wrapped::Written(word)
+            let (field, without) = (nibble(word, shift), word & !(0xf << shift));
+            match self.hardware {
+                _ if field == nibble(limit, shift) || field > greatest => Wrapped::Written(word),
+                Some(own) if field == nibble(own, shift) => Wrapped::Written(without),
+                Some(_) => Wrapped::Written(word),
+                None => Wrapped::Either(word, without),
             }
         };
         match self.wrapper {

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::release::Release;
 use crate::answers::{Answers, State};
-use crate::capture::Trial;
-use crate::catalog;
+use crate::capture::{Hidden, Trial};
+use crate::catalog::{self, Gate};
 use crate::id::RegisterId;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub answers: Option<&'a [(RegisterId, State, Arc<Answers>)]>,
     /// What registers read after the first run; `None` where that was not recorded.
     pub trials: Option<&'a [Trial]>,
+    /// What is not known of the vCPU; `None` where it was asked.
+    pub hidden: Option<&'a Hidden>,
     /// Whether the VM has run.
     pub state: State,
 }
@@ -47,9 +49,35 @@ impl Facts<'_> {
         self.registers.get(at).map(|(_, value)| value)
     }
 
-    /// The fresh value of a listed register of at most 8 bytes.
+    /// The fresh value of a listed register of at most 8 bytes, if all of it is known.
     pub fn word(&self, register: RegisterId) -> Option<u64> {
-        self.value(register)?.word()
+        self.bits(register, u64::MAX)
+    }
+
+    /// These bits of the fresh value of a listed register, if all of them are known.
+    pub fn bits(&self, register: RegisterId, mask: u64) -> Option<u64> {
+        let word = self.value(register)?.word()?;
+        (self.hidden_bits(register) & mask == 0).then_some(word & mask)
+    }
+
+    /// The fresh value of a field, if it is known.
+    pub fn gate(&self, gate: Gate) -> Context {
+        gate.of(self.bits(gate.register, 0xf << gate.shift)?)
+    }
+
+    /// Whether nobody knows if the vCPU lists this register.
+    pub fn may_list(&self, register: RegisterId) -> bool {
+        self.hidden.is_some_and(|hidden| hidden.may_list(register))
+    }
+
+    /// What the hardware has in a field of this register that the kernel hides, in its place; `None` where that is not known.
+    pub fn hardware(&self, register: RegisterId) -> Option<u64> {
+        self.hidden.and_then(|hidden| hidden.hardware_of(register))
+    }
+
+    /// The bits of a register's fresh value that are not known.
+    pub fn hidden_bits(&self, register: RegisterId) -> u64 {
+        self.hidden.map_or(0, |hidden| hidden.of(register))
     }
 
     /// The writable mask that the kernel reports for a register; registers that it leaves out have 0.
@@ -75,7 +103,7 @@ impl Facts<'_> {
     /// shows the PMU; a nested VM shows EL0 = 1 on other hosts too, but then `ID_PFR0_EL1.State0` is not 0 (3.8).
     pub fn has_aarch32(&self) -> Option<bool> {
         const ID_PFR0: RegisterId = RegisterId::system(3, 0, 0, 1, 0);
-        match (self.word(catalog::ID_AA64PFR0).map(|word| word & 0xf), self.word(ID_PFR0)) {
+        match (self.bits(catalog::ID_AA64PFR0, 0xf), self.word(ID_PFR0)) {
             (_, Some(1..)) | (Some(2), _) => Some(true),
             (Some(1), Some(0)) => Some(false),
             (Some(1), None) if !self.config.has("has_el2") => Some(false),

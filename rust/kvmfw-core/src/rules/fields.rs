@@ -69,6 +69,26 @@ pub(super) fn check(register: RegisterId, limit: u64, value: u64, mask: u64, pmu
     check_among(register, limit, value, mask, pmu_is_signed, trees::NEWEST)
 }
 
+/// Whether every limit takes the fields of `value` that have hidden bits: 0 under "lower is safe" for example. A limit has in them any
+/// number from that of `limit` on.
+pub(super) fn takes_under_all(
+    register: RegisterId,
+    (limit, hidden): (u64, u64),
+    value: u64,
+    mask: u64,
+    pmu_is_signed: bool,
+) -> bool {
+    let mut left = hidden;
+    for field in fields_of(register).iter().filter(|field| field.mask() & hidden != 0 && field.mask() & !mask == 0) {
+        let mut numbers = field.of(limit)..=field.mask() >> field.shift;
+        if !numbers.all(|number| field.takes(value, number << field.shift, pmu_is_signed)) {
+            return false;
+        }
+        left &= !field.mask();
+    }
+    left == 0
+}
+
 fn check_among(register: RegisterId, limit: u64, value: u64, mask: u64, pmu_is_signed: bool, tree: Tree) -> bool {
     let mut fixed = u64::MAX;
     for field in fields_of(register).iter().filter(|field| field.since <= tree && field.mask() & !mask == 0) {

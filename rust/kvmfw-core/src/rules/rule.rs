@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::aftermath::Mask;
 use super::facts::{Context, Facts};
 use super::judged::judged_value;
-use super::{cache, check, firmware, identification, implementation, pmu, pmu_bits, state, surroundings};
+use super::{cache, check, firmware, hidden, identification, implementation, pmu, pmu_bits, state, surroundings};
 use crate::answers::State;
 use crate::errno::Errno;
 use crate::id::RegisterId;
@@ -34,6 +34,13 @@ pub enum Rule {
     Refused(Errno),
     /// Only this value.
     Equal(Value),
+    /// Only the host's own value, of which some bits are not known.
+    Partly {
+        /// The host's own value.
+        own: u64,
+        /// The bits that are not known.
+        bits: u64,
+    },
     /// Only these values, each kept.
     OneOf(&'static [u64]),
     /// Levels up to this one; the register goes on reading the host's level.
@@ -159,6 +166,7 @@ impl Rule {
             Self::Masked(mask) => mask.judge(value),
             Self::Refused(errno) => Effect::Refused(Some(*errno)),
             Self::Equal(own) => Effect::kept_if(value == own, Errno::EINVAL),
+            Self::Partly { own, bits } => hidden::judge_partly(value, *own, *bits),
             Self::OneOf(values) => {
                 Effect::kept_if(value.word().is_some_and(|word| values.contains(&word)), Errno::EINVAL)
             }

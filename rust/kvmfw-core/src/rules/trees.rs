@@ -71,6 +71,11 @@ pub(super) fn releases() -> impl Iterator<Item = Release> {
     TREES.iter().map(|(_, release)| *release)
 }
 
+/// All trees with their releases, ascending.
+pub(super) fn known() -> impl Iterator<Item = (Tree, Release)> {
+    TREES.iter().copied()
+}
+
 /// The tree that `release` is.
 pub(super) fn exactly(release: Release) -> Option<Tree> {
     TREES.iter().find(|(_, known)| *known == release).map(|(tree, _)| *tree)

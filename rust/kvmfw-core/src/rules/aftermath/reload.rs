@@ -74,8 +74,10 @@ impl Reload {
             (Does::Yes(_), Some(true), _) | (Does::No, ..) => resets,
             _ => Does::Unknown(LONG_UNKNOWN),
         };
+        // Where the host's number is not known, as many as a VM may have.
+        let own = facts.bits(PMCR, NUMBER).unwrap_or(facts.hidden_bits(PMCR) & NUMBER);
         let control = facts.at_least(6, 7) != Some(false);
-        let control = control.then(|| PmuControl::new(facts.word(PMCR).unwrap_or(0), facts));
+        let control = control.then(|| PmuControl::new(own, facts));
         facts.config.has("pmu_v3").then_some(Self { resets, clears_long, control })
     }
 

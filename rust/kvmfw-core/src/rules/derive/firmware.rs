@@ -40,7 +40,10 @@ pub(in crate::rules) fn workaround_2(facts: &Facts<'_>) -> Rule {
     if level != 0 && level != 3 {
         return Rule::Unknown(PROBE);
     }
-    let ssbs = facts.word(catalog::ID_AA64PFR1).map(|value| value >> catalog::SSBS.shift & 0xf);
+    if facts.hidden_bits(catalog::ID_AA64PFR1) & 0xf << catalog::SSBS.shift != 0 {
+        return Rule::Unknown(PROBE);
+    }
+    let ssbs = facts.gate(catalog::SSBS);
     // The field became writable together with the dependency (commit 78c4446b5f95).
     let ssbs_mask = 0xf << catalog::SSBS.shift;
     let depends = match facts.mask(catalog::ID_AA64PFR1) {

@@ -15,18 +15,22 @@ const NO_FIELD: &str = "the ID register that shows or hides this one is not know
 /// register although its own field is too small shows that it does not hide it.
 pub(in crate::rules) fn gated(register: RegisterId, gate: Gate, facts: &Facts<'_>) -> Rule {
     let shown = plain::stored(register, facts);
-    let Some(fresh) = facts.word(gate.register).and_then(|word| gate.of(word)) else { return Rule::Unknown(NO_FIELD) };
-    let hides = match gate {
-        _ if fresh < gate.least => Some(false),
-        catalog::FGT => Some(facts.value(catalog::ICH_HCR_EL2).is_none()),
-        _ if gate.field == "TCRX" || gate.field == "S1PIE" => facts.at_least(6, 13),
-        _ => facts.at_least(6, 12),
-    };
+    let Some(fresh) = facts.gate(gate) else { return Rule::Unknown(NO_FIELD) };
+    let hides = if fresh < gate.least { Some(false) } else { hides(gate, facts) };
     let gated = || Rule::Gated { fresh, least: gate.least, errno: Errno::ENOENT, shown: Box::new(shown.clone()) };
     match hides {
         Some(true) => gated(),
         Some(false) => shown,
         None => Rule::AnyOf(vec![shown.clone(), gated()].into(), facts.untold()),
+    }
+}
+
+/// Whether the kernel hides registers from VMs whose field is too small; `None` where that is not known.
+pub(crate) fn hides(gate: Gate, facts: &Facts<'_>) -> Option<bool> {
+    match gate {
+        catalog::FGT => Some(facts.value(catalog::ICH_HCR_EL2).is_none()),
+        _ if gate.field == "TCRX" || gate.field == "S1PIE" => facts.at_least(6, 13),
+        _ => facts.at_least(6, 12),
     }
 }
 

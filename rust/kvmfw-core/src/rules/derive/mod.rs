@@ -3,15 +3,17 @@
 pub(super) mod beside;
 mod cache;
 pub(super) mod firmware;
+mod hidden;
 mod identification;
 mod implementation;
-mod listing;
+pub(super) mod listing;
 mod plain;
 pub(super) mod pmu;
 mod pmu_bits;
 mod state;
 
 use super::facts::{Facts, PROBE};
+use super::hidden::NOT_LISTED;
 use super::rule::Rule;
 use super::trees;
 use crate::answers::State;
@@ -21,6 +23,14 @@ use crate::id::RegisterId;
 
 /// The rule by which a KVM with these facts decides `register`.
 pub fn derive(register: RegisterId, facts: &Facts<'_>) -> Rule {
+    if facts.may_list(register) {
+        return Rule::Unknown(NOT_LISTED);
+    }
+    hidden::unless_known(decided(register, facts), facts.hidden_bits(register))
+}
+
+/// The same, as if all of the fresh value were known.
+fn decided(register: RegisterId, facts: &Facts<'_>) -> Rule {
     let Some(fresh) = facts.value(register) else {
         return listing::absent(register, facts);
     };

@@ -1,6 +1,6 @@
 //! Which rules registers of the PMU have (specification, section 4).
 
-use crate::catalog::{self, ID_AA64DFR0};
+use crate::catalog;
 use crate::rules::facts::Facts;
 use crate::rules::pmu::{PmuControl, PmuCounter};
 use crate::rules::release::Release;
@@ -42,7 +42,7 @@ pub(in crate::rules) fn increment(facts: &Facts<'_>) -> Rule {
 /// `arch/arm64/kvm/pmu-emul.c`) unless the VM's PMU has counters of 64 bits. It was ported back to 6.1.23 (lists of the stable
 /// series), and to none before: of 5.15 and older it did not apply. [R 5.10, 6.1.192 to 7.3]
 pub(in crate::rules) fn counter(own: u64, facts: &Facts<'_>) -> Rule {
-    let version = facts.word(ID_AA64DFR0).and_then(|word| catalog::PMU_VERSION.of(word));
+    let version = facts.gate(catalog::PMU_VERSION);
     let reads_low = match facts.at_least(6, 2) {
         // The end of the series 6.2 has it; from which release on was not looked up.
         Some(true) => facts.at_least(6, 3).filter(|has| *has),
