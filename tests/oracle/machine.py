@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import aftermath, core, firmware, id_registers, other_registers, pmu, vendors, younger
-from .facts import EINVAL, ENOENT, Answer, Facts, accept, unknown
+from .facts import EINVAL, ENOENT, Answer, Facts, unknown
 from .fields import ID, field
 from .state import State
 
@@ -86,7 +86,7 @@ class Vm:
         if self.facts.version[:2] > NEWEST_KNOWN and not self._is_state(register):
             # semantics 3.2: of a younger kernel only this is known
             own = self.facts.registers.get(register)
-            if own is not None and not self.state.has_run and younger.alike(self.facts, register, value, own):
+            if own is not None and not self.state.has_run and younger.alike(register, value, own):
                 return self.state.store(register, value)
             return unknown("the rules of kernels after 7.3")
         if self.alike:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from . import pmu
-from .facts import Facts
 from .fields import SYSREG
 
 TIMERS = (SYSREG | 0xDF11, SYSREG | 0xDF19)  # CNTP_CTL_EL0, CNTV_CTL_EL0
 ISTATUS = 1 << 2
 
 
-def alike(facts: Facts, register: int, one: int, other: int) -> bool:
+def alike(register: int, one: int, other: int) -> bool:
     """Do two values differ in nothing but what is state on every known kernel?"""
     if one == other:
         return True
