@@ -15,7 +15,7 @@ from kvmfw.errors import FormatError, InputError
 from kvmfw.inventory.birth import Birth, Births
 from kvmfw.inventory.guest import as_written_most
 from kvmfw.inventory.history import History, Period, seen
-from kvmfw.inventory.making import Making, making_of_cpu
+from kvmfw.inventory.making import Making, making_of_arguments, making_of_cpu
 from kvmfw.inventory.told import Told, joined, moment
 from kvmfw.readers.formats import detect, told_of
 from kvmfw.readers.hosts_table import read_hosts_table
@@ -342,3 +342,37 @@ def test_what_is_missing_is_named(sources: Path, tmp_path: Path) -> None:
     assert "no host is called as its folder, `n1-612`; the nearest is `n1-612-" in astray.stderr
     with pytest.raises(FormatError, match="names VMs without their registers; `kvmfw ingest` derives them"):
         kvmfw.RegisterSet.load(domain)
+
+
+def kubevirt(tmp_path: Path, state: dict[str, object]) -> Told:
+    document = json.loads((DATA / "vmis.json").read_text())
+    items = document.get("items", [document])
+    items[0]["status"]["migrationState"] = state
+    source = tmp_path / "vmis.json"
+    source.write_text(json.dumps(document))
+    return told_of(source, detect(source))[0]
+
+
+def test_a_migration_that_failed_says_nothing_of_those_before_it(tmp_path: Path) -> None:
+    nodes = {"sourceNode": "n1-612-a", "targetNode": "n1-61-a", "completed": True}
+    assert kubevirt(tmp_path, nodes | {"failed": True}).is_native is None
+    assert kubevirt(tmp_path, nodes).is_native is False
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--global", "host-arm-cpu.pmu=off"], ["-readconfig", "x.cfg"], ["--machine", "virt"]]
+)
+def test_however_an_argument_is_written_it_may_make_vcpus_otherwise(arguments: list[str]) -> None:
+    with pytest.raises(FormatError, match="besides"):
+        making_of_arguments(arguments, Making(), "args")
+
+
+@pytest.mark.parametrize("reason", ["restored", "from snapshot", "post-copy"])
+def test_what_was_restored_was_not_started_there(tmp_path: Path, reason: str) -> None:
+    text = (DATA / "n1-612-a" / "web-1.xml").read_text()
+    status = tmp_path / "web-1.xml"
+    status.write_text(
+        f"<domstatus state='running' reason='{reason}' pid='1'>{text[text.index('<domain') :]}</domstatus>"
+    )
+    (found,) = told_of(status, detect(status))
+    assert found.is_native is False

@@ -107,12 +107,22 @@ def _told(one: Instance, source: str, row: int) -> Told:
         source,
         row,
         host=host,
-        is_native=None if host is None else last is None or last.failed,
+        is_native=_is_native(host, last),
         since=None if started is None else moment(started),
         making=making,
         vmm="qemu",
         problem=problem,
     )
+
+
+def _is_native(host: str | None, last: Migration | None) -> bool | None:
+    """Tell whether it was started where it runs; None where nothing tells.
+
+    Only the last migration is named: one that failed says nothing of those before it.
+    """
+    if host is None or (last is not None and last.failed):
+        return None
+    return last is None
 
 
 def _making(spec: Spec) -> Making:

@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import GICV3, Making, making_of_cpu
+from kvmfw.inventory.making import GICV3, Making, making_of_arguments, making_of_cpu
 from kvmfw.inventory.told import Told
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import Limits, whole
@@ -21,9 +21,11 @@ _HOST_MODES: Final = {"host-passthrough": "host", "maximum": "max"}
 _WITHOUT_REGISTERS: Final = frozenset(
     {"acpi", "apic", "async-teardown", "gic", "hap", "kvm", "pae", "ras", "smm", "tcg", "vmport", "pmu"}
 )
-# Why the VM runs, in libvirt's status; other reasons (unpaused, ...) do not tell how it came.
-_REASONS: Final = {"booted": True, "migrated": False}
-_OTHERWISE_MADE: Final = ("-global", "-machine", "-M", "-accel", "-set")
+# Why the VM runs, in libvirt's status; other reasons (unpaused, ...) do not tell how it came. What was restored may have been
+# saved under another kernel.
+_REASONS: Final = {"booted": True} | dict.fromkeys(
+    ("migrated", "restored", "from snapshot", "post-copy", "post-copy failed"), False
+)
 
 
 def domain_of(text: str, path: Path, name: str) -> Told:
@@ -94,13 +96,7 @@ def _making(domain: ElementTree.Element, architecture: str) -> Making:
     ]
     making = making_of_cpu(",".join([*options, *_pmu(domain)]))
     arguments = [one.get("value", "") for one in domain.findall(f"{_QEMU}commandline/{_QEMU}arg")]
-    for at, argument in enumerate(arguments):
-        if argument in _OTHERWISE_MADE:
-            raise FormatError(
-                f"QEMU is given `{argument}` besides (qemu:commandline): its vCPUs may be made otherwise"
-            )
-        if argument == "-cpu":
-            making = making_of_cpu("".join(arguments[at + 1 : at + 2]))
+    making = making_of_arguments(arguments, making, "qemu:commandline")
     return making.with_words(dict(_words(domain)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +11,7 @@ from kvmfw.errors import FormatError
 from kvmfw.psci import VERSIONS
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 
-__all__ = ["GICV3", "Making", "made_on", "making_of_cpu", "making_of_words"]
+__all__ = ["GICV3", "Making", "made_on", "making_of_arguments", "making_of_cpu", "making_of_words"]
 
 GICV3: Final = "vgic"
 _PTRAUTH = ("ptrauth_address", "ptrauth_generic")
@@ -110,6 +110,33 @@ def making_of_cpu(text: str) -> Making:
             making = making.with_words(dict.fromkeys(_SWITCHES[name], switched))
         elif (name, switched) != ("aarch64", True):
             raise FormatError(f"whether QEMU's CPU option `{option}` changes registers is not known")
+    return making
+
+
+_OTHERWISE_MADE: Final = frozenset({"-global", "-machine", "-M", "-accel", "-set", "-readconfig"})
+
+
+def making_of_arguments(arguments: Sequence[str], making: Making, place: str) -> Making:
+    """Give what further arguments of QEMU make of a vCPU; QEMU takes ``--name`` as ``-name``.
+
+    Raises
+    ------
+    FormatError
+        When one may make it otherwise; it names the `place` of the arguments.
+
+    Examples
+    --------
+    >>> sorted(making_of_arguments(["--cpu", "host,pmu=off"], Making(), "args").off)
+    ['pmu_v3']
+    """
+    for at, argument in enumerate(arguments):
+        option = f"-{argument.lstrip('-')}" if argument.startswith("-") else argument
+        if option in _OTHERWISE_MADE:
+            raise FormatError(
+                f"QEMU is given `{argument}` besides ({place}): its vCPUs may be made otherwise"
+            )
+        if option == "-cpu":
+            making = making_of_cpu("".join(arguments[at + 1 : at + 2]))
     return making
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import Making, making_of_cpu
+from kvmfw.inventory.making import Making, making_of_arguments, making_of_cpu
 from kvmfw.inventory.told import Told
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import Limits, whole
@@ -19,7 +19,6 @@ __all__ = ["FORMAT", "settings_of"]
 _FOLDER: Final = "qemu-server"
 _LINE: Final = re.compile(rb"(?:#[^\n]*\n)*[a-z][a-z0-9_-]*: ?[^\n]*\r?\n")
 _TOLD_BY: Final = (b"cores:", b"memory:", b"vmgenid:", b"smbios1:", b"scsihw:", b"ostype:")
-_OTHERWISE_MADE: Final = frozenset({"-global", "-machine", "-M", "-accel", "-set"})
 
 
 def settings_of(text: str) -> dict[str, str]:
@@ -58,12 +57,7 @@ def _making(settings: Mapping[str, str]) -> Making:
         arguments = shlex.split(settings.get("args", ""))
     except ValueError as error:
         raise FormatError(f"its `args` cannot be read: {error}") from error
-    for at, argument in enumerate(arguments):
-        if argument in _OTHERWISE_MADE:
-            raise FormatError(f"QEMU is given `{argument}` besides (args): its vCPUs may be made otherwise")
-        if argument == "-cpu":
-            making = making_of_cpu("".join(arguments[at + 1 : at + 2]))
-    return making
+    return making_of_arguments(arguments, making, "args")
 
 
 def _read(path: Path, name: str, limits: Limits) -> list[Told]:
