@@ -166,8 +166,8 @@ class RegisterSet:
         --------
         >>> vm = RegisterSet.from_mapping({0x6030000000140003: 2, 0x6030000000140001: 1, 0xF0300007_0006C664: 0x400})
         >>> other = vm.changed({0x6030000000140001: None, 0x6030000000140003: 0})
-        >>> dict(other), other.surroundings
-        ({6931039826524241923: 0}, {'ICC_CTLR_EL1': 1024})
+        >>> [hex(register) for register in other], other.surroundings
+        (['0x6030000000140003'], {'ICC_CTLR_EL1': 1024})
         """
         rows = {**dict(self._native.in_file_order()), **changes}
         return RegisterSet.from_mapping(
