@@ -50,7 +50,7 @@ pub(crate) const fn holds_a_count(word: u64) -> bool {
 
 /// The saved counters that `PMCR_EL0` as it was saved would reset, if it were written again, and that hold something.
 pub(crate) fn counts(ids: &[RegisterId], word: impl Fn(RegisterId) -> Option<u64>) -> Vec<(RegisterId, u64)> {
-    let control = word(PMCR).unwrap_or(0);
+    let Some(control) = word(PMCR).filter(|control| control & (EVENTS | CYCLES) != 0) else { return Vec::new() };
     let is_reset = |id: &RegisterId| reset_by(*id).is_some_and(|bit| control & bit != 0);
     let counts = ids.iter().filter(|id| is_reset(id)).map(|id| (*id, u64::from(word(*id).is_some_and(holds_a_count))));
     counts.filter(|(_, holds)| *holds != 0).collect()
