@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from kvmfw.registers import named
 from kvmfw.sets import Host, RegisterSet
@@ -14,9 +15,13 @@ _WORKAROUND_3 = named("SMCCC_ARCH_WORKAROUND_3")
 
 
 def capture_document(
-    registers: dict[int, int], *, name: str = "tiny", kernel: str = "6.12.0-tiny"
+    registers: dict[int, int],
+    *,
+    name: str = "tiny",
+    kernel: str = "6.12.0-tiny",
+    features: Sequence[str] = ("psci_0_2",),
 ) -> dict[str, object]:
-    """Make a capture document with one vCPU that lists ``registers``, and no answers."""
+    """Make a capture document with one vCPU that has ``features`` and lists ``registers``, and no answers."""
     return {
         "format": "kvmfw-capture",
         "version": 1,
@@ -25,7 +30,7 @@ def capture_document(
         "vcpus": [
             {
                 "name": "vm",
-                "features": ["psci_0_2"],
+                "features": [*features],
                 "vgic": True,
                 "values": [f"{value:#x}" for value in registers.values()],
             }

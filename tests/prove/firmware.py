@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from kvmfw import _native
 from kvmfw.registers import named
+from kvmfw.testing import capture_document
 from tests.prove.machine import Call
 
 SETTER = "kvm_arm_set_fw_reg"
@@ -78,19 +79,6 @@ def claims(release: str, registers: tuple[int, ...]) -> Iterator[Claim]:
 
 
 def _formula(release: str, values: dict[int, int], register: int, features: list[str]) -> str | None:
-    (formula,) = host(release, values, features).smt(register)
+    capture = capture_document(values, kernel=release, features=features)
+    (formula,) = _native.Host.from_json(json.dumps(capture).encode()).smt(register)
     return formula
-
-
-def host(release: str, values: dict[int, int], features: list[str]) -> _native.Host:
-    """Make a host of this kernel that was asked for nothing but its list."""
-    vcpu = {"name": "vm", "features": features, "vgic": True, "enabled": []}
-    document = {
-        "format": "kvmfw-capture",
-        "version": 1,
-        "host": {"name": "host", "kernel": release, "midr": "0x410fd0c0", "capabilities": {}},
-        "registers": [f"{register:#x}" for register in values],
-        "vcpus": [vcpu | {"values": [f"{value:#x}" for value in values.values()]}],
-        "writable_masks": [],
-    }
-    return _native.Host.from_json(json.dumps(document).encode())

@@ -1,6 +1,6 @@
 //! Rules as formulas, for proofs over all values: SMT-LIB 2, theory of bit vectors, `value` a constant of 64 bits.
 //!
-//! A formula is made of the data of a rule, as its judgement is; `make prove` asks of each, value by value, whether both agree.
+//! A formula is made of the data of a rule, as its judgement is; a law below compares the two.
 
 use super::rule::Rule;
 
@@ -47,7 +47,56 @@ impl Rule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errno::Errno;
+    use crate::judgement::Outcome;
     use crate::rules::firmware::Workaround2;
+    use crate::value::Value;
+
+    /// What a formula is of one value; true is 1.
+    fn of(words: &mut std::slice::Iter<'_, String>, value: u64) -> u64 {
+        let word = words.next().unwrap();
+        match word.as_str() {
+            "(" => {
+                let operator = words.next().unwrap();
+                let mut operands = Vec::new();
+                while words.as_slice().first().is_some_and(|word| word != ")") {
+                    operands.push(of(words, value));
+                }
+                words.next();
+                match (operator.as_str(), operands.as_slice()) {
+                    ("or", any) => u64::from(any.contains(&1)),
+                    ("=", [one, other]) => u64::from(one == other),
+                    ("bvule", [one, other]) => u64::from(one <= other),
+                    ("bvand", [one, other]) => one & other,
+                    other => panic!("{other:?}"),
+                }
+            }
+            "value" => value,
+            "true" => 1,
+            "false" => 0,
+            number => u64::from_str_radix(number.strip_prefix("#x").unwrap(), 16).unwrap(),
+        }
+    }
+
+    #[test]
+    fn a_formula_is_true_of_the_values_that_its_rule_takes() {
+        let workaround_2 = |level| Rule::Workaround2(Workaround2 { level, raised_without_ssbs: Some(false) });
+        let mut rules = vec![Rule::Kept, Rule::Ignored(0), Rule::Refused(Errno::EINVAL), Rule::Equal(Value::Word(7))];
+        rules.extend([workaround_2(0), workaround_2(3), Rule::OneOf(&[0x2, 0x1_0000, 0x1_0001])]);
+        rules.extend((0..4).flat_map(|level| [Rule::Level(level), Rule::Workaround2Flag(level)]));
+        rules.extend([0x1, 0x3].map(|mask| Rule::Bits { mask, current: None }));
+        rules.push(Rule::Bits { mask: 0x3, current: Some(0x2) });
+        let values: Vec<u64> = (0..0x40).chain(0xffff..0x1_0006).chain((0..64).map(|bit| 1 << bit)).collect();
+        for rule in rules {
+            let formula = rule.smt().unwrap();
+            let spaced = formula.replace('(', " ( ").replace(')', " ) ");
+            let words: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
+            for value in values.iter().copied().chain([u64::MAX]) {
+                let taken = rule.judge(&Value::Word(value), None).outcome() != Outcome::Refuse;
+                assert_eq!(of(&mut words.iter(), value) == 1, taken, "{rule:?} {value:#x}");
+            }
+        }
+    }
 
     #[test]
     fn a_formula_is_of_the_rules_own_data() {
