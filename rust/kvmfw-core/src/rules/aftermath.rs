@@ -10,6 +10,7 @@ use self::change::find;
 pub(crate) use self::change::{Change, Fate};
 use self::does::Does;
 use self::reload::Reload;
+pub(crate) use self::reload::{counts, holds_a_count, reset_by};
 use super::facts::Facts;
 use super::release::Release;
 use super::trees;
@@ -21,8 +22,6 @@ use crate::catalog::{
 use crate::id::RegisterId;
 use crate::judgement::Evidence;
 use crate::value::Value;
-
-pub(crate) use self::reload::{counts, holds_a_count, reset_by};
 
 /// A 4-bit field: its register, its lowest bit, its name.
 pub(crate) type Field = (RegisterId, u32, &'static str);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::release::Release;
+use super::release::{Release, has_line};
 use crate::answers::{Answers, State};
 use crate::capture::{Hidden, Trial};
 use crate::catalog::{self, Gate};
@@ -114,8 +114,7 @@ impl Facts<'_> {
     /// Whether the kernel has what came with this line; `None` where that is not known: a vendor ports changes back, but
     /// leaves out none.
     pub fn at_least(&self, major: u32, minor: u32) -> Option<bool> {
-        let reached = self.release?.at_least(major, minor);
-        (reached || !self.is_vendors).then_some(reached)
+        has_line(self.release?, self.is_vendors, (major, minor))
     }
 
     /// Whether the kernel has what came into a stable series with this release, which names a point release; `None` where

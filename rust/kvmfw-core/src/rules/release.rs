@@ -52,6 +52,12 @@ impl Release {
     }
 }
 
+/// Whether a kernel has what came with this line, see [`super::Facts::at_least`].
+pub(super) fn has_line(release: Release, is_vendors: bool, (major, minor): (u32, u32)) -> Option<bool> {
+    let reached = release.at_least(major, minor);
+    (reached || !is_vendors).then_some(reached)
+}
+
 /// Point releases of Debian's kernels that are named by their ABI, with the first ABI that was made of them or a later one
 /// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192; `5.10.0-32`, which was run, 5.10.223).
 const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44), (Release::new(5, 10, 223), 32)];

@@ -47,9 +47,7 @@ impl Told {
     pub(super) fn but(word: u64, hidden: u64) -> Self {
         Self { value: Value::Word(word & !hidden), hidden, hardware: None }
     }
-}
 
-impl Told {
     pub(super) fn add(&mut self, word: u64, hidden: u64) {
         if let Value::Word(all) = &mut self.value {
             *all |= word;
@@ -84,10 +82,9 @@ impl Kernel {
         }
     }
 
-    /// Whether the kernel has what came with this line, as [`Facts::at_least`].
+    /// Whether the kernel has what came with this line, see [`release::has_line`].
     pub(super) fn at_least(&self, major: u32, minor: u32) -> Option<bool> {
-        let reached = self.release?.at_least(major, minor);
-        (reached || !self.is_vendors).then_some(reached)
+        release::has_line(self.release?, self.is_vendors, (major, minor))
     }
 
     pub(super) fn is_younger(&self) -> bool {
