@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmfw import RegisterSet, _native, probe, rules
+from kvmfw import Host, RegisterSet, _native, probe, rules
 from kvmfw.analysis.changed import without_register
 from kvmfw.analysis.means import MEANS
 from kvmfw.analysis.opened import protections
@@ -119,12 +119,13 @@ def test_what_guests_write_is_told_by_the_core() -> None:
     counter = next(one for one in range(0x603000000013DF40, 0x603000000013DF48))
     assert register_name(counter) == "PMEVCNTR0_EL0"
     values[counter] = 0
-    most = as_written_most(values, pmu=True)
+    host = Host.load("examples/captures/6.12.117+deb13-arm64__neoverse-n1__default.json")
+    most = as_written_most(values, host, pmu=True)
     assert most[named("PMCNTENSET_EL0")] == 1 << 31 | 0x3F
     assert most[counter] == WORD
     assert most[named("CNTV_CTL_EL0")] == 7
-    assert as_written_most(values | {named("ID_AA64DFR0_EL1"): 5 << 8}, pmu=True)[counter] == 0xFFFFFFFF
-    assert as_written_most(values, pmu=False) == values | {named("CNTV_CTL_EL0"): 7}
+    assert as_written_most(values | {named("ID_AA64DFR0_EL1"): 5 << 8}, host, pmu=True)[counter] == 0xFFFFFFFF
+    assert as_written_most(values, host, pmu=False) == values | {named("CNTV_CTL_EL0"): 7}
     unknown = {named("PMCR_EL0"), named("PMCNTENSET_EL0"), named("CNTV_CTL_EL0"), counter}
     assert not any(map(is_known_of, unknown))
     assert is_known_of(PFR0)

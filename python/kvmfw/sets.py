@@ -351,7 +351,11 @@ class Host:
     def fresh_set(
         self, *, features: Iterable[str], vgic: bool = True, enabled: Iterable[str] = (), name: str = ""
     ) -> RegisterSet | None:
-        """Give what a VM saves that was made so on this host and did not run; ``None`` where not captured."""
+        """Give what a VM saves that was made so on this host and did not run; ``None`` where not captured.
+
+        Where the capture tells it, that is also what every such VM has beside registers: the frequency of its counter and,
+        with a GICv3, ``ICC_CTLR_EL1``.
+        """
         features, enabled = list(features), list(enabled)
         registers = self._native.registers(features, vgic, enabled)
         if registers is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
 
-__all__ = ["Surrounding", "Vmm", "beside_registers", "find_vmm", "vmms"]
+__all__ = ["Surrounding", "Vmm", "beside_registers", "find_vmm", "vmm_of_all", "vmms"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,26 @@ def find_vmm(name: str) -> Vmm:
     if problem is not None:
         raise ArgumentError(problem)
     return next(one for one in vmms() if one.name == name)
+
+
+def vmm_of_all(names: Iterable[str]) -> str | None:
+    """Give the name that speaks for VMs of all these; ``None`` where they have no rule in common, nor a name for them all.
+
+    Releases that restore alike are judged as one of them; others as the name without a release that is judged by the
+    rules of them all.
+
+    Raises
+    ------
+    ArgumentError
+        When one of them is not known.
+
+    Examples
+    --------
+    >>> vmm_of_all(["qemu-8.2", "qemu-7.2"]), vmm_of_all(["qemu-7.2", "qemu-11.1"])
+    ('qemu-7.2', 'qemu')
+    >>> vmm_of_all(["qemu-7.2", "crosvm"])
+    """
+    return _native.vmm_of_all(list(names))
 
 
 def beside_registers() -> list[tuple[Surrounding, tuple[str, ...]]]:

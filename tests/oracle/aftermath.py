@@ -36,10 +36,10 @@ class Fate:
 UNKNOWN, GONE = Fate(unknown=True), Fate(gone=True)
 
 
-def first_run(facts: Facts, state: State, vgic: bool, *, late: bool) -> dict[int, Fate]:
+def first_run(facts: Facts, state: State, vgic: bool, *, late: bool, v2: bool = False) -> dict[int, Fate]:
     """What becomes of the registers of a fresh VM, by their values before its first run."""
     return {
-        **dict(gic(facts, state, vgic, late=late)),
+        **dict(gic(facts, state, vgic, late=late, v2=v2)),
         **dict(dependent(facts, state)),
         **dict(masked(facts, state)),
         **dict(counters(facts, state)),
@@ -48,7 +48,7 @@ def first_run(facts: Facts, state: State, vgic: bool, *, late: bool) -> dict[int
     }
 
 
-def gic(facts: Facts, state: State, vgic: bool, *, late: bool) -> Iterator[tuple[int, Fate]]:
+def gic(facts: Facts, state: State, vgic: bool, *, late: bool, v2: bool) -> Iterator[tuple[int, Fate]]:
     # semantics 5.1
     says_none = PFR0 in state.values and GIC.of(state.values[PFR0]) == 0
     for register, f in ((PFR0, GIC), (PFR1_32, GIC_32), (PFR2, GCIE)):
@@ -60,7 +60,7 @@ def gic(facts: Facts, state: State, vgic: bool, *, late: bool) -> Iterator[tuple
         now = f.put(value, 1 if vgic else 0)
         does = sets_gic(facts, late=late) if vgic else clears_gic(facts)
         if now != value and does is not False:
-            yield register, UNKNOWN if does is None else Fate(now)
+            yield register, UNKNOWN if does is None or v2 else Fate(now)
 
 
 def clears_gic(facts: Facts) -> bool | None:

@@ -43,16 +43,16 @@ class Vm:
                     self.state.values[ID[holder]] = field(holder, name).put(value, 0)
         self.state.has_run = self.state.has_run or not refused
 
-    def first_run(self, vgic: bool, *, late: bool = False) -> dict[int, aftermath.Fate]:
+    def first_run(self, vgic: bool, *, late: bool = False, v2: bool = False) -> dict[int, aftermath.Fate]:
         """What the first run would make of the registers as they are now, but for what is in doubt.
 
-        ``late``: the vGIC is made after the registers were written.
+        ``late``: the vGIC is made after the registers were written; ``v2``: it is a GICv2.
         """
         if self.alike:
-            said = aftermath.joined([one.first_run(vgic, late=late) for one in self.alike])
+            said = aftermath.joined([one.first_run(vgic, late=late, v2=v2) for one in self.alike])
             kept = aftermath.kept_by_vendors(self.facts, self.state, vgic, late=late)
             return {register: fate for register, fate in said.items() if register not in kept}
-        return aftermath.first_run(self.facts, self.state, vgic, late=late)
+        return aftermath.first_run(self.facts, self.state, vgic, late=late, v2=v2)
 
     def finalize(self) -> None:
         """KVM_ARM_VCPU_FINALIZE for SVE."""

@@ -141,7 +141,8 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
         restore = vmm.restore(policy, case.registers, facts.registers, vm)
     if case.state == "fresh":
         late = policy in vmm.VGIC_COMES_AFTER
-        restore.run(case.registers, vm.first_run(vcpu.vgic, late=late))
+        v2 = case.surroundings.get("VGIC_V2", 0) != 0
+        restore.run(case.registers, vm.first_run(vcpu.vgic, late=late, v2=v2))
     beside = tuple(of_arrival(case, policy))
     outcomes = [restore.outcome, *(WORST[one.effect] for one in beside)]
     return max(outcomes).name, in_words(restore, facts) + beside

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from kvmfw import _native
 from kvmfw.registers import register_name
-from kvmfw.sets import Host, RegisterSet
+from kvmfw.sets import Host
 from kvmfw.verdict import Finding, Outcome, Verdict, validate
 
 __all__ = ["fresh_verdict"]
@@ -31,11 +31,7 @@ def fresh_verdict(
     if made is None:
         return None
     listed, bits = source.unknown(features=features, vgic=vgic, enabled=enabled)
-    known = {register: value for register, value in made.to_mapping().items() if register not in bits}
-    if bits:
-        made = RegisterSet.from_mapping(
-            known, features=features, vgic=vgic, enabled=enabled, name=made.name, host=made.host
-        )
+    made = made.changed(dict.fromkeys(bits))
     verdict = validate(made, target, vmm=vmm, scheme=scheme)
     open_ends = tuple(_open_ends(source, [*bits, *listed]))
     if not open_ends or any(finding.unit == "vcpu" for finding in verdict.findings):

@@ -3,30 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from kvmfw import _native
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.stored import is_stored, stored_table
 
-__all__ = ["VMM", "family_of", "told_vmms"]
+__all__ = ["VMM", "told_vmms"]
 
 VMM = "vmm"
-
-
-def family_of(names: Iterable[str]) -> str | None:
-    """Give the VMM of which all these are releases, or that all are; None where there is none.
-
-    >>> family_of(["qemu-7.2", "qemu"]), family_of(["qemu-7.2", "crosvm"])
-    ('qemu', None)
-    """
-    found = set(names)
-    if len(found) == 1:
-        return found.pop()
-    families = (name for name, releases, *_ in _native.vmms() if releases)
-    return next((one for one in families if all(f"{name}-".startswith(f"{one}-") for name in found)), None)
 
 
 def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from kvmfw import _native
 from kvmfw.cli.output import note
+from kvmfw.errors import ArgumentError
 
 __all__ = [
     "VMMS",
@@ -126,14 +127,17 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
     if not told:
         return None
     listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))
-    name = derived.family_of(told)
+    try:
+        name = _native.vmm_of_all([*told])
+    except ArgumentError as error:
+        raise click.BadParameter(f"{error} (`kvmfw vmms` lists all)", ctx, param) from error
     if name is None:
         part = " (or with `--where vmm=...` some of them)" if whose == "hosts" else ""
         raise click.BadParameter(
             f"the {whose} have several VMMs: {listed}; name the one to judge by{part}", ctx, param
         )
     note(f"kvmfw: judged as {name}: the column `vmm` of the {whose} says {listed} (--vmm names another)")
-    return str(name)
+    return name
 
 
 def scheme_option(verb: Verb) -> Verb:

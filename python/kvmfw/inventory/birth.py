@@ -205,7 +205,7 @@ class Births:
                 "the registers of a nested VM's own hypervisor are its guest's: no inventory knows them"
             )
         fresh = _fresh(host, words)
-        values = fresh.to_mapping()
+        values = fresh.to_mapping(beside=True)
         if birth.making.psci is not None:
             values[named("PSCI_VERSION")] = birth.making.psci
         made = _run(_with(fresh, values), host)
@@ -233,13 +233,13 @@ def _fresh(host: Host, words: frozenset[str]) -> RegisterSet:
 def _run(made: RegisterSet, host: Host) -> RegisterSet:
     """Give what is there once the VM has run on its host, with what its guest may have written."""
     verdict = validate(made, host)
-    values = made.to_mapping()
+    values = made.to_mapping(beside=True)
     for finding in verdict.findings:
         if finding.outcome is Outcome.REFUSE and finding.saved is not None and finding.saved != finding.own:
             raise FormatError(f"it cannot have been started so on `{host.name}`: {finding.sentence}")
         if finding.rule == _FIRST_RUN:
             _apply(finding, values, host)
-    return _with(made, as_written_most(values, pmu="pmu_v3" in made.features))
+    return _with(made, as_written_most(values, host, pmu="pmu_v3" in made.features))
 
 
 def _apply(finding: Finding, values: dict[int, int], host: Host) -> None:
@@ -265,9 +265,9 @@ def _arrived(made: RegisterSet, host: Host, vmm: str) -> RegisterSet:
             f"it {said} to `{host.name}` with the registers that it was started with: {worst.sentence}"
         )
     words = frozenset((*made.features, *made.enabled, *([GICV3] if made.vgic else [])))
-    own, saved = _fresh(host, words).to_mapping(), made.to_mapping()
+    own, saved = (one.to_mapping(beside=True) for one in (_fresh(host, words), made))
     values = {register: saved.get(register, value) for register, value in own.items()}
     for finding in verdict.findings:
         if finding.register in own:
             _apply(finding, values, host)
-    return _with(made, as_written_most(values, pmu="pmu_v3" in made.features))
+    return _with(made, as_written_most(values, host, pmu="pmu_v3" in made.features))

@@ -12,7 +12,7 @@ from kvmfw.messages.told import Told
 from kvmfw.registers import listed_by, register_name, takes
 from kvmfw.rules import Rule, find_rule, rule_of
 from kvmfw.sets import Host, RegisterSet
-from kvmfw.verdict import FieldDifference, Finding, validate
+from kvmfw.verdict import FieldDifference, Finding, Outcome, validate
 
 __all__ = ["Explained", "explain"]
 
@@ -100,7 +100,9 @@ def explain(
     saved = told.saved if told.saved is not None else next((one.saved for one in findings), None)
     if register is not None and saved is not None and own is not None and max(saved, own) < 1 << 64:
         fields = tuple(FieldDifference(*row) for row in _native.field_differences(register, saved, own))
-    rule = _rule(told)
+    # A verdict has looked at the pair; a message alone says only how KVM or the VMM put it.
+    refusing = next((one.rule for one in findings if one.outcome is Outcome.REFUSE), None)
+    rule = _rule(told) if refusing is None else find_rule(refusing)
     return Explained(
         told,
         None if register is None else register_name(register),

@@ -129,6 +129,11 @@ impl Host {
         &self.0.kernel
     }
 
+    /// What the name of the kernel tells.
+    pub fn facts_of_kernel(&self) -> Facts<'_> {
+        Facts { release: self.0.release, is_vendors: self.0.is_vendors, ..Facts::default() }
+    }
+
     /// `MIDR_EL1` of the host.
     pub fn midr(&self) -> u64 {
         self.0.midr

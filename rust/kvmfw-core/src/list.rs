@@ -127,8 +127,9 @@ impl SavedList {
         let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).filter(|id| !id.is_surrounding()).collect();
         let words = aftermath::looked_at(&ids, nested).into_iter().filter(|(id, _)| !refused.contains(id));
         let words = words.filter_map(|(id, bits)| Some((id, find(id)? & bits)));
+        let v2 = find(RegisterId::VGIC_V2).filter(|there| *there != 0).map(|there| (RegisterId::VGIC_V2, there));
         Self {
-            words: words.chain(aftermath::counts(&ids, find)).collect(),
+            words: words.chain(aftermath::counts(&ids, find)).chain(v2).collect(),
             ids,
             gates: gates().into_iter().map(field).collect(),
             bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
@@ -241,7 +242,7 @@ impl HostList {
             if saved.ids.binary_search(id).is_ok() {
                 continue;
             }
-            if id.is_core_field() && (!saved.has_core || self.rule.restores_elsewhere(*id)) {
+            if self.rule.restores_elsewhere(*id) || id.is_core_field() && !saved.has_core {
                 continue;
             }
             match self.hidden(at, saved) {

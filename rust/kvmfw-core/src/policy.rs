@@ -63,6 +63,32 @@ impl Policy {
         })
     }
 
+    /// The policy that speaks for VMs, or hosts, of all these: one of them where they restore alike, else the name without a
+    /// release that is judged by the rules of them all; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such row in the table; the sentence is that of [`Policy::named`].
+    pub fn of_all(names: &[&str]) -> Result<Option<Self>, String> {
+        let mut policies = names.iter().map(|name| Self::named(name)).collect::<Result<Vec<Self>, String>>()?;
+        policies.sort_unstable();
+        policies.dedup();
+        let Some(first) = policies.first().copied() else { return Ok(None) };
+        let is_like_first = |one: &Self| {
+            let (row, like) = (one.row(), first.row());
+            *one == first || row.releases.is_empty() && row.is_judged_as(like)
+        };
+        if first.row().releases.is_empty() && policies.iter().all(is_like_first) || policies.len() == 1 {
+            return Ok(Some(first));
+        }
+        let rules = |policy: Self| policy.row().each().map(|row| &row.rule);
+        let covers = |family: &Self| {
+            let covered = |rule| rules(*family).any(|known| known == rule);
+            policies.iter().flat_map(|one| rules(*one)).all(covered)
+        };
+        Ok(Self::all().filter(|one| !one.row().releases.is_empty()).find(covers))
+    }
+
     /// The registers of `set` that this VMM writes with `KVM_SET_ONE_REG`, in its order.
     pub fn writes(self, set: &RegisterSet) -> Vec<RegisterId> {
         let rule = &self.row().rule;

@@ -8,12 +8,13 @@ use crate::vmms::{Settings, VmmRow};
 impl VmmRow {
     /// The bits of `register` that the VMM can be told for VMs to come; what KVM takes of them, KVM decides.
     pub fn settable(&self, register: RegisterId) -> u128 {
-        match self.rule.settings {
+        let of_release = |row: &Self| match row.rule.settings {
             Settings::None => 0,
             Settings::Properties if register == catalog::PSCI_VERSION => u128::from(u64::MAX),
             Settings::Properties => properties(register),
             Settings::Modifiers => modifiers(register),
-        }
+        };
+        self.each().map(of_release).reduce(|all, bits| all & bits).unwrap_or(0)
     }
 }
 

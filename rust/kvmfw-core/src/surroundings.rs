@@ -7,6 +7,7 @@
 //! `CNTFRQ_EL0` since 53.0 (read).
 
 use crate::id::RegisterId;
+use crate::vcpu::SVE;
 
 /// What a VMM does with something beside registers, and what follows where the outcome is not `ACCEPT`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,11 @@ impl Handling {
             Self::Writes(words) | Self::Compares(words) | Self::Leaves(words) => words,
         }
     }
+}
+
+/// Whether every VM has this, as its host makes it; an ITS, steal time or a `GICv2` is what some VMs have.
+pub(crate) fn is_every_vms(id: RegisterId, vgic: bool) -> bool {
+    id == RegisterId::CNTFRQ || id == RegisterId::ICC_CTLR && vgic
 }
 
 /// What a VMM does with everything that it knows of beside registers.
@@ -81,6 +87,8 @@ pub struct Surrounding {
     pub why: &'static str,
     /// What the set and the capture hold where it is judged; `None` where it never is.
     pub(crate) judged_by: Option<RegisterId>,
+    /// The vCPU features without which there is nothing to judge.
+    pub(crate) features: u32,
 }
 
 const fn beside(
@@ -89,7 +97,17 @@ const fn beside(
     what: &'static str,
     why: &'static str,
 ) -> Surrounding {
-    Surrounding { word, what, why, judged_by }
+    Surrounding { word, what, why, judged_by, features: 0 }
+}
+
+/// What only a vCPU with SVE has.
+const fn of_sve(
+    judged_by: Option<RegisterId>,
+    word: &'static str,
+    what: &'static str,
+    why: &'static str,
+) -> Surrounding {
+    Surrounding { features: SVE, ..beside(judged_by, word, what, why) }
 }
 
 const VGIC: Surrounding = beside(
@@ -140,11 +158,17 @@ const SNAPSHOT: Surrounding = beside(
     "Firecracker loads snapshots of one format only (6 in 1.12, 8 in 1.13 and 1.14, 9 in 1.15, 10 in 1.16) and refuses others \
         before it writes a register",
 );
-const FP_CONTROL: Surrounding = beside(
+const FP_CONTROL: Surrounding = of_sve(
     None,
     "fp-control",
     "FPCR and FPSR of a vCPU with SVE",
     "cloud-hypervisor carries SVE since 53.0, and not these two: they are 0 after the restore",
+);
+const VECTOR_LENGTHS: Surrounding = of_sve(
+    Some(RegisterId::SVE_VLS),
+    "vector-lengths",
+    "the vector lengths of a vCPU with SVE",
+    "a stream does not tell them: the target makes those of its own -cpu line, and longer registers are cut",
 );
 const DEVICES: Surrounding = beside(None, "devices", "devices", "");
 const GUEST: Surrounding =
@@ -154,7 +178,7 @@ const GUEST: Surrounding =
 pub(crate) const EVERYWHERE: &[Surrounding] =
     &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
 pub(crate) const QEMU: &[Surrounding] =
-    &[VGIC_OF_QEMU, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+    &[VGIC_OF_QEMU, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, VECTOR_LENGTHS, DEVICES, GUEST];
 pub(crate) const FIRECRACKER: &[Surrounding] =
     &[SNAPSHOT, VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
 pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] =

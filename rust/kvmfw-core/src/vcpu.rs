@@ -26,7 +26,8 @@ pub const ENABLED: &[&str] = &["mte", "writable_imp_id_regs", "pmu_v3_unsure"];
 pub(crate) const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 const PMU_V3_UNSURE: u8 = 1 << 2;
 const POWER_OFF: u32 = 1;
-const PMU_V3: u32 = 1 << 3;
+pub(crate) const PMU_V3: u32 = 1 << 3;
+pub(crate) const SVE: u32 = 1 << 4;
 
 /// One way of making a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

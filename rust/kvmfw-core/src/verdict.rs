@@ -63,7 +63,8 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
     for finding in &mut findings {
         explain::name_source(finding, row);
     }
-    let mut not_judged = row.not_judged.to_vec();
+    let concerns = |beside: &Surrounding| set.vcpu.features & beside.features == beside.features;
+    let mut not_judged: Vec<Surrounding> = row.not_judged().into_iter().filter(concerns).collect();
     // Where there is no vCPU, nothing else was looked at.
     if findings.iter().all(|finding| finding.unit != Unit::Vcpu) {
         not_judged.retain(|beside| !rules.iter().all(|rule| is_judged(beside, set, host, rule)));
@@ -71,10 +72,11 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
     Verdict::new(findings, not_judged)
 }
 
-/// Whether this is judged for the pair: the set holds it, the host was asked, and the VMM does something with it.
+/// Whether this is judged for the pair: the set holds it and, of what is no register, the host was asked and the VMM does
+/// something with it.
 fn is_judged(beside: &Surrounding, set: &RegisterSet, host: &Host, rule: &VmmRule) -> bool {
-    let known = |id: RegisterId| rule.handles(id).is_some() && set.get(id).is_some() && host.surrounding(id).is_some();
-    beside.judged_by.is_some_and(known)
+    let is_asked = |id: RegisterId| rule.handles(id).is_some() && host.surrounding(id).is_some();
+    beside.judged_by.is_some_and(|id| set.get(id).is_some() && (!id.is_surrounding() || is_asked(id)))
 }
 
 /// What is said in all ways; unknown in the units in which they differ.

@@ -9,7 +9,7 @@ use crate::capabilities;
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::surroundings::{self, Handled, Handling, Surrounding};
-use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
+use crate::vcpu::{PMU_V3, SVE, VcpuConfig, WRITABLE_IMP_ID_REGS};
 
 /// What is known of one VMM, or of all its releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub struct VmmRow {
     /// Whether real loads of it, or of releases on both sides with the same rule, were compared; of a name without a release,
     /// of all that it may be.
     pub measured: bool,
-    /// What it restores beside registers, or relies on, and no verdict says.
-    pub not_judged: &'static [Surrounding],
-    /// How it restores.
+    /// What a release restores beside registers, or relies on, and no verdict says; see [`VmmRow::not_judged`].
+    leaves_open: &'static [Surrounding],
+    /// How a release restores; of a name without a release, how the first of its releases does.
     pub(crate) rule: VmmRule,
 }
 
@@ -118,8 +118,6 @@ pub(crate) enum Cannot {
     LeaveSveOut(&'static str),
 }
 
-const PMU_V3: u32 = 1 << 3;
-const SVE: u32 = 1 << 4;
 const PTRAUTH: u32 = 0b11 << 5;
 const HAS_EL2: u32 = 1 << 7;
 const HOST_PMU: (u32, &[u32]) = (PMU_V3, &[capabilities::PMU_V3]);
@@ -208,19 +206,14 @@ const fn release(
     name: &'static str,
     source: &'static str,
     measured: bool,
-    (rule, not_judged): (VmmRule, &'static [Surrounding]),
+    (rule, leaves_open): (VmmRule, &'static [Surrounding]),
 ) -> VmmRow {
-    VmmRow { name, releases: &[], source, measured, not_judged, rule }
+    VmmRow { name, releases: &[], source, measured, leaves_open, rule }
 }
 
-const fn family(
-    name: &'static str,
-    releases: &'static [&'static str],
-    measured: bool,
-    (rule, not_judged): (VmmRule, &'static [Surrounding]),
-) -> VmmRow {
+const fn family(name: &'static str, releases: &'static [&'static str], measured: bool, rule: VmmRule) -> VmmRow {
     let source = "as each of its releases; unknown where they differ";
-    VmmRow { name, releases, source, measured, not_judged, rule }
+    VmmRow { name, releases, source, measured, leaves_open: &[], rule }
 }
 
 const BETWEEN: &str = "between two measured releases with the same rule";
@@ -236,7 +229,7 @@ pub(crate) static VMMS: &[VmmRow] = &[
         true,
         (KVM, surroundings::EVERYWHERE),
     ),
-    family("qemu", &["qemu-10.2", "qemu-11.1"], true, MERGE),
+    family("qemu", &["qemu-10.2", "qemu-11.1"], true, QEMU_MERGE),
     release("qemu-7.2", "read in 7.2, measured", true, MERGE),
     release("qemu-8.2", BETWEEN, true, MERGE),
     release("qemu-9.2", BETWEEN, true, MERGE),
@@ -245,10 +238,10 @@ pub(crate) static VMMS: &[VmmRow] = &[
     release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, MERGE),
     VmmRow {
         source: "not read: judged as 10.2 and as 11.1, unknown where they differ",
-        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], false, MERGE)
+        ..family("qemu-11.0", &["qemu-10.2", "qemu-11.1"], false, QEMU_MERGE)
     },
     release("qemu-11.1", "disassembled and measured", true, (QEMU_TOLERANT, surroundings::QEMU)),
-    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], false, FC),
+    family("firecracker", &["firecracker-1.12", "firecracker-1.16", "firecracker-1.17"], false, FIRECRACKER),
     release("firecracker-1.12", "read in 1.12.0, measured; a PMU fails its first KVM_RUN", true, FC),
     release("firecracker-1.16", "read in 1.16.1, measured; a PMU is refused at start", true, FC),
     release(
@@ -257,11 +250,39 @@ pub(crate) static VMMS: &[VmmRow] = &[
         false,
         (FIRECRACKER_WRITABLE_IDS, surroundings::FIRECRACKER),
     ),
-    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CH),
+    family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CLOUD_HYPERVISOR_WITHOUT_SVE),
     release("cloud-hypervisor-52", "read in 52.0", false, (CLOUD_HYPERVISOR_WITHOUT_SVE, surroundings::EVERYWHERE)),
     release("cloud-hypervisor-53", "read in 53.0, measured", true, CH),
     release("crosvm", "read in the tree of 21 August 2026", false, (CROSVM, surroundings::CROSVM)),
 ];
+
+impl VmmRow {
+    /// The rows as which this one is judged.
+    pub(crate) fn each(&self) -> impl Iterator<Item = &'static Self> {
+        let is_meant = |row: &&Self| {
+            if self.releases.is_empty() { row.name == self.name } else { self.releases.contains(&row.name) }
+        };
+        VMMS.iter().filter(is_meant)
+    }
+
+    /// What it restores beside registers, or relies on, and no verdict says: what any of its releases leaves open, as the latest
+    /// of them does.
+    pub fn not_judged(&self) -> Vec<Surrounding> {
+        let mut found: Vec<Surrounding> = Vec::new();
+        for beside in self.each().flat_map(|row| row.leaves_open) {
+            match found.iter_mut().find(|known| known.word == beside.word) {
+                Some(known) => *known = *beside,
+                None => found.push(*beside),
+            }
+        }
+        found
+    }
+
+    /// Whether two releases restore alike, and leave the same open.
+    pub(crate) fn is_judged_as(&self, other: &Self) -> bool {
+        self.rule == other.rule && self.leaves_open == other.leaves_open
+    }
+}
 
 impl VmmRule {
     /// Whether the registers of the target that the set lacks are written with the target's defaults.
@@ -288,9 +309,10 @@ impl VmmRule {
         self.carries(register) || register.is_state() && catalog::kind_of(register) != Kind::Plain
     }
 
-    /// Whether the VMM restores `register` by other means than its list, so that it is never left at a default.
+    /// Whether the VMM restores `register` by other means than its list, so that a set without it does not say that it is left at
+    /// a default. QEMU has SVE state in a section of its own, and vector lengths from the target's command line.
     pub(crate) fn restores_elsewhere(&self, register: RegisterId) -> bool {
-        self.list_test != ListTest::None && register.group() == Group::Core
+        self.list_test != ListTest::None && matches!(register.group(), Group::Core | Group::Sve)
     }
 
     /// Whether a VM with the capabilities of `saved` can be of this VMM.

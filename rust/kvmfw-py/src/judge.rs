@@ -17,7 +17,7 @@ type Vmm = (&'static str, Vec<&'static str>, &'static str, bool, Vec<[&'static s
 #[pyfunction]
 pub(crate) fn vmms() -> Vec<Vmm> {
     let rows = core::Policy::all().map(core::Policy::row);
-    let beside = |row: &core::VmmRow| row.not_judged.iter().map(|one| [one.word, one.what, one.why]).collect();
+    let beside = |row: &core::VmmRow| row.not_judged().into_iter().map(|one| [one.word, one.what, one.why]).collect();
     rows.map(|row| (row.name, row.releases.to_vec(), row.source, row.measured, beside(row), row.words())).collect()
 }
 
@@ -25,6 +25,14 @@ pub(crate) fn vmms() -> Vec<Vmm> {
 #[pyfunction]
 pub(crate) fn vmm_problem(name: &str) -> Option<String> {
     core::Policy::named(name).err()
+}
+
+/// The name that speaks for all these; `None` where there is none, a sentence where one of them is not known.
+#[pyfunction]
+pub(crate) fn vmm_of_all(py: Python<'_>, names: Vec<String>) -> PyResult<Option<&'static str>> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let found = core::Policy::of_all(&names).map_err(|problem| argument_error(py, &problem))?;
+    Ok(found.map(|policy| policy.row().name))
 }
 
 /// One finding: whom it is about, what happens, why; `kvmfw.verdict.Finding` gives the fields their names.

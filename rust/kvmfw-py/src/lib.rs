@@ -142,7 +142,7 @@ mod _native {
     #[pymodule_export]
     use super::inferred_vcpu;
     #[pymodule_export]
-    use super::judge::{ask, check_features, validate, vmm_problem, vmms};
+    use super::judge::{ask, check_features, validate, vmm_of_all, vmm_problem, vmms};
     #[pymodule_export]
     use super::known::{known_registers, known_releases};
     #[pymodule_export]
@@ -165,8 +165,7 @@ mod _native {
     use super::snapshot::Snapshot;
     #[pymodule_export]
     use super::tables::{
-        bits_of_guest, capabilities, errnos, field_number, is_arm64, is_guests, is_surrounding, listed_first, release,
-        settable,
+        capabilities, errnos, field_number, is_arm64, is_guests, is_surrounding, listed_first, release, settable,
     };
     #[pymodule_export]
     use super::told::{list_refuses, range_refuses};

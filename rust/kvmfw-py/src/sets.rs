@@ -143,6 +143,7 @@ impl Host {
         self.0.made().map(|(_, config)| rule(config)).collect()
     }
 
+    /// The registers of a fresh vCPU in the order of its list, and behind them what its VM has beside registers.
     fn registers(
         &self,
         py: Python<'_>,
@@ -152,11 +153,24 @@ impl Host {
     ) -> PyResult<Option<Registers>> {
         match self.0.choose(config(py, &features, vgic, &enabled)?) {
             core::Choice::Made(made) => {
-                let registers = made.in_list_order().iter();
+                let registers = made.in_list_order().iter().map(|(id, value)| (*id, value)).chain(made.beside_fresh());
                 registers.map(|(id, value)| Ok((id.raw(), to_python(py, value)?))).collect::<PyResult<_>>().map(Some)
             }
             core::Choice::Refused(..) | core::Choice::NotAsked => Ok(None),
         }
+    }
+
+    /// What asks most of a host, of all that these registers can hold once a guest has run here.
+    fn left_by_guest(&self, registers: Vec<u64>, words: Vec<u64>, pmu: bool) -> Vec<u64> {
+        let word = |register: core::RegisterId| {
+            let at = registers.iter().position(|id| *id == register.raw())?;
+            words.get(at).copied()
+        };
+        let kernel = self.0.facts_of_kernel();
+        let left = |(id, value): (&u64, &u64)| {
+            core::rules::left_by_guest(core::RegisterId::new(*id), *value, pmu, &kernel, word)
+        };
+        registers.iter().zip(&words).map(left).collect()
     }
 
     /// The release under which the host was asked, where the capture was predicted from that.

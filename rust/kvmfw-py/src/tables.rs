@@ -55,16 +55,6 @@ pub(crate) fn is_guests(register: u64) -> bool {
     core::rules::is_guests(core::RegisterId::new(register))
 }
 
-/// The bits that a guest can have set in each of these registers, with or without a PMU of its own.
-#[pyfunction]
-pub(crate) fn bits_of_guest(registers: Vec<u64>, words: Vec<u64>, pmu: bool) -> Vec<u64> {
-    let word = |register: core::RegisterId| {
-        let at = registers.iter().position(|id| *id == register.raw())?;
-        words.get(at).copied()
-    };
-    registers.iter().map(|id| core::rules::bits_of_guest(core::RegisterId::new(*id), pmu, word)).collect()
-}
-
 /// The registers that kernels up to 6.14 list before all other system registers, in their order.
 #[pyfunction]
 pub(crate) fn listed_first() -> Vec<u64> {

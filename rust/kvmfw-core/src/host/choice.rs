@@ -4,8 +4,11 @@ use super::{Host, HostConfig};
 use crate::capabilities::{self, CAPABILITIES};
 use crate::catalog;
 use crate::errno::Errno;
+use crate::id::RegisterId;
 use crate::judgement::Evidence;
 use crate::rules::Release;
+use crate::surroundings::is_every_vms;
+use crate::value::Value;
 use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
 
 /// Features that came late, with the last release seen without and the first seen with them: an unknown bit is ENOENT, a
@@ -25,6 +28,15 @@ pub enum Choice<'a> {
     Refused(Option<Errno>, Evidence),
     /// The host was not asked for such a vCPU.
     NotAsked,
+}
+
+impl<'a> HostConfig<'a> {
+    /// What every VM that is made so on this host has beside registers, with its value.
+    pub fn beside_fresh(self) -> impl Iterator<Item = (RegisterId, &'a Value)> {
+        let recorded = self.host.surroundings.iter();
+        let own = recorded.filter_map(|(id, beside)| Some((*id, beside.own.as_ref().ok()?)));
+        own.filter(move |(id, _)| is_every_vms(*id, self.config.vgic))
+    }
 }
 
 impl Host {

@@ -140,3 +140,36 @@ fn of_some_values_a_fleet_knows_a_part() {
     assert_eq!(judged_value(RegisterId::PSTATE, &Value::Word(0x6000_03c5), None), Value::Word(5));
     assert_eq!(judged_value(catalog::ID_AA64PFR0, &Value::Word(0x11), None), Value::Word(0x11));
 }
+
+#[test]
+fn one_name_speaks_for_vms_of_all_these() {
+    let of_all = |names: &[&str]| Policy::of_all(names).unwrap().map(|policy| policy.row().name);
+    assert_eq!(of_all(&["qemu-8.2", "qemu-7.2", "qemu-8.2"]), Some("qemu-7.2"));
+    assert_eq!(of_all(&["qemu-7.2", "qemu-11.1"]), Some("qemu"));
+    assert_eq!(of_all(&["qemu-7.2", "qemu"]), Some("qemu"));
+    assert_eq!(of_all(&["firecracker-1.16", "firecracker-1.12"]), Some("firecracker-1.12"));
+    assert_eq!(of_all(&["firecracker-1.16", "firecracker-1.17"]), Some("firecracker"));
+    assert_eq!(of_all(&["cloud-hypervisor-53", "cloud-hypervisor-52"]), Some("cloud-hypervisor"));
+    for names in [&["qemu-7.2", "crosvm"][..], &["firecracker", "qemu"], &[]] {
+        assert_eq!(of_all(names), None);
+    }
+    assert!(Policy::of_all(&["qemu-7.2", "qemu-9.9"]).unwrap_err().contains("the nearest is qemu-9.2"));
+}
+
+#[test]
+fn a_name_without_a_release_promises_what_all_its_releases_do() {
+    for family in VMMS.iter().filter(|row| !row.releases.is_empty()) {
+        let first = VMMS.iter().find(|row| row.name == family.releases[0]).unwrap();
+        assert_eq!(family.rule, first.rule, "{}", family.name);
+        for release in family.each() {
+            let is_told = |word| family.not_judged().iter().any(|beside| beside.word == word);
+            assert!(release.not_judged().iter().all(|beside| is_told(beside.word)), "{}", family.name);
+            for register in ascending(&[]) {
+                assert_eq!(family.settable(register) & !release.settable(register), 0, "{} {register}", release.name);
+            }
+        }
+    }
+    let words = policy("qemu").row().words();
+    let differing: Vec<&str> = words.iter().filter(|(_, said)| said.contains(" | ")).map(|(what, _)| *what).collect();
+    assert_eq!(differing, ["registers that one side lacks"]);
+}

@@ -10,7 +10,7 @@ use self::change::find;
 pub(crate) use self::change::{Change, Fate};
 use self::does::Does;
 use self::reload::Reload;
-pub(crate) use self::reload::{counts, holds_a_count, reset_by};
+pub(crate) use self::reload::{Resets, counts, holds_a_count, left_resets, reset_by};
 use super::facts::Facts;
 use super::release::Release;
 use super::trees;
@@ -46,6 +46,8 @@ const GIC_SET_UNKNOWN: &str = "the first run of a VM with an interrupt controlle
     probe this host";
 const GIC_MADE_UNKNOWN: &str = "making the interrupt controller after the registers sets GIC on known kernels from 6.18.15 on; \
     probe this host";
+const GIC_V2_UNKNOWN: &str = "6.12 clears GIC at the first run of a VM with a GICv2, later kernels do not or when the GICv2 is made; of \
+    which releases is not known";
 const SETS_GIC: &str = "making the interrupt controller late, or the first run, sets GIC to what it is";
 const DEPENDENT_UNKNOWN: &str = "7.3 takes the field away at the first run, 7.0 does not; probe this host";
 const MASK_UNKNOWN: &str =
@@ -180,6 +182,7 @@ impl Aftermath {
     }
 
     fn gic_changes(&self, saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
+        let is_v2 = find(saved, RegisterId::VGIC_V2).is_some();
         // A set that says GIC 0 in its ID_AA64PFR0_EL1 says so for the VM; its ID_PFR1_EL1 is not looked at then.
         let said = find(saved, GIC.0).is_some_and(|word| word & bits(GIC) == 0);
         for field in [GIC, GIC_32, GCIE] {
@@ -198,6 +201,7 @@ impl Aftermath {
                 _ if word & bits(field) == ones => {}
                 Does::No => {}
                 Does::NotToOwn(_) if self.is_own(saved, field) => {}
+                _ if is_v2 => changes.push(change(Fate::Unknown(GIC_V2_UNKNOWN), Evidence::None)),
                 Does::Yes(evidence) => changes.push(change(Fate::Bits(Mask { zeros: bits(field), ones }), evidence)),
                 Does::NotToOwn(needs) | Does::Unknown(needs) => {
                     changes.push(change(Fate::Unknown(needs), Evidence::None));

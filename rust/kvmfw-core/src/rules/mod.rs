@@ -36,7 +36,7 @@ pub use facts::{Context, Facts};
 pub use fields::{FieldDifference, check_features, field_differences, named_fields};
 pub(crate) use firmware::reads;
 pub use foretold::{Kernel, Surface, Told, foretell, foretell_list, foretell_made};
-pub use guests::{bits_of_guest, is_guests};
+pub use guests::{is_guests, left_by_guest};
 pub(crate) use hidden::{NOT_KNOWN, NOT_LISTED};
 pub(crate) use identification::MASKS_CAPABILITY;
 pub(crate) use judged::judged_value;

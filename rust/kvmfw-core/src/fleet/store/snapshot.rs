@@ -293,7 +293,7 @@ impl Snapshot {
         let kind = world.hosts.kinds.get(host.tag as usize);
         let kind = kind.ok_or_else(|| no_row::<HostHandle>(self.0.hosts.row(row).unwrap_or(0), &self.0.hosts))?;
         let Some(set) = self.class_set(vm.class) else {
-            return Ok(Verdict::new(vec![unusable_finding()], self.question().policy.row().not_judged.to_vec()));
+            return Ok(Verdict::new(vec![unusable_finding()], self.question().policy.row().not_judged()));
         };
         let mut verdict = judge(&set, kind, self.question());
         for finding in &mut verdict.findings {

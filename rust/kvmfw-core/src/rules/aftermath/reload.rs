@@ -43,6 +43,28 @@ pub(crate) fn reset_by(register: RegisterId) -> Option<u64> {
     }
 }
 
+/// What stands in `PMCR_EL0.P` and `.C` once a guest has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Resets {
+    /// These bits, if the guest wrote them.
+    MayBeLeft(u64),
+    /// Not these bits.
+    Cleared(u64),
+    /// What was written before the guest ran.
+    AsWritten,
+}
+
+/// What a kernel leaves in the bits of `PMCR_EL0` that reset counters: before f6da81f650fa (6.3, also in 6.1.24) what a guest wrote
+/// last; since then nothing, but where the first run does not write the register again.
+pub(crate) fn left_resets(kernel: &Facts<'_>) -> Resets {
+    const BOTH: u64 = EVENTS | CYCLES;
+    match (kernel.has_ported(&[Release::new(6, 1, 24)], (6, 3)), resets(kernel)) {
+        (Some(true), Does::Yes(_)) => Resets::Cleared(BOTH),
+        (Some(true), Does::No) => Resets::AsWritten,
+        _ => Resets::MayBeLeft(BOTH),
+    }
+}
+
 /// Whether a reset would take something from a guest.
 pub(crate) const fn holds_a_count(word: u64) -> bool {
     !matches!(word, 0 | UNWRITTEN) && word != UNWRITTEN & 0xffff_ffff
