@@ -24,11 +24,14 @@ class Surrounding:
         What it is, in a few words.
     why : str
         What happens where source and target differ in it; empty where that is not known.
+    judged_by : str or None
+        The register, or what stands beside registers, by which it is judged where a set and a capture both have it.
     """
 
     word: str
     what: str
     why: str
+    judged_by: str | None
 
     def __str__(self) -> str:
         return self.what

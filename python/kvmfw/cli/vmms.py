@@ -44,5 +44,8 @@ def vmms(form: str) -> None:
     out.print(table(("name", "measured", "known from"), rows))
     out.print()
     out.print(heading("Not judged"))
-    told = [(str(beside), beside.why, ", ".join(names)) for beside, names in beside_registers()]
-    out.print(table(("beside registers", "where source and target differ", "of"), told))
+    told = [
+        (str(beside), beside.why, ", ".join(names), beside.judged_by or "never")
+        for beside, names in beside_registers()
+    ]
+    out.print(table(("beside registers", "where source and target differ", "of", "judged where both tell"), told))

@@ -104,11 +104,12 @@ class Rules(TypedDict):
 
 
 class SurroundingDocument(TypedDict):
-    """What is not judged beside registers."""
+    """What is not judged beside registers, unless both sides have what it is judged by."""
 
     word: str
     what: str
     why: str
+    judged_by: str | None
 
 
 class VmmDocument(TypedDict):

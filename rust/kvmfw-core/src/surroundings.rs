@@ -86,7 +86,7 @@ pub struct Surrounding {
     /// What happens where source and target differ in it; empty where that is not known.
     pub why: &'static str,
     /// What the set and the capture hold where it is judged; `None` where it never is.
-    pub(crate) judged_by: Option<RegisterId>,
+    pub judged_by: Option<RegisterId>,
     /// The vCPU features without which there is nothing to judge.
     pub(crate) features: u32,
 }
