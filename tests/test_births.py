@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+import kvmfw
 from kvmfw.inventory.birth import Birth
+from kvmfw.inventory.guest import as_written_most
 from kvmfw.inventory.making import making_of_cpu
 from tests.agreement.births import Saved, Tally, check, compare
-from tests.test_inventory import N1, births, register
+from tests.test_inventory import DOCUMENTS, N1, births, register
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,3 +34,27 @@ def test_a_difference_would_be_found() -> None:
     for label, registers in (("same", real), ("changed", changed), ("shorter", shorter)):
         compare(Saved(label, N1["7.3.4+deb13"], making, registers, whole=True), made, tally)
     assert [line.partition(":")[0] for line in tally.wrong] == ["changed", "shorter"]
+
+
+@pytest.mark.parametrize(
+    ("born", "left"), [("5.10.0-32", 6), ("6.1.0-56", 0), ("6.12.117+deb13", 0), ("7.3.4+deb13", 0)]
+)
+def test_kernels_leave_in_pmcr_what_a_guest_wrote_or_do_not(born: str, left: int) -> None:
+    """P and C reset counters; until 6.3 they stay behind in what is saved (specification, 5.5)."""
+    made = births().registers(Birth((N1[born],), making_of_cpu("host"), "qemu"))
+    assert made[register("PMCR_EL0")] & 6 == left
+    target = kvmfw.Host.from_json(DOCUMENTS[N1["6.12.117+deb13"]])
+    lost = {f.name for f in kvmfw.validate(made, target).findings if f.rule == "KVMFW-FIRST-RUN"}
+    assert ("PMCCNTR_EL0" in lost, "PMEVCNTR0_EL0" in lost) == (left > 0, left > 0)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "left"), [("5.10.0-32", 6), ("6.1.0-56", 0), ("6.12.117+deb13", 0), ("7.3.4+deb13", 2)]
+)
+def test_what_a_vm_brought_along_in_pmcr_is_gone_where_the_first_run_writes_it_again(
+    kernel: str, left: int
+) -> None:
+    host = kvmfw.Host.from_json(DOCUMENTS[N1[kernel]])
+    control = register("PMCR_EL0")
+    assert as_written_most({control: 0x3002}, host, pmu=True)[control] == 0x3000 | left
+    assert as_written_most({control: 0x3002}, host, pmu=False)[control] == 0x3002

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.planners import watched
 from kvmfw.planners.watched import Watched
+from tests.test_derived import with_vmms
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -52,3 +54,25 @@ def test_a_fleet_that_is_being_read_has_no_number_yet(
     second = now.loaded()
     assert second.number == 2
     assert second.snapshot.shape[0] == first.snapshot.shape[0] - 1
+
+
+@pytest.mark.parametrize(
+    ("vmms", "judged"),
+    [
+        ([""], "kvm"),
+        (["qemu-8.2", "qemu-7.2"], "qemu-7.2"),
+        (["qemu-7.2", "qemu-11.1"], "qemu"),
+        (["crosvm", "qemu-7.2"], None),
+    ],
+)
+def test_a_folder_is_judged_by_the_vmms_that_it_tells(
+    vmms: list[str], judged: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = with_vmms(tmp_path / "fleet", vmms)
+    if judged is None:
+        with pytest.raises(ArgumentError, match="several VMMs"):
+            Watched(folder)
+        return
+    assert Watched(folder).loaded().snapshot.vmm == judged
+    assert ("judged as plain KVM" in caplog.text) == (judged == "kvm")
+    assert Watched(folder, vmm="crosvm").loaded().snapshot.vmm == "crosvm"

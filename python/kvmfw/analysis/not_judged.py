@@ -157,7 +157,9 @@ def not_judged(
         why = "what a VMM's own restore policy refuses is not judged (--vmm)"
         found.append(NotJudged("policy", pairs, pairs, "pairs were judged as plain KVM", why))
     beside = find_vmm(frame.fleet.vmm).not_judged
-    never, alone = (", ".join(str(one) for one in beside if (one.judged_by is None) is by) for by in (True, False))
+    never, alone = (
+        ", ".join(str(one) for one in beside if (one.judged_by is None) is by) for by in (True, False)
+    )
     what = "pairs were judged by registers of vCPUs, and by what both sides tell beside them"
     why = f"not judged are {never}; and where a set or a capture does not tell it, {alone} (`kvmfw vmms`)"
     found.append(NotJudged("surroundings", pairs, pairs, what, why))

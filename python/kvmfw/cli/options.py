@@ -122,8 +122,8 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
     fleet = ctx.params.get("fleet")
     if not isinstance(fleet, Path) or not fleet.is_dir():
         return None
-    derived = import_module("kvmfw.cli.derived")
-    whose, told = derived.told_vmms(fleet, ctx.params.get("where", {}))
+    reader = import_module("kvmfw.readers.told_vmms")
+    whose, told = reader.told_vmms(fleet, ctx.params.get("where", {}))
     if not told:
         return None
     listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))

@@ -48,4 +48,6 @@ def vmms(form: str) -> None:
         (str(beside), beside.why, ", ".join(names), beside.judged_by or "never")
         for beside, names in beside_registers()
     ]
-    out.print(table(("beside registers", "where source and target differ", "of", "judged where both tell"), told))
+    out.print(
+        table(("beside registers", "where source and target differ", "of", "judged where both tell"), told)
+    )

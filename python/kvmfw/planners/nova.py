@@ -37,7 +37,7 @@ OPTIONS = [
         "fleet",
         help="The fleet folder; it is read anew when it changes. VMs are named by their instance uuid.",
     ),
-    cfg.StrOpt("vmm", default="kvm", help="The restore policy, as `kvmfw vmms` lists them."),
+    cfg.StrOpt("vmm", help="The restore policy, as `kvmfw vmms` lists them; else what the fleet tells."),
     cfg.StrOpt("unknown", default="refuse", choices=["accept", "refuse"], help="What UNKNOWN counts as."),
     cfg.StrOpt(
         "absent",
@@ -55,8 +55,8 @@ cfg.CONF.register_opts(OPTIONS, group="kvmfw")
 _WEIGHTS = {Outcome.ACCEPT: 1.0, Outcome.CHANGE: 0.5, Outcome.UNKNOWN: 0.0, Outcome.REFUSE: 0.0}
 
 _making = threading.Lock()
-_watched: dict[tuple[str, str], Watched] = {}
-_names: dict[tuple[str, str, str], HostNames] = {}
+_watched: dict[tuple[str, str | None], Watched] = {}
+_names: dict[tuple[str, str | None, str], HostNames] = {}
 
 
 def _hosts() -> HostNames:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from kvmfw.errors import KvmfwError
+from kvmfw.errors import ArgumentError, KvmfwError
 from kvmfw.fleet import Fleet
+from kvmfw.readers.told_vmms import told_vmms
 from kvmfw.snapshot import Snapshot
+from kvmfw.vmms import vmm_of_all
 
 __all__ = ["Loaded", "Watched"]
 
@@ -37,8 +39,9 @@ class Watched:
     ----------
     folder : path
         The fleet folder.
-    vmm : str
-        The restore policy.
+    vmm : str, optional
+        The restore policy; else the one of the VMMs that the folder tells (the column `vmm` of hosts or VMs), or plain KVM,
+        which is said in the log.
     every : float
         How many seconds to leave between two looks at the folder.
     clock : callable
@@ -48,13 +51,15 @@ class Watched:
     ------
     InputError
         When the folder cannot be read at first.
+    ArgumentError
+        When its VMMs have no policy in common.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        vmm: str = "kvm",
+        vmm: str | None = None,
         every: float = 2.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -90,7 +95,18 @@ class Watched:
             self._building.release()
 
     def _load(self, number: int) -> Loaded:
-        return Loaded(Fleet.load(self.folder, vmm=self.vmm).snapshot(), number)
+        return Loaded(Fleet.load(self.folder, vmm=self.vmm or _told(self.folder)).snapshot(), number)
+
+
+def _told(folder: Path) -> str:
+    whose, told = told_vmms(folder, {})
+    if not told:
+        LOG.warning("neither hosts nor VMs of %s tell their VMM: judged as plain KVM", folder)
+        return "kvm"
+    if (name := vmm_of_all(told)) is not None:
+        LOG.info("judged as %s, as the column `vmm` of the %s says", name, whose)
+        return name
+    raise ArgumentError(f"the {whose} have several VMMs: {', '.join(told)}; name the one to judge by")
 
 
 def _stamp(folder: Path) -> _Stamp:
