@@ -18,6 +18,7 @@ import pytest
 
 from kvmfw import RegisterSet
 from kvmfw.analysis import Frame, OpenedFleet, Report, examine, make_frame, open_fleet, policy_refusals
+from kvmfw.analysis.opened import capture_documents
 from kvmfw.analysis.survey import Survey
 from kvmfw.distributed import auditing
 from kvmfw.distributed.auditing import survey_fleet
@@ -168,6 +169,7 @@ def test_what_workers_count_is_audited_as_one_machine_audits_it(seed: int, tmp_p
     }
     one = open_fleet(folder)
     many, survey = survey_fleet(folder, shuffled(seed))
+    options["documents"] = capture_documents(folder)
     (frame, whole), (counted, joined) = audited(one, None, **options), audited(many, survey, **options)
     assert joined.to_dict() == whole.to_dict()
     assert html_report(joined, (), title="fleet") == html_report(whole, (), title="fleet")

@@ -5,7 +5,7 @@ Judging is the core's (`kvmfw.Host`), and so is whether the document is sound; t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from kvmfw.numerals import hexadecimal
@@ -18,8 +18,12 @@ def listed_registers(document: Mapping[str, Any]) -> list[int]:
     return [_number(text) for text in document["registers"]]
 
 
-def fresh_values(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], dict[int, int]]]:
+def fresh_values(
+    document: Mapping[str, Any], only: Container[int] | None = None
+) -> Iterator[tuple[Mapping[str, Any], dict[int, int]]]:
     """Give each vCPU configuration that the host made, with the fresh values of registers, as far as they are known.
+
+    `only` names the registers that are asked for.
 
     Examples
     --------
@@ -27,7 +31,9 @@ def fresh_values(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any
     >>> [(vcpu["name"], values) for vcpu, values in fresh_values(capture_document({0x6030000000140003: 1}))]
     [('vm', {6931039826524504067: 1})]
     """
-    registers = listed_registers(document)
+    registers = [
+        register if only is None or register in only else None for register in listed_registers(document)
+    ]
     for vcpu in document["vcpus"]:
         values = vcpu.get("values")
         if values is not None:
@@ -38,7 +44,7 @@ def fresh_values(document: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any
                 {
                     register: _number(text)
                     for register, text in listed
-                    if text is not None and register not in unknown
+                    if text is not None and register is not None and register not in unknown
                 },
             )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import kvmfw
-from kvmfw.analysis import open_fleet
+from kvmfw.analysis import make_frame, open_fleet
 from kvmfw.analysis.gates import score_gates
 from kvmfw.analysis.opened import capture_documents
 from kvmfw.analysis.schemes import compare_schemes
@@ -193,7 +193,7 @@ def fleet_section(folder: Path) -> list[str]:
     lines += [
         f"| {one.gate.name} | {one.gate.compares} | {one.gate.who} | {one.allowed:,} of {one.pairs:,} |"
         f" {one.wrongly_allowed:,} | {one.wrongly_forbidden:,} |"
-        for one in score_gates(opened.fleet, opened.columns["capture"], capture_documents(folder))
+        for one in score_gates(make_frame(opened.fleet), opened.columns["capture"], capture_documents(folder))
     ]
     return [*lines, ""]
 

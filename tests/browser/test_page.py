@@ -20,6 +20,7 @@ import pytest
 import kvmfw
 from kvmfw.analysis import examine, make_frame, open_fleet
 from kvmfw.analysis.changed import host_of, set_level
+from kvmfw.analysis.opened import capture_documents
 from kvmfw.cpus import cpu_name
 from kvmfw.documents import parsed_json
 from kvmfw.report import issues
@@ -48,7 +49,8 @@ def axe() -> str:
 @pytest.fixture(scope="module")
 def page() -> str:
     opened = open_fleet(EXAMPLES)
-    report = examine(make_frame(opened.fleet, columns=opened.columns), columns=opened.columns)
+    frame = make_frame(opened.fleet, columns=opened.columns)
+    report = examine(frame, columns=opened.columns, documents=capture_documents(EXAMPLES))
     return html_report(report, issues(report), title="examples")
 
 
@@ -127,7 +129,8 @@ def large() -> str:
         "kernel": [one.kernel for one in hosts],
         "capture": [one.name for one in hosts],
     }
-    report = examine(make_frame(fleet, columns=columns), columns=columns)
+    named = {f"h{at}": one for at, one in enumerate([one for one in documents for _ in levels][:400])}
+    report = examine(make_frame(fleet, columns=columns), columns=columns, documents=named)
     assert np.count_nonzero(report.frame.host_weight) >= 300
     return html_report(report, issues(report), title="large")
 

@@ -6,25 +6,28 @@ and lets a VM go where the key of the target is that of the host it runs on.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from kvmfw.analysis.frame import Ints
+from kvmfw.analysis.frame import Frame, Ints
+from kvmfw.analysis.keys import numbered
 from kvmfw.analysis.security import LEVELS
 from kvmfw.captures import fresh_values
 from kvmfw.cpus import cpu_model
 from kvmfw.errors import ArgumentError
-from kvmfw.fleet import Fleet
 from kvmfw.verdict import Outcome
 
-__all__ = ["GATES", "Gate", "GateScore", "Relaxed", "score_gates"]
+__all__ = ["GATES", "Gate", "GateScore", "Relaxed", "gate_row", "gate_tables", "score_gates"]
 
 Document = Mapping[str, Any]
 _RELAXED = 100
+_AT_ONCE = 1 << 20
+"""So many kinds of pairs are looked at at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +49,10 @@ class Gate:
     name: str
     who: str
     compares: str
-    key: Callable[[Document], object]
+    key: Callable[[Document], Hashable]
 
 
-def _model(capture: Document) -> object:
+def _model(capture: Document) -> Hashable:
     midr = _number(capture["host"].get("midr"))
     return None if midr is None else cpu_model(midr)
 
@@ -59,15 +62,18 @@ def _number(text: str | None) -> int | None:
     return None if text is None else int(text, 16)
 
 
-def _values(capture: Document, registers: Sequence[int] | None) -> object:
+def _values(capture: Document, registers: Sequence[int] | None) -> Hashable:
     """Give what a fresh VM of each configuration has in these registers, in all by default."""
-    return [
-        (vcpu["name"], values if registers is None else [values.get(register) for register in registers])
-        for vcpu, values in fresh_values(capture)
-    ]
+    return tuple(
+        (
+            vcpu["name"],
+            frozenset(values.items()) if registers is None else tuple(map(values.get, registers)),
+        )
+        for vcpu, values in fresh_values(capture, registers)
+    )
 
 
-def _cpu_and_firmware(capture: Document) -> object:
+def _cpu_and_firmware(capture: Document) -> Hashable:
     host = capture["host"]
     numbers = _number(host.get("midr")), _number(host.get("revidr"))
     return *numbers, host.get("machine"), _values(capture, LEVELS)
@@ -126,7 +132,7 @@ class Relaxed:
     pairs: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GateScore:
     """How a gate does, in pairs of a VM that is known to run somewhere and another host.
 
@@ -144,28 +150,41 @@ class GateScore:
         Pairs on which it is not known what KVM says; they count as neither.
     vms : int
         VMs that it forbids a move which KVM takes.
-    relaxed : tuple of Relaxed
+    relaxed : list of Relaxed
         Where it may be relaxed for these VMs: most pairs first, at most 100.
     """
 
     gate: Gate
-    pairs: int
-    allowed: int
-    wrongly_allowed: int
-    wrongly_forbidden: int
-    undecided: int
-    vms: int
-    relaxed: tuple[Relaxed, ...]
+    pairs: int = 0
+    allowed: int = 0
+    wrongly_allowed: int = 0
+    wrongly_forbidden: int = 0
+    undecided: int = 0
+    vms: int = 0
+    relaxed: list[Relaxed] = field(default_factory=list)
+
+
+def gate_tables(scores: Sequence[GateScore]) -> dict[str, list[dict[str, Any]]]:
+    """Give the scores of gates as tables of a report."""
+    relaxed = [{"gate": score.gate.name, **asdict(one)} for score in scores for one in score.relaxed]
+    return {"gates": [gate_row(score) for score in scores], "relaxed": relaxed}
+
+
+def gate_row(score: GateScore) -> dict[str, Any]:
+    """Give the score of a gate as JSON-ready data, without where it may be relaxed."""
+    gate = {"gate": score.gate.name, "who": score.gate.who, "compares": score.gate.compares}
+    counts = ("pairs", "allowed", "wrongly_allowed", "wrongly_forbidden", "undecided", "vms")
+    return gate | {name: getattr(score, name) for name in counts}
 
 
 def score_gates(
-    fleet: Fleet, captures: Sequence[str], documents: Mapping[str, Document], gates: Sequence[Gate] = GATES
+    frame: Frame, captures: Sequence[str], documents: Mapping[str, Document], gates: Sequence[Gate] = GATES
 ) -> list[GateScore]:
     """Count, for each gate, where it differs from what the target's KVM says.
 
     Parameters
     ----------
-    fleet : Fleet
+    frame : Frame
         The fleet. VMs that are not known to run somewhere are not counted: a gate compares two hosts.
     captures : sequence of str
         The capture of each host, by row.
@@ -182,70 +201,102 @@ def score_gates(
     Examples
     --------
     >>> import json
+    >>> from kvmfw import Fleet, Host
+    >>> from kvmfw.analysis import make_frame
     >>> from kvmfw.testing import capture_document, tiny_set
-    >>> from kvmfw.sets import Host
     >>> WA1, WA3 = 0x6030000000140001, 0x6030000000140003
     >>> made = {name: capture_document({WA1: 2, WA3: level}, name=name) for name, level in (("a", 2), ("b", 1))}
     >>> hosts = [Host.from_json(json.dumps(document)) for document in made.values()]
-    >>> fleet = Fleet([tiny_set(workaround_3=1)], hosts)
-    >>> fleet.move(0, "a")
-    >>> [(one.gate.name, one.allowed, one.wrongly_forbidden) for one in score_gates(fleet, ["a", "b"], made)]
+    >>> frame = make_frame(Fleet([tiny_set(workaround_3=1)], hosts), homes=[0])
+    >>> [(one.gate.name, one.allowed, one.wrongly_forbidden) for one in score_gates(frame, ["a", "b"], made)]
     [('nothing', 1, 0), ('model', 1, 0), ('kernel', 1, 0), ('cpu-and-firmware', 0, 1), ('dump', 0, 1)]
     """
-    missing = sorted(set(captures) - documents.keys())
+    kinds = _Kinds(frame, captures)
+    missing = sorted(set(kinds.captures) - documents.keys())
     if missing:
         raise ArgumentError(f"the document of capture `{missing[0]}` is not there: a gate compares captures")
-    names = list(dict.fromkeys(captures))
-    capture_of = np.array([names.index(name) for name in captures], dtype=np.int64)
-    homes = fleet.vm_homes.astype(np.int64)
-    known = np.flatnonzero(homes >= 0)
-    vms, vm_first, vm_of = _groups(fleet.vm_classes[known], capture_of[homes[known]])
-    hosts, host_first, host_of = _groups(fleet.host_classes, capture_of)
-    weight = np.outer(np.bincount(vm_of, minlength=len(vms)), np.bincount(host_of, minlength=len(hosts)))
-    np.subtract.at(weight, (vm_of, host_of[homes[known]]), 1)
-    grid = np.meshgrid(known[vm_first], host_first, indexing="ij")
-    truth = fleet.validate_pairs(grid[0].ravel(), grid[1].ravel()).reshape(weight.shape)
-    taken = (truth < Outcome.UNKNOWN) & (weight > 0)
-    members = np.bincount(vm_of, minlength=len(vms))
-    undecided = int(weight[truth == Outcome.UNKNOWN].sum())
-    scores = []
-    for gate in gates:
-        keys = [gate.key(documents[name]) for name in names]
-        same = np.array([[one == other for other in keys] for one in keys], dtype=np.bool_)
-        allowed = same[np.ix_(vms[:, 1], hosts[:, 1])]
-        lost = taken & ~allowed
-        scores.append(
-            GateScore(
-                gate,
-                int(weight.sum()),
-                int(weight[allowed].sum()),
-                int(weight[allowed & (truth == Outcome.REFUSE)].sum()),
-                int(weight[lost].sum()),
-                undecided,
-                int(members[lost.any(axis=1)].sum()),
-                _relaxed(names, vms[:, 1], hosts[:, 1], np.where(lost, weight, 0), members),
-            )
-        )
+    scores = [GateScore(gate) for gate in gates]
+    keys = [_numbers(gate.key(documents[name]) for name in kinds.captures) for gate in gates]
+    for source, of in kinds.by_source():
+        allows = [key == key[source] for key in keys]
+        # By target: all pairs, those that KVM refuses, leaves open and takes; and VMs that it takes.
+        counts = np.zeros((4, len(kinds.captures)), dtype=np.int64)
+        movable = np.zeros(len(kinds.captures), dtype=np.int64)
+        for vms, pairs, said in kinds.pairs(of):
+            taken = (said < Outcome.UNKNOWN) & frame.counts_as_taken[said] & (pairs > 0)
+            parts = (True, said == Outcome.REFUSE, said == Outcome.UNKNOWN, taken)
+            counts += [kinds.by_capture(np.where(part, pairs, 0).sum(axis=0)) for part in parts]
+            can_go = np.logical_or.reduceat(taken, kinds.first_of_capture, axis=1)
+            movable += vms @ can_go
+            for score, allowed in zip(scores, allows, strict=True):
+                score.vms += int(vms[(can_go & ~allowed).any(axis=1)].sum())
+        for score, allowed in zip(scores, allows, strict=True):
+            score.pairs += int(counts[0].sum())
+            score.allowed += int(counts[0, allowed].sum())
+            score.wrongly_allowed += int(counts[1, allowed].sum())
+            score.undecided += int(counts[2].sum())
+            score.wrongly_forbidden += int(counts[3, ~allowed].sum())
+            rows = [
+                Relaxed(
+                    kinds.captures[source],
+                    kinds.captures[target],
+                    int(movable[target]),
+                    int(counts[3, target]),
+                )
+                for target in np.flatnonzero(~allowed & (counts[3] > 0)).tolist()
+            ]
+            most = sorted([*score.relaxed, *rows], key=lambda row: (-row.pairs, row.source, row.target))
+            score.relaxed = most[:_RELAXED]
     return scores
 
 
-def _groups(
-    classes: npt.NDArray[np.uint32], captures: Ints
-) -> tuple[Ints, npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Give the pairs of a class and a capture that there are, the first row of each, and the pair of each row."""
-    both = np.stack([classes.astype(np.int64), captures], axis=1)
-    found, first, number = np.unique(both, axis=0, return_index=True, return_inverse=True)
-    return found, first, number.ravel()
+class _Kinds:
+    """Kinds of VMs, by class and home, and of hosts, by capture and class: no gate and no unit tells more apart."""
+
+    def __init__(self, frame: Frame, captures: Sequence[str]) -> None:
+        rows = frame.host_rows
+        self.captures = sorted({captures[row] for row in rows.tolist()})
+        number = {name: at for at, name in enumerate(self.captures)}
+        capture = np.array([number[captures[row]] for row in rows.tolist()], dtype=np.int64)
+        classes = len(frame.host_weight)
+        keys, self.hosts, of = numbered(capture * classes + frame.host_class[rows])
+        self.host_capture, host_class = keys // classes, keys % classes
+        self.first_of_capture = np.searchsorted(self.host_capture, np.arange(len(self.captures)))
+        kind_of_host = np.full(len(frame.host_class), -1, dtype=np.int64)
+        kind_of_host[rows] = of
+        homes = frame.home_value(kind_of_host)
+        known = np.flatnonzero(homes >= 0)
+        weight = None if frame.weight is None else frame.weight[known]
+        keys, self.vms, _ = numbered(
+            homes[known] * frame.fleet.class_shape[0] + frame.vm_class[frame.vm_rows][known], weight
+        )
+        self.home, vm_class = keys // frame.fleet.class_shape[0], keys % frame.fleet.class_shape[0]
+        living, _, self.row = numbered(vm_class)
+        self.outcomes = frame.outcome_rows(living)[:, host_class]
+
+    def by_capture(self, counts: Ints) -> Ints:
+        """Add up counts of kinds of hosts by their captures."""
+        return np.asarray(np.add.reduceat(counts, self.first_of_capture))
+
+    def by_source(self) -> Iterator[tuple[int, slice]]:
+        """Give each capture that VMs run on, and which kinds of VMs these are."""
+        source = self.host_capture[self.home]
+        starts = np.flatnonzero(np.diff(source, prepend=-1)).tolist()
+        for start, end in pairwise([*starts, len(source)]):
+            yield int(source[start]), slice(start, end)
+
+    def pairs(self, of: slice) -> Iterator[tuple[Ints, Ints, npt.NDArray[np.uint8]]]:
+        """Give some of these kinds of VMs at a time: how many VMs, how many pairs with each kind of host, and what it says."""
+        step = max(1, _AT_ONCE // len(self.hosts))
+        for start in range(of.start, of.stop, step):
+            part = slice(start, min(start + step, of.stop))
+            vms = self.vms[part]
+            pairs = vms[:, None] * self.hosts
+            pairs[np.arange(len(vms)), self.home[part]] -= vms
+            yield vms, pairs, self.outcomes[self.row[part]]
 
 
-def _relaxed(
-    names: Sequence[str], sources: Ints, targets: Ints, lost: Ints, members: npt.NDArray[np.intp]
-) -> tuple[Relaxed, ...]:
-    found: dict[tuple[int, int], list[int]] = {}
-    for target in np.unique(targets).tolist():
-        pairs = lost[:, targets == target].sum(axis=1)
-        for source in np.unique(sources[pairs > 0]).tolist():
-            of = (sources == source) & (pairs > 0)
-            found[source, target] = [int(members[of].sum()), int(pairs[of].sum())]
-    rows = [Relaxed(names[one], names[other], *counts) for (one, other), counts in found.items()]
-    return tuple(sorted(rows, key=lambda row: (-row.pairs, row.source, row.target))[:_RELAXED])
+def _numbers(keys: Iterable[Hashable]) -> Ints:
+    """Give each key a number: equal ones have one."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)

@@ -12,12 +12,15 @@ from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
 from kvmfw.vmms import find_vmm
 
-__all__ = ["HOMELESS", "NotJudged", "homeless", "not_judged", "not_looked_at"]
+__all__ = ["HOMELESS", "NotJudged", "homeless", "not_compared", "not_judged", "not_looked_at"]
 
 HOMELESS = "homeless"
 _BY_HOME = ("traps", "passages", "drain")
 _BY_STRANDED = ("stranded", "few_targets", "cures", "plan", "upgrades")
 _GROUPS = ("groups", "drain_groups")
+_GATES = ("gates", "relaxed")
+_MOST_COMPARED = 1 << 25
+"""Kinds of VMs by captures that a report compares gates on: some seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,11 @@ class NotJudged:
         }
 
 
-def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
+def homeless(frame: Frame, *, grouped: bool = False, compared: bool = False) -> list[NotJudged]:
     """Tell of how many VMs it is not known where they run; nothing where all are known.
 
     Their own host counts as a target, so one that is stranded may seem to have a target. `grouped` says whether
-    the report has tables by groups.
+    the report has tables by groups, `compared` whether it has gates.
     """
     vms, count = frame.vms, frame.homeless
     if not count:
@@ -83,7 +86,7 @@ def homeless(frame: Frame, *, grouped: bool = False) -> list[NotJudged]:
         why += f" (its hosts are called such as `{hosts[0]}`)"
     tables: tuple[str, ...] = ()
     if count == vms:
-        tables = _BY_HOME + (_GROUPS if grouped else ())
+        tables = _BY_HOME + (_GROUPS if grouped else ()) + (_GATES if compared else ())
         # VMs that nobody takes are stranded for certain; where there is none, nothing is known.
         if (frame.group_targets > 0).all():
             tables += _BY_STRANDED
@@ -96,6 +99,7 @@ def not_judged(
     *,
     capacity: bool,
     grouped: bool,
+    compared: bool = False,
     intake: tuple[int, int] = (0, 0),
     born: tuple[int, int] = (0, 0),
 ) -> list[NotJudged]:
@@ -111,12 +115,14 @@ def not_judged(
         Whether it is known how many VMs the hosts can hold.
     grouped : bool
         Whether the report has tables by groups.
+    compared : bool
+        Whether it has gates.
     intake : tuple of int
         Rows rejected when the fleet was taken in, and all rows.
     born : tuple of int
         VMs whose registers were derived, and those that are only taken to be born where they run.
     """
-    found = homeless(frame, grouped=grouped)
+    found = homeless(frame, grouped=grouped, compared=compared)
     rejected, rows = intake
     if frame.rejected:
         rejected, rows = frame.rejected, max(rows, frame.rejected)
@@ -167,6 +173,33 @@ def not_judged(
         what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
         found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))
     return found
+
+
+def not_compared(
+    frame: Frame, columns: Mapping[str, Sequence[str]], documents: Mapping[str, object]
+) -> list[NotJudged]:
+    """Tell why the gates of today are not compared on a fleet; nothing where they can be.
+
+    Parameters
+    ----------
+    frame : Frame
+        The fleet.
+    columns : mapping of str to sequence of str
+        Columns of the hosts, by row.
+    documents : mapping of str to object
+        The capture documents, by name.
+    """
+    captures = columns.get("capture", ())
+    kept = [captures[row] if captures else "" for row in frame.host_rows.tolist()]
+    dumps = sum(name not in documents for name in kept)
+    if dumps:
+        what, why = "hosts have no capture of the probe", "the gates that fleets have today are not compared"
+        return [NotJudged("gates", dumps, len(kept), what, why, _GATES)]
+    kinds = len(frame.group_weight) * len(set(kept))
+    if kinds > _MOST_COMPARED:
+        what, why = "kinds of pairs are more than gates are compared on", "`kvmfw schemes --gates` does"
+        return [NotJudged("gates", kinds, kinds, what, why, _GATES)]
+    return []
 
 
 def not_looked_at(frame: Frame, cures: Cures, *, listed: int, moves: int) -> list[NotJudged]:

@@ -12,11 +12,12 @@ import numpy as np
 from kvmfw.analysis.blockers import blockers, cures
 from kvmfw.analysis.drain import Drain, drain_groups, drain_hosts
 from kvmfw.analysis.frame import Frame
+from kvmfw.analysis.gates import Document, gate_tables, score_gates
 from kvmfw.analysis.keys import numbered
-from kvmfw.analysis.not_judged import not_judged, not_looked_at
+from kvmfw.analysis.not_judged import not_compared, not_judged, not_looked_at
 from kvmfw.analysis.opened import chosen_column
 from kvmfw.analysis.same_cpu import same_cpu_totals
-from kvmfw.analysis.security import Protection
+from kvmfw.analysis.security import protection_of
 from kvmfw.analysis.traps import Passage, passages, traps
 from kvmfw.analysis.units import Census, Samples, take_census
 from kvmfw.analysis.unknowns import missing_inputs
@@ -72,7 +73,7 @@ def examine(
     group_by: str | None = None,
     intake: tuple[int, int] = (0, 0),
     born: tuple[int, int] = (0, 0),
-    protection: Mapping[str, Protection] | None = None,
+    documents: Mapping[str, Document] | None = None,
     weaker: bool = False,
 ) -> Report:
     """Audit a fleet in full.
@@ -91,8 +92,8 @@ def examine(
         Rows rejected when the fleet was taken in, and all rows.
     born : tuple of int
         VMs whose registers were derived, and those that are only taken to be born where they run.
-    protection : mapping of str to Protection, optional
-        How the hosts of each capture protect.
+    documents : mapping of str to dict, optional
+        The capture documents, by name: they tell how hosts protect, and what the gates of today compare.
     weaker : bool
         Whether upgrades to what protects less are proposed as well.
 
@@ -124,6 +125,7 @@ def examine(
             columns,
             capacity=capacity is not None,
             grouped=grouped is not None,
+            compared=documents is not None,
             intake=intake,
             born=born,
         )
@@ -173,9 +175,14 @@ def examine(
         for number, step in enumerate(found.plan, start=1)
     ]
     if {"capture", "cpu", "kernel"} <= columns.keys():
+        protection = {name: protection_of(one) for name, one in (documents or {}).items()}
         tables["upgrades"] = [
             dict(one.to_dict()) for one in best_upgrades(frame, columns, protection=protection, weaker=weaker)
         ]
+    if documents is not None:
+        tables["not_judged"] += [one.to_dict() for one in not_compared(frame, columns, documents)]
+        if "gates" not in report.not_done:
+            tables |= gate_tables(score_gates(frame, columns["capture"], documents))
     tables["drain"] = [_drain(one) for one in drain_hosts(frame, capacity=capacity)]
     tables["unknowns"] = [
         {

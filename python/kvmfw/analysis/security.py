@@ -82,9 +82,9 @@ def protection_of(document: Mapping[str, Any]) -> Protection:
     """Read in a capture document how its host protects."""
     host = document["host"]
     levels: dict[int, int] = {}
-    for _, values in fresh_values(document):
-        for register in values.keys() & set(LEVELS):
-            level = values[register] & _LEVEL
+    for _, values in fresh_values(document, LEVELS):
+        for register, value in values.items():
+            level = value & _LEVEL
             levels[register] = min(level, levels.get(register, level))
     return Protection(host.get("boot_options"), host.get("vulnerabilities"), levels)
 

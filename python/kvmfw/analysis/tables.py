@@ -15,11 +15,12 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column for people: its title, how to show a row, and whether it is a number."""
+    """One column for people: its title, how to show a row, whether it is a number, and whether it is too wide for a terminal."""
 
     title: str
     show: Callable[[Row], str]
     number: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ class Table:
 _TYPES = get_type_hints(Audit)
 
 
-def _text(key: str, title: str = "") -> Column:
-    return Column(title or key, lambda row: "-" if row[key] is None else str(row[key]))
+def _text(key: str, title: str = "", *, wide: bool = False) -> Column:
+    return Column(title or key, lambda row: "-" if row[key] is None else str(row[key]), wide=wide)
 
 
 def _count(key: str, title: str = "") -> Column:
@@ -227,6 +228,38 @@ TABLES = (
         (_text("unit", "register"), _count("pairs")),
     ),
     Table(
+        "gates",
+        "What the gates of today would do here",
+        "Checks that fleets have before a move compare two hosts, never a VM with a host. Of pairs of a VM with a known"
+        " home and another host: those that each lets through, those of them that KVM refuses (found out at the end of"
+        " the transfer), and those that it forbids and KVM takes, with the VMs that could move.",
+        "There are no pairs.",
+        (
+            _text("gate"),
+            _text("compares", wide=True),
+            _count("pairs"),
+            _count("allowed", "let through"),
+            _count("wrongly_allowed", "KVM refuses"),
+            _count("wrongly_forbidden", "forbidden, KVM takes"),
+            _count("undecided", "KVM unknown"),
+            _count("vms", "VMs kept back"),
+            _text("who", "who has it", wide=True),
+        ),
+    ),
+    Table(
+        "relaxed",
+        "Where these gates may be relaxed",
+        "Between hosts of two captures a gate forbids moves that KVM takes; of each gate the 100 with most pairs.",
+        "Nowhere: what they forbid is refused, or not known to be taken.",
+        (
+            _text("gate"),
+            _text("source", "from hosts of"),
+            _text("target", "to hosts of"),
+            _count("vms", "VMs"),
+            _count("pairs"),
+        ),
+    ),
+    Table(
         "unknowns",
         "Unknowns by missing input",
         "What would tell; decisive pairs are those that nothing refuses.",
@@ -246,7 +279,7 @@ TABLES = (
         "There are no hosts.",
     ),
 )
-"""Every table of a report; those of groups, upgrades and policies are left out where they were not asked for."""
+"""Every table of a report; those of groups, upgrades, policies and gates are left out where they were not asked for."""
 
 _FIRST = ("not_judged", "totals", "same_cpu", "plan", "upgrades")
 SHOWN = tuple(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from kvmfw.analysis import examine, make_frame, open_fleet, policy_refusals
-from kvmfw.analysis.opened import protections
+from kvmfw.analysis.opened import capture_documents
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,
@@ -166,7 +166,7 @@ def audit(
             group_by=group_by,
             intake=opened.intake,
             born=opened.born,
-            protection=protections(fleet),
+            documents=capture_documents(fleet),
             weaker=weaker,
         )
         report.facts["where"] = where

@@ -100,16 +100,17 @@ def _print_part(out: Console, part: Table, rows: Sequence[dict[str, object]], to
     title.append(f"  {len(rows):,}" if part.name not in COUNTS else "", style="default not bold")
     out.print(title)
     out.print(part.meaning, style="dim")
-    numbers = [column.title for column in part.columns if column.number]
+    columns = [column for column in part.columns if not column.wide]
+    numbers = [column.title for column in columns if column.number]
     shown = len(rows) if part.name in COUNTS else top
     cells = [
         [
             outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)
-            for column in part.columns
+            for column in columns
         ]
         for row in rows[:shown]
     ]
-    out.print(table([column.title for column in part.columns], cells, numbers=numbers))
+    out.print(table([column.title for column in columns], cells, numbers=numbers))
     if len(rows) > shown:
         out.print(f"and {len(rows) - shown:,} more (--top shows more, --format json all)", style="dim")
     out.print()

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from kvmfw.analysis.frame import make_frame
-from kvmfw.analysis.gates import GateScore, score_gates
+from kvmfw.analysis.gates import GateScore, gate_row, score_gates
 from kvmfw.analysis.not_judged import homeless
 from kvmfw.analysis.opened import capture_documents, open_fleet
 from kvmfw.analysis.schemes import SchemeScore, compare_schemes
@@ -47,8 +47,9 @@ def schemes(*, fleet: Path, vmm: str, form: str, top: int, gates: bool) -> None:
     """
     opened = open_fleet(fleet, vmm=vmm)
     scores = compare_schemes(opened.vms, opened.hosts, vmm=vmm)
-    gated = score_gates(opened.fleet, opened.columns["capture"], capture_documents(fleet)) if gates else []
-    open_ends = homeless(make_frame(opened.fleet))
+    frame = make_frame(opened.fleet)
+    gated = score_gates(frame, opened.columns["capture"], capture_documents(fleet)) if gates else []
+    open_ends = homeless(frame)
     for one in open_ends:
         note(f"kvmfw: not judged: {one}")
     if form == "json":
@@ -114,19 +115,7 @@ def _print_gates(out: Console, gated: Sequence[GateScore], top: int) -> None:
 
 def gate_document(score: GateScore) -> dict[str, Any]:
     """Give the score of a gate as JSON-ready data."""
-    gate = score.gate
-    return {
-        "gate": gate.name,
-        "who": gate.who,
-        "compares": gate.compares,
-        "pairs": score.pairs,
-        "allowed": score.allowed,
-        "wrongly_allowed": score.wrongly_allowed,
-        "wrongly_forbidden": score.wrongly_forbidden,
-        "undecided": score.undecided,
-        "vms": score.vms,
-        "relaxed": [asdict(one) for one in score.relaxed],
-    }
+    return gate_row(score) | {"relaxed": [asdict(one) for one in score.relaxed]}
 
 
 def scheme_document(score: SchemeScore) -> dict[str, Any]:

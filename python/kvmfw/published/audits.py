@@ -95,6 +95,30 @@ class Group(TypedDict):
     confined: int
 
 
+class Gate(TypedDict):
+    """How a gate that fleets have today fares."""
+
+    gate: str
+    who: str
+    compares: str
+    pairs: int
+    allowed: int
+    wrongly_allowed: int
+    wrongly_forbidden: int
+    undecided: int
+    vms: int
+
+
+class RelaxedGate(TypedDict):
+    """Moves between hosts of two captures that a gate forbids and KVM takes."""
+
+    gate: str
+    source: str
+    target: str
+    vms: int
+    pairs: int
+
+
 class MissingInput(TypedDict):
     """What would make an unknown known."""
 
@@ -164,6 +188,8 @@ class Audit(TypedDict):
     groups: NotRequired[list[Group] | None]
     drain_groups: NotRequired[list[Drain] | None]
     policy: NotRequired[list[UnitPairs]]
+    gates: NotRequired[list[Gate] | None]
+    relaxed: NotRequired[list[RelaxedGate] | None]
     unknowns: list[MissingInput]
     host_classes: list[HostClass]
     waived: list[Waived]
