@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from kvmfw import _native
+
 __all__ = ["VERSIONS", "version_name"]
 
-VERSIONS: Final = {"0.2": 0x2, "1.0": 0x10000, "1.1": 0x10001, "1.2": 0x10002, "1.3": 0x10003}
-"""The versions that KVM knows (`kvm_arm_set_fw_reg`, 5.10 to 7.3) but 0.1, which is a vCPU without `psci_0_2`."""
+VERSIONS: Final = dict(_native.psci_versions())
+"""The versions that KVM knows but 0.1, which is a vCPU without `psci_0_2`; the core holds them."""
 
 
 def version_name(value: int) -> str | None:

@@ -9,15 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvmfw.errors import ArgumentError
-from kvmfw.planners.host_names import HostNames
+from kvmfw.planners.host_names import PREFERENCE, HostNames
 from kvmfw.questions import Treat
-from kvmfw.verdict import Outcome
 
 __all__ = ["VM_LABEL", "filtered", "migrated_vm", "prioritized"]
 
 VM_LABEL = "kvmfw.io/vm"
 """A pod with this label, or annotation, restores the VM of that name."""
-_SCORES = {Outcome.ACCEPT: 10, Outcome.CHANGE: 5, Outcome.UNKNOWN: 0, Outcome.REFUSE: 0}
+# `MaxExtenderPriority` of kube-scheduler (k8s.io/kube-scheduler/extender/v1).
+_MOST = 10
 
 
 def filtered(names: HostNames, body: Mapping[str, Any], *, absent: Treat = "accept") -> dict[str, Any]:
@@ -61,7 +61,10 @@ def prioritized(names: HostNames, body: Mapping[str, Any]) -> list[dict[str, Any
     if vm is None or not names.has(vm):
         return [{"Host": name, "Score": 0} for name in listed]
     outcomes = names.outcomes(vm, listed)
-    return [{"Host": name, "Score": _SCORES[outcome]} for name, outcome in zip(listed, outcomes, strict=True)]
+    return [
+        {"Host": name, "Score": round(_MOST * PREFERENCE[outcome])}
+        for name, outcome in zip(listed, outcomes, strict=True)
+    ]
 
 
 def migrated_vm(pod: Mapping[str, Any]) -> str | None:

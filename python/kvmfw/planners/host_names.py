@@ -14,7 +14,10 @@ from kvmfw.roster import Vm
 from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
 
-__all__ = ["HostNames"]
+__all__ = ["PREFERENCE", "HostNames"]
+
+PREFERENCE = {Outcome.ACCEPT: 1.0, Outcome.CHANGE: 0.5, Outcome.UNKNOWN: 0.0, Outcome.REFUSE: 0.0}
+"""What hosts weigh: ACCEPT comes before CHANGE, and both before what nobody knows."""
 
 Key = TypeVar("Key")
 Made = TypeVar("Made")

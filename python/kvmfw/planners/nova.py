@@ -24,9 +24,8 @@ from typing import Any
 from nova.scheduler import filters, utils, weights
 from oslo_config import cfg
 
-from kvmfw.planners.host_names import HostNames
+from kvmfw.planners.host_names import PREFERENCE, HostNames
 from kvmfw.planners.watched import Watched
-from kvmfw.verdict import Outcome
 
 __all__ = ["OPTIONS", "KvmfwFilter", "KvmfwWeigher"]
 
@@ -50,9 +49,6 @@ OPTIONS = [
     ),
 ]
 cfg.CONF.register_opts(OPTIONS, group="kvmfw")
-
-# What hosts weigh: ACCEPT comes before CHANGE, and both before what nobody knows.
-_WEIGHTS = {Outcome.ACCEPT: 1.0, Outcome.CHANGE: 0.5, Outcome.UNKNOWN: 0.0, Outcome.REFUSE: 0.0}
 
 _making = threading.Lock()
 _watched: dict[tuple[str, str | None], Watched] = {}
@@ -128,4 +124,4 @@ class KvmfwWeigher(weights.BaseHostWeigher):
         hosts, vm = _hosts(), spec_obj.instance_uuid
         if not hosts.has(vm):
             return [0.0] * len(states)
-        return [_WEIGHTS[outcome] for outcome in hosts.outcomes(vm, (state.host for state in states))]
+        return [PREFERENCE[outcome] for outcome in hosts.outcomes(vm, (state.host for state in states))]

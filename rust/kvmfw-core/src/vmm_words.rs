@@ -9,31 +9,20 @@ use crate::vmms::{Cannot, Enables, Features, ListTest, Order, VmmRow};
 impl VmmRow {
     /// What the VMM does, as pairs of a question and its answer; where releases differ, what each of them does.
     pub fn words(&self) -> Vec<(&'static str, String)> {
-        let mut answers: Vec<(&'static str, Vec<(String, Vec<&'static str>)>)> = Vec::new();
-        for row in self.each() {
-            for (question, answer) in row.words_of_release() {
-                let known = answers.iter().position(|(known, _)| *known == question).unwrap_or(answers.len());
-                if known == answers.len() {
-                    answers.push((question, Vec::new()));
-                }
-                let Some((_, said)) = answers.get_mut(known) else { continue };
-                match said.iter_mut().find(|(known, _)| *known == answer) {
-                    Some((_, names)) => names.push(row.name),
-                    None => said.push((answer, vec![row.name])),
-                }
+        let each: Vec<(&str, Vec<(&'static str, String)>)> =
+            self.each().map(|row| (row.name, row.words_of_release())).collect();
+        let answer = |(question, first): &(&'static str, String)| {
+            let of =
+                |words: &[(&str, String)]| words.iter().find(|(own, _)| own == question).map(|(_, said)| said.clone());
+            let said: Vec<(&str, String)> = each.iter().filter_map(|(name, words)| Some((*name, of(words)?))).collect();
+            if said.iter().all(|(_, other)| other == first) {
+                return (*question, first.clone());
             }
-        }
-        let joined = |said: Vec<(String, Vec<&str>)>| match said.as_slice() {
-            [(answer, _)] => answer.clone(),
-            differing => {
-                let of = |(answer, names): &(String, Vec<&str>)| {
-                    let answer = if answer.is_empty() { "nothing" } else { answer };
-                    format!("{}: {answer}", names.join(", "))
-                };
-                differing.iter().map(of).collect::<Vec<_>>().join(" | ")
-            }
+            let told =
+                said.iter().map(|(name, said)| format!("{name}: {}", if said.is_empty() { "nothing" } else { said }));
+            (*question, told.collect::<Vec<_>>().join(" | "))
         };
-        answers.into_iter().map(|(question, said)| (question, joined(said))).collect()
+        each.first().map(|(_, words)| words.iter().map(answer).collect()).unwrap_or_default()
     }
 
     fn words_of_release(&self) -> Vec<(&'static str, String)> {

@@ -165,7 +165,8 @@ mod _native {
     use super::snapshot::Snapshot;
     #[pymodule_export]
     use super::tables::{
-        capabilities, errnos, field_number, is_arm64, is_guests, is_surrounding, listed_first, release, settable,
+        capabilities, errnos, field_number, is_arm64, is_guests, is_surrounding, listed_first, psci_versions, release,
+        settable,
     };
     #[pymodule_export]
     use super::told::{list_refuses, range_refuses};

@@ -42,6 +42,12 @@ pub(crate) fn release(kernel: &str) -> Option<(u32, u32, u32)> {
     core::rules::Release::parse(kernel).map(|release| (release.major, release.minor, release.patch))
 }
 
+/// The versions of PSCI of vCPUs with `psci_0_2`, with their values in the firmware register.
+#[pyfunction]
+pub(crate) fn psci_versions() -> Vec<(&'static str, u64)> {
+    core::rules::PSCI_VERSIONS.to_vec()
+}
+
 /// The bits of a register that a VMM can be told for VMs to come.
 #[pyfunction]
 pub(crate) fn settable(py: Python<'_>, vmm: &str, register: u64) -> PyResult<u128> {

@@ -20,6 +20,7 @@ mod judged;
 mod known;
 mod pmu;
 mod pmu_bits;
+mod psci;
 mod release;
 mod rule;
 mod smt;
@@ -44,6 +45,7 @@ pub use known::{KnownField, KnownRegister, known_registers, known_releases};
 pub(crate) use pmu_bits::{
     Names as PmuNames, context as pmu_context, judged_bits as judged_pmu_bits, other_name, torn as torn_pmu_pair,
 };
+pub use psci::VERSIONS as PSCI_VERSIONS;
 pub use release::{Release, is_upstream};
 pub use rule::Rule;
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};

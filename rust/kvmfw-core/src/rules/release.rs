@@ -58,6 +58,19 @@ pub(super) fn has_line(release: Release, is_vendors: bool, (major, minor): (u32,
     (reached || !is_vendors).then_some(reached)
 }
 
+/// Whether a release has a change that was last seen absent in one and first seen in another; `None` between them, and for a name that
+/// does not tell its point release where that matters.
+pub(super) fn has_change(release: Release, absent: Release, present: Release) -> Option<bool> {
+    let line = |release: Release| (release.major, release.minor);
+    let (before, after) = if release.knows_patch() {
+        (release <= absent, release >= present)
+    } else {
+        let came_with_line = !present.knows_patch() && line(release) == line(present);
+        (line(release) < line(absent), line(release) > line(present) || came_with_line)
+    };
+    (before || after).then_some(after)
+}
+
 /// Point releases of Debian's kernels that are named by their ABI, with the first ABI that was made of them or a later one
 /// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192; `5.10.0-32`, which was run, 5.10.223).
 const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44), (Release::new(5, 10, 223), 32)];

@@ -188,6 +188,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_younger_is_said_as_it_is() {
+        let (major, minor) = (LAST.1.major, LAST.1.minor);
+        assert!(YOUNGER.contains(&format!(" end with {major}.{minor};")));
+    }
+
+    #[test]
     fn pmu_versions_were_signed_before_7_0_but_for_one_fix() {
         let signed: Vec<Tree> = all().into_iter().filter(|tree| pmu_is_signed(*tree)).collect();
         assert_eq!(signed, [T6_12_8, T6_12_43, T6_12_69, T6_16_12, T6_17_8, T6_17_13, T6_18_15, T6_19]);

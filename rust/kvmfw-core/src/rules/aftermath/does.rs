@@ -2,7 +2,7 @@
 
 use crate::judgement::Evidence;
 use crate::rules::facts::Facts;
-use crate::rules::release::Release;
+use crate::rules::release::{Release, has_change};
 use crate::rules::trees;
 
 /// Whether a kernel does something.
@@ -26,17 +26,11 @@ impl Does {
         let Some(release) = facts.release.filter(|release| !trees::is_younger(*release)) else {
             return Self::Unknown(needs);
         };
-        let line = |release: Release| (release.major, release.minor);
-        let (before, after) = if release.knows_patch() {
-            (release <= absent, release >= present)
-        } else {
-            (line(release) < line(absent), line(release) > line(present))
-        };
-        match (before, after) {
-            (true, _) if facts.is_vendors => Self::NotToOwn(needs),
-            (true, _) => Self::No,
-            (_, true) => Self::Yes(Evidence::Derived),
-            _ => Self::Unknown(needs),
+        match has_change(release, absent, present) {
+            Some(false) if facts.is_vendors => Self::NotToOwn(needs),
+            Some(false) => Self::No,
+            Some(true) => Self::Yes(Evidence::Derived),
+            None => Self::Unknown(needs),
         }
     }
 }

@@ -3,15 +3,11 @@
 use crate::catalog;
 use crate::rules::facts::{Facts, PROBE};
 use crate::rules::firmware::Workaround2;
+use crate::rules::psci;
 use crate::rules::rule::Rule;
 use crate::rules::trees;
 use crate::value::Value;
 
-const PSCI_0_2: u64 = 0x2;
-const PSCI_1_0: u64 = 0x10000;
-const PSCI_1_1: u64 = 0x10001;
-const PSCI_1_2: u64 = 0x10002;
-const PSCI_1_3: u64 = 0x10003;
 pub(in crate::rules) const NEW_BIT: &str =
     "this kernel may have service bits that kvmfw does not know; probe this host";
 
@@ -19,11 +15,9 @@ pub(in crate::rules) const NEW_BIT: &str =
 /// kernel knows, or 0x1 for a vCPU without the feature, so the release is not needed.
 pub(in crate::rules) fn psci_version(facts: &Facts<'_>) -> Rule {
     match facts.word(catalog::PSCI_VERSION) {
-        Some(0x1) if !facts.config.has("psci_0_2") => Rule::OneOf(&[0x1]),
-        Some(PSCI_1_0) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0]),
-        Some(PSCI_1_1) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1]),
-        Some(PSCI_1_3) => Rule::OneOf(&[PSCI_0_2, PSCI_1_0, PSCI_1_1, PSCI_1_2, PSCI_1_3]),
-        _ => Rule::Unknown(PROBE),
+        Some(psci::WITHOUT) if !facts.config.has("psci_0_2") => Rule::OneOf(&[psci::WITHOUT]),
+        Some(newest) => psci::taken(newest).map_or(Rule::Unknown(PROBE), Rule::OneOf),
+        None => Rule::Unknown(PROBE),
     }
 }
 

@@ -65,21 +65,7 @@ impl Kernel {
     /// Whether the kernel has a change that was last seen absent in one release and first seen in another; `None` where that is not
     /// known. A vendor may have ported it back.
     pub(super) fn has(&self, absent: Release, present: Release) -> Option<bool> {
-        let release = self.release?;
-        let line = |release: Release| (release.major, release.minor);
-        let (before, after) = if release.knows_patch() {
-            (release <= absent, release >= present)
-        } else {
-            (
-                line(release) < line(absent),
-                line(release) > line(present) || (present.patch == 0 && line(release) >= line(present)),
-            )
-        };
-        match (before, after) {
-            (_, true) => Some(true),
-            (true, _) if !self.is_vendors => Some(false),
-            _ => None,
-        }
+        release::has_change(self.release?, absent, present).filter(|has| *has || !self.is_vendors)
     }
 
     /// Whether the kernel has what came with this line, see [`release::has_line`].

@@ -4,6 +4,7 @@ use super::kernel::{Kernel, Surface, Told};
 use crate::catalog::{self, ID_AA64PFR0, WORKAROUND_1, WORKAROUND_2, WORKAROUND_3};
 use crate::id::RegisterId;
 use crate::rules::facts::Facts;
+use crate::rules::psci;
 
 /// Part numbers of Arm's CPUs that no kernel takes for affected by Spectre BHB: A35, A53, A55, A510, A520.
 const SAFE: [u64; 5] = [0xd04, 0xd03, 0xd05, 0xd46, 0xd80];
@@ -35,13 +36,10 @@ pub(super) fn told(
 }
 
 fn psci(facts: &Facts<'_>, will: &Kernel) -> Told {
-    let newest = match (will.at_least(5, 18), will.at_least(6, 13)) {
-        _ if !facts.config.has("psci_0_2") => Some(0x1),
-        _ if will.is_younger() => None,
-        (Some(false), _) => Some(0x1_0000),
-        (Some(true), Some(false)) => Some(0x1_0001),
-        (_, Some(true)) => Some(0x1_0003),
-        _ => None,
+    let newest = match facts.config.has("psci_0_2") {
+        false => Some(psci::WITHOUT),
+        true if will.is_younger() => None,
+        true => psci::newest(|major, minor| will.at_least(major, minor)),
     };
     newest.map_or_else(|| Told::but(0x1_0000, 0x3), Told::word)
 }

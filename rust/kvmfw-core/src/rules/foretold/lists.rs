@@ -189,3 +189,37 @@ pub fn foretell_made(facts: &Facts<'_>, surface: Surface<'_>, was: &Kernel, will
     }
     needed.into_iter().filter(|(is_asked, _)| *is_asked).try_fold(true, |all, (_, has)| Some(all && has()?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One point release of each line in which registers came, of those that the rules know to the end.
+    const LINES: [&str; 15] = [
+        "5.2.21", "5.3.18", "5.10.262", "5.13.19", "5.16.20", "5.17.15", "5.18.19", "5.19.17", "6.1.192", "6.3.13",
+        "6.4.16", "6.12.117", "6.14.11", "6.15.11", "7.3.4",
+    ];
+
+    #[test]
+    fn what_is_foretold_of_lists_is_what_is_said_of_them() {
+        let shown = |register, release: &str| {
+            let by = by(register, false, &Kernel::new(release, None))?;
+            Some(by != By::Nothing)
+        };
+        let mut compared = 0;
+        for register in CHANGING {
+            let Some(said) = catalog::listed_by(register) else { continue };
+            let first = LINES.iter().position(|release| shown(register, release) == Some(true)).unwrap();
+            let line = |release: &str| release.rsplit_once('.').unwrap().0.to_owned();
+            let since = line(LINES[first]);
+            let last_without = LINES[..first].iter().rfind(|release| shown(register, release) == Some(false));
+            let after = last_without.map(|release| format!("after {}", line(release)));
+            let is_said = said.contains(&format!("{since} and later"))
+                || after.is_some_and(|after| said.contains(&after))
+                || last_without.is_none();
+            assert!(is_said, "{register}: `{said}`, foretold since {since}");
+            compared += usize::from(last_without.is_some());
+        }
+        assert!(compared >= 14, "{compared}");
+    }
+}
