@@ -206,6 +206,10 @@ def in_fleet(finding: Expected) -> Expected:
     return replace(finding, effect="rewritten", reads=None) if changed else finding
 
 
+def is_sve_state(finding: Expected) -> bool:
+    return finding.register not in (None, restoring.SVE_VLS) and (finding.register or 0) >> 16 & 0xFFF == 0x15
+
+
 @given(pairs())
 def test_explain_names_exactly_the_refusing_registers(pair: tuple[Target, Registers]) -> None:
     target, registers = pair
@@ -213,8 +217,15 @@ def test_explain_names_exactly_the_refusing_registers(pair: tuple[Target, Regist
     fleet = kvmfw.Fleet([target.register_set(registers)], [target.host], vmm="kvm")
     explained = fleet.explain(0, 0)
     assert explained.outcome == verdict.outcome
-    assert [in_fleet(one) for one in by_engine(explained)] == [in_fleet(one) for one in by_engine(verdict)]
     blocking = refused(verdict)
+    # VMs whose vectors hold no more than their own lengths are one class: what is left of them on a host that refuses these
+    # lengths is not told.
+    lengths_refused = restoring.SVE_VLS in blocking
+    told, said = (
+        [in_fleet(one) for one in by_engine(found) if not (lengths_refused and is_sve_state(one))]
+        for found in (explained, verdict)
+    )
+    assert told == said
     assert (verdict.outcome is Outcome.REFUSE) == bool(blocking)
     gates = {
         holder for register, holder in HOLDERS.items() if register in registers or register in target.fresh
