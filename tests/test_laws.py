@@ -214,17 +214,10 @@ def test_explain_names_exactly_the_refusing_registers(pair: tuple[Target, Regist
     explained = fleet.explain(0, 0)
     assert explained.outcome == verdict.outcome
     blocking = refused(verdict)
-    # VMs whose vectors hold no more than their own lengths are one class: what is left of them on a host that refuses these
-    # lengths is not told.
-    lengths_refused = restoring.SVE_VLS in blocking
-    told, said = (
-        [
-            in_fleet(one)
-            for one in by_engine(found)
-            if not (lengths_refused and golden_oracle.is_sve_state(one))
-        ]
-        for found in (explained, verdict)
-    )
+    # VMs whose vectors fit their own lengths are one class: what is left of them where these are refused is not told.
+    is_untold = golden_oracle.is_sve_state if restoring.SVE_VLS in blocking else set().__contains__
+    by_both = (map(in_fleet, by_engine(found)) for found in (explained, verdict))
+    told, said = ([one for one in by_one if not is_untold(one)] for by_one in by_both)
     assert told == said
     assert (verdict.outcome is Outcome.REFUSE) == bool(blocking)
     gates = {

@@ -150,7 +150,7 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
 
 def is_sve_state(finding: Expected) -> bool:
     """Is it about Z, P or FFR, and not about the vector lengths?"""
-    return finding.register != restoring.SVE_VLS and (finding.register or 0) >> 16 & 0xFFF == 0x15
+    return finding.register != SVE_VLS and (finding.register or 0) >> 16 & 0xFFF == 0x15
 
 
 def of_arrival(case: Case, policy: str) -> Iterator[Expected]:
