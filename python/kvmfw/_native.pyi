@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, final
 
 import numpy as np
@@ -101,6 +102,37 @@ class Fleet:
     def remove_vms(self, vms: list[int | str | VmHandle]) -> None: ...
     def move_vm(self, vm: int | str | VmHandle, host: int | str | HostHandle | None) -> None: ...
     def heads(self, column: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any], bool]: ...
+
+@final
+class Pages:
+    @staticmethod
+    def open(path: Path, columns: list[tuple[str, bool]]) -> Pages | None: ...
+    def begin(self, group: int) -> bool: ...
+    def next(self, most: int) -> list[Any] | None: ...
+
+@final
+class Kinds:
+    def __new__(cls, threads: int) -> Kinds: ...
+    def of_runs(
+        self,
+        starts: npt.NDArray[np.int64],
+        register: npt.NDArray[np.uint64],
+        value: npt.NDArray[np.uint64],
+        configs: Sequence[tuple[int, bool, int]],
+        config_of: npt.NDArray[np.uint32],
+    ) -> tuple[npt.NDArray[np.uint32], list[tuple[int, str]]]: ...
+    def of_sets(self, sets: list[RegisterSet]) -> npt.NDArray[np.uint32]: ...
+    def key(self, kind: int) -> bytes | None: ...
+
+def differing(
+    starts: npt.NDArray[np.int64],
+    register: npt.NDArray[np.uint64],
+    value: npt.NDArray[np.uint64],
+    vms: npt.NDArray[np.int64],
+    base_of: npt.NDArray[np.int64],
+    base_starts: npt.NDArray[np.int64],
+    bases: npt.NDArray[np.uint64],
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint64], npt.NDArray[np.uint64]]: ...
 
 @final
 class Change:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kvmfw import _native
 from kvmfw.readers.blocks import Block, Wide
 
 __all__ = ["NewSet", "Sharing"]
@@ -78,7 +78,7 @@ class Sharing:
         places = np.flatnonzero(own)
         for place in places.tolist():
             numbers_of[place], _ = self._added(block, int(kept[place]), new)
-        differing = self._differing(block, kept, shapes, of, bases)
+        differing = self._differing(block, kept, of, bases)
         used, place_of = np.unique(numbers_of, return_inverse=True)
         names = pa.array([self.names[number] for number in used.tolist()], pa.string())
         return names.take(pa.array(place_of)), differing, new
@@ -115,33 +115,13 @@ class Sharing:
         return number, value
 
     @staticmethod
-    def _differing(
-        block: Block, kept: _Ints, shapes: _Ints, of: _Ints, bases: dict[int, _Words]
-    ) -> list[pa.Array]:
+    def _differing(block: Block, kept: _Ints, of: _Ints, bases: dict[int, _Words]) -> list[pa.Array]:
         """Give registers and values in which vCPUs differ from their sets, as lists."""
-        found: list[tuple[_Ints, _Words, _Words]] = []
-        has_base = np.isin(of, list(bases))
-        for shape in np.unique(shapes).tolist():
-            mine = np.flatnonzero((shapes == shape) & has_base)
-            if not len(mine):
-                continue
-            groups = sorted(set(of[mine].tolist()))
-            place = np.zeros(len(has_base) and int(of.max()) + 1, dtype=np.int64)
-            place[groups] = np.arange(len(groups))
-            table = np.stack([bases[group] for group in groups])
-            starts, width = block.starts[kept[mine]], table.shape[1]
-            whole = len(mine) == len(block)
-            values = block.value if whole else block.value[starts[:, None] + np.arange(width)]
-            places = np.flatnonzero(values.reshape(-1) != table[place[of[mine]]].reshape(-1))
-            row, column = places // width, places % width
-            ids = block.register[starts[0] : starts[0] + width]
-            found.append((mine[row], ids[column], values.reshape(-1)[places]))
-        at, register, value = (np.concatenate(part) for part in zip(*found, strict=True)) if found else _NONE
-        order = np.argsort(at, kind="stable")
-        starts = np.concatenate([[0], np.cumsum(np.bincount(at, minlength=len(kept)))])
-        offsets = pa.array(starts, pa.int32())
-        columns: list[Any] = [pa.array(column[order], pa.uint64()) for column in (register, value)]
-        return [pa.ListArray.from_arrays(offsets, column) for column in columns]
-
-
-_NONE = (np.zeros(0, np.int64), np.zeros(0, np.uint64), np.zeros(0, np.uint64))
+        base_of = np.full(int(of.max(initial=-1)) + 1, -1, dtype=np.int64)
+        base_of[list(bases)] = np.arange(len(bases))
+        starts = np.cumsum([0, *map(len, bases.values())])
+        words = np.concatenate(list(bases.values())) if bases else np.zeros(0, np.uint64)
+        offsets, *columns = _native.differing(
+            block.starts, block.register, block.value, kept, base_of[of], starts, words
+        )
+        return [pa.ListArray.from_arrays(pa.array(offsets), pa.array(column)) for column in columns]

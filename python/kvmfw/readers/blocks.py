@@ -189,8 +189,9 @@ def blocks_of_table(
     ArgumentError
         When a column is missing or of a wrong type.
     """
+    kinds = _native.Kinds(0)
     for runs in runs_of_stream(batches, _native.Fleet("kvm", "kvm", 1), columns):
-        classes = Classes(runs)
+        classes = Classes(runs, kinds)
         good = _usable(runs, classes, source, intake)
         used = runs if len(good) == len(runs) else runs.chosen(good)
         intake.inferred += used.inferred

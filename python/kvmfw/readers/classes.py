@@ -24,6 +24,8 @@ class Classes:
     ----------
     vcpus : Runs or sequence of RegisterSet
         The vCPUs.
+    kinds : _native.Kinds, optional
+        Who was seen before, of the same source: it is known sooner then. Numbers are still those of these vCPUs.
 
     Attributes
     ----------
@@ -33,19 +35,20 @@ class Classes:
         The runs that cannot be used, with their bad rows.
     """
 
-    def __init__(self, vcpus: Runs | Sequence[RegisterSet]) -> None:
-        change = _native.Fleet("kvm", "kvm", 1).change()
+    def __init__(self, vcpus: Runs | Sequence[RegisterSet], kinds: _native.Kinds | None = None) -> None:
+        self._kinds = kinds or _native.Kinds(1)
         self.bad: Bad = {}
         if isinstance(vcpus, Runs):
-            self.bad = vcpus.bad(vcpus.added_to(change))
+            self.of, found = self._kinds.of_runs(
+                vcpus.starts, vcpus.register, vcpus.value, vcpus.configs, vcpus.config_of
+            )
+            self.bad = vcpus.bad(found)
         else:
-            change.add_sets([one._native for one in vcpus])
-        self._native = change.commit()
-        self.of = self._native.vm_classes()
+            self.of = self._kinds.of_sets([one._native for one in vcpus])
 
     def key(self, class_: int) -> bytes:
         """Give all that tells a class from others, the same wherever it is asked."""
-        return self._native.class_key(class_) or b""
+        return self._kinds.key(class_) or b""
 
 
 def one_of_each_kind(runs: Runs) -> tuple[Runs, Bad, dict[int, str]]:

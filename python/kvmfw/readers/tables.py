@@ -22,6 +22,7 @@ from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.ahead import ahead
 from kvmfw.readers.format import Format, Head
+from kvmfw.readers.pages import batches_of
 from kvmfw.readers.source import LIMITS, Limits, opened
 
 __all__ = [
@@ -48,7 +49,7 @@ _NAMES = {
     "vcpu": ("vcpu", "features"),
     "registers": ("registers", "regs"),
 }
-_LONG_BATCH, _NESTED_BATCH = 1 << 19, 1 << 13
+_LONG_BATCH, _NESTED_BATCH = 1 << 20, 1 << 13
 _CSV_BLOCK = 8 << 20
 _CONTINUATION = b"\xff\xff\xff\xff"
 _END = _CONTINUATION + bytes(4)
@@ -113,7 +114,7 @@ def _parquet(path: Path, limits: Limits) -> Iterator[Any]:
         _check_declared(file.metadata, path, limits)
         yield file.schema_arrow
         nested = any(pa.types.is_nested(field.type) for field in schema)
-        yield from file.iter_batches(batch_size=_NESTED_BATCH if nested else _LONG_BATCH)
+        yield from batches_of(path, file, _NESTED_BATCH if nested else _LONG_BATCH)
 
 
 def _check_declared(metadata: Any, path: Path, limits: Limits) -> None:

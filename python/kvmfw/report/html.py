@@ -34,6 +34,8 @@ MEANINGS = {
 }
 ROWS_SHOWN = 20
 ROWS_KEPT = 20_000
+# Of so many pairs of classes at once it is asked what stands in the way.
+MOST_PAIRS = 1 << 18
 
 
 def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Provenance | None = None) -> str:
@@ -177,7 +179,8 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
 def _cpus_of_vms(report: Report, shown: Classes, cpus: dict[int, str]) -> list[str]:
     """Give for each row the CPU that its VMs run on; nothing where it is not known or they run on several."""
     frame = report.frame
-    known = frame.group_home_class >= 0
+    listed = np.array([one for group in shown.alike for one in group], dtype=np.int64)
+    known = (frame.group_home_class >= 0) & np.isin(frame.group_vm_class, listed)
     found: dict[int, set[str]] = {}
     pairs = zip(frame.group_vm_class[known].tolist(), frame.group_home_class[known].tolist(), strict=True)
     for vm_class, host_class in pairs:
@@ -188,19 +191,21 @@ def _cpus_of_vms(report: Report, shown: Classes, cpus: dict[int, str]) -> list[s
 
 def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
     """Give for each cell the number of a set of units, and the sets."""
-    units = unit_outcomes(report.frame, shown.vms)
     width = report.frame.fleet.class_shape
     row_of, column_of = np.full(width[0], -1, dtype=np.int64), np.full(width[1], -1, dtype=np.int64)
     row_of[shown.vms], column_of[shown.hosts] = np.arange(len(shown.vms)), np.arange(len(shown.hosts))
     set_of = np.zeros(shown.cells.shape, dtype=np.int64)
     sets: dict[bytes, int] = {b"": 0}
-    key = units.vm_class << 32 | units.host_class
-    starts = np.flatnonzero(np.r_[True, key[1:] != key[:-1]]) if len(key) else np.zeros(0, dtype=np.int64)
-    rows, columns = row_of[units.vm_class[starts]].tolist(), column_of[units.host_class[starts]].tolist()
-    number_of = units.unit.astype(np.int64)
-    for (start, end), row, column in zip(pairwise([*starts.tolist(), len(key)]), rows, columns, strict=True):
-        if column >= 0:
-            set_of[row, column] = sets.setdefault(number_of[start:end].tobytes(), len(sets))
+    vms, at_once = np.sort(shown.vms), max(MOST_PAIRS // width[1], 1)
+    for start in range(0, len(vms), at_once):
+        units = unit_outcomes(report.frame, vms[start : start + at_once])
+        listed = column_of[units.host_class] >= 0
+        row, column = row_of[units.vm_class[listed]], column_of[units.host_class[listed]]
+        number_of = units.unit[listed].astype(np.int64)
+        starts = np.flatnonzero(np.r_[True, (row[1:] != row[:-1]) | (column[1:] != column[:-1])][: len(row)])
+        places = zip(row[starts].tolist(), column[starts].tolist(), strict=True)
+        for (first, end), place in zip(pairwise([*starts.tolist(), len(row)]), places, strict=True):
+            set_of[place] = sets.setdefault(number_of[first:end].tobytes(), len(sets))
     return set_of, [np.frombuffer(one, dtype=np.int64).tolist() for one in sets]
 
 

@@ -49,8 +49,9 @@ pub use error::{FormatError, IntakeError, MemoryError, MissingError, RowError};
 pub use explain::{number as field_number, rule_of};
 pub use finding::Finding;
 pub use fleet::{
-    Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Emptying, Fleet, Handle, Heads, HostHandle, Left,
-    Limits, NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle, Who,
+    Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Differing, Emptying, Fleet, Handle, Heads, HostHandle,
+    Kinds, Left, Limits, NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle,
+    Who,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

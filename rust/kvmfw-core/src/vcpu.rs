@@ -97,22 +97,23 @@ impl VcpuConfig {
     }
 }
 
-/// The registers that tell how their vCPU was made, in the order in which [`inferred`] takes them.
-const TELLING: [RegisterId; 11] = [
-    catalog::ID_AA64DFR0,
-    catalog::ID_AA64PFR0,
-    RegisterId::SVE_VLS,
-    catalog::ID_AA64ISAR1,
-    catalog::ID_AA64ISAR2,
-    catalog::HCR_EL2,
-    catalog::ID_AA64PFR1,
-    catalog::PSCI_VERSION,
-    RegisterId::PSTATE,
-    catalog::ID_AA64MMFR4,
-    RegisterId::firmware_bitmap(0),
+/// The registers that tell how their vCPU was made, in the order in which [`inferred`] takes them, and what of each: flags in
+/// PSTATE differ from vCPU to vCPU, of its mode there are few.
+const TELLING: [(RegisterId, u64); 11] = [
+    (catalog::ID_AA64DFR0, u64::MAX),
+    (catalog::ID_AA64PFR0, u64::MAX),
+    (RegisterId::SVE_VLS, u64::MAX),
+    (catalog::ID_AA64ISAR1, u64::MAX),
+    (catalog::ID_AA64ISAR2, u64::MAX),
+    (catalog::HCR_EL2, 0),
+    (catalog::ID_AA64PFR1, u64::MAX),
+    (catalog::PSCI_VERSION, u64::MAX),
+    (RegisterId::PSTATE, 0x1f),
+    (catalog::ID_AA64MMFR4, u64::MAX),
+    (RegisterId::firmware_bitmap(0), 0),
 ];
 
-/// How a vCPU was made, from what was saved of [`TELLING`]: KVM hides in the ID registers what a vCPU was made without
+/// How a vCPU was made, from what was saved of [`TELLING`] and is looked at: KVM hides in the ID registers what a vCPU was made without
 /// (but up to 5.11 `PMUVer` without a PMU, from 5.7 on up to 4: `read_id_reg`, read in 4.19, 5.10 and 5.15; such a kernel has no
 /// bitmaps and no PSCI 1.1). Without `psci_0_2` the version is 0.1; only a vCPU of AArch32 is in a privileged
 /// AArch32 mode; a nested VM with E2H0 says so in `ID_AA64MMFR4_EL1` (7.3.4 and 6.19.14, run). A `GICv3` is in
@@ -124,7 +125,7 @@ fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
     let [dfr0, pfr0, vls, isar1, isar2, hcr_el2, pfr1, psci, pstate, mmfr4, bitmap] = saved;
     let field = |word: Option<u64>, shift: u32| word.unwrap_or(0) >> shift & 0xf;
     let has = [
-        ("el1_32bit", matches!(pstate.unwrap_or(0) & 0x1f, 0x11..=0x1f)),
+        ("el1_32bit", matches!(pstate.unwrap_or(0), 0x11..=0x1f)),
         ("psci_0_2", psci != Some(PSCI_0_1)),
         ("pmu_v3", !matches!(field(dfr0, 8), 0 | 0xf)),
         ("sve", field(pfr0, 32) != 0 || vls.is_some()),
@@ -152,6 +153,8 @@ fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
 pub struct Inference {
     ids: Vec<u64>,
     places: [Option<usize>; 11],
+    /// What was asked for last, and the answer: neighbours are mostly made alike.
+    last: Option<([Option<u64>; 11], VcpuConfig)>,
 }
 
 impl Inference {
@@ -159,9 +162,20 @@ impl Inference {
     pub fn of(&mut self, ids: &[u64], values: &[u64]) -> VcpuConfig {
         if self.ids != ids {
             ids.clone_into(&mut self.ids);
-            self.places = TELLING.map(|register| ids.iter().position(|id| *id == register.raw()));
+            self.places = TELLING.map(|(register, _)| ids.iter().position(|id| *id == register.raw()));
         }
-        inferred(self.places.map(|place| values.get(place?).copied()))
+        let mut saved = self.places.map(|place| values.get(place?).copied());
+        for (saved, (_, looked_at)) in saved.iter_mut().zip(&TELLING) {
+            *saved = saved.map(|word| word & looked_at);
+        }
+        if let Some((known, made)) = self.last
+            && known == saved
+        {
+            return made;
+        }
+        let made = inferred(saved);
+        self.last = Some((saved, made));
+        made
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvmfw_core as core;
-use kvmfw_core::{Limits, NO_UNIT, Named, Runs, VcpuConfig};
+use kvmfw_core::{Limits, NO_UNIT, Named, Runs};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -15,6 +15,7 @@ use crate::arrays::{Columns, slice, texts};
 use crate::door::{Born, attend, enter, step};
 use crate::errors::{argument_error, intake_error, missing_error, row_error};
 use crate::judge::question;
+use crate::kinds::configs_of;
 use crate::sets::{Host, RegisterSet};
 use crate::snapshot::Snapshot;
 use crate::who::who;
@@ -283,8 +284,7 @@ impl Change {
     ) -> PyResult<Vec<(usize, String)>> {
         let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
         let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
-        let configs: Vec<VcpuConfig> =
-            configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect();
+        let configs = configs_of(&configs);
         let rows = Runs { starts, register, value, configs: &configs, config_of };
         let who = who.as_ref().map(|who| named(py, who)).transpose()?.unwrap_or_default();
         let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| intake_error(py, &error))?;

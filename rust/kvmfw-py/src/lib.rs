@@ -4,13 +4,16 @@
 
 mod arrays;
 mod audit;
+mod codes;
 mod door;
 mod errors;
 mod fleet;
 mod foretold;
 mod judge;
+mod kinds;
 mod known;
 mod left;
+mod pages;
 mod sets;
 mod snapshot;
 mod tables;
@@ -144,11 +147,15 @@ mod _native {
     #[pymodule_export]
     use super::judge::{ask, check_features, validate, vmm_of_all, vmm_problem, vmms};
     #[pymodule_export]
+    use super::kinds::{Kinds, differing};
+    #[pymodule_export]
     use super::known::{known_registers, known_releases};
     #[pymodule_export]
     use super::left::{add_like, class_sets, go_on, members_left};
     #[pymodule_export]
     use super::looked_at;
+    #[pymodule_export]
+    use super::pages::Pages;
     #[pymodule_export]
     use super::register_name;
     #[pymodule_export]

@@ -23,6 +23,7 @@ pub use self::ask::emptying::Emptying;
 pub use self::ask::gather::RowIndex;
 pub use self::ask::in_the_way::UnitOutcomes;
 pub use self::classes::intake::{Heads, Number, Runs};
+pub use self::classes::kinds::{Differing, Kinds};
 pub use self::limits::Limits;
 pub use self::store::change::Change;
 pub use self::store::classes::ChangedClass;

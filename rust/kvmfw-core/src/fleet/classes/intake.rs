@@ -1,16 +1,12 @@
 //! Bulk intake: columns of register ids and values become classes, without an allocation for each row.
 //!
 //! A VM whose ids are those of the VM before it (a comparison of memory) has its shape, and one whose values were seen
-//! before (a hash, then a comparison with the rows of the first such VM) has its class. Only VMs that differ from all
-//! others are looked at register by register.
+//! before (a hash, then a comparison) has its class, in this call or an earlier one of the same change. Only VMs that differ
+//! from all others are looked at register by register.
 
-use std::hash::BuildHasher;
-
-use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rayon::prelude::*;
 
-use super::intern::{short, spread, table_growth};
+use super::memo::Memo;
 use super::shape::Shape;
 use super::vms::Vms;
 use crate::audit::pack;
@@ -40,14 +36,6 @@ pub struct Runs<'a> {
 /// Fewer VMs than this are not worth a second thread: they take less than a millisecond.
 const WORTH_SHARING: usize = 1 << 12;
 
-/// One class that was seen, and the first run that had it.
-struct Seen {
-    hash: u32,
-    shape: u32,
-    class: VmClass,
-    run: u32,
-}
-
 /// Whether VMs are worth comparing with those before them is decided after so many.
 const WINDOW: usize = 1 << 12;
 /// They are while at least one in so many has a class that was known.
@@ -56,6 +44,27 @@ const WORTH_COMPARING: usize = 8;
 /// Lists are few, or else memory is asked for after so many: each takes some kilobytes.
 const MOST_UNASKED_LISTS: usize = 1 << 9;
 
+/// So many classes of a thread are worth keeping for the next call: they are copied where there is a new one.
+const MOST_KEPT: usize = 1 << 12;
+
+/// What is known from one call to the next of the same change.
+#[derive(Debug, Default)]
+pub(in crate::fleet) struct Known {
+    /// Who was seen when one thread did it all.
+    memo: Memo,
+    parts: Vec<Part>,
+}
+
+/// What one of several threads knows.
+#[derive(Debug, Default)]
+struct Part {
+    memo: Memo,
+    /// The classes that it saw.
+    vms: Vms,
+    /// Their numbers among those of all threads.
+    numbers: Vec<VmClass>,
+}
+
 /// Fills a [`Vms`] with runs.
 struct Intake<'a> {
     rows: Runs<'a>,
@@ -63,11 +72,9 @@ struct Intake<'a> {
     threads: usize,
     /// Lists that there were when memory was asked for.
     lists: usize,
-    seen: HashTable<Seen>,
+    memo: &'a mut Memo,
     /// Whether VMs are compared with those seen before. Where every VM is different that is in vain, and a fifth of the time.
     compares: bool,
-    state: FixedState,
-    words: Vec<u64>,
     inference: Inference,
     errors: Vec<RowError>,
 }
@@ -125,7 +132,7 @@ impl<'a> Runs<'a> {
         }
     }
 
-    fn rows_of(&self, run: usize) -> Option<(usize, &'a [u64], &'a [u64])> {
+    pub(super) fn rows_of(&self, run: usize) -> Option<(usize, &'a [u64], &'a [u64])> {
         let start = usize::try_from(*self.starts.get(run)?).ok()?;
         let end = usize::try_from(*self.starts.get(run + 1)?).ok()?;
         Some((start, self.register.get(start..end)?, self.value.get(start..end)?))
@@ -148,46 +155,59 @@ type Classes = (Vec<VmClass>, Vec<RowError>);
 /// # Errors
 ///
 /// When there is no memory for them; classes that nobody is of may be left behind.
-pub(in crate::fleet) fn classes(vms: &mut Vms, rows: Runs<'_>, pool: &Pool) -> Result<Classes, MemoryError> {
+pub(in crate::fleet) fn classes(
+    vms: &mut Vms,
+    known: &mut Known,
+    rows: Runs<'_>,
+    pool: &Pool,
+) -> Result<Classes, MemoryError> {
     room::ask(rows.len().saturating_mul(2 * size_of::<VmClass>()))?;
     if rows.len() < WORTH_SHARING || pool.threads() == 1 {
-        return Intake::new(rows, 1).classes(vms, 0..rows.len());
+        return Intake::new(rows, 1, &mut known.memo).classes(vms, 0..rows.len());
     }
     let chunk = rows.len().div_ceil(pool.threads());
     let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
+    known.parts.resize_with(starts.len().max(known.parts.len()), Part::default);
     // One hand-over for all of it: waking threads again and again would take longer than small parts.
     pool.run(|| {
-        let part = |start: &usize| {
-            let mut part = Vms::default();
+        let classes = |(part, start): (&mut Part, &usize)| {
             let runs = *start..(start + chunk).min(rows.len());
-            Intake::new(rows, starts.len()).classes(&mut part, runs).map(|classes| (part, classes))
+            Intake::new(rows, starts.len(), &mut part.memo).classes(&mut part.vms, runs)
         };
-        let parts: Vec<(Vms, Classes)> = starts.par_iter().map(part).collect::<Result<_, _>>()?;
+        let found: Vec<Classes> = known.parts.par_iter_mut().zip(&starts).map(classes).collect::<Result<_, _>>()?;
         // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
         let mut all = (Vec::with_capacity(rows.len()), Vec::new());
-        for (part, (classes, errors)) in parts {
-            let numbers = vms.absorb(part)?;
+        for ((classes, errors), part) in found.into_iter().zip(&mut known.parts) {
+            part.join(vms)?;
             let none = VmClass::at_place(usize::MAX);
-            all.0.extend(classes.iter().map(|class| numbers.get(class.place()).copied().unwrap_or(none)));
+            all.0.extend(classes.iter().map(|class| part.numbers.get(class.place()).copied().unwrap_or(none)));
             all.1.extend(errors);
+            if part.vms.classes.len() == 0 {
+                *part = Part::default();
+            }
         }
         Ok(all)
     })
 }
 
-impl<'a> Intake<'a> {
-    fn new(rows: Runs<'a>, threads: usize) -> Self {
-        Self {
-            rows,
-            threads,
-            lists: 0,
-            seen: HashTable::new(),
-            compares: true,
-            state: FixedState::default(),
-            words: Vec::new(),
-            inference: Inference::default(),
-            errors: Vec::new(),
+impl Part {
+    /// Adds its classes to those of all threads, and learns their numbers there. It begins anew where they are many.
+    fn join(&mut self, all: &mut Vms) -> Result<(), MemoryError> {
+        let count = self.vms.classes.len();
+        if count > MOST_KEPT {
+            self.numbers = all.absorb(std::mem::take(&mut self.vms))?;
+        } else if count > self.numbers.len() {
+            room::ask(self.vms.bytes())?;
+            self.numbers = all.absorb(self.vms.clone())?;
         }
+        Ok(())
+    }
+}
+
+impl<'a> Intake<'a> {
+    fn new(rows: Runs<'a>, threads: usize, memo: &'a mut Memo) -> Self {
+        let (inference, errors) = (Inference::default(), Vec::new());
+        Self { rows, threads, lists: 0, memo, compares: true, inference, errors }
     }
 
     fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Result<Classes, MemoryError> {
@@ -198,7 +218,7 @@ impl<'a> Intake<'a> {
         for (at, run) in runs.enumerate() {
             if at % WINDOW == 0 {
                 let more = WINDOW.min(count - at);
-                let bytes = vms.growth(more).saturating_add(table_growth(&self.seen, more) * 2);
+                let bytes = vms.growth(more).saturating_add(self.memo.growth(more) * 2);
                 room::ask(bytes.saturating_mul(self.threads))?;
             }
             if vms.lists.len() > self.lists + MOST_UNASKED_LISTS {
@@ -234,12 +254,12 @@ impl<'a> Intake<'a> {
                 vms.shapes = shapes;
                 shape
             });
-            classes.push(self.class(vms, run, start, shape, values));
+            classes.push(self.class(vms, start, shape, values));
         }
         Ok((classes, self.errors))
     }
 
-    fn class(&mut self, vms: &mut Vms, run: usize, start: usize, shape: usize, values: &[u64]) -> VmClass {
+    fn class(&mut self, vms: &mut Vms, start: usize, shape: usize, values: &[u64]) -> VmClass {
         let Some(own) = vms.shapes.get(shape) else { return vms.unusable_class() };
         if self.has_problems(own, start, values) {
             return vms.unusable_class();
@@ -247,34 +267,12 @@ impl<'a> Intake<'a> {
         if !self.compares || own.is_aarch32(vms.begins_in_aarch32(own.config), |at| values.get(at).copied()) {
             return vms.class_of_words(shape, values);
         }
-        let hash = if own.looked_at.len() == values.len() {
-            self.state.hash_one(values)
-        } else {
-            self.words.clear();
-            self.words.extend(own.looked_at.iter().filter_map(|at| values.get(*at)));
-            self.state.hash_one(self.words.as_slice())
-        };
-        let hash = short(hash);
         let number = u32::try_from(shape).unwrap_or(u32::MAX);
-        let rows = self.rows;
-        let same = |seen: &Seen| {
-            seen.hash == hash && seen.shape == number && {
-                let others = rows.rows_of(seen.run as usize).map_or(&[][..], |(_, _, values)| values);
-                if own.looked_at.len() == values.len() {
-                    others == values
-                } else {
-                    own.looked_at.iter().all(|at| others.get(*at) == values.get(*at))
-                }
-            }
-        };
-        if let Some(seen) = self.seen.find(spread(hash), same) {
-            return seen.class;
-        }
-        let class = vms.class_of_words(shape, values);
-        // There are fewer than 2^32 VMs in one call: their rows would not fit into memory.
-        let run = u32::try_from(run).unwrap_or(u32::MAX);
-        self.seen.insert_unique(spread(hash), Seen { hash, shape: number, class, run }, |seen| spread(seen.hash));
-        class
+        self.memo.class(number, own, values).unwrap_or_else(|| {
+            let class = vms.class_of_words(shape, values);
+            self.memo.learn(number, class);
+            class
+        })
     }
 
     fn has_problems(&mut self, shape: &Shape, start: usize, values: &[u64]) -> bool {

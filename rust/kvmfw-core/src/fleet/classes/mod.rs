@@ -7,5 +7,7 @@ pub(in crate::fleet) mod hosts;
 pub(in crate::fleet) mod intake;
 pub(in crate::fleet) mod intern;
 pub(in crate::fleet) mod joining;
+pub(in crate::fleet) mod kinds;
+mod memo;
 pub(in crate::fleet) mod shape;
 pub(in crate::fleet) mod vms;

@@ -12,7 +12,7 @@ use super::who::{HostHandle, VmHandle, Who};
 use crate::error::{IntakeError, MissingError, RowError};
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::intake::{self, Runs};
+use crate::fleet::classes::intake::{self, Known, Runs};
 use crate::host::Host;
 use crate::room;
 use crate::set::RegisterSet;
@@ -31,6 +31,8 @@ pub struct Change {
     pub(super) hosts: Arc<Hosts>,
     /// Hosts that are new or have another capture.
     pub(super) touched: Vec<u64>,
+    /// Who came by now, so that others like them are known.
+    known: Known,
 }
 
 impl Turn {
@@ -40,7 +42,7 @@ impl Turn {
         let mut state = State { whole: OnceLock::new(), ..State::clone(&self.base) };
         state.generation += 1;
         let hosts = Arc::clone(&self.base.tables.world.hosts);
-        Change { state, turn: self, turned: Turned::default(), hosts, touched: Vec::new() }
+        Change { state, turn: self, turned: Turned::default(), hosts, touched: Vec::new(), known: Known::default() }
     }
 }
 
@@ -94,7 +96,7 @@ impl Change {
         let text = who.names.map_or(0, |names| names.text.len());
         room::ask(who.vms(rows.len()).saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
-        let (classes, errors) = intake::classes(self.turn.classes_to_change(), rows, &pool.pool)?;
+        let (classes, errors) = intake::classes(self.turn.classes_to_change(), &mut self.known, rows, &pool.pool)?;
         self.add_named(&classes, who);
         Ok(errors)
     }
