@@ -29,10 +29,12 @@ import sys
 import tempfile
 import time
 from array import array
-from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, NamedTuple, NoReturn, Optional, Set, Tuple
 
 VERSION = 1
 CAPTURE_VERSION = 3
+# Of captures in which something is not known.
+PARTLY_KNOWN_VERSION = 4
 DEVICE = "/dev/kvm"
 DEFAULT_TIME_LIMIT = 600
 
@@ -1357,9 +1359,11 @@ def kernel_text(release: str, built: str) -> str:
     return release + vendor if vendor + "-linux-" in built and vendor not in release else release
 
 
+IDENTIFICATION = "/sys/devices/system/cpu/cpu{}/regs/identification/{}"
+
+
 def host_facts(kvm: Kvm, name: Optional[str], processor: int) -> Json:
     """The "host" part of a capture.  ``processor``: number of the CPU that the probe runs on."""
-    identification = "/sys/devices/system/cpu/cpu{}/regs/identification/".format(processor)
     system = os.uname()
     facts: Json = {"name": name or system.nodename}
     facts["kernel"] = kernel_text(system.release, text_of("/proc/version"))
@@ -1367,8 +1371,8 @@ def host_facts(kvm: Kvm, name: Optional[str], processor: int) -> Json:
     machine = machine_text()
     if machine:
         facts["machine"] = machine
-    facts["midr"] = text_of(identification + "midr_el1") or midr_of_vcpu(kvm)
-    revision = text_of(identification + "revidr_el1")
+    facts["midr"] = text_of(IDENTIFICATION.format(processor, "midr_el1")) or midr_of_vcpu(kvm)
+    revision = text_of(IDENTIFICATION.format(processor, "revidr_el1"))
     if revision:
         facts["revidr"] = revision
     facts["boot_options"] = text_of("/proc/cmdline")
@@ -1382,12 +1386,198 @@ def midr_of_vcpu(kvm: Kvm) -> str:
         return "0x{:016x}".format(max(machine.vcpu.read(MIDR), 0))
 
 
+def kinds_of_processors() -> List[List[int]]:
+    """The CPUs that this process may use (taskset), those alike together: a host may have several kinds (big.LITTLE)."""
+    kinds: Dict[Tuple[str, str], List[int]] = {}
+    for processor in sorted(os.sched_getaffinity(0)):
+        midr, revidr = (text_of(IDENTIFICATION.format(processor, name)) for name in ("midr_el1", "revidr_el1"))
+        kinds.setdefault((midr, revidr), []).append(processor)
+    return list(kinds.values())
+
+
 def settle_on_one_processor() -> int:
     """Stay on one CPU: on a host with unlike CPUs the facts and the answers are then of the same one."""
     processor = min(os.sched_getaffinity(0))
     with contextlib.suppress(OSError):
         os.sched_setaffinity(0, {processor})
     return processor
+
+
+def settle_on(processor: int) -> int:
+    """Go to a CPU of a host with unlike CPUs, and stay there."""
+    try:
+        os.sched_setaffinity(0, {processor})
+    except OSError as error:
+        raise ProbeError("CPU {} cannot be chosen: {}.".format(processor, error.strerror)) from None
+    return processor
+
+
+# ---------------------------------------------------------------- hosts with unlike CPUs
+
+
+class Spoken:
+    """One capture by vCPU and register: everything that was said there, as text that can be compared."""
+
+    def __init__(self, document: Json) -> None:
+        self.vcpus: Dict[str, Json] = {vcpu["name"]: vcpu for vcpu in document["vcpus"]}
+        self.values: Dict[str, Dict[str, str]] = {}
+        for name, vcpu in self.vcpus.items():
+            told = zip(document["registers"], vcpu.get("values", ()))
+            self.values[name] = {register: value for register, value in told if value is not None}
+        self.said: Dict[Tuple[str, str], List[str]] = {}
+        self.runs: Dict[str, List[str]] = {}
+        for answer in document["answers"]:
+            content = json.dumps(without(answer, "asked_on"), sort_keys=True)
+            for asked in answer["asked_on"]:
+                for name in asked["vcpus"]:
+                    words = ["{} {}".format(state, content) for state in asked["states"]]
+                    self.said.setdefault((name, answer["register"]), []).extend(words)
+        for group in document["absent"]:
+            for number, registers in group["refused"].items():
+                self._note(group["vcpus"], dict.fromkeys(registers, number), "absent")
+        for group in document["writable_masks"]:
+            self._note(group["vcpus"], group["masks"], "mask")
+        for name, vcpu in self.vcpus.items():
+            self._note([name], vcpu.get("same_value_refused") or {}, "same")
+        for run in document["first_run"]:
+            for name in run["vcpus"]:
+                self.runs.setdefault(name, []).append(json.dumps(without(run, "vcpus"), sort_keys=True))
+
+    def _note(self, vcpus: List[str], words: Dict[str, str], what: str) -> None:
+        for name in vcpus:
+            for register, word in words.items():
+                self.said.setdefault((name, register), []).append("{} {}".format(what, word))
+
+    def of(self, vcpu: str, register: str) -> List[str]:
+        return sorted(self.said.get((vcpu, register), []))
+
+
+def without(content: Json, key: str) -> Json:
+    return {name: value for name, value in content.items() if name != key}
+
+
+def join_cores(captures: List[Json]) -> Json:
+    """One capture of a host with unlike CPUs, of one of each kind: what they say alike, and what depends on the CPU as not known.
+
+    A VM may be made and run on any of them.
+    """
+    parts = [Spoken(capture) for capture in captures]
+    whole: Json = json.loads(json.dumps(captures[0]))
+    whole["version"] = PARTLY_KNOWN_VERSION
+    capabilities = [capture["host"]["capabilities"] for capture in captures]
+    shared = {number: min(one.get(number, 0) for one in capabilities) for number in capabilities[0]}
+    whole["host"]["capabilities"] = {number: value for number, value in shared.items() if value}
+    order = merge_orders([[int(text, 16) for text in capture["registers"]] for capture in captures])
+    whole["registers"] = [hexadecimal(register) for register in order]
+    alike: Dict[str, Set[str]] = {}
+    whole["vcpus"] = []
+    for name in parts[0].vcpus:
+        vcpu, alike[name] = join_vcpus(name, parts, whole["registers"])
+        if vcpu is not None:
+            whole["vcpus"].append(vcpu)
+    names = [vcpu["name"] for vcpu in whole["vcpus"]]
+    whole["answers"] = [
+        dict(answer, asked_on=asked)
+        for answer, asked in (
+            (answer, asked_alike(answer, names, alike)) for answer in whole["answers"]
+        )
+        if asked
+    ]
+    for key, content in (("absent", "refused"), ("writable_masks", "masks"), ("first_run", "")):
+        whole[key] = [
+            row
+            for group in whole[key]
+            for name in group["vcpus"]
+            if name in names
+            for row in kept_rows(dict(group, vcpus=[name]), content, alike[name], parts)
+        ]
+    beside = [capture["surroundings"] for capture in captures]
+    whole["surroundings"] = {
+        name: said for name, said in beside[0].items() if all(one.get(name) == said for one in beside)
+    }
+    return whole
+
+
+MADE_HOW = ("name", "features", "enabled", "refused", "vgic", "pmu_initialised")
+
+
+def join_vcpus(name: str, parts: List[Spoken], registers: List[str]) -> Tuple[Optional[Json], Set[str]]:
+    """One vCPU configuration of all kinds of CPU, and the registers of which all say the same; None where some make it and some do not."""
+    vcpus = [part.vcpus.get(name) for part in parts]
+    made = [{key: (one or {}).get(key) for key in MADE_HOW} for one in vcpus]
+    if any(one != made[0] for one in made):
+        return None, set()
+    vcpu = dict(vcpus[0] or {})
+    if "refused" in vcpu:
+        return vcpu, set()
+    alike: Set[str] = set()
+    listed: List[str] = []
+    bits: Dict[str, str] = {}
+    values: List[Optional[str]] = []
+    told = [part.values[name] for part in parts]
+    for register in sorted({*registers, *(one for part in parts for vm, one in part.said if vm == name)}):
+        found = [values.get(register) for values in told]
+        same = found.count(found[0]) == len(found) or int(register, 16) in COUNTERS
+        if same and all(part.of(name, register) == parts[0].of(name, register) for part in parts):
+            alike.add(register)
+    for register in registers:
+        numbers = [int(text, 16) for text in (one.get(register) for one in told) if text is not None]
+        if register in alike or not numbers:
+            values.append(told[0].get(register))
+        elif len(numbers) == len(parts) and len(set(numbers)) > 1 and size_of(int(register, 16)) <= 8:
+            least, mask = depending_bits(numbers)
+            bits[register] = hexadecimal(mask)
+            values.append(hexadecimal(least))
+        else:
+            listed.append(register)
+            values.append(None)
+    vcpu["values"] = values
+    vcpu["same_value_refused"] = {
+        register: number for register, number in vcpu["same_value_refused"].items() if register in alike
+    }
+    if listed or bits:
+        vcpu["unknown"] = {"listed": listed, "bits": bits}
+    return vcpu, alike
+
+
+def depending_bits(numbers: List[int]) -> Tuple[int, int]:
+    """The least that every field may have, and the nibbles that are not the same in all."""
+    least, differing = numbers[0], 0
+    for number in numbers[1:]:
+        differing |= number ^ numbers[0]
+        least &= number
+    nibbles = sum(15 << 4 * at for at in range(16) if differing >> 4 * at & 15)
+    return least, nibbles
+
+
+def asked_alike(answer: Json, names: List[str], alike: Dict[str, Set[str]]) -> List[Json]:
+    """Where an answer was given on every kind of CPU."""
+    kept = []
+    for asked in answer["asked_on"]:
+        vcpus = [name for name in asked["vcpus"] if name in names and answer["register"] in alike[name]]
+        if vcpus:
+            kept.append(dict(asked, vcpus=vcpus))
+    return kept
+
+
+def kept_rows(row: Json, content: str, alike: Set[str], parts: List[Spoken]) -> List[Json]:
+    """A row of one vCPU, with what was said on every kind of CPU; a first run is kept as a whole or not at all."""
+    name = row["vcpus"][0]
+    if not content:
+        return [row] if all(part.runs.get(name) == parts[0].runs.get(name) for part in parts) else []
+    said = row[content]
+    if content == "masks":
+        return [dict(row, masks={register: mask for register, mask in said.items() if register in alike})]
+    return [
+        dict(
+            row,
+            refused={
+                number: kept
+                for number, kept in ((n, [one for one in ids if one in alike]) for n, ids in said.items())
+                if kept
+            },
+        )
+    ]
 
 
 # ---------------------------------------------------------------- register sets
@@ -1672,16 +1862,27 @@ def check_host() -> None:
 
 
 def run_probe(arguments: argparse.Namespace) -> int:
-    processor = settle_on_one_processor()
-    kvm = Kvm(arguments.device)
-    try:
-        facts = host_facts(kvm, arguments.name, processor)
-        probe = Probe(kvm, arguments.quick, arguments.only, say if arguments.verbose else None)
-        text = dump(probe.capture(facts))
-    finally:
-        kvm.close()
-    write_whole(text, arguments.output)
+    kinds = kinds_of_processors()
+    captures = []
+    for processors in kinds:
+        processor = settle_on(processors[0]) if len(kinds) > 1 else settle_on_one_processor()
+        kvm = Kvm(arguments.device)
+        try:
+            facts = host_facts(kvm, arguments.name, processor)
+            if len(kinds) > 1:
+                facts["cores"] = [core_facts(alike) for alike in kinds]
+            probe = Probe(kvm, arguments.quick, arguments.only, say if arguments.verbose else None)
+            captures.append(probe.capture(facts))
+        finally:
+            kvm.close()
+    write_whole(dump(join_cores(captures) if len(kinds) > 1 else captures[0]), arguments.output)
     return 0
+
+
+def core_facts(processors: List[int]) -> Json:
+    """One kind of CPU of a host that has several."""
+    midr, revidr = (text_of(IDENTIFICATION.format(processors[0], name)) for name in ("midr_el1", "revidr_el1"))
+    return {"midr": midr, "revidr": revidr, "processors": processors}
 
 
 def run_save(arguments: argparse.Namespace) -> int:

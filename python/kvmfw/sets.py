@@ -284,6 +284,11 @@ class Host:
         return self._native.midr
 
     @property
+    def cores(self) -> list[int]:
+        """MIDR_EL1 of each kind of CPU where the host has several (big.LITTLE); what depends on the CPU is UNKNOWN."""
+        return self._native.cores
+
+    @property
     def vcpus(self) -> list[tuple[str, list[str], bool, list[str]]]:
         """The vCPU configurations that were asked: (name, features, vgic, enabled)."""
         return self._native.vcpus()

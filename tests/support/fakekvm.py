@@ -61,6 +61,7 @@ class FakeKvm:
         self.refuse_vm = changes.get("refuse_vm", 0)
         self.stubborn = changes.get("stubborn", False)
         self.indirection = changes.get("indirection", False)
+        self.registers: dict[int, int] = changes.get("registers", {})
 
     def capability(self, number: int) -> int:
         return self.capabilities.get(number, 0)
@@ -185,6 +186,7 @@ class FakeVcpu:
             SCTLR: 0xC50078,
             COUNTER: 7,
         }
+        self.stored |= self.vm.kvm.registers
         if self.vm.kvm.indirection:
             self.stored |= {ISAR2: 0x1120000000110012, MMFR3: 0x111, PIR: 0}
         if features & EL2_FEATURE:

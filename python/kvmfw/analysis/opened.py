@@ -88,7 +88,7 @@ def with_kinds(columns: Mapping[str, Sequence[str]], hosts: Sequence[Host]) -> d
     """Add to the columns of hosts what their captures tell: capture, kernel and cpu."""
     told: dict[str, Sequence[str]] = {
         "kernel": [host.kernel for host in hosts],
-        "cpu": [cpu_name(host.midr) for host in hosts],
+        "cpu": [", ".join(map(cpu_name, host.cores or [host.midr])) for host in hosts],
     }
     return told | {**columns, "capture": [host._native.name for host in hosts]}
 

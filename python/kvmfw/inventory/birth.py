@@ -14,7 +14,7 @@ from kvmfw.inventory.making import GICV3, Making, made_on
 from kvmfw.inventory.told import Told
 from kvmfw.readers.homes import nearest
 from kvmfw.readers.vcpu import ENABLED, FEATURES
-from kvmfw.registers import named
+from kvmfw.registers import named, register_name
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, validate
 
@@ -226,6 +226,12 @@ def _fresh(host: Host, words: frozenset[str]) -> RegisterSet:
         listed = ",".join(sorted(words)) or "no features"
         raise FormatError(
             f"the host of `{host.name}` was not asked for a vCPU with {listed}, or refused it; probe it again"
+        )
+    may_list, bits = host.unknown(features=features, vgic=GICV3 in words, enabled=enabled)
+    if may_list or bits:
+        first = register_name(next(iter([*bits, *may_list])))
+        raise FormatError(
+            f"what such a VM has on `{host.name}` depends on the CPU on which it was made, or is not known ({first})"
         )
     return fresh
 

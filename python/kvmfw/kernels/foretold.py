@@ -104,7 +104,7 @@ class Foretold:
     Raises
     ------
     ArgumentError
-        When the capture was predicted itself, is one of another kernel than `running`, or a kernel is before 5.10.
+        When the capture was predicted itself, is of unlike CPUs or of another kernel than `running`, or a kernel is before 5.10.
     """
 
     def __init__(
@@ -114,6 +114,8 @@ class Foretold:
             raise ArgumentError(
                 f"the capture of {host.kernel} was predicted; predict from the one of {host.predicted_from}"
             )
+        if host.cores:
+            raise ArgumentError("the capture is of unlike CPUs; predict from one of a single kind (taskset)")
         for release in (host.kernel, target.release):
             numbers = _native.release(release)
             if numbers is None or numbers[:2] < _FIRST:

@@ -30,6 +30,7 @@ struct Inner {
     name: String,
     kernel: String,
     midr: u64,
+    cores: Vec<u64>,
     predicted_from: Option<String>,
     release: Option<Release>,
     is_vendors: bool,
@@ -106,6 +107,7 @@ impl Host {
             name: capture.name,
             kernel: capture.kernel,
             midr: capture.midr,
+            cores: capture.cores,
             predicted_from: capture.predicted_from,
             capabilities: capture.capabilities,
             spec_store_bypass_mitigated: mitigated(capture.spec_store_bypass.as_deref()),
@@ -137,6 +139,11 @@ impl Host {
     /// `MIDR_EL1` of the host.
     pub fn midr(&self) -> u64 {
         self.0.midr
+    }
+
+    /// `MIDR_EL1` of each kind of CPU, where the host has several; what depends on the CPU is not known then.
+    pub fn cores(&self) -> &[u64] {
+        &self.0.cores
     }
 
     /// What was recorded of something beside registers; `None` where that was not asked.
@@ -250,6 +257,8 @@ impl<'a> HostConfig<'a> {
         let fresh_context = context_in(register, |holder| self.own(holder));
         let asked = (self.implementation_asked || !matches!(kind, Kind::Implementation(_)))
             && (self.vgic_asked || state == State::Fresh || !rules::aftermath::tells_of_vgic(register));
+        // What a host said of a value of its own speaks of no value that is only partly known.
+        let asked = asked && !self.is_hidden(register);
         let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
         Acceptor::Kvm(Box::new(Target {
             kind,

@@ -121,6 +121,11 @@ impl Host {
         self.0.midr()
     }
 
+    #[getter]
+    fn cores(&self) -> Vec<u64> {
+        self.0.cores().to_vec()
+    }
+
     /// The document that it was read from.
     #[getter]
     fn document<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {

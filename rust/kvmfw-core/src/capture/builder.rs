@@ -89,7 +89,10 @@ impl Builder {
         for (at, trial) in document.first_run.iter().enumerate() {
             self.add_trial(trial, &format!("first_run[{at}]"))?;
         }
-        let midr = word_at(&document.host.midr, RegisterId::system(3, 0, 0, 0, 0), || "host.midr".to_owned())?;
+        let midr_at = |text, place: &str| word_at(text, RegisterId::system(3, 0, 0, 0, 0), || place.to_owned());
+        let midr = midr_at(&document.host.midr, "host.midr")?;
+        let cores: Result<Vec<u64>, FormatError> =
+            document.host.cores.iter().map(|core| midr_at(&core.midr, "host.cores")).collect();
         let capabilities = document
             .host
             .capabilities
@@ -107,6 +110,7 @@ impl Builder {
             kernel: document.host.kernel.clone(),
             predicted_from: document.host.predicted.as_ref().map(|told| told.from.clone()),
             midr,
+            cores: cores?,
             capabilities,
             spec_store_bypass: spec_store_bypass(&document.host),
             surroundings: read_surroundings(&document.surroundings)?,

@@ -47,7 +47,20 @@ pub(super) struct HostDocument {
     #[serde(default)]
     pub(super) predicted: Option<PredictedDocument>,
     #[serde(default)]
+    pub(super) cores: Vec<CoreDocument>,
+    #[serde(default)]
     pub(super) vulnerabilities: Option<Members<Option<String>>>,
+}
+
+/// One kind of CPU of a host that has several, each of which was asked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CoreDocument {
+    pub(super) midr: String,
+    #[serde(rename = "revidr")]
+    pub(super) _revidr: String,
+    #[serde(rename = "processors")]
+    pub(super) _processors: Vec<u32>,
 }
 
 /// Of a host that nobody asked under this kernel: under which one it was asked, and by what the rest was told.

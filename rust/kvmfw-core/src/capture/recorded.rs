@@ -19,6 +19,8 @@ pub struct Capture {
     pub predicted_from: Option<String>,
     /// `MIDR_EL1` of the host.
     pub midr: u64,
+    /// `MIDR_EL1` of each kind of CPU, where the host has several.
+    pub cores: Vec<u64>,
     /// `KVM_CHECK_EXTENSION` number -> value, zeros left out; `None` where not recorded.
     pub capabilities: Option<Vec<(u32, i64)>>,
     /// What `/sys/devices/system/cpu/vulnerabilities/spec_store_bypass` says; `None` where not recorded.

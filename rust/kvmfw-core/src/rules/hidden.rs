@@ -1,13 +1,13 @@
-//! What is said where bits of the fresh value are not known, as of a host that nobody asked under this kernel.
+//! What is said where bits of the fresh value are not known, as of a host that nobody asked under this kernel, or whose cores differ.
 
 use crate::errno::Errno;
 use crate::judgement::Effect;
 use crate::value::Value;
 
 pub(crate) const NOT_LISTED: &str =
-    "it is not known whether this kernel lists the register on this host; probe it there";
+    "it is not known whether this kernel lists the register on this host, or on all of its cores; probe it there";
 pub(crate) const NOT_KNOWN: &str =
-    "the kernel that was asked did not show what this host has there; probe it under this one";
+    "what this host has there is not known, or depends on the core; probe it under this kernel, on the cores of the VM";
 
 /// A register that takes its own value only, of which `bits` are not known.
 pub(super) fn judge_partly(value: &Value, own: u64, bits: u64) -> Effect {
