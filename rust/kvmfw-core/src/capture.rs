@@ -25,4 +25,12 @@ impl Capture {
         let document: Document = json::read(text, "kvmfw-capture", 4)?;
         Builder::new(&document)?.build(&document)
     }
+
+    /// Whether the host's text on Spectre v4 says that it is mitigated, as `cpu_show_spec_store_bypass` words it
+    /// (`arch/arm64/kernel/proton-pack.c`).
+    pub(crate) fn mitigates_spec_store_bypass(&self) -> Option<bool> {
+        let text = self.spec_store_bypass.as_deref()?;
+        let starts = |word| text.starts_with(word);
+        (starts("Mitigation") || starts("Not affected") || starts("Vulnerable")).then(|| starts("Mitigation"))
+    }
 }

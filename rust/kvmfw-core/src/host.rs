@@ -86,6 +86,7 @@ impl Host {
     }
 
     fn indexed(capture: Capture, document: Option<Box<[u8]>>) -> Self {
+        let spec_store_bypass_mitigated = capture.mitigates_spec_store_bypass();
         let vcpus = capture
             .vcpus
             .into_iter()
@@ -110,7 +111,7 @@ impl Host {
             cores: capture.cores,
             predicted_from: capture.predicted_from,
             capabilities: capture.capabilities,
-            spec_store_bypass_mitigated: mitigated(capture.spec_store_bypass.as_deref()),
+            spec_store_bypass_mitigated,
             surroundings: capture.surroundings,
             vcpus,
         }))
@@ -255,10 +256,10 @@ impl<'a> HostConfig<'a> {
         let kind = catalog::kind_of(register);
         let facts = self.facts(state, derive_only);
         let fresh_context = context_in(register, |holder| self.own(holder));
-        let asked = (self.implementation_asked || !matches!(kind, Kind::Implementation(_)))
-            && (self.vgic_asked || state == State::Fresh || !rules::aftermath::tells_of_vgic(register));
         // What a host said of a value of its own speaks of no value that is only partly known.
-        let asked = asked && !self.is_hidden(register);
+        let asked = !self.is_hidden(register)
+            && (self.implementation_asked || !matches!(kind, Kind::Implementation(_)))
+            && (self.vgic_asked || state == State::Fresh || !rules::aftermath::tells_of_vgic(register));
         let (answers, same) = if derive_only || !asked { (None, None) } else { self.recorded(register, state) };
         Acceptor::Kvm(Box::new(Target {
             kind,
@@ -365,14 +366,6 @@ impl<'a> HostConfig<'a> {
         let hidden = self.hidden().of(gate.register) >> gate.shift & 0xf != 0;
         gate.of(self.value(gate.register)?.word()?).filter(|_| !hidden)
     }
-}
-
-/// Whether the host's text on Spectre v4 says that it is mitigated, as `cpu_show_spec_store_bypass` words it
-/// (`arch/arm64/kernel/proton-pack.c`).
-fn mitigated(text: Option<&str>) -> Option<bool> {
-    let text = text?;
-    let starts = |word| text.starts_with(word);
-    (starts("Mitigation") || starts("Not affected") || starts("Vulnerable")).then(|| starts("Mitigation"))
 }
 
 /// The field of the VM's ID registers that the judgement of a register depends on.
