@@ -23,6 +23,8 @@ BASELINE = HERE / "instructions.json"
 ROOT = HERE.parent
 WORKLOADS = (
     "build",
+    "stream",
+    "opened",
     "judge",
     "pairs",
     "matrix",
@@ -44,7 +46,7 @@ WORKLOADS = (
 TOLERANCE = 0.01
 # What a workload does before its own work: a question's 20 M instructions come after 60 M of building the fleet, which would
 # hide a third of a slower question. Own work is a difference of two counts: builds of the same code differ by up to 0.8 %.
-SETUP = {"judge": "build", "known": "judge"}
+SETUP = {"judge": "build", "known": "judge", "opened": "build"}
 SETUP |= dict.fromkeys(("pairs", "matrix", "counts", "candidates", "audit", "names"), "judge")
 SETUP |= dict.fromkeys(("add", "remove", "copied", "reboot", "snapshot", "event"), "known")
 SETUP |= dict.fromkeys(("bits", "class_row"), "different")

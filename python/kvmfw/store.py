@@ -188,13 +188,14 @@ class Draft:
         kept = self._new(block, source, intake)
         sets, differing, new = self._sharing.take(block, kept)
         self._pending_sets += new
-        rows = pa.array(kept)
         told = (
             pa.nulls(len(block), pa.string()) if one is None else pa.array(one)
             for one in (block.born, block.vmm)
         )
         columns = [block.names, pa.array(block.index), block.homes, *told]
-        vm, vcpu, host, born, vmm = (column.take(rows) for column in columns)
+        if len(kept) < len(block):
+            columns = [column.take(pa.array(kept)) for column in columns]
+        vm, vcpu, host, born, vmm = columns
         arrays = [vm, vcpu, sets, host, born, vmm, *differing]
         self._pending_vms.append(pa.Table.from_arrays(arrays, schema=SCHEMAS["vms"]))
         if sum(table.num_rows for table in self._pending_vms) >= _GROUP_ROWS:
@@ -205,7 +206,8 @@ class Draft:
     def _new(self, block: Block, source: str, intake: Intake) -> npt.NDArray[np.int64]:
         """Give the vCPUs of VMs that were not taken in yet; the others are rejected."""
         starts = np.flatnonzero(np.diff(block.vms, prepend=block.vms[:1] - 1))
-        if not (self._rejected or block.unusable) and self._seen.ascend(block.names.take(pa.array(starts))):
+        names = block.names if len(starts) == len(block) else block.names.take(pa.array(starts))
+        if not (self._rejected or block.unusable) and self._seen.ascend(names):
             intake.use(int(block.rows.sum()))
             return np.arange(len(block))
         kept: list[int] = []

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 
 use kvmfw_core::audit::{Census, Residents, Watch};
 use kvmfw_core::{
-    Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Snapshot, Taken, Texts, Value, VcpuConfig, Who,
+    Change, Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Snapshot, Taken, Texts, Value,
+    VcpuConfig, Who,
 };
 
 const VMS: u64 = 20_000;
@@ -13,6 +14,8 @@ const REGISTERS: u64 = 24;
 const HOSTS: u64 = 40;
 const PAIRS: u64 = 400_000;
 const CHANGES: u64 = 1_000;
+/// VMs that come at once where they are streamed.
+const BATCH: usize = 2_000;
 
 /// The same numbers on every machine.
 struct Numbers(u64);
@@ -76,11 +79,16 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         write!(text, "vm{number}")?;
         ends.push(i64::try_from(text.len())?);
     }
-    let names = Some(Texts { starts: &ends, text: &text });
-    change.add_runs(rows, Named { names, ..Named::default() })?;
+    let names = Texts { starts: &ends, text: &text };
+    if name == "stream" {
+        return streamed(change, rows, names);
+    }
+    change.add_runs(rows, Named { names: Some(names), ..Named::default() })?;
     change.commit();
-    if name == "build" {
-        return Ok(fleet.snapshot().class_counts().0 as u64);
+    match name {
+        "build" => return Ok(fleet.snapshot().class_counts().0 as u64),
+        "opened" => return opened(&fleet.snapshot(), names),
+        _ => {}
     }
     let kinds: Vec<u32> = (0..1_000).map(|row| row % 40).collect();
     let mut change = fleet.change();
@@ -140,6 +148,25 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         }
         _ => return live(name, &living, &hosts, &classes),
     })
+}
+
+/// VMs that come in batches of one change.
+fn streamed(mut change: Change, rows: Runs<'_>, names: Texts<'_>) -> Result<u64, Box<dyn std::error::Error>> {
+    for part in (0..rows.len()).step_by(BATCH) {
+        let starts = rows.starts.get(part..=part + BATCH).ok_or("no rows")?;
+        let names = Some(Texts { starts: names.starts.get(part..=part + BATCH).ok_or("no names")?, ..names });
+        change.add_runs(Runs { starts, ..rows }, Named { names, ..Named::default() })?;
+    }
+    Ok(change.commit().class_counts().0 as u64)
+}
+
+/// A fleet that is made of what another one knows of its VMs.
+fn opened(built: &Snapshot, names: Texts<'_>) -> Result<u64, Box<dyn std::error::Error>> {
+    let sets = (0..u32::try_from(built.class_counts().0)?).map(|class| built.class_set(class));
+    let like: Vec<u32> = (0..built.vm_count()).filter_map(|row| built.vm_class(row)).collect();
+    let mut change = Fleet::new(Question::default(), 1).change();
+    change.add_like(sets, Named { names: Some(names), like: Some(&like), ..Named::default() })?;
+    Ok(change.commit().vm_count() as u64)
 }
 
 /// Takers, what units say, circles and passages of VMs at home on every host class that there is.

@@ -60,19 +60,14 @@ impl Codes {
         Some(true)
     }
 
-    /// Puts what `words` has for the next numbers into `out`.
-    pub(crate) fn look_up(&mut self, words: &[u64], out: &mut [u64]) -> Option<()> {
-        for out in out.chunks_mut(BLOCK) {
-            self.fill(out)?;
-            for out in out {
-                *out = *words.get(usize::try_from(*out).ok()?)?;
-            }
-        }
-        Some(())
-    }
-
-    /// Adds the next numbers, each below `most`, to `out`.
-    pub(crate) fn codes(&mut self, most: usize, count: usize, out: &mut Vec<i32>) -> Option<()> {
+    /// Adds what `of` makes of each of the next numbers to `out`; all of them are below `most`.
+    pub(crate) fn extend<T>(
+        &mut self,
+        most: usize,
+        count: usize,
+        out: &mut Vec<T>,
+        of: impl Fn(usize) -> T,
+    ) -> Option<()> {
         let mut block = [0; BLOCK];
         for start in (0..count).step_by(BLOCK) {
             let some = block.get_mut(..BLOCK.min(count - start))?;
@@ -81,7 +76,7 @@ impl Codes {
             if usize::try_from(highest).ok()? >= most {
                 return None;
             }
-            out.extend(some.iter().map(|code| i32::try_from(*code).unwrap_or(0)));
+            out.extend(some.iter().map(|code| of(usize::try_from(*code).unwrap_or(0))));
         }
         Some(())
     }

@@ -146,22 +146,22 @@ impl Column {
     }
 
     fn numbers(&mut self, rows: usize) -> Option<Rows> {
-        let mut found = room(rows)?;
-        found.resize(rows, 0);
-        let mut done = 0;
-        while done < rows {
-            let taken = self.here()?.min(rows - done);
-            let out = found.get_mut(done..done + taken)?;
+        let mut found: Vec<u64> = room(rows)?;
+        while found.len() < rows {
+            let taken = self.here()?.min(rows - found.len());
             match self.values.as_mut()? {
-                Values::Codes(codes) => codes.look_up(&self.words, out)?,
+                Values::Codes(codes) => {
+                    let words = self.words.as_slice();
+                    codes.extend(words.len(), taken, &mut found, |code| words.get(code).copied().unwrap_or(0))?;
+                }
                 Values::Plain(page, at) => {
                     let end = at.checked_add(taken.checked_mul(8)?)?;
                     let (values, _) = page.buffer().get(*at..end)?.as_chunks();
-                    out.iter_mut().zip(values).for_each(|(out, value)| *out = u64::from_le_bytes(*value));
+                    found.extend(values.iter().map(|value| u64::from_le_bytes(*value)));
                     *at = end;
                 }
             }
-            (self.left, done) = (self.left - taken, done + taken);
+            self.left -= taken;
         }
         Some(Rows::Words(found))
     }
@@ -177,7 +177,7 @@ impl Column {
                 Values::Codes(_) if names.len() > self.names.len() => return None,
                 Values::Codes(codes) => {
                     let start = found.len();
-                    codes.codes(self.names.len(), taken, &mut found)?;
+                    codes.extend(self.names.len(), taken, &mut found, |code| i32::try_from(code).unwrap_or(0))?;
                     let twice = if self.firsts.is_empty() { &mut [][..] } else { found.get_mut(start..)? };
                     for code in twice {
                         *code = *self.firsts.get(usize::try_from(*code).ok()?)?;
