@@ -239,7 +239,7 @@ TABLES = (
             _text("compares", wide=True),
             _count("pairs"),
             _count("allowed", "let through"),
-            _count("wrongly_allowed", "KVM refuses"),
+            _count("wrongly_allowed", "of these KVM refuses"),
             _count("wrongly_forbidden", "forbidden, KVM takes"),
             _count("undecided", "KVM unknown"),
             _count("vms", "VMs kept back"),
