@@ -94,11 +94,15 @@ docs: $(VENV)/.dev  ## API docs of the core without warnings
 site: $(VENV)/.site  ## the site of docs/, without warnings: every link and every document of the API
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# Nothing of this machine is in it: neither folders nor times.
+# Nothing of this machine is in it: neither folders nor times. (maturin 1.16 names the folder in the list of crates.)
 wheel: $(VENV)/.dev  ## a stripped wheel in dist/, the same to the byte in whatever folder it is built
+	rm -rf build/wheel
 	SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
 	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=/kvmfw --remap-path-prefix=$${CARGO_HOME:-$$HOME/.cargo}=/cargo" \
-	  $(abspath $(BIN))/maturin build --release --locked --strip --quiet --out dist
+	  $(abspath $(BIN))/maturin build --release --locked --strip --quiet --out build/wheel/made
+	$(BIN)/python -m wheel unpack --dest build/wheel build/wheel/made/*.whl
+	sed -i 's|path+file://$(CURDIR)/|path+file:///kvmfw/|' build/wheel/kvmfw-*/*.dist-info/sboms/*.json
+	mkdir -p dist && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(BIN)/python -m wheel pack --dest-dir dist build/wheel/kvmfw-*
 
 reproducible: $(VENV)/.dev  ## build the wheel in two folders and compare
 	rm -rf build/twice
