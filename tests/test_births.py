@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 import kvmfw
-from kvmfw.inventory.birth import Birth
+from kvmfw.errors import FormatError
+from kvmfw.inventory.birth import Birth, Births
 from kvmfw.inventory.guest import as_written_most
+from kvmfw.inventory.history import History
 from kvmfw.inventory.making import making_of_cpu
 from tests.agreement.births import Saved, Tally, check, compare
 from tests.test_inventory import DOCUMENTS, N1, births, register
@@ -58,3 +61,20 @@ def test_what_a_vm_brought_along_in_pmcr_is_gone_where_the_first_run_writes_it_a
     control = register("PMCR_EL0")
     assert as_written_most({control: 0x3002}, host, pmu=True)[control] == 0x3000 | left
     assert as_written_most({control: 0x3002}, host, pmu=False)[control] == 0x3002
+
+
+def test_a_vm_with_a_gicv2_keeps_it_and_is_refused_where_there_is_none() -> None:
+    """Libvirt says which it is; a capture says whether its host makes one."""
+    making = making_of_cpu("host,pmu=off").with_words({"vgic": False, "vgic_v2": True})
+    both = json.loads(DOCUMENTS[N1["6.1.0-56"]])
+    both |= {"version": 3, "surroundings": {"VGIC_V2": {"value": "0x1"}}}
+    made = Births({"both": json.dumps(both)}, History({"both": "both"}, {"both": "both"}))
+    born = made.registers(Birth(("both",), making, "qemu"))
+    assert (born.vgic, born.surroundings["VGIC_V2"]) == (False, 1)
+    target = kvmfw.Host.from_json(DOCUMENTS[N1["7.3.4+deb13"]])
+    verdict = kvmfw.validate(born, target, vmm="qemu-10.0")
+    assert ("VGIC_V2", "refused") in {(one.name, one.effect) for one in verdict.findings}
+    with pytest.raises(FormatError, match="VGIC_V2"):
+        births().registers(Birth((N1["7.3.4+deb13"],), making, "qemu"))
+    with pytest.raises(FormatError, match="GICv2 or a GICv3"):
+        made.registers(Birth(("both",), making_of_cpu("host,pmu=off"), "qemu"))

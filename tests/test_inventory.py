@@ -59,7 +59,7 @@ def told(file: str) -> list[Told]:
 def test_each_format_tells_where_and_how() -> None:
     (domain,) = told("n1-612-a/web-1.xml")
     assert (domain.vm, domain.folder, domain.born, domain.is_native) == ("web-1", "n1-612-a", None, None)
-    assert domain.making == Making(frozenset({"vgic"}), frozenset({"pmu_v3"}))
+    assert domain.making == Making(frozenset({"vgic"}), frozenset({"pmu_v3", "vgic_v2"}))
     (setting,) = told("nodes/n1-612-a/qemu-server/101.conf")
     assert (setting.vm, setting.folder, setting.making) == ("101", "n1-612-a", Making())
     shop, moved = told("vmis.json")
@@ -88,15 +88,27 @@ def libvirt(tmp_path: Path, old: str, new: str) -> Told:
 @pytest.mark.parametrize(
     ("old", "new", "making"),
     [
-        ("<gic version='3'/>", "<gic version='2'/>", Making(off=frozenset({"pmu_v3", "vgic"}))),
+        (
+            "<gic version='3'/>",
+            "<gic version='2'/>",
+            Making(frozenset({"vgic_v2"}), frozenset({"pmu_v3", "vgic"})),
+        ),
         ("<gic version='3'/>", "", Making(off=frozenset({"pmu_v3"}))),
-        ("<acpi/>", "<acpi/><pmu state='off'/>", Making(frozenset({"vgic"}), frozenset({"pmu_v3"}))),
-        ("host-passthrough", "maximum", Making(frozenset({"vgic"}), frozenset({"pmu_v3"}))),
-        ("<acpi/>", "<mte state='on'/>", Making(frozenset({"vgic", "mte"}), frozenset({"pmu_v3"}))),
+        (
+            "<acpi/>",
+            "<acpi/><pmu state='off'/>",
+            Making(frozenset({"vgic"}), frozenset({"pmu_v3", "vgic_v2"})),
+        ),
+        ("host-passthrough", "maximum", Making(frozenset({"vgic"}), frozenset({"pmu_v3", "vgic_v2"}))),
+        (
+            "<acpi/>",
+            "<mte state='on'/>",
+            Making(frozenset({"vgic", "mte"}), frozenset({"pmu_v3", "vgic_v2"})),
+        ),
         (
             "<clock",
             "<qemu:commandline><qemu:arg value='-cpu'/><qemu:arg value='host,kvm-psci-version=1.1'/></qemu:commandline><clock",
-            Making(frozenset({"vgic"}), psci=0x10001),
+            Making(frozenset({"vgic"}), frozenset({"vgic_v2"}), psci=0x10001),
         ),
     ],
 )

@@ -87,6 +87,23 @@ def test_frames_of_other_engines_are_tables(engine: str) -> None:
     assert fleet.vm_names == ["vm0", "vm1", "vm2"]
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["String", "Categorical"])
+def test_texts_of_polars_are_taken_in_any_order(kind: str) -> None:
+    """Polars hands out views of texts, of which Arrow takes no rows."""
+    polars = pytest.importorskip("polars", reason="polars is not installed")
+    table = long_table()
+    order = np.arange(table.num_rows).reshape(3, -1).T.ravel()
+    apart = table.take(pa.array(order)).append_column("host", pa.array(["h1"] * table.num_rows))
+    apart = apart.append_column("vcpu", pa.array(["psci_0_2"] * table.num_rows))
+    texts = [
+        polars.col(name).cast(polars.String).cast(getattr(polars, kind)) for name in ("vm", "host", "vcpu")
+    ]
+    fleet = Fleet(polars.from_arrow(apart).with_columns(texts), [tiny_host()])
+    assert sorted(fleet.vm_names) == ["vm0", "vm1", "vm2"]
+    assert fleet.counts().tolist() == Fleet(apart, [tiny_host()]).counts().tolist()
+
+
 def _aliased(table: pa.Table) -> pa.Table:
     return table.rename_columns(["vm_id", "reg_id", "reg_val"])
 

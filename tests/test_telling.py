@@ -209,3 +209,14 @@ def test_cpus_have_names_and_unknown_ones_their_numbers() -> None:
     names = {cpu_name(kvmfw.Host.load(path).midr) for path in CAPTURES.glob("*.json")}
     assert names == {"Cortex-A57", "Cortex-A76", "Neoverse N1", "Neoverse V1", "QEMU max"}
     assert cpu_with_revision(0x7A2F1234) == "CPU 0x7a/0x123 r2p4"
+
+
+def test_every_rule_that_can_change_something_has_a_weight() -> None:
+    """Rules that only refuse, or only say that it is not known, are named here."""
+    lists, facts = (
+        {"KVMFW-QEMU-COUNT", "KVMFW-QEMU-LIST"},
+        {"KVMFW-FACTS-FIELD", "KVMFW-FACTS-OPEN", "KVMFW-FACTS-LIST"},
+    )
+    audits = {"KVMFW-TRAP", "KVMFW-HOMELESS", "KVMFW-STRANDED", "KVMFW-DRAIN", "KVMFW-FEW-TARGETS"}
+    vcpus = {"KVMFW-VCPU", "KVMFW-VMM", "KVMFW-VMM-RELEASE", "KVMFW-UNUSABLE"}
+    assert {rule.id for rule in rules()} - WEIGHTS.keys() == lists | facts | audits | vcpus

@@ -331,7 +331,7 @@ def foretell(
     vcpu: str,
     release: str,
     fields: tuple[dict[int, int] | None, dict[int, int] | None],
-    recorded: tuple[str | None, str | None],
+    recorded: tuple[str | None, list[str]],
     registers: list[int],
 ) -> list[tuple[int, int, int | None]]: ...
 def foretell_list(
@@ -339,10 +339,10 @@ def foretell_list(
     vcpu: str,
     release: str,
     fields: tuple[dict[int, int] | None, dict[int, int] | None],
-    recorded: tuple[str | None, str | None],
+    recorded: tuple[str | None, list[str]],
 ) -> list[tuple[int, bool | None]]: ...
 def foretell_made(
-    host: Host, vcpu: str, release: str, recorded: tuple[str | None, str | None]
+    host: Host, vcpu: str, release: str, recorded: tuple[str | None, list[str]]
 ) -> bool | None: ...
 def known_releases() -> list[tuple[int, int, int]]: ...
 def known_registers(

@@ -105,6 +105,8 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
     host, vcpu = case.host, target_vcpu(case, policy)
     if policy.startswith("firecracker") and "pmu_v3" in vcpu.features:
         return "REFUSE", (Expected(None, "refused"),)  # an error of its own, before any vCPU is made
+    if policy.startswith("qemu") and vmm.qemu_makes_none(policy, case.vcpu.features, case.vcpu.enabled):
+        return "REFUSE", (Expected(None, "refused"),)  # blocked, or never made
     if policy == "cloud-hypervisor-52" and "sve" in case.vcpu.features:
         return "REFUSE", (Expected(None, "refused"),)  # never saved
     if case.vcpu.vgic and not host.vcpu.vgic:

@@ -10,7 +10,7 @@ from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError
 from kvmfw.inventory.guest import as_written_most, is_known_of
 from kvmfw.inventory.history import History
-from kvmfw.inventory.making import GICV3, Making, made_on
+from kvmfw.inventory.making import GICV2, GICV3, Making, made_on
 from kvmfw.inventory.told import Told
 from kvmfw.readers.homes import nearest
 from kvmfw.readers.vcpu import ENABLED, FEATURES
@@ -22,6 +22,7 @@ __all__ = ["Birth", "Births"]
 
 _QEMU: Final = "qemu"
 _FIRST_RUN: Final = "KVMFW-FIRST-RUN"
+_VGIC_V2: Final = named("VGIC_V2")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +206,7 @@ class Births:
                 "the registers of a nested VM's own hypervisor are its guest's: no inventory knows them"
             )
         fresh = _fresh(host, words)
-        values = fresh.to_mapping(beside=True)
+        values = fresh.to_mapping(beside=True) | ({_VGIC_V2: 1} if GICV2 in words else {})
         if birth.making.psci is not None:
             values[named("PSCI_VERSION")] = birth.making.psci
         made = _run(_with(fresh, values), host)
@@ -273,6 +274,7 @@ def _arrived(made: RegisterSet, host: Host, vmm: str) -> RegisterSet:
     words = frozenset((*made.features, *made.enabled, *([GICV3] if made.vgic else [])))
     own, saved = (one.to_mapping(beside=True) for one in (_fresh(host, words), made))
     values = {register: saved.get(register, value) for register, value in own.items()}
+    values |= {register: value for register, value in saved.items() if register == _VGIC_V2}
     for finding in verdict.findings:
         if finding.register in own:
             _apply(finding, values, host)

@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import GICV3, Making, making_of_arguments, making_of_cpu
+from kvmfw.inventory.making import GICV2, GICV3, Making, making_of_arguments, making_of_cpu
 from kvmfw.inventory.told import Told
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import Limits, whole
@@ -122,6 +122,7 @@ def _words(domain: ElementTree.Element) -> Iterator[tuple[str, bool]]:
     version = _attribute(domain, "features/gic", "version")
     if version in ("2", "3"):
         yield GICV3, version == "3"
+        yield GICV2, version == "2"
 
 
 def _read(path: Path, name: str, limits: Limits) -> list[Told]:

@@ -11,9 +11,10 @@ from kvmfw.errors import FormatError
 from kvmfw.psci import VERSIONS
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 
-__all__ = ["GICV3", "Making", "made_on", "making_of_arguments", "making_of_cpu", "making_of_words"]
+__all__ = ["GICV2", "GICV3", "Making", "made_on", "making_of_arguments", "making_of_cpu", "making_of_words"]
 
 GICV3: Final = "vgic"
+GICV2: Final = "vgic_v2"
 _PTRAUTH = ("ptrauth_address", "ptrauth_generic")
 # What `-cpu host` asks for where the host offers all of it (`kvm_arm_get_host_cpu_features` in `target/arm/kvm.c`, read in 9.0;
 # run in 7.2, 10.0 and 11.1).
@@ -32,7 +33,7 @@ class Making:
     Attributes
     ----------
     on, off : frozenset of str
-        Words of features, of capabilities that are enabled, and ``vgic`` (a GICv3), that are told.
+        Words of features, of capabilities that are enabled, and ``vgic`` (a GICv3) or ``vgic_v2``, that are told.
     whole : bool
         Whether nothing else is on; else the VMM (QEMU) takes what the host offers.
     psci : int or None
@@ -68,7 +69,7 @@ def making_of_words(words: str) -> Making:
         When one is not known.
     """
     given = frozenset(filter(None, (word.strip() for word in words.split(","))))
-    known = (*FEATURES, *ENABLED, GICV3)
+    known = (*FEATURES, *ENABLED, GICV3, GICV2)
     for word in sorted(given):
         if word not in known:
             raise FormatError(f"`{word}` says nothing about a vCPU; expected {', '.join(known)}")
@@ -165,7 +166,20 @@ def made_on(making: Making, capture: Mapping[str, Any]) -> frozenset[str]:
             )
         if offered:
             words.update(features)
-    # QEMU and libvirt take the newest GIC that the host's KVM has, unless they are told.
-    if any(vcpu.get("vgic") for vcpu in capture["vcpus"]):
-        words.add(GICV3)
-    return frozenset(words - making.off)
+    return frozenset((words | _gic(making, capture)) - making.off)
+
+
+def _gic(making: Making, capture: Mapping[str, Any]) -> set[str]:
+    """Give the interrupt controller: libvirt takes the newest that KVM has, QEMU by itself the oldest (`hw/arm/virt.c`)."""
+    if making.on.intersection((GICV2, GICV3)):
+        return set()
+    offers = {GICV3} if any(vcpu.get("vgic") for vcpu in capture["vcpus"]) else set()
+    if capture.get("surroundings", {}).get("VGIC_V2", {}).get("value") is not None:
+        offers.add(GICV2)
+    offers -= making.off
+    if len(offers) > 1:
+        name = capture["host"]["name"]
+        raise FormatError(
+            f"nothing says whether it has a GICv2 or a GICv3, and the host of `{name}` makes both"
+        )
+    return offers

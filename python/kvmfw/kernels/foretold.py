@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from kvmfw import _native, ids
+from kvmfw.boot_options import options_in_effect
 from kvmfw.captures import fresh_values
 from kvmfw.errors import ArgumentError
 from kvmfw.kernels.kernel import Kernel
@@ -129,7 +130,11 @@ class Foretold:
         self._document = document
         self._fields = (_field_bits(running), _field_bits(target.image))
         told = document["host"]
-        self._recorded = ((told.get("vulnerabilities") or {}).get("meltdown"), told.get("boot_options"))
+        options = options_in_effect(told.get("boot_options") or "").values()
+        self._recorded = (
+            (told.get("vulnerabilities") or {}).get("meltdown"),
+            [one.name if one.value is None else f"{one.name}={one.value}" for one in options],
+        )
 
     @cached_property
     def vcpus(self) -> tuple[ForetoldVcpu, ...]:

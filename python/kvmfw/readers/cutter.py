@@ -148,7 +148,7 @@ def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
     kind = column.type
     if pa.types.is_dictionary(kind):
         # Millions of rows: a copy is made only where it must be.
-        codes = column.indices.fill_null(-1) if column.null_count else column.indices
+        codes = column.indices.cast(pa.int64()).fill_null(-1) if column.null_count else column.indices
         starts, _, _ = _heads(codes, native)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False

@@ -24,6 +24,7 @@ from kvmfw.readers.ahead import ahead
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.pages import batches_of
 from kvmfw.readers.source import LIMITS, Limits, opened
+from kvmfw.readers.texts import without_views
 
 __all__ = [
     "ARROW",
@@ -232,7 +233,7 @@ def tidied(table: pa.Table, columns: Mapping[str, str] | None = None) -> pa.Tabl
             known = ", ".join(table.column_names)
             raise ArgumentError(f"the table has no column `{name}`; it has {known}")
     left_out = ("register", "value") if nested else ("registers",)
-    tidy = {name: table.column(given) for name, given in found.items() if name not in left_out}
+    tidy = {name: without_views(table.column(given)) for name, given in found.items() if name not in left_out}
     if "vcpu" in tidy and _holds_numbers(tidy["vcpu"]):
         tidy["index"] = tidy.pop("vcpu")
         words = next((name for name in table.column_names if name.lower() == "features"), None)

@@ -13,7 +13,7 @@ from typing import Any
 
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
-from kvmfw.errors import FormatError
+from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.readers.source import whole
 from kvmfw.rules import find_rule
 from kvmfw.verdict import Outcome
@@ -136,8 +136,12 @@ def _waiver(entry: Any, place: str, file: str) -> Waiver:
                 raise FormatError("`expires` is not a date; expected such as 2027-01-31", place, file=file)
         elif not isinstance(value, str) or not value.strip():
             raise FormatError(f"`{key}` is not a text", place, file=file)
+    try:
+        rule = find_rule(entry["rule"]).id
+    except ArgumentError as error:
+        raise FormatError(str(error), place, file=file) from error
     scope = {key: entry[key] for key in SCOPE if key in entry}
-    return Waiver(entry["rule"], entry["reason"], entry["expires"], scope)
+    return Waiver(rule, entry["reason"], entry["expires"], scope)
 
 
 def expired(waivers: Iterable[Waiver], today: date) -> list[Waiver]:

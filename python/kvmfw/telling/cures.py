@@ -24,8 +24,8 @@ _BY_RULE = {
         "lacks go to newer kernels"
     ),
     "KVMFW-ID-REGISTER": (
-        "start VMs with what all hosts take: `kvmfw emit FLEET qemu|firecracker` prints the settings; on "
-        "kernels up to 6.4 the value must be the host's own, but for CSV2 and CSV3"
+        "start VMs with what all hosts take: `kvmfw emit FLEET qemu|firecracker` prints the settings; kernels up to "
+        "6.4 take hardly any value but the host's own"
     ),
     "KVMFW-IMPLEMENTATION": (
         "the target has another CPU: choose one with the same, or kernels from 6.15 on and a VMM that enables"

@@ -9,6 +9,7 @@ from kvmfw.ids import size_of
 from kvmfw.psci import version_name
 from kvmfw.registers import fields_of, named, register_name
 from kvmfw.verdict import Finding, Outcome
+from kvmfw.vmms import find_vmm
 
 __all__ = ["KNOBS_OF_QEMU", "knob_of", "qemu_properties", "settable", "template_modifier"]
 
@@ -86,11 +87,17 @@ def knob_of(finding: Finding, vmm: str) -> str | None:
     changed = finding.saved ^ own
     if finding.rule not in _LOWERED:
         return None
-    if vmm.startswith("firecracker") and changed & settable(vmm, register):
+    release = _release_with_knobs(vmm, register)
+    if release is None or not changed & settable(release, register):
+        return None
+    if release.startswith("firecracker"):
         entry = template_modifier(register, own, changed)
         return f'Firecracker: reg_modifiers {{"addr": "{entry["addr"]}", "bitmap": "{entry["bitmap"]}"}}'
-    if vmm in ("kvm", "qemu", KNOBS_OF_QEMU):
-        changed &= settable(KNOBS_OF_QEMU, register)
-        if named := [*qemu_properties({register: own}, {register: changed})]:
-            return f"QEMU 11.1: -cpu host,{','.join(named)}"
-    return None
+    named = [*qemu_properties({register: own}, {register: changed & settable(release, register)})]
+    return f"QEMU {release.partition('-')[2]}: -cpu host,{','.join(named)}" if named else None
+
+
+def _release_with_knobs(vmm: str, register: int) -> str | None:
+    """Give the release that can be told: the VMM itself, or the first one as which its name is judged; QEMU's for plain KVM."""
+    releases = (KNOBS_OF_QEMU,) if vmm == "kvm" else (vmm, *find_vmm(vmm).releases)
+    return next((one for one in releases if settable(one, register)), None)

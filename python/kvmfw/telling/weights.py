@@ -40,6 +40,7 @@ WEIGHTS: dict[str, tuple[Weight, str]] = {
     "KVMFW-TIMER": (Weight.STATE, "a timer does not go on as it was set"),
     "KVMFW-COUNTER-OFFSET": (Weight.STATE, "the guest's clock jumps"),
     "KVMFW-CLOCK": (Weight.STATE, "the guest's clock runs at another speed"),
+    "KVMFW-STEAL-TIME": (Weight.STATE, "the guest looks for its steal time where it is not"),
     "KVMFW-VGIC": (Weight.STATE, "the interrupt controller does not have all bits that were saved"),
     "KVMFW-LIST-MISSING": (Weight.STATE, "contents of a register that the host does not list are lost"),
     "KVMFW-PMU": (Weight.STATE, "a counter that a profiler of the guest uses stops or is cleared"),

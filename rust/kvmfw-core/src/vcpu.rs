@@ -23,6 +23,7 @@ pub const FEATURES: &[&str] = &[
 /// `pmu_v3_unsure`, where what was saved does not tell whether the vCPU has a PMU.
 pub const ENABLED: &[&str] = &["mte", "writable_imp_id_regs", "pmu_v3_unsure"];
 /// The bits of the last two.
+pub(crate) const MTE: u8 = 1;
 pub(crate) const WRITABLE_IMP_ID_REGS: u8 = 1 << 1;
 const PMU_V3_UNSURE: u8 = 1 << 2;
 const POWER_OFF: u32 = 1;

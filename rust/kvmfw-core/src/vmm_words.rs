@@ -96,7 +96,7 @@ impl VmmRow {
             .cannot
             .iter()
             .map(|cannot| match cannot {
-                Cannot::Feature(_, why) | Cannot::LeaveSveOut(why) => *why,
+                Cannot::Feature(_, why) | Cannot::Enabled(_, why) | Cannot::LeaveSveOut(why) => *why,
             })
             .collect();
         vec![

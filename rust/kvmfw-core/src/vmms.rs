@@ -9,7 +9,7 @@ use crate::capabilities;
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::surroundings::{self, Handled, Handling, Surrounding};
-use crate::vcpu::{PMU_V3, SVE, VcpuConfig, WRITABLE_IMP_ID_REGS};
+use crate::vcpu::{MTE, PMU_V3, SVE, VcpuConfig, WRITABLE_IMP_ID_REGS};
 
 /// What is known of one VMM, or of all its releases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +114,15 @@ pub(crate) enum Enables {
 pub(crate) enum Cannot {
     /// Save or restore a vCPU with this feature bit.
     Feature(u32, &'static str),
+    /// Save or restore a VM with this bit of [`crate::ENABLED`].
+    Enabled(u8, &'static str),
     /// Restore a vCPU without SVE on a host where it makes one with SVE: its V registers are EINVAL.
     LeaveSveOut(&'static str),
 }
 
 const PTRAUTH: u32 = 0b11 << 5;
 const HAS_EL2: u32 = 1 << 7;
+const HAS_EL2_E2H0: u32 = 1 << 8;
 const HOST_PMU: (u32, &[u32]) = (PMU_V3, &[capabilities::PMU_V3]);
 const HOST_SVE: (u32, &[u32]) = (SVE, &[capabilities::SVE]);
 const HOST_PTRAUTH: (u32, &[u32]) = (PTRAUTH, &[capabilities::PTRAUTH_ADDRESS, capabilities::PTRAUTH_GENERIC]);
@@ -140,14 +143,26 @@ const KVM: VmmRule = VmmRule {
     beside: surroundings::HANDLED,
 };
 
+/// `kvm_arm_enable_mte` adds a blocker of migrations (`target/arm/kvm.c`, read in a tree of after 10.0); releases before it have no MTE
+/// under KVM (7.2 read).
+const NO_MTE: Cannot =
+    Cannot::Enabled(MTE, "QEMU blocks migrations of VMs with MTE, and before that had no MTE under KVM");
+/// No release asks for `HAS_EL2_E2H0` (the patches of `virtualization=on` with KVM ask for `HAS_EL2` alone, read).
+const NO_E2H0: Cannot = Cannot::Feature(HAS_EL2_E2H0, "QEMU makes no vCPU with HAS_EL2_E2H0");
+/// `machvirt_init` of `hw/arm/virt.c` refused `virtualization=on` but for TCG (read in 7.2, 10.0); the patches for KVM are of after 10.0.
+const NO_EL2: Cannot = Cannot::Feature(HAS_EL2, "QEMU up to 10.0 makes no vCPU with a virtual EL2 under KVM");
+
 const QEMU_MERGE: VmmRule = VmmRule {
     list_test: ListTest::Merge,
     order: Order::ListThenCore,
     // Core and SVE registers travel elsewhere; vector lengths come from the target's own -cpu line.
     carries: &[Group::Demux, Group::System, Group::Firmware, Group::FirmwareBitmap, Group::Other],
     beside: surroundings::HANDLED_BY_QEMU,
+    cannot: &[NO_MTE, NO_E2H0],
     ..KVM
 };
+
+const QEMU_WITHOUT_EL2: VmmRule = VmmRule { cannot: &[NO_MTE, NO_E2H0, NO_EL2], ..QEMU_MERGE };
 
 const QEMU_TOLERANT: VmmRule = VmmRule { list_test: ListTest::Tolerant, settings: Settings::Properties, ..QEMU_MERGE };
 
@@ -218,6 +233,7 @@ const fn family(name: &'static str, releases: &'static [&'static str], measured:
 
 const BETWEEN: &str = "between two measured releases with the same rule";
 const MERGE: (VmmRule, &[Surrounding]) = (QEMU_MERGE, surroundings::QEMU);
+const MERGE_10: (VmmRule, &[Surrounding]) = (QEMU_WITHOUT_EL2, surroundings::QEMU);
 const FC: (VmmRule, &[Surrounding]) = (FIRECRACKER, surroundings::FIRECRACKER);
 const CH: (VmmRule, &[Surrounding]) = (CLOUD_HYPERVISOR, surroundings::CLOUD_HYPERVISOR);
 
@@ -229,11 +245,11 @@ pub(crate) static VMMS: &[VmmRow] = &[
         true,
         (KVM, surroundings::EVERYWHERE),
     ),
-    family("qemu", &["qemu-10.2", "qemu-11.1"], true, QEMU_MERGE),
-    release("qemu-7.2", "read in 7.2, measured", true, MERGE),
-    release("qemu-8.2", BETWEEN, true, MERGE),
-    release("qemu-9.2", BETWEEN, true, MERGE),
-    release("qemu-10.0", "read in 10.0, measured", true, MERGE),
+    family("qemu", &["qemu-10.0", "qemu-10.2", "qemu-11.1"], true, QEMU_WITHOUT_EL2),
+    release("qemu-7.2", "read in 7.2, measured", true, MERGE_10),
+    release("qemu-8.2", BETWEEN, true, MERGE_10),
+    release("qemu-9.2", BETWEEN, true, MERGE_10),
+    release("qemu-10.0", "read in 10.0, measured", true, MERGE_10),
     release("qemu-10.1", BETWEEN, true, MERGE),
     release("qemu-10.2", "read in 10.2, measured; names the registers that KVM refuses", true, MERGE),
     VmmRow {
@@ -358,6 +374,7 @@ impl VmmRule {
     ) -> Option<(&'static str, Option<RegisterId>)> {
         self.cannot.iter().find_map(|cannot| match *cannot {
             Cannot::Feature(bit, why) => (saved.features & bit != 0).then_some((why, None)),
+            Cannot::Enabled(bit, why) => (saved.enabled & bit != 0).then_some((why, None)),
             Cannot::LeaveSveOut(why) => {
                 (target.features & SVE != 0 && saved.features & SVE == 0).then_some((why, Some(RegisterId::V0)))
             }

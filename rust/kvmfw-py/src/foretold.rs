@@ -28,8 +28,8 @@ fn kernel(release: &str, fields: Fields) -> Kernel {
 /// A value, the bits of it that are not known, and what the hardware has in a field that the kernel hides.
 type Told = (Py<PyAny>, u64, Option<u64>);
 
-/// What sysfs says of Meltdown, and the options with which the kernel was booted.
-type Recorded = (Option<String>, Option<String>);
+/// What sysfs says of Meltdown, and the options with which the kernel was booted, as [`Surface`] has them.
+type Recorded = (Option<String>, Vec<String>);
 
 impl<'a> Question<'a> {
     fn new(
@@ -38,12 +38,12 @@ impl<'a> Question<'a> {
         vcpu: &str,
         release: &str,
         (was, will): (Fields, Fields),
-        (meltdown, boot_options): (&'a Option<String>, &'a Option<String>),
+        (meltdown, boot_options): &'a Recorded,
     ) -> PyResult<Self> {
         let found = host.0.made().find(|(name, _)| *name == vcpu);
         let (_, config) = found.ok_or_else(|| argument_error(py, &format!("the host has no vCPU named `{vcpu}`")))?;
         let surface = Surface {
-            boot_options: boot_options.as_deref(),
+            boot_options,
             meltdown: meltdown.as_deref(),
             midr: host.0.midr(),
             makes_vgic: host.0.made().any(|(_, made)| made.config().vgic),
@@ -64,7 +64,7 @@ pub(crate) fn foretell(
     recorded: Recorded,
     registers: Vec<u64>,
 ) -> PyResult<Vec<Told>> {
-    let asked = Question::new(py, host, vcpu, release, fields, (&recorded.0, &recorded.1))?;
+    let asked = Question::new(py, host, vcpu, release, fields, &recorded)?;
     let facts = asked.config.facts_of_fresh();
     let each = registers.into_iter().map(|register| {
         let one = rules::foretell(RegisterId::new(register), &facts, asked.surface, &asked.was, &asked.will);
@@ -83,7 +83,7 @@ pub(crate) fn foretell_list(
     fields: (Fields, Fields),
     recorded: Recorded,
 ) -> PyResult<Vec<(u64, Option<bool>)>> {
-    let asked = Question::new(py, host, vcpu, release, fields, (&recorded.0, &recorded.1))?;
+    let asked = Question::new(py, host, vcpu, release, fields, &recorded)?;
     let facts = asked.config.facts_of_fresh();
     let all = rules::foretell_list(&facts, asked.surface, &asked.was, &asked.will);
     Ok(all.into_iter().map(|(register, listed)| (register.raw(), listed)).collect())
@@ -98,6 +98,6 @@ pub(crate) fn foretell_made(
     release: &str,
     recorded: Recorded,
 ) -> PyResult<Option<bool>> {
-    let asked = Question::new(py, host, vcpu, release, (None, None), (&recorded.0, &recorded.1))?;
+    let asked = Question::new(py, host, vcpu, release, (None, None), &recorded)?;
     Ok(rules::foretell_made(&asked.config.facts_of_fresh(), asked.surface, &asked.was, &asked.will))
 }

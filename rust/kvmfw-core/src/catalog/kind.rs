@@ -112,7 +112,8 @@ impl Kind {
                 return format!("any bits of the mask {mask:#x}; once the VM has run only the current value");
             }
             Self::Identification => {
-                "up to 6.4 the host's own value, or 0 in CSV2 and CSV3; then field by field under the writable mask"
+                "up to 6.4 the host's own value, or 0 in CSV2 and CSV3, in 6.2 to 6.4 also another PMU version; then field by field \
+                 under the writable mask"
             }
             Self::Implementation(_) => {
                 "the host's own value; any from 6.15 on if the VM has `writable_imp_id_regs` enabled"

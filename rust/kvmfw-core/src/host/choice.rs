@@ -6,18 +6,10 @@ use crate::catalog;
 use crate::errno::Errno;
 use crate::id::RegisterId;
 use crate::judgement::Evidence;
-use crate::rules::Release;
+use crate::rules::{LATE_FEATURES, has_change};
 use crate::surroundings::is_every_vms;
 use crate::value::Value;
 use crate::vcpu::{VcpuConfig, WRITABLE_IMP_ID_REGS};
-
-/// Features that came late, with the last release seen without and the first seen with them: an unknown bit is ENOENT, a
-/// known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
-const LATE_FEATURES: &[(&str, Release, Release)] = &[
-    ("has_el2", Release::new(6, 12, 0), Release::new(6, 16, 0)),
-    ("has_el2_e2h0", Release::new(6, 12, 0), Release::new(6, 16, 0)),
-    ("pmu_v3_strict", Release::new(7, 2, 0), Release::new(7, 3, 0)),
-];
 
 /// Which configuration of a host judges a VM.
 #[derive(Clone, Copy, Debug)]
@@ -131,16 +123,15 @@ impl Host {
     /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not
     /// know); `None` where the release does not tell.
     fn unsupported(&self, feature: &str) -> Option<Errno> {
-        let Some((_, without, with)) = LATE_FEATURES.iter().find(|(late, ..)| *late == feature) else {
+        let Some((_, absent, present)) = LATE_FEATURES.iter().find(|(late, ..)| *late == feature) else {
             return Some(Errno::EINVAL);
         };
-        let release = self.0.release?;
-        match (release.at_least(with.major, with.minor), release.at_least(without.major, without.minor + 1)) {
-            (true, _) => Some(Errno::EINVAL),
+        match has_change(self.0.release?, *absent, *present) {
+            Some(true) => Some(Errno::EINVAL),
             // A vendor may have ported the feature back.
-            (false, false) if self.0.is_vendors => None,
-            (false, false) => Some(Errno::ENOENT),
-            (false, true) => None,
+            Some(false) if self.0.is_vendors => None,
+            Some(false) => Some(Errno::ENOENT),
+            None => None,
         }
     }
 }

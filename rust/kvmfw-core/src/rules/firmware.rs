@@ -161,8 +161,11 @@ mod tests {
         assert_eq!(rule("6.12.8", Some(false), None), refused);
         assert!(matches!(rule("6.12.8", None, None), Effect::Unknown(_)));
         assert_eq!(rule("6.1.4", Some(true), None), refused);
-        // The writable mask goes before the release.
-        assert_eq!(rule("6.9.1", Some(true), Some(0xf0)), Effect::Kept);
+        assert_eq!(rule("6.12.8", Some(true), Some(0xf0)), Effect::Kept);
+        assert!(
+            matches!(rule("6.9.1", Some(true), Some(0xf0)), Effect::Unknown(_)),
+            "that it is writable is half of it"
+        );
         assert_eq!(rule("6.12.8", Some(true), Some(0x0f)), refused);
         let without_ssbs = [(catalog::WORKAROUND_2, 0), (catalog::ID_AA64PFR1, 0)];
         assert_eq!(derived("6.12.8", Some(true), &without_ssbs, None).judge(&word(3), Some(0)), refused);

@@ -2,6 +2,7 @@
 //! are a guest's too, but a host without the mode of a guest refuses its ID registers already.)
 
 use super::aftermath::{self, Resets};
+use super::derive::pmu::reads_low;
 use super::facts::Facts;
 use super::pmu::{CYCLES, MOST, NOT_ARCHITECTED, V3P5};
 use super::state::EXPIRED;
@@ -36,7 +37,8 @@ pub fn left_by_guest(
         }
         Kind::PmuCounter if pmu => {
             let version = word(catalog::ID_AA64DFR0).and_then(|word| catalog::PMU_VERSION.of(word));
-            value | if matches!(version, Some(V3P5..NOT_ARCHITECTED)) { u64::MAX } else { u64::from(u32::MAX) }
+            let is_long = matches!(version, Some(V3P5..NOT_ARCHITECTED)) || reads_low(kernel) != Some(true);
+            value | if is_long { u64::MAX } else { u64::from(u32::MAX) }
         }
         Kind::PmuControl if pmu => match aftermath::left_resets(kernel) {
             Resets::MayBeLeft(bits) => value | bits,

@@ -46,6 +46,7 @@ pub(crate) use pmu_bits::{
     Names as PmuNames, context as pmu_context, judged_bits as judged_pmu_bits, other_name, torn as torn_pmu_pair,
 };
 pub use psci::VERSIONS as PSCI_VERSIONS;
+pub(crate) use release::{LATE_FEATURES, has_change};
 pub use release::{Release, is_upstream};
 pub use rule::Rule;
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};

@@ -58,9 +58,17 @@ pub(super) fn has_line(release: Release, is_vendors: bool, (major, minor): (u32,
     (reached || !is_vendors).then_some(reached)
 }
 
+/// Features of vCPUs that came late, with the last release without and the first seen with them: an unknown bit is ENOENT, a
+/// known one that the host does not support EINVAL (12.15; recorded on 5.10 to 7.3).
+pub(crate) const LATE_FEATURES: [(&str, Release, Release); 3] = [
+    ("has_el2", Release::new(6, 12, u32::MAX), Release::new(6, 16, 3)),
+    ("has_el2_e2h0", Release::new(6, 12, u32::MAX), Release::new(6, 16, 3)),
+    ("pmu_v3_strict", Release::new(7, 2, u32::MAX), Release::new(7, 3, 4)),
+];
+
 /// Whether a release has a change that was last seen absent in one and first seen in another; `None` between them, and for a name that
 /// does not tell its point release where that matters.
-pub(super) fn has_change(release: Release, absent: Release, present: Release) -> Option<bool> {
+pub(crate) fn has_change(release: Release, absent: Release, present: Release) -> Option<bool> {
     let line = |release: Release| (release.major, release.minor);
     let (before, after) = if release.knows_patch() {
         (release <= absent, release >= present)

@@ -40,9 +40,11 @@ pub(in crate::rules) fn workaround_2(facts: &Facts<'_>) -> Rule {
     let ssbs = facts.gate(catalog::SSBS);
     // The field became writable together with the dependency (commit 78c4446b5f95).
     let ssbs_mask = 0xf << catalog::SSBS.shift;
-    let depends = match facts.mask(catalog::ID_AA64PFR1) {
-        Some(mask) => Some(mask & ssbs_mask != 0),
-        None => facts.at_least(6, 12),
+    let depends = match (facts.mask(catalog::ID_AA64PFR1), facts.at_least(6, 12)) {
+        (Some(mask), _) if mask & ssbs_mask == 0 => Some(false),
+        // A vendor may have ported back that the field is writable, and not what it decides.
+        (Some(_), has) => has.filter(|has| *has),
+        (None, has) => has,
     };
     let raised_without_ssbs = match (level, ssbs) {
         (3, _) | (_, Some(0)) => Some(false),

@@ -43,12 +43,16 @@ pub(in crate::rules) fn increment(facts: &Facts<'_>) -> Rule {
 /// series), and to none before: of 5.15 and older it did not apply. [R 5.10, 6.1.192 to 7.3]
 pub(in crate::rules) fn counter(own: u64, facts: &Facts<'_>) -> Rule {
     let version = facts.gate(catalog::PMU_VERSION);
-    let reads_low = match facts.at_least(6, 2) {
+    stored_before(reads_low(facts), Rule::PmuCounter(PmuCounter { own, version }), facts)
+}
+
+/// Whether event counters of 32 bits are kept as such, see [`counter`].
+pub(in crate::rules) fn reads_low(facts: &Facts<'_>) -> Option<bool> {
+    match facts.at_least(6, 2) {
         // The end of the series 6.2 has it; from which release on was not looked up.
         Some(true) => facts.at_least(6, 3).filter(|has| *has),
         _ => facts.has_reached(Release::new(6, 1, 23)),
-    };
-    stored_before(reads_low, Rule::PmuCounter(PmuCounter { own, version }), facts)
+    }
 }
 
 /// `PMMIR_EL1` (7.3): the number of slots, 0 or the host's own; once the VM has run only its current value. [R 7.3.4]

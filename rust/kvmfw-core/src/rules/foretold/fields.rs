@@ -214,7 +214,7 @@ fn without_aarch32(register: RegisterId, facts: &Facts<'_>) -> Told {
 impl Surface<'_> {
     /// Whether an option chooses a mode in which kernels show or hide VHE differently.
     fn has_mode(&self) -> bool {
-        self.option("kvm-arm.mode=nvhe") || self.option("kvm-arm.mode=protected")
+        self.option("kvm_arm.mode=nvhe") || self.option("kvm_arm.mode=protected")
     }
 
     /// Whether an option takes fields of ID registers away.
@@ -223,6 +223,6 @@ impl Surface<'_> {
     }
 
     pub(super) fn option(&self, begins: &str) -> bool {
-        self.boot_options.unwrap_or_default().split_whitespace().any(|word| word.starts_with(begins))
+        self.boot_options.iter().any(|option| option.starts_with(begins))
     }
 }

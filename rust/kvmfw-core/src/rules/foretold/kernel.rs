@@ -17,8 +17,9 @@ pub struct Kernel {
 /// What a capture tells of a host beside its vCPUs.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Surface<'a> {
-    /// The options with which its kernel was booted; `None` where they were not recorded: then the kernel's default mode.
-    pub boot_options: Option<&'a str>,
+    /// The options that its kernel was booted with and that are in effect, each as `name` or `name=value` with underscores for the dashes
+    /// of names; none where they were not recorded: then the kernel's default mode.
+    pub boot_options: &'a [String],
     /// What sysfs says of Meltdown.
     pub meltdown: Option<&'a str>,
     /// `MIDR_EL1`.

@@ -7,7 +7,7 @@ use super::value::foretell;
 use crate::catalog::{self, CNTPCT, Gate, ID_AA64ISAR1, ID_AA64MMFR1, Kind};
 use crate::id::{Group, RegisterId};
 use crate::rules::facts::Facts;
-use crate::rules::release::Release;
+use crate::rules::release::{LATE_FEATURES, Release};
 
 /// What shows a register to a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,16 +169,17 @@ pub fn foretell_made(facts: &Facts<'_>, surface: Surface<'_>, was: &Kernel, will
     let field = |register: RegisterId, shift: u32| facts.bits(register, 0xf << shift).is_some_and(|bits| bits != 0);
     // Up to 5.12 SVE needs VHE (`kvm_vcpu_enable_sve`, 5.10); 5.18 knows pointer authentication by QARMA3.
     let sve = || {
-        let has_vhe = field(ID_AA64MMFR1, 8) && !surface.option("kvm-arm.mode=");
+        let has_vhe = field(ID_AA64MMFR1, 8) && !surface.option("kvm_arm.mode=");
         will.at_least(5, 13).filter(|later| *later).or_else(|| has_vhe.then_some(true))
     };
     let keys = || {
         let is_old = field(ID_AA64ISAR1, 4) || field(ID_AA64ISAR1, 8);
         will.at_least(5, 18).filter(|later| *later).or_else(|| is_old.then_some(true))
     };
-    let needed: [(bool, &dyn Fn() -> Option<bool>); 6] = [
-        (config.has("has_el2"), &|| will.has(Release::new(6, 12, u32::MAX), Release::new(6, 16, 3))),
-        (config.has("pmu_v3_strict"), &|| will.has(Release::new(7, 2, u32::MAX), Release::new(7, 3, 4))),
+    let late = || LATE_FEATURES.iter().filter(|(feature, ..)| config.has(feature));
+    let has_late = || late().try_fold(true, |all, (_, absent, present)| Some(all && will.has(*absent, *present)?));
+    let needed: [(bool, &dyn Fn() -> Option<bool>); 5] = [
+        (late().next().is_some(), &has_late),
         (config.is_enabled("mte"), &|| will.at_least(5, 13)),
         (config.is_enabled("writable_imp_id_regs"), &|| will.at_least(6, 15)),
         (config.has("sve"), &sve),

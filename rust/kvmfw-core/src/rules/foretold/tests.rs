@@ -80,9 +80,9 @@ fn options_of_the_kernel_count() {
         )
     };
     assert_eq!(told(Surface::default()).1 & 0xf00, 0);
-    let boot_options = Some("quiet kvm-arm.mode=protected");
+    let boot_options = &["quiet".to_owned(), "kvm_arm.mode=protected".to_owned()];
     assert_eq!(told(Surface { boot_options, ..Surface::default() }).1 & 0xf00, 0xf00);
-    let boot_options = Some("arm64.nosve");
+    let boot_options = &["arm64.nosve".to_owned()];
     assert_ne!(told(Surface { boot_options, ..Surface::default() }).1 & 0xff, 0);
 }
 
@@ -96,8 +96,9 @@ fn meltdown_and_the_interrupt_controller_are_told_by_the_host() {
 
 #[test]
 fn levels_stay_where_no_list_of_cpus_decides() {
-    let told = |register, level, midr, boot_options, kernels| {
-        let surface = Surface { boot_options, midr, ..Surface::default() };
+    let told = |register, level, midr, option, kernels| {
+        let options: Vec<String> = Option::<&str>::into_iter(option).map(str::to_owned).collect();
+        let surface = Surface { boot_options: &options, midr, ..Surface::default() };
         tell(register, &[(register, level), (WORKAROUND_1, 2)], 0x4, surface, kernels)
     };
     let (n1, v2) = (0x413f_d0c1, 0x410f_d4f1);

@@ -1,0 +1,21 @@
+"""Columns of text, in the form of which Arrow takes rows."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+__all__ = ["without_views"]
+
+
+def without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Give text as Arrow can take rows of: not as the views that Polars hands out."""
+    if pa.types.is_string_view(column.type):
+        return column.cast(pa.large_string())
+    if not (pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type)):
+        return column
+    words = (part.dictionary.cast(pa.large_string()) for part in column.chunks)
+    parts = [
+        pa.DictionaryArray.from_arrays(part.indices, told)
+        for part, told in zip(column.chunks, words, strict=True)
+    ]
+    return pa.chunked_array(parts, pa.dictionary(column.type.index_type, pa.large_string()))
