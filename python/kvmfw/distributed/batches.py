@@ -79,8 +79,9 @@ def classify_batch(batch: pa.RecordBatch) -> pa.RecordBatch:
 def classify_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Map the VMs of a stream of batches to classes; in long form a VM may go on in the next batch."""
     seen: set[bytes] = set()
+    kinds = _native.Kinds(1)
     for runs in runs_of_stream(batches, _native.Fleet("kvm", "kvm", 1)):
-        yield _classified(runs, Classes(runs), seen)
+        yield _classified(runs, Classes(runs, kinds), seen)
 
 
 def _classified(runs: Runs, classes: Classes, seen: set[bytes]) -> pa.RecordBatch:

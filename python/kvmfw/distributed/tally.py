@@ -112,15 +112,15 @@ class _Part:
     homes: pa.Array
 
     @classmethod
-    def of(cls, part: Runs | list[RegisterSet], file: str) -> _Part:
+    def of(cls, part: Runs | list[RegisterSet], file: str, kinds: _native.Kinds) -> _Part:
         if not isinstance(part, Runs):
             names = pa.array([one.name for one in part], pa.string())
-            return cls(part, Classes(part), names, pa.array([one.host for one in part], pa.string()))
+            return cls(part, Classes(part, kinds), names, pa.array([one.host for one in part], pa.string()))
         runs, bad = part, False
         if runs.index is not None:
             runs, found, _ = one_of_each_kind(runs)
             bad = bool(found)
-        classes = Classes(runs)
+        classes = Classes(runs, kinds)
         if bad or classes.bad:
             _refuse(file)
         homes = pa.nulls(len(runs), pa.string()) if runs.homes is None else runs.homes
@@ -175,8 +175,9 @@ def tally(file: str) -> Tally:
     members: list[Member] = []
     spans: list[Span] = []
     vms = 0
+    kinds = _native.Kinds(1)
     for source in _read(file):
-        part = _Part.of(source, file)
+        part = _Part.of(source, file, kinds)
         classes, first = np.unique(part.classes.of, return_index=True)
         numbers = np.empty(int(classes.max()) + 1, dtype=np.int64)
         digests = part.digests()
@@ -239,8 +240,9 @@ def named(file: str, wanted: Wanted) -> list[Named]:
     """Look for VMs in a file; they are in the order in which they stand there."""
     found: list[Named] = []
     start = 0
+    kinds = _native.Kinds(1)
     for source in _read(file):
-        part = _Part.of(source, file)
+        part = _Part.of(source, file, kinds)
         digests = part.digests()
         asked = {one for one, name in digests.items() if name in wanted.homes or name in wanted.homeless}
         rows = np.flatnonzero(np.isin(part.classes.of, list(asked)))

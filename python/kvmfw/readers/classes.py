@@ -25,7 +25,7 @@ class Classes:
     vcpus : Runs or sequence of RegisterSet
         The vCPUs.
     kinds : _native.Kinds, optional
-        Who was seen before, of the same source: it is known sooner then. Numbers are still those of these vCPUs.
+        Who was seen before, of the same source: who is alike is known sooner then. Keys are asked for before others are taken.
 
     Attributes
     ----------

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -39,11 +40,7 @@ def batches_of(path: Path, file: pq.ParquetFile, rows: int) -> Iterator[pa.Recor
         left = file.metadata.row_group(group).num_rows
         given = 0
         if pages.begin(group):
-            while (columns := pages.next(rows)) is not None:
-                batch = pa.RecordBatch.from_arrays(
-                    [_array(column, field.type) for column, field in zip(columns, schema, strict=True)],
-                    schema=schema,
-                )
+            while given < left and (batch := _next(pages, schema, min(rows, left - given))) is not None:
                 given += batch.num_rows
                 yield batch
         if given < left:
@@ -62,11 +59,30 @@ def _pages(path: Path, schema: pa.Schema) -> _native.Pages | None:
     return _native.Pages.open(path, kinds)
 
 
-def _array(column: Any, kind: pa.DataType) -> pa.Array:
-    if not pa.types.is_dictionary(kind):
-        return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
-    codes, (starts, text) = column
+def _next(pages: _native.Pages, schema: pa.Schema, rows: int) -> pa.RecordBatch | None:
+    # In memory of pyarrow, which has it at hand again after each batch: that of others comes anew, page by page.
+    is_text = [pa.types.is_dictionary(field.type) for field in schema]
+    buffers = [pa.allocate_buffer(rows * (4 if one else 8)) for one in is_text]
+    both = list(zip(buffers, is_text, strict=True))
+    words = [np.frombuffer(buffer, np.uint64) for buffer, one in both if not one]
+    codes = [np.frombuffer(buffer, np.int32) for buffer, one in both if one]
+    found = pages.next(words, codes)
+    if found is None:
+        return None
+    count, texts = found
+    left = iter(texts)
+    arrays = [
+        _coded(buffer, count, field.type, next(left))
+        if one
+        else pa.Array.from_buffers(field.type, count, [None, buffer])
+        for field, one, buffer in zip(schema, is_text, buffers, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def _coded(buffer: pa.Buffer, count: int, kind: pa.DataType, texts: Any) -> pa.DictionaryArray:
+    starts, text = texts
     buffers = [None, pa.py_buffer(starts), pa.py_buffer(text)]
-    names = pa.Array.from_buffers(kind.value_type, len(starts) - 1, buffers)
-    indices = pa.Array.from_buffers(kind.index_type, len(codes), [None, pa.py_buffer(codes)])
-    return pa.DictionaryArray.from_arrays(indices, names, safe=False)
+    names = pa.Array.from_buffers(kind.value_type, max(len(starts) - 1, 0), buffers)
+    codes = pa.Array.from_buffers(kind.index_type, count, [None, buffer])
+    return pa.DictionaryArray.from_arrays(codes, names, safe=False)

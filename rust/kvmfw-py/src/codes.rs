@@ -60,23 +60,32 @@ impl Codes {
         Some(true)
     }
 
-    /// Adds what `of` makes of each of the next numbers to `out`; all of them are below `most`.
-    pub(crate) fn extend<T>(
-        &mut self,
-        most: usize,
-        count: usize,
-        out: &mut Vec<T>,
-        of: impl Fn(usize) -> T,
-    ) -> Option<()> {
+    /// Puts what `words` has for the next numbers into `out`.
+    pub(crate) fn look_up(&mut self, words: &[u64], out: &mut [u64]) -> Option<()> {
+        for out in out.chunks_mut(BLOCK) {
+            self.fill(out)?;
+            let highest = out.iter().copied().max().unwrap_or(0);
+            if usize::try_from(highest).ok()? >= words.len() {
+                return None;
+            }
+            for out in out {
+                *out = usize::try_from(*out).ok().and_then(|at| words.get(at)).copied().unwrap_or(0);
+            }
+        }
+        Some(())
+    }
+
+    /// Puts the next numbers, each below `most`, into `out`.
+    pub(crate) fn codes(&mut self, most: usize, out: &mut [i32]) -> Option<()> {
         let mut block = [0; BLOCK];
-        for start in (0..count).step_by(BLOCK) {
-            let some = block.get_mut(..BLOCK.min(count - start))?;
+        for out in out.chunks_mut(BLOCK) {
+            let some = block.get_mut(..out.len())?;
             self.fill(some)?;
             let highest = some.iter().copied().max().unwrap_or(0);
             if usize::try_from(highest).ok()? >= most {
                 return None;
             }
-            out.extend(some.iter().map(|code| of(usize::try_from(*code).unwrap_or(0))));
+            out.iter_mut().zip(some).for_each(|(out, code)| *out = i32::try_from(*code).unwrap_or(0));
         }
         Some(())
     }

@@ -7,13 +7,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
-use numpy::{IntoPyArray, PyArray1};
+use numpy::{IntoPyArray, PyArray1, PyReadwriteArray1};
 use parquet::basic::{Encoding, Type};
 use parquet::column::page::{Page, PageReader};
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 
+use crate::arrays::slice_mut;
 use crate::codes::Codes;
 use crate::door::{Born, enter};
 
@@ -61,11 +61,8 @@ enum Values {
     Plain(Page, usize),
 }
 
-/// Rows of one column.
-enum Rows {
-    Words(Vec<u64>),
-    Texts(Vec<i32>, Names),
-}
+/// Where texts start, and their bytes.
+type Texts<'py> = (Bound<'py, PyArray1<i32>>, Bound<'py, PyArray1<u8>>);
 
 #[pymethods]
 impl Pages {
@@ -109,16 +106,34 @@ impl Pages {
         Ok(is_begun)
     }
 
-    /// The next rows of it, column by column: words, or texts by code; none at its end, and where it is not one for this.
-    fn next<'py>(&self, py: Python<'py>, most: usize) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    /// Puts the next rows of it into these columns, as many as they hold or are left: `words`, and `codes` of texts. Gives how
+    /// many, and the texts of each column; none at its end, and where it is not one for this.
+    fn next<'py>(
+        &self,
+        py: Python<'py>,
+        mut words: Vec<PyReadwriteArray1<'py, u64>>,
+        mut codes: Vec<PyReadwriteArray1<'py, i32>>,
+    ) -> PyResult<Option<(usize, Vec<Texts<'py>>)>> {
+        let mut words = words.iter_mut().map(|out| slice_mut(py, out, "words")).collect::<PyResult<Vec<_>>>()?;
+        let mut codes = codes.iter_mut().map(|out| slice_mut(py, out, "codes")).collect::<PyResult<Vec<_>>>()?;
         let read = || {
             let mut group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-            let rows = group.rows.min(most);
+            let holds = words.iter().map(|out| out.len()).chain(codes.iter().map(|out| out.len())).min()?;
+            let rows = group.rows.min(holds);
             group.rows -= rows;
-            (rows > 0).then(|| group.columns.iter_mut().map(|column| column.read(rows)).collect::<Option<Vec<_>>>())?
+            let (mut words, mut codes, mut texts) = (words.iter_mut(), codes.iter_mut(), Vec::new());
+            for column in group.columns.iter_mut().filter(|_| rows > 0) {
+                if column.is_text {
+                    texts.push(column.texts(codes.next()?.get_mut(..rows)?)?);
+                } else {
+                    column.words(words.next()?.get_mut(..rows)?)?;
+                }
+            }
+            (rows > 0).then_some((rows, texts))
         };
-        let Some(columns) = enter(py, self.born, || guarded(read))? else { return Ok(None) };
-        columns.into_iter().map(|rows| rows.into_python(py)).collect::<PyResult<_>>().map(Some)
+        let Some((rows, texts)) = enter(py, self.born, || guarded(read))? else { return Ok(None) };
+        let texts = texts.into_iter().map(|names| (names.starts.into_pyarray(py), names.bytes.into_pyarray(py)));
+        Ok(Some((rows, texts.collect())))
     }
 }
 
@@ -127,80 +142,64 @@ fn guarded<T>(work: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten()
 }
 
-impl Rows {
-    fn into_python(self, py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
-        match self {
-            Self::Words(words) => Ok(words.into_pyarray(py).into_any()),
-            Self::Texts(codes, names) => {
-                let names: (Bound<'_, PyArray1<i32>>, Bound<'_, PyArray1<u8>>) =
-                    (names.starts.into_pyarray(py), names.bytes.into_pyarray(py));
-                (codes.into_pyarray(py), names).into_bound_py_any(py)
-            }
-        }
-    }
-}
-
 impl Column {
-    fn read(&mut self, rows: usize) -> Option<Rows> {
-        if self.is_text { self.texts(rows) } else { self.numbers(rows) }
-    }
-
-    fn numbers(&mut self, rows: usize) -> Option<Rows> {
-        let mut found: Vec<u64> = room(rows)?;
-        while found.len() < rows {
-            let taken = self.here()?.min(rows - found.len());
+    fn words(&mut self, out: &mut [u64]) -> Option<()> {
+        let mut done = 0;
+        while done < out.len() {
+            let rest = out.get_mut(done..)?;
+            let taken = self.here()?.min(rest.len());
+            let rest = rest.get_mut(..taken)?;
             match self.values.as_mut()? {
-                Values::Codes(codes) => {
-                    let words = self.words.as_slice();
-                    codes.extend(words.len(), taken, &mut found, |code| words.get(code).copied().unwrap_or(0))?;
-                }
+                Values::Codes(codes) => codes.look_up(&self.words, rest)?,
                 Values::Plain(page, at) => {
                     let end = at.checked_add(taken.checked_mul(8)?)?;
                     let (values, _) = page.buffer().get(*at..end)?.as_chunks();
-                    found.extend(values.iter().map(|value| u64::from_le_bytes(*value)));
+                    rest.iter_mut().zip(values).for_each(|(out, value)| *out = u64::from_le_bytes(*value));
                     *at = end;
                 }
             }
-            self.left -= taken;
+            (self.left, done) = (self.left - taken, done + taken);
         }
-        Some(Rows::Words(found))
+        Some(())
     }
 
-    fn texts(&mut self, rows: usize) -> Option<Rows> {
-        let mut found: Vec<i32> = room(rows)?;
+    fn texts(&mut self, out: &mut [i32]) -> Option<Names> {
+        let (mut done, mut last) = (0, None);
         let mut names = None;
-        while found.len() < rows {
-            let taken = self.here()?.min(rows - found.len());
+        while done < out.len() {
+            let rest = out.get_mut(done..)?;
+            let taken = self.here()?.min(rest.len());
+            let rest = rest.get_mut(..taken)?;
             let names = names.get_or_insert_with(|| self.names.clone());
             match self.values.as_mut()? {
                 // After names that no dictionary has, one of it may be the last of these.
                 Values::Codes(_) if names.len() > self.names.len() => return None,
                 Values::Codes(codes) => {
-                    let start = found.len();
-                    codes.extend(self.names.len(), taken, &mut found, |code| i32::try_from(code).unwrap_or(0))?;
-                    let twice = if self.firsts.is_empty() { &mut [][..] } else { found.get_mut(start..)? };
+                    codes.codes(self.names.len(), rest)?;
+                    let twice = if self.firsts.is_empty() { &mut [][..] } else { &mut *rest };
                     for code in twice {
                         *code = *self.firsts.get(usize::try_from(*code).ok()?)?;
                     }
                 }
                 Values::Plain(page, at) => {
-                    for _ in 0..taken {
+                    for out in rest.iter_mut() {
                         let start = at.checked_add(4)?;
                         let length = page.buffer().get(*at..start)?.first_chunk()?;
                         let end = start.checked_add(usize::try_from(u32::from_le_bytes(*length)).ok()?)?;
                         let name = page.buffer().get(start..end)?;
                         // A name that goes on keeps its code, also where the dictionary gave it.
-                        let last = found.last().copied().filter(|last| names.get(*last) == Some(name));
-                        found.push(last.map_or_else(|| names.push(name), Some)?);
-                        *at = end;
+                        let known = last.filter(|last| names.get(*last) == Some(name));
+                        *out = known.map_or_else(|| names.push(name), Some)?;
+                        (last, *at) = (Some(*out), end);
                     }
                 }
             }
-            self.left -= taken;
+            last = rest.last().copied();
+            (self.left, done) = (self.left - taken, done + taken);
         }
         let names = names.unwrap_or_default();
         std::str::from_utf8(&names.bytes).ok()?;
-        Some(Rows::Texts(found, names))
+        Some(names)
     }
 
     /// How many values of the page that is being read are left, at least one.
@@ -300,10 +299,4 @@ impl Names {
         self.starts.push(i32::try_from(self.bytes.len()).ok()?);
         Some(code)
     }
-}
-
-fn room<T>(rows: usize) -> Option<Vec<T>> {
-    let mut room = Vec::new();
-    room.try_reserve_exact(rows).ok()?;
-    Some(room)
 }
