@@ -196,7 +196,7 @@ def tally(file: str) -> Tally:
         # Two names of one hash are not yet one name twice.
         Fleet(file, [])
     places = pa.chunked_array(homes, pa.string()).combine_chunks().dictionary_encode()
-    home = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
+    home = places.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64) + 1
     every = np.concatenate([*classes_of, np.zeros(0, np.int64)])
     counted = np.unique(every << HOME_BITS | home, return_counts=True)
     first = np.array(firsts, dtype=np.int64)

@@ -89,7 +89,9 @@ class Runs:
         told = None
         if homes is not None:
             places = homes.dictionary_encode()
-            codes = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+            codes = (
+                places.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+            )
             told = (texts_of(places.dictionary), codes)
         named = (texts_of(names), told, like)
         return change.add_runs(self.starts, self.register, self.value, self.configs, self.config_of, named)
@@ -201,7 +203,9 @@ class Alike:
 def codes_of(names: pa.Array) -> Rows:
     """Give names numbers by first appearance; all that have none are one."""
     encoded = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
-    codes: Rows = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    codes: Rows = (
+        encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+    )
     return codes
 
 
