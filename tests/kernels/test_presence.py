@@ -25,7 +25,7 @@ S1PIE = FieldRow(8, 4, False, True, True, "lower", 0)
 def one(
     register: int, visibility: str | None = None, setter: str | None = None, stored: bool = True
 ) -> Descriptor:
-    return Descriptor(register, "access", None, None, setter, visibility, stored, 0)
+    return Descriptor(register, "access", None, None, setter, visibility, stored, 0, 0)
 
 
 DESCRIPTORS = [

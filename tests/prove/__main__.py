@@ -20,12 +20,13 @@ from kvmfw.errors import FormatError
 from kvmfw.kernels import read_kernel
 from kvmfw.registers import register_name
 from tests.live import archive
-from tests.prove import ledger
-from tests.prove.firmware import EVERYWHERE, Claim, claims
-from tests.prove.machine import Code, NotRunError, ends_of
-from tests.prove.proof import boundaries, flipped, prove
+from tests.prove import firmware, identification, ledger
+from tests.prove.claim import Claim
+from tests.prove.machine import Code, Machine, NotRunError
+from tests.prove.proof import Proof, Terms, UndecidedError
 
-logging.getLogger("angr").setLevel(logging.CRITICAL)
+for noisy in ("angr", "claripy"):
+    logging.getLogger(noisy).setLevel(logging.CRITICAL)
 
 
 def main() -> int:
@@ -51,52 +52,79 @@ def _proved(image: Path, kept: Path) -> Iterator[dict[str, Any]]:
     with image.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     before = kept / f"{image.name}.json"
-    if before.exists() and (known := json.loads(before.read_text()))["image"] == digest:
-        yield known
-        return
-    start = time.monotonic()
+    known: dict[str, Any] = json.loads(before.read_text()) if before.exists() else {"image": ""}
     try:
         kernel, code = read_kernel(image), Code.read(image)
     except FormatError as error:
         print(error, file=sys.stderr)
         return
-    rows = [_row(code, claim) for claim in claims(kernel.release, kernel.firmware or EVERYWHERE)]
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    found = {
-        "image": digest,
-        "name": image.name,
-        "release": kernel.release,
-        "build": kernel.build,
-        "rows": rows,
-        "seconds": round(time.monotonic() - start, 1),
-        "mebibytes": most,
-    }
-    before.write_text(json.dumps(found, indent=1) + "\n")
-    print(ledger.line(found), flush=True)
+    line = kernel.numbers[:2]
+    claims = [
+        *firmware.claims(kernel.release, line, kernel.firmware or firmware.EVERYWHERE),
+        *identification.claims(kernel),
+    ]
+    same = known["rows"] if known["image"] == digest else []
+    asked = {(row["register"], row["state"], row.get("claim")): row for row in same}
+    names = [(register_name(claim.register), claim.state, _digest(claim)) for claim in claims]
+    machine = None
+    found: dict[str, Any] = {"image": digest, "name": image.name}
+    found |= {"release": kernel.release, "build": kernel.build, "rows": []}
+    found["mebibytes"] = known.get("mebibytes", 0)
+    for name, claim in zip(names, claims, strict=True):
+        row = asked.get(name)
+        if row is None:
+            machine = machine or Machine(code)
+            row = _row(machine, claim, name)
+            found["mebibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        found["rows"].append(row)
+        if name not in asked:
+            before.write_text(json.dumps(found, indent=1) + "\n")
+    if machine is not None:
+        print(ledger.line(found), flush=True)
     yield found
 
 
-def _row(code: Code, claim: Claim) -> dict[str, Any]:
-    row: dict[str, Any] = {"register": register_name(claim.register), "state": claim.state}
-    if claim.formula is None:
-        return row | {"result": "not proved", "why": "the core has no rule for it"}
+def _digest(claim: Claim) -> str:
+    told = "" if claim.told is None else f"{claim.told.takes} {claim.told.refuses}"
+    return hashlib.sha256(f"{told} {claim.given}".encode()).hexdigest()[:16]
+
+
+def _row(machine: Machine, claim: Claim, name: tuple[str, str, str]) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        **dict(zip(("register", "state", "claim"), name, strict=True)),
+        "identification": identification.is_identification(claim.register),
+    }
+    start = time.process_time()
     try:
-        ends = ends_of(code, claim.call)
-    except NotRunError as error:
-        return row | {"result": "not proved", "why": str(error)}
-    proof = prove(ends, claim.formula)
-    if proof.uncovered is not None or not proof.ends:
-        return row | {
-            "result": "not proved",
-            "why": f"no way through the code was found for {proof.uncovered:#x}",
-        }
-    if proof.counterexample is not None:
-        word = {"value": f"{proof.counterexample:#x}", "taken": proof.taken}
-        return row | {"result": "counterexample"} | word
-    bent = [word for word in boundaries(claim.formula) if prove(ends, flipped(claim.formula, word)).holds]
-    if bent:
-        return row | {"result": "not proved", "why": f"a rule that is wrong at {bent[0]:#x} passes as well"}
-    return row | {"result": "proved", "ends": proof.ends, "controls": len(boundaries(claim.formula))}
+        row |= _result(machine, claim)
+    except (NotRunError, UndecidedError) as error:
+        row |= {"result": "not proved", "why": str(error)}
+    return row | {"seconds": round(time.process_time() - start, 2)}
+
+
+def _result(machine: Machine, claim: Claim) -> dict[str, Any]:
+    told = claim.told
+    if told is None:
+        return {"result": "not proved", "why": "the core has no formula for its rule"}
+    proof, terms = Proof(claim.run(machine), claim.given), Terms.of(told)
+    if (found := proof.uncovered()) is not None:
+        return {"result": "not proved", "why": f"no way through the code was found for {_words(found)}"}
+    if (found := proof.counterexample(terms)) is not None:
+        return {"result": "counterexample", "value": _words(found), "taken": proof.takes(found)}
+    controls = [(bend, proof.catches(terms, bend)) for bend in claim.bends()]
+    for bend, caught in controls:
+        if caught is False:
+            return {"result": "not proved", "why": f"a rule that is wrong where {bend} passes as well"}
+    asked = sum(caught is True for _, caught in controls)
+    if not asked:
+        return {"result": "not proved", "why": "the rule says UNKNOWN of every value that was looked at"}
+    silent = proof.silent(terms)
+    partly = {} if silent is None else {"silent": _words(silent)}
+    return {"result": "proved", "ends": proof.ends, "controls": asked} | partly
+
+
+def _words(found: dict[str, int]) -> str:
+    return ", ".join(f"{name} {word:#x}" for name, word in found.items())
 
 
 if __name__ == "__main__":

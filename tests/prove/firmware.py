@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from functools import partial
 
-from kvmfw import _native
+import claripy
+
 from kvmfw.registers import named
-from kvmfw.testing import capture_document
-from tests.prove.machine import Call
+from tests.prove.claim import Claim, rule_of
+from tests.prove.machine import FREE, STRUCTURE, VCPU, VM, End, Machine, NotRunError, Returns
+from tests.prove.proof import Told, boundaries
 
 SETTER = "kvm_arm_set_fw_reg"
 PSCI = named("PSCI_VERSION")
@@ -18,7 +19,7 @@ EVERYWHERE = tuple(map(named, ("PSCI_VERSION", "SMCCC_ARCH_WORKAROUND_1", "SMCCC
 WORKAROUNDS = tuple(named(f"SMCCC_ARCH_WORKAROUND_{number}") for number in (1, 2, 3))
 # enum mitigation_state (arch/arm64/include/asm/spectre.h, 5.10 to 7.3).
 STATES = {"unaffected": 0, "mitigated": 1, "vulnerable": 2}
-_ASKED = ("arm64_get_spectre_v2_state", "arm64_get_spectre_v4_state", "arm64_get_spectre_bhb_state")
+ASKED = ("arm64_get_spectre_v2_state", "arm64_get_spectre_v4_state", "arm64_get_spectre_bhb_state")
 # What a fresh vCPU reads (semantics 1.5, 1.6): of 2 on a mitigated host without SSBS in the VM.
 LEVELS = {
     WORKAROUNDS[0]: {"unaffected": 2, "mitigated": 1, "vulnerable": 0},
@@ -30,55 +31,46 @@ VERSIONS = (((6, 13), 0x10003), ((5, 18), 0x10001), ((0, 0), 0x10000))
 PSCI_0_2 = 1 << 2
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A rule for one state of a host.
-
-    Attributes
-    ----------
-    register : int
-        The register.
-    state : str
-        The state, in words.
-    formula : str or None
-        What KVM takes, says the core; None where its rule is no formula.
-    returns : dict of str to int
-        What functions of the kernel answer in this state.
-    word : int
-        What each word of the vCPU and its VM holds.
-    """
-
-    register: int
-    state: str
-    formula: str | None
-    returns: Mapping[str, int] = field(default_factory=dict)
-    word: int = 0
-
-    @property
-    def call(self) -> Call:
-        return Call(SETTER, self.register, self.returns, self.word)
-
-
-def claims(release: str, registers: tuple[int, ...]) -> Iterator[Claim]:
+def claims(release: str, line: tuple[int, int], registers: tuple[int, ...]) -> Iterator[Claim]:
     """Give what is to be proved of a kernel with these firmware registers."""
-    line = tuple(int(part) for part in release.replace("-", ".").replace("+", ".").split(".")[:2])
     for register in registers:
         if register == PSCI:
             newest = next(version for since, version in VERSIONS if line >= since)
-            yield Claim(register, "without psci_0_2", _formula(release, {register: 0x1}, register, []))
-            made = _formula(release, {register: newest}, register, ["psci_0_2"])
-            yield Claim(register, "with psci_0_2", made, word=PSCI_0_2)
+            yield _claim(register, "without psci_0_2", rule_of(release, {register: 0x1}, register, ()))
+            yield _claim(
+                register, "with psci_0_2", rule_of(release, {register: newest}, register), word=PSCI_0_2
+            )
         elif register in WORKAROUNDS:
             for state, level in LEVELS[register].items():
-                taken = _formula(release, {register: level}, register, ["psci_0_2"])
-                yield Claim(register, state, taken, dict.fromkeys(_ASKED, STATES[state]))
+                taken = rule_of(release, {register: level}, register)
+                yield _claim(register, state, taken, STATES[state])
         else:
-            yield Claim(
-                register, "before the first run", _formula(release, {register: 0}, register, ["psci_0_2"])
-            )
+            yield _claim(register, "before the first run", rule_of(release, {register: 0}, register))
 
 
-def _formula(release: str, values: dict[int, int], register: int, features: list[str]) -> str | None:
-    capture = capture_document(values, kernel=release, features=features)
-    (formula,) = _native.Host.from_json(json.dumps(capture).encode()).smt(register)
-    return formula
+def _claim(register: int, state: str, told: Told | None, mitigation: int = 0, word: int = 0) -> Claim:
+    def bends() -> Iterator[str]:
+        return (f"(= value #x{word:016x})" for word in boundaries(told.takes if told else "false"))
+
+    return Claim(register, state, told, partial(_ends, register, mitigation, word), bends)
+
+
+def _ends(register: int, mitigation: int, word: int, machine: Machine) -> list[End]:
+    """Run the setter `(vcpu, reg)` on a host whose mitigations are in this state.
+
+    Each word of the vCPU and of its VM holds `word`, wherever features stand in them; of zeros, they have no feature and have not
+    run.
+    """
+    setter = machine.code.address(SETTER)
+    if setter is None:
+        raise NotRunError(f"the image has no {SETTER}")
+    for name in ASKED:
+        machine.hook(name, Returns(given=claripy.BVV(mitigation, 64)))
+    state = machine.state(setter, VCPU, FREE)
+    if word:
+        for structure in (VCPU, VM):
+            state.memory.store(structure, word.to_bytes(8, "little") * (STRUCTURE // 8))
+        state.memory.store(VCPU, claripy.BVV(VM, 64), endness="Iend_LE")
+    for at, content in ((FREE, register), (FREE + 8, FREE + 0x1000)):
+        state.memory.store(at, claripy.BVV(content, 64), endness="Iend_LE")
+    return machine.ends(state)

@@ -1,10 +1,10 @@
-"""A function of a kernel image, run with values that stand for all values (angr, z3)."""
+"""A kernel image whose functions run with values that stand for all values (angr)."""
 
 from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,20 +13,26 @@ from typing import Any
 import angr
 import capstone
 import claripy
+import networkx
+import numpy as np
+from angr.state_plugins.sim_action_object import SimActionObject
 
 from kvmfw.kernels.image import Image
 from kvmfw.kernels.symbols import Symbols, read_symbols
 from kvmfw.kernels.unpacking import unpacked_image
 
-VCPU, REGISTER, VM, CURRENT, WORD = (0x7000_0000_0000 + at * 0x10_0000 for at in range(5))
+VCPU, VM, CURRENT, FREE = (0x7000_0000_0000 + at * 0x10_0000 for at in range(4))
 # More than the structures of a vCPU and a VM have.
 STRUCTURE = 0x8000
 USER_ADDRESSES = (1 << 48) - 1
+VALUE = claripy.BVS("value", 64, explicit_name=True)
 # System instructions have no meaning in user mode; what the setters need of them is only `current`.
 SYSTEM = frozenset(
-    ("mrs", "msr", "paciasp", "autiasp", "pacia", "autia", "isb", "dsb", "bti", "xpaclri", "hint")
+    ("mrs", "msr", "paciasp", "autiasp", "pacia", "autia", "isb", "dsb", "bti", "xpaclri", "hint", "brk")
 )
-LONGEST = 400
+JUMPS = ("b", "cbz", "cbnz", "tbz", "tbnz")
+CALLS = ("bl", "br", "brk", "bti", "bic", "bfi", "bfxil", "bfc")
+LONGEST = 4000
 
 
 class NotRunError(Exception):
@@ -53,132 +59,201 @@ class Code:
         image = Image(unpacked_image(path))
         return cls(image, read_symbols(image))
 
-    @property
-    def release(self) -> str:
-        return self.image.banner[0]
-
-    def bounds(self, name: str) -> tuple[int, int] | None:
-        """The address of a function and its length; None where there is none of this name."""
+    def address(self, name: str) -> int | None:
         at = self.symbols.place(name)
-        if at is None:
-            return None
-        after = self.symbols.places[bisect_right(self.symbols.places, at)]
-        return self.symbols.base + at, after - at
+        return None if at is None else self.symbols.base + at
+
+    @cached_property
+    def _addresses(self) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for name, place in zip(self.symbols.names, self.symbols.places, strict=True):
+            found.setdefault(name.partition(".")[0], []).append(self.symbols.base + place)
+        return found
+
+    def addresses(self, name: str) -> list[int]:
+        """Where functions of this name are; compilers make variants of them (`read_id_reg.isra.0`)."""
+        return self._addresses.get(name, [])
+
+    def function(self, at: int) -> int | None:
+        """Where the function begins in which an address is."""
+        row = bisect_right(self.symbols.places, at - self.symbols.base) - 1
+        return (
+            self.symbols.base + self.symbols.places[row]
+            if 0 <= at - self.symbols.base < len(self.image.data)
+            else None
+        )
 
     @cached_property
     def _disassembler(self) -> capstone.Cs:
         return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
 
-    def instructions(self, name: str) -> Iterator[tuple[int, str, str]]:
-        """Address, mnemonic and operands of a function's instructions."""
-        found = self.bounds(name)
-        if found is not None:
-            at, length = found
-            start = at - self.symbols.base
-            for one in self._disassembler.disasm(bytes(self.image.data[start : start + length]), at):
-                yield one.address, one.mnemonic, one.op_str
+    def instructions(self, at: int) -> Iterator[tuple[int, str, str]]:
+        """Address, mnemonic and operands of the instructions of the function at an address."""
+        start = at - self.symbols.base
+        after = self.symbols.places[bisect_right(self.symbols.places, start)]
+        for one in self._disassembler.disasm(bytes(self.image.data[start:after]), at):
+            yield one.address, one.mnemonic, one.op_str
+
+    def moved(self) -> bytes:
+        """The image as it is when it has moved itself to where it was linked."""
+        words = self.image.words.copy()
+        moved = self.image.moved
+        places = (np.fromiter(moved, np.uint64, len(moved)) - np.uint64(self.symbols.base)) // np.uint64(8)
+        inside = places < len(words)
+        values = np.fromiter(moved.values(), np.uint64, len(moved))
+        empty = inside & (words[np.where(inside, places, 0)] == 0)
+        words[places[empty]] = values[empty]
+        return words.tobytes()
 
 
-class _Returns(angr.SimProcedure):  # type: ignore[misc]
-    def run(self, *_: Any, given: Any = None) -> Any:
-        return claripy.BVV(0, 64) if given is None else given
+class Returns(angr.SimProcedure):  # type: ignore[misc]
+    """A function that does nothing but return this, or what is made of its arguments."""
+
+    def run(self, first: Any, second: Any, *_: Any, given: Any = None) -> Any:
+        made = given(self.state, first, second) if callable(given) else given
+        return claripy.BVV(0, 64) if made is None else made
 
 
-class _Copies(angr.SimProcedure):  # type: ignore[misc]
+class Copies(angr.SimProcedure):  # type: ignore[misc]
     """copy_from_user: the value that stands for all."""
 
-    def run(self, to: Any, *_: Any, given: Any = None) -> Any:
-        self.state.memory.store(to, given, endness="Iend_LE")
+    def run(self, to: Any, *_: Any) -> Any:
+        self.state.memory.store(to, VALUE, endness="Iend_LE")
         return claripy.BVV(0, 64)
 
 
-@dataclass(frozen=True)
-class Call:
-    """A call of a setter `(vcpu, reg)`.
+class Machine:
+    """Runs functions of one image. What is hooked stays so until it is hooked anew."""
 
-    Attributes
-    ----------
-    setter : str
-        The function.
-    register : int
-        Which register is written.
-    returns : dict of str to int
-        What functions of the kernel answer meanwhile.
-    word : int
-        What each word of the vCPU and of its VM holds, wherever features stand in them; of zeros, they have no feature and have
-        not run.
-    """
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        base = code.symbols.base
+        self._project = angr.Project(
+            io.BytesIO(code.moved()),
+            main_opts={"backend": "blob", "arch": "AARCH64", "base_addr": base, "entry_point": base},
+            auto_load_libs=False,
+        )
+        self._prepared: set[int] = set()
+        self._heads: set[int] = set()
+        # No setter depends on these.
+        for name in ("mutex_lock", "mutex_unlock", "__warn_printk"):
+            self.hook(name, Returns())
+        for name in ("__arch_copy_from_user", "_copy_from_user", "_inline_copy_from_user"):
+            self.hook(name, Copies())
 
-    setter: str
-    register: int
-    returns: Mapping[str, int]
-    word: int = 0
+    def hook(self, name: str, procedure: Any) -> None:
+        """Put something in the place of a function; nothing where the image has none of this name."""
+        for at in self.code.addresses(name):
+            self.hook_at(at, procedure)
+
+    def hook_at(self, at: int, procedure: Any) -> None:
+        self._project.hook(at, procedure, replace=True)
+        self._prepared.add(at)
+
+    def _prepare(self, at: int) -> None:
+        """Leave out system instructions of the function at this address, and find where its loops begin."""
+        function = self.code.function(at)
+        if function is None or function in self._prepared:
+            return
+        self._prepared.add(function)
+        rows = list(self.code.instructions(function))
+        ways = networkx.DiGraph()
+        for place, mnemonic, operands in rows:
+            if mnemonic in SYSTEM:
+                target = operands.split(",")[0].strip() if mnemonic == "mrs" else None
+                self._project.hook(place, _skip(target), length=4, replace=True)
+            if mnemonic.startswith(JUMPS) and not mnemonic.startswith(CALLS) and "#" in operands:
+                ways.add_edge(place, int(operands.rpartition("#")[2], 16))
+            if mnemonic not in ("b", "br", "ret") and not self._is_last(mnemonic, operands):
+                ways.add_edge(place, place + 4)
+        above = networkx.immediate_dominators(ways, function)
+        for place, to in ways.edges:
+            if to <= place and place in above and _is_above(to, place, above):
+                self._heads.add(to)
+
+    def _is_last(self, mnemonic: str, operands: str) -> bool:
+        """Whether an instruction calls a function that does not come back."""
+        return mnemonic == "bl" and int(operands[1:], 16) in self.code.addresses("__stack_chk_fail")
+
+    def pointer(self, at: int) -> int:
+        """The pointer that stands at an address of the image."""
+        return int(self._project.loader.memory.unpack_word(at))
+
+    def state(self, function: int, *arguments: Any) -> Any:
+        """A state at the beginning of a function; the first word of a vCPU is its VM, and all else is 0."""
+        options = {
+            angr.options.ZERO_FILL_UNCONSTRAINED_MEMORY,
+            angr.options.ZERO_FILL_UNCONSTRAINED_REGISTERS,
+            # A way that nothing takes does no harm, and is not worth a question.
+            angr.options.LAZY_SOLVES,
+        }
+        state = self._project.factory.call_state(function, *arguments, add_options=options)
+        state.memory.store(VCPU, claripy.BVV(VM, 64), endness="Iend_LE")
+        # Up to 5.10 the second word of a task is how far its addresses go.
+        state.memory.store(CURRENT + 8, claripy.BVV(USER_ADDRESSES, 64), endness="Iend_LE")
+        return state
+
+    def ends(self, state: Any) -> list[End]:
+        """Run to all ends. Ways that meet at the head of a loop go on as one."""
+        self._prepare(state.addr)
+        home = self._project.simos.return_deadend
+        active: list[Any] = [state]
+        waiting: list[Any] = []
+        ended: list[End] = []
+        steps = 0
+        while active or waiting:
+            if not active:
+                active, waiting = _met(waiting), []
+            steps += 1
+            if steps > LONGEST:
+                raise NotRunError("a way that does not end")
+            try:
+                after = self._project.factory.successors(active.pop())
+            except (angr.errors.AngrError, claripy.errors.ClaripyError) as error:
+                raise NotRunError(str(error)) from error
+            if after.unconstrained_successors:
+                raise NotRunError("a jump of which it is not known where it goes")
+            for one in after.flat_successors:
+                if one.addr == home:
+                    ended.append(End(tuple(one.solver.constraints), one.regs.w0))
+                    continue
+                self._prepare(one.addr)
+                (waiting if one.addr in self._heads else active).append(one)
+        return ended
 
 
-def ends_of(code: Code, call: Call) -> list[End]:
-    """Run a setter with `value`, and give all its ends."""
-    setter, written = call.setter, claripy.BVS("value", 64, explicit_name=True)
-    bounds = code.bounds(setter)
-    if bounds is None:
-        raise NotRunError(f"the image has no {setter}")
-    project = angr.Project(
-        io.BytesIO(code.image.data),
-        main_opts={
-            "backend": "blob",
-            "arch": "AARCH64",
-            "base_addr": code.symbols.base,
-            "entry_point": code.symbols.base,
-        },
-        auto_load_libs=False,
-    )
-    for name in (setter, "get_kernel_wa_level", "kvm_arm_get_fw_reg", "kvm_arm_set_fw_reg_bmap"):
-        _leave_out_system_instructions(project, code, name)
-    for name, given in call.returns.items():
-        _hook(project, code, name, _Returns(given=claripy.BVV(given, 64)))
-    for name in ("mutex_lock", "mutex_unlock", "__warn_printk"):
-        _hook(project, code, name, _Returns())
-    for name in ("__arch_copy_from_user", "_copy_from_user", "_inline_copy_from_user"):
-        _hook(project, code, name, _Copies(given=written))
-    options = {angr.options.ZERO_FILL_UNCONSTRAINED_MEMORY, angr.options.ZERO_FILL_UNCONSTRAINED_REGISTERS}
-    state = project.factory.call_state(bounds[0], VCPU, REGISTER, add_options=options)
-    state.globals["current"] = claripy.BVV(CURRENT, 64)
-    if call.word:
-        for structure in (VCPU, VM):
-            state.memory.store(structure, call.word.to_bytes(8, "little") * (STRUCTURE // 8))
-    # The first word of a vCPU is its VM; up to 5.10 the second of a task is how far its addresses go.
-    for at, content in (
-        (REGISTER, call.register),
-        (REGISTER + 8, WORD),
-        (VCPU, VM),
-        (CURRENT + 8, USER_ADDRESSES),
-    ):
-        state.memory.store(at, claripy.BVV(content, 64), endness="Iend_LE")
-    manager = project.factory.simgr(state)
-    manager.run(n=LONGEST)
-    if manager.errored or manager.active or manager.unconstrained:
-        why = next((str(one.error) for one in manager.errored), "a way that does not end")
-        raise NotRunError(f"{setter}: {why}")
-    return [End(tuple(one.solver.constraints), one.regs.w0) for one in manager.deadended]
-
-
-def _leave_out_system_instructions(project: Any, code: Code, name: str) -> None:
-    for at, mnemonic, operands in code.instructions(name):
-        if mnemonic in SYSTEM:
-            target = operands.split(",")[0].strip() if mnemonic == "mrs" else None
-            project.hook(at, _skip(target), length=4)
-        elif mnemonic == "brk":
-            project.hook(at, _skip(None), length=4)
+def _is_above(one: int, other: int, above: dict[int, int]) -> bool:
+    """Whether every way to the other comes through this one."""
+    while other != one and above.get(other, other) != other:
+        other = above[other]
+    return other == one
 
 
 def _skip(target: str | None) -> Any:
     def step(state: Any) -> None:
         if target is not None:
-            setattr(state.regs, target, state.globals["current"])
+            setattr(state.regs, target, claripy.BVV(CURRENT, 64))
 
     return step
 
 
-def _hook(project: Any, code: Code, name: str, procedure: Any) -> None:
-    found = code.bounds(name)
-    if found is not None:
-        project.hook(found[0], procedure, replace=True)
+def _met(states: list[Any]) -> list[Any]:
+    """Make one state of those that stand at the same place."""
+    places: dict[tuple[int, int], list[Any]] = {}
+    for state in states:
+        places.setdefault((state.addr, state.solver.eval(state.regs.sp)), []).append(state)
+    return [group[0] if len(group) == 1 else _one(group) for group in places.values()]
+
+
+def _one(states: list[Any]) -> Any:
+    """One state that is any of these: what differs hangs on the conditions that they do not share."""
+    rows = [list(state.solver.constraints) for state in states]
+    shared = 0
+    while all(len(row) > shared for row in rows) and len({row[shared].hash() for row in rows}) == 1:
+        shared += 1
+    own = [row[shared:] for row in rows]
+    wrapped = [[SimActionObject(one) for one in conditions] for conditions in own]
+    merged, _, _ = states[0].merge(*states[1:], merge_conditions=wrapped)
+    either = claripy.Or(*(claripy.And(claripy.true(), *conditions) for conditions in own))
+    merged.solver.reload_solver([*rows[0][:shared], either])
+    return merged

@@ -1,7 +1,8 @@
-"""Whether a setter takes exactly the values of a formula."""
+"""Whether a setter does with every value what formulas say."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,71 +11,114 @@ import z3
 
 from tests.prove.machine import End
 
-BVS = "(declare-const value (_ BitVec 64))"
+NAMES = ("value", "limit", "hardware")
+CONSTANTS = " ".join(f"(declare-const {name} (_ BitVec 64))" for name in NAMES)
+EINVAL = 0xFFFF_FFEA
+# In milliseconds. (Said to each solver by itself it takes longer than most answers.)
+LONGEST = 120_000
+z3.set_param("timeout", LONGEST)
 
 
 @dataclass(frozen=True)
-class Proof:
-    """What came of one question.
+class Told:
+    """What a rule says: which values are taken and which refused, as formulas. Of others it says nothing."""
 
-    Attributes
+    takes: str
+    refuses: str
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The same, as terms of the solver."""
+
+    takes: Any
+    refuses: Any
+
+    @classmethod
+    def of(cls, told: Told) -> Terms:
+        return cls(_parsed(told.takes), _parsed(told.refuses))
+
+    def bent(self, when: Any) -> Terms:
+        """The rule with the other answer there: what a proof must not let pass."""
+        return Terms(z3.If(when, self.refuses, self.takes), z3.If(when, self.takes, self.refuses))
+
+
+class Proof:
+    """The ways through a setter, and what it does on them: asked with one rule after another.
+
+    Parameters
     ----------
-    ends : int
-        Ways through the code.
-    counterexample : int or None
-        A value of which code and formula say different things.
-    taken : bool or None
-        What the code says of it.
-    uncovered : int or None
-        A value for which no way was found.
+    ends : list of End
+        The ways.
+    given : str
+        What limits and hardware are there, as a formula.
     """
 
-    ends: int
-    counterexample: int | None = None
-    taken: bool | None = None
-    uncovered: int | None = None
+    def __init__(self, ends: list[End], given: str = "true") -> None:
+        ways = [(z3.And(*map(_z3, end.when)), _z3(end.returned)) for end in ends]
+        self._given = _parsed(given)
+        self.ends = len(ends)
+        self._ends = z3.Or(*(when for when, _ in ways)) if ways else z3.BoolVal(False)
+        self._taken = z3.Or(*(z3.And(when, code == 0) for when, code in ways))
+        self._refused = z3.Or(*(z3.And(when, code == EINVAL) for when, code in ways))
 
-    @property
-    def holds(self) -> bool:
-        return self.ends > 0 and self.counterexample is None and self.uncovered is None
+    def uncovered(self) -> dict[str, int] | None:
+        """Values for which no way was found."""
+        return _value_of([self._given, z3.Not(self._ends)])
+
+    def silent(self, told: Terms) -> dict[str, int] | None:
+        """Values of which the rule says nothing."""
+        return _value_of([self._given, z3.Not(z3.Or(told.takes, told.refuses))])
+
+    def catches(self, told: Terms, bend: str) -> bool | None:
+        """Whether the rule that is bent there is found to be wrong; None where the rule says nothing there."""
+        when = _parsed(bend)
+        if self.counterexample(told.bent(when)) is not None:
+            return True
+        speaks = _value_of([self._given, when, z3.Or(told.takes, told.refuses)])
+        return None if speaks is None else False
+
+    def takes(self, found: dict[str, int]) -> bool:
+        """What the code does with these values."""
+        bound = [(z3.BitVec(name, 64), z3.BitVecVal(word, 64)) for name, word in found.items()]
+        return _value_of([z3.substitute(self._taken, *bound)]) is not None
+
+    def counterexample(self, told: Terms) -> dict[str, int] | None:
+        """Values with which the code does something else than the rule says."""
+        wrong = z3.Or(z3.And(told.takes, z3.Not(self._taken)), z3.And(told.refuses, z3.Not(self._refused)))
+        return _value_of([self._given, wrong])
 
 
-def prove(ends: list[End], formula: str) -> Proof:
-    """Compare what the code returns with a formula over `value`, for all values."""
-    (term,) = z3.parse_smt2_string(f"{BVS} (assert {formula})")
-    value = z3.BitVec("value", 64)
-    ways = [(z3.And(*map(_z3, end.when)), _z3(end.returned == 0)) for end in ends]
-    for when, taken in ways:
-        solver = z3.Solver()
-        solver.add(when, taken != term)
-        if solver.check() != z3.unsat:
-            found = solver.model()
-            return Proof(len(ends), _word(found, value), z3.is_true(found.eval(taken, model_completion=True)))
-    solver = z3.Solver()
-    solver.add(z3.Not(z3.Or(*(when for when, _ in ways))))
-    if solver.check() != z3.unsat:
-        return Proof(len(ends), uncovered=_word(solver.model(), value))
-    return Proof(len(ends))
+class UndecidedError(Exception):
+    """The solver gave no answer in time."""
 
 
 def says(formula: str, word: int) -> bool:
-    """What a formula says of one value."""
-    (term,) = z3.parse_smt2_string(f"{BVS} (assert {formula})")
-    bound = z3.substitute(term, (z3.BitVec("value", 64), z3.BitVecVal(word, 64)))
+    """What a formula over `value` says of one."""
+    bound = z3.substitute(_parsed(formula), (z3.BitVec("value", 64), z3.BitVecVal(word, 64)))
     return bool(z3.is_true(z3.simplify(bound)))
+
+
+def _parsed(formula: str) -> Any:
+    # Of an assertion that is always true the parser keeps nothing.
+    kept = z3.parse_smt2_string(f"{CONSTANTS} (assert {formula})")
+    return kept[0] if len(kept) else z3.BoolVal(True)
 
 
 def _z3(expression: Any) -> Any:
     return claripy.backends.z3.convert(expression)
 
 
-def _word(model: Any, value: Any) -> int:
-    return model.eval(value, model_completion=True).as_long()  # type: ignore[no-any-return]
-
-
-def flipped(formula: str, word: int) -> str:
-    """The formula with the other answer for one value: what a proof must not let pass."""
-    return f"(xor {formula} (= value #x{word:016x}))"
+def _value_of(terms: Iterable[Any]) -> dict[str, int] | None:
+    solver = z3.Solver()
+    solver.add(*terms)
+    answer = solver.check()
+    if answer == z3.unsat:
+        return None
+    if answer != z3.sat:
+        raise UndecidedError(f"the solver gave no answer in {LONGEST // 1000} s")
+    model = solver.model()
+    return {name: model.eval(z3.BitVec(name, 64), model_completion=True).as_long() for name in NAMES}
 
 
 def boundaries(formula: str) -> list[int]:

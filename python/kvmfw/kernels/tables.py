@@ -69,6 +69,8 @@ class Descriptor:
         Whether KVM keeps a value for it; a register with neither this nor `get` is in no list (walk_one_sys_reg).
     mask : int
         `val`: of ID registers the bits that may be written (since 6.6), of others the value after a reset.
+    place : int
+        Where it stands in the image.
     """
 
     register: int
@@ -79,6 +81,7 @@ class Descriptor:
     visibility: str | None
     stored: bool
     mask: int
+    place: int
 
 
 def _id_of(code: Code) -> int:
@@ -239,7 +242,9 @@ class Reader:
             )
             (stored,) = struct.unpack_from("<I", self._image.data, entry + place["reg"])
             (mask,) = struct.unpack_from("<Q", self._image.data, entry + place["val"])
-            found[code] = Descriptor(_id_of(code), access, reset, get, put, visibility, bool(stored), mask)
+            found[code] = Descriptor(
+                _id_of(code), access, reset, get, put, visibility, bool(stored), mask, entry
+            )
         return {one.register: one for one in found.values()}
 
     def invariants(self) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ use crate::answers::{Answer, Answers};
 use crate::catalog::{self, Kind};
 use crate::id::{Group, RegisterId};
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
-use crate::rules::{self, Context, Rule};
+use crate::rules::{self, Context, Formulas, Fresh, Rule};
 use crate::value::Value;
 
 /// Who judges.
@@ -90,10 +90,10 @@ pub struct Target {
 }
 
 impl Acceptor {
-    /// The rule of a register that KVM decides as a formula, see [`crate::rules::Rule::smt`].
-    pub fn smt(&self) -> Option<String> {
+    /// The rule of a register that KVM decides as formulas, see [`crate::rules::Rule::smt`].
+    pub fn smt(&self, fresh: Fresh) -> Option<Formulas> {
         match self {
-            Self::Kvm(target) => target.rule.smt(),
+            Self::Kvm(target) => target.rule.smt(fresh),
             _ => None,
         }
     }

@@ -139,11 +139,14 @@ impl Host {
         self.0.vcpus().map(words).collect()
     }
 
-    /// What a fresh vCPU takes of a register, for each vCPU that was asked, as a formula of SMT-LIB 2; `None` where the rule has none.
-    fn smt(&self, register: u64) -> Vec<Option<String>> {
+    /// What a fresh vCPU takes and what it refuses of a register, for each vCPU that was asked, as formulas of SMT-LIB 2 (`any_limit`:
+    /// whatever it reads itself, the constant `limit`); `None` where the rule has none.
+    fn smt(&self, register: u64, any_limit: bool) -> Vec<Option<(String, String)>> {
         let register = core::RegisterId::new(register);
+        let fresh = if any_limit { core::rules::Fresh::Symbol } else { core::rules::Fresh::Number };
         let rule = |config: core::HostConfig<'_>| {
-            config.acceptor(register, core::Scheme::Kvm, core::answers::State::Fresh, true).smt()
+            let acceptor = config.acceptor(register, core::Scheme::Kvm, core::answers::State::Fresh, true);
+            acceptor.smt(fresh).map(|told| (told.takes, told.refuses))
         };
         self.0.made().map(|(_, config)| rule(config)).collect()
     }

@@ -1,5 +1,7 @@
 //! The check of one ID register from 6.5 on: its wrapper, the run of the VM, its fields (specification, 3.3, 3.5, 3.6).
 
+mod smt;
+
 use super::facts::Facts;
 use super::fields;
 use super::hidden::NOT_KNOWN;
@@ -197,7 +199,7 @@ impl Check {
         let limit = self.limit;
         // A field that KVM hides: what the hardware has in it is taken and dropped. The architecture gives it the
         // numbers up to `greatest` only.
-        let hidden = |shift: u32, greatest: u64| {
+        let hidden = |word: u64, shift: u32, greatest: u64| {
             let (field, without) = (nibble(word, shift), word & !(0xf << shift));
             match self.hardware {
                 _ if field == nibble(limit, shift) || field > greatest => Wrapped::Written(word),
@@ -210,11 +212,12 @@ impl Check {
             Wrapper::None => Wrapped::Written(word),
             Wrapper::ProcessorFeatures0 { not_zero } => {
                 let zero = [0, 4, 8].into_iter().any(|shift| not_zero >> shift & 0xf != 0 && nibble(word, shift) == 0);
-                if zero { Wrapped::Refused } else { hidden(40, 1) }
+                if zero { Wrapped::Refused } else { hidden(word, 40, 1) }
             }
             Wrapper::ProcessorFeatures1 { mte_frac } => {
                 let asked = nibble(limit, 8) == 2 && nibble(limit, 40) == 0xf && nibble(word, 40) == 0;
-                if mte_frac && asked { Wrapped::Written(word | 0xf << 40) } else { hidden(16, 1) }
+                // Both at once, where both are there (7.3.4 proved otherwise of either alone).
+                hidden(if mte_frac && asked { word | 0xf << 40 } else { word }, 16, 1)
             }
             Wrapper::DebugFeatures { double_lock } => {
                 let mut written = word;
@@ -247,7 +250,7 @@ impl Check {
                 let nv = if nibble(word, 24) == 2 { 0xf << 24 } else { 0 };
                 Wrapped::Written(word & !nv)
             }
-            Wrapper::NestedVirtualization { nested: false } => hidden(24, 2),
+            Wrapper::NestedVirtualization { nested: false } => hidden(word, 24, 2),
             Wrapper::CacheType => {
                 if word & L1IP <= 0x4000 {
                     Wrapped::Refused

@@ -49,6 +49,7 @@ pub use psci::VERSIONS as PSCI_VERSIONS;
 pub(crate) use release::{LATE_FEATURES, has_change};
 pub use release::{Release, is_upstream};
 pub use rule::Rule;
+pub use smt::{Formulas, Fresh};
 pub(crate) use state::{is_aarch32, judged as judged_state, longest_vector, mode, quadwords};
 
 #[cfg(test)]

@@ -1,11 +1,82 @@
-//! Rules as formulas, for proofs over all values: SMT-LIB 2, theory of bit vectors, `value` a constant of 64 bits.
+//! Rules as formulas, for proofs over all values: SMT-LIB 2, theory of bit vectors. Constants of 64 bits are `value`, what is written;
+//! `limit`, what a fresh VM reads; and `hardware`, what the hardware has in the same register.
 //!
 //! A formula is made of the data of a rule, as its judgement is; a law below compares the two.
 
 use super::rule::Rule;
+use super::tables::{Field, Safe, Sign};
+use crate::value::Value;
 
-fn hex(word: u64) -> String {
+/// What a rule says of all values. Of one of which neither is true it says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Formulas {
+    /// True of the values that KVM takes, whatever it reads afterwards.
+    pub takes: String,
+    /// True of the values that it refuses.
+    pub refuses: String,
+}
+
+/// What stands in formulas for the fresh value of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fresh {
+    /// The value itself.
+    Number,
+    /// The constant `limit`: a rule that does not depend on it otherwise, for all hosts at once.
+    Symbol,
+}
+
+impl Fresh {
+    pub(super) fn term(self, own: u64) -> String {
+        match self {
+            Self::Number => hex(own),
+            Self::Symbol => "limit".to_owned(),
+        }
+    }
+}
+
+pub(super) fn hex(word: u64) -> String {
     format!("#x{word:016x}")
+}
+
+/// The bits of a term that are in the mask.
+pub(super) fn bits(term: &str, mask: u64) -> String {
+    format!("(bvand {term} {})", hex(mask))
+}
+
+pub(super) fn all_of(terms: impl IntoIterator<Item = String>) -> String {
+    let terms: Vec<String> = terms.into_iter().collect();
+    format!("(and {} true)", terms.join(" "))
+}
+
+/// Whether two terms are alike in the bits of the mask.
+pub(super) fn alike(one: &str, other: &str, mask: u64) -> String {
+    format!("(= {} {})", bits(one, mask), bits(other, mask))
+}
+
+/// Whether a writable field of `written` is safe under the one of `limit`.
+pub(super) fn safe(field: &Field, written: &str, limit: &str, pmu_is_signed: bool) -> String {
+    let signed = match field.sign {
+        Sign::Unsigned => false,
+        Sign::Signed => true,
+        Sign::Pmu => pmu_is_signed,
+    };
+    let mask = field.mask();
+    // Compared at the top of the word, where the sign of the field is that of the word.
+    let top = hex(u64::from(64 - field.shift - field.width));
+    let number = |term: &str| format!("(bvshl {} {top})", bits(term, mask));
+    let at_most = if signed { "bvsle" } else { "bvule" };
+    let up_to = |less: &str, more: &str| format!("({at_most} {} {})", number(less), number(more));
+    let is = |term: &str, word: u64| format!("(= {} {})", bits(term, mask), hex(word << field.shift));
+    let equal = alike(written, limit, mask);
+    match field.safe {
+        Safe::Lower => up_to(written, limit),
+        Safe::Higher => up_to(limit, written),
+        Safe::HigherOrZero => {
+            let higher = up_to(limit, written);
+            format!("(or {equal} {} (and (not {}) {higher}))", is(written, 0), is(limit, 0))
+        }
+        Safe::Exact(one) => format!("(or {equal} {})", is(written, u64::from(one))),
+    }
 }
 
 fn only_bits(mask: u64) -> String {
@@ -22,13 +93,24 @@ fn any_of(words: impl IntoIterator<Item = u64>) -> String {
 }
 
 impl Rule {
-    /// The formula that is true of the values that KVM takes, whatever it reads afterwards; `None` where there is none for this
-    /// kind of rule. Of what depends on the VM's own ID registers it is that of a VM with those of the host.
-    pub fn smt(&self) -> Option<String> {
+    /// What the rule says of all values; `None` where there is no formula for this kind of rule. Of what depends on the VM's own ID
+    /// registers it is that of a VM with those of the host.
+    pub fn smt(&self, fresh: Fresh) -> Option<Formulas> {
+        if let Self::AnyOf(rules, _) = self {
+            let each: Vec<Formulas> = rules.iter().map(|rule| rule.smt(fresh)).collect::<Option<_>>()?;
+            let takes = all_of(each.iter().map(|one| one.takes.clone()));
+            return Some(Formulas { takes, refuses: all_of(each.into_iter().map(|one| one.refuses)) });
+        }
+        let takes = self.taken(fresh)?;
+        let refuses = format!("(not {takes})");
+        Some(Formulas { takes, refuses })
+    }
+
+    fn taken(&self, fresh: Fresh) -> Option<String> {
         Some(match self {
             Self::Kept | Self::Ignored(_) => "true".to_owned(),
             Self::Refused(_) => "false".to_owned(),
-            Self::Equal(own) => any_of([own.word()?]),
+            Self::Equal(Value::Word(own)) => format!("(= value {})", fresh.term(*own)),
             Self::OneOf(words) => any_of(words.iter().copied()),
             Self::Level(level) => at_most(*level),
             // Bit 4 is a flag of level 2.
@@ -39,72 +121,18 @@ impl Rule {
             Self::Workaround2Flag(host) => any_of((0..=*host).chain((*host >= 2).then_some(0x12))),
             Self::Bits { mask, current: None } => only_bits(*mask),
             Self::Bits { mask, current: Some(current) } if current & !mask == 0 => any_of([*current]),
+            Self::Lowered { own, fields } => {
+                let own = fresh.term(*own);
+                let masks: Vec<u64> = fields.iter().map(|shift| 0xf << shift).collect();
+                let free = masks.iter().fold(0, |all, mask| all | mask);
+                let lower = |mask: u64| format!("(bvule {} {})", bits("value", mask), bits(&own, mask));
+                all_of(masks.into_iter().map(lower).chain([alike("value", &own, !free)]))
+            }
+            Self::Fields(check) => check.smt(fresh)?,
             _ => return None,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::errno::Errno;
-    use crate::judgement::Outcome;
-    use crate::rules::firmware::Workaround2;
-    use crate::value::Value;
-
-    /// What a formula is of one value; true is 1.
-    fn of(words: &mut std::slice::Iter<'_, String>, value: u64) -> u64 {
-        let word = words.next().unwrap();
-        match word.as_str() {
-            "(" => {
-                let operator = words.next().unwrap();
-                let mut operands = Vec::new();
-                while words.as_slice().first().is_some_and(|word| word != ")") {
-                    operands.push(of(words, value));
-                }
-                words.next();
-                match (operator.as_str(), operands.as_slice()) {
-                    ("or", any) => u64::from(any.contains(&1)),
-                    ("=", [one, other]) => u64::from(one == other),
-                    ("bvule", [one, other]) => u64::from(one <= other),
-                    ("bvand", [one, other]) => one & other,
-                    other => panic!("{other:?}"),
-                }
-            }
-            "value" => value,
-            "true" => 1,
-            "false" => 0,
-            number => u64::from_str_radix(number.strip_prefix("#x").unwrap(), 16).unwrap(),
-        }
-    }
-
-    #[test]
-    fn a_formula_is_true_of_the_values_that_its_rule_takes() {
-        let workaround_2 = |level| Rule::Workaround2(Workaround2 { level, raised_without_ssbs: Some(false) });
-        let mut rules = vec![Rule::Kept, Rule::Ignored(0), Rule::Refused(Errno::EINVAL), Rule::Equal(Value::Word(7))];
-        rules.extend([workaround_2(0), workaround_2(3), Rule::OneOf(&[0x2, 0x1_0000, 0x1_0001])]);
-        rules.extend((0..4).flat_map(|level| [Rule::Level(level), Rule::Workaround2Flag(level)]));
-        rules.extend([0x1, 0x3].map(|mask| Rule::Bits { mask, current: None }));
-        rules.push(Rule::Bits { mask: 0x3, current: Some(0x2) });
-        let values: Vec<u64> = (0..0x40).chain(0xffff..0x1_0006).chain((0..64).map(|bit| 1 << bit)).collect();
-        for rule in rules {
-            let formula = rule.smt().unwrap();
-            let spaced = formula.replace('(', " ( ").replace(')', " ) ");
-            let words: Vec<String> = spaced.split_whitespace().map(str::to_owned).collect();
-            for value in values.iter().copied().chain([u64::MAX]) {
-                let taken = rule.judge(&Value::Word(value), None).outcome() != Outcome::Refuse;
-                assert_eq!(of(&mut words.iter(), value) == 1, taken, "{rule:?} {value:#x}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_formula_is_of_the_rules_own_data() {
-        assert_eq!(Rule::Level(1).smt().as_deref(), Some("(bvule value #x0000000000000001)"));
-        let bits = Rule::Bits { mask: 3, current: None };
-        assert_eq!(bits.smt().as_deref(), Some("(= (bvand value #xfffffffffffffffc) #x0000000000000000)"));
-        let always = Rule::Workaround2(Workaround2 { level: 3, raised_without_ssbs: Some(false) });
-        assert!(always.smt().is_some_and(|formula| formula.contains("#x0000000000000012")));
-        assert_eq!(Rule::Unknown("ask").smt(), None);
-    }
-}
+mod tests;

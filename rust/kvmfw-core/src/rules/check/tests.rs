@@ -82,6 +82,11 @@ fn mte_frac_0_stands_for_0xf_from_6_16() {
     assert_eq!(judge(&check(ID_AA64PFR1, own, trees::T6_12_117), 0x221), refused());
     let without = 0xf << 40 | 0x321;
     assert_eq!(judge(&check(ID_AA64PFR1, without, trees::T6_17_8), 0x321), refused());
+    // MPAM_frac as the hardware has it goes with it: found by a proof, which gave a value with both.
+    let mut both = check(ID_AA64PFR1, own, trees::T6_17_8);
+    assert_eq!(judge(&both, 0x221 | 1 << 16), Effect::Unknown(HARDWARE));
+    both.hardware = Some(own | 1 << 16);
+    assert_eq!(judge(&both, 0x221 | 1 << 16), dropped(own));
 }
 
 #[test]
