@@ -22,8 +22,11 @@ from kvmfw.cli.verdicts import Judged, all_option, show
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.stored import births_of, is_stored, stored_table
+from kvmfw.verdict import validate
 
 __all__ = ["explain"]
+
+_UNUSABLE = "KVMFW-UNUSABLE"
 
 
 @click.command(
@@ -44,7 +47,11 @@ def explain(
     vms, hosts = readers.fleet_folder(fleet)
     opened = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
     row, other = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    judged = Judged(vms[row], hosts[other], opened.explain(row, other), vm, _born(fleet, vm))
+    # A fleet keeps of a VM what hosts look at; the set itself has the values, and the order in which it is written.
+    verdict = opened.explain(row, other)
+    if all(finding.rule != _UNUSABLE for finding in verdict.findings):
+        verdict = validate(vms[row], hosts[other], vmm=vmm, scheme=scheme)
+    judged = Judged(vms[row], hosts[other], verdict, vm, _born(fleet, vm))
     return show([judged], form, fail_on, [fleet], every=every)
 
 
