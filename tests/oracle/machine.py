@@ -94,6 +94,9 @@ class Vm:
             listed = register in self.facts.registers
             if listed:
                 self.state.values[register] = value  # what its own VMs have is told by what was saved
+            follows = register == firmware.WORKAROUND_2 and any(one.hides_ssbs() for one in self.alike)
+            if follows and not self.facts.at_least(6, 12) and any(answer.accepted for answer in answers):
+                return unknown("whether this vendor's kernel lets the level follow the VM's SSBS")
             if listed and vendors.own_bits(register, value):
                 return unknown("which bits of this bitmap the vendor's kernel knows")
             return vendors.joined(answers, value)
@@ -101,6 +104,11 @@ class Vm:
         if answer.unknown:
             self.state.doubtful.add(register)
         return answer
+
+    def hides_ssbs(self) -> bool:
+        """Does the VM's own ID register hide SSBS of a host that shows it?"""
+        own, now = self.facts.fresh(firmware.ID_AA64PFR1), self.state.current(firmware.ID_AA64PFR1)
+        return bool(own >> 4 & 0xF) and now is not None and not now >> 4 & 0xF
 
     def _is_state(self, register: int) -> bool:
         """Is it stored (or not there) on every kernel that is known, in the same way?"""
