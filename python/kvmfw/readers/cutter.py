@@ -147,9 +147,7 @@ def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
     """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        # Millions of rows: a copy is made only where it must be.
-        codes = column.indices.cast(pa.int64()).fill_null(-1) if column.null_count else column.indices
-        starts, _, _ = _heads(codes, native)
+        starts, _, _ = _heads(_codes(column), native)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind) and not column.null_count:
@@ -164,6 +162,11 @@ def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
     encoded = pc.run_end_encode(column, pa.int64())
     starts = np.concatenate([[0], encoded.run_ends.to_numpy()]).astype(np.int64)
     return starts, encoded.values, False
+
+
+def _codes(column: pa.Array) -> pa.Array:
+    """Give the codes of a dictionary, -1 where there is none; of millions of rows a copy is made only where it must be."""
+    return column.indices.cast(pa.int64()).fill_null(-1) if column.null_count else column.indices
 
 
 def _texts(column: pa.Array) -> pa.Array:
@@ -225,8 +228,11 @@ def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
         problems += _bad_index(np.searchsorted(starts, np.flatnonzero(bad), side="right") - 1)
     problems += _missing(starts, register, no_register, no_value)
     if "vcpu" in table.column_names:
-        changes, _, _ = _heads(one_chunk(table.column("vcpu")), native)
-        for row in np.setdiff1d(changes[1:-1], starts).tolist():
+        words = one_chunk(table.column("vcpu"))
+        changes, _, _ = _heads(_codes(words) if pa.types.is_dictionary(words.type) else words, native)
+        # Both ascend, and the last start is the number of rows.
+        within = changes[1:-1]
+        for row in within[starts[np.searchsorted(starts, within)] != within].tolist():
             run = int(np.searchsorted(starts, row, side="right")) - 1
             problems.append(
                 (run, row, f"column `vcpu` differs between rows of the VM `{names[run].as_py()}`")
