@@ -356,9 +356,10 @@ class Questions(Roster):
     def explain(self, vm: Vm, host: On) -> Verdict:
         """Give the verdict of one pair of rows, with every finding.
 
-        A fleet keeps of a VM what hosts look at. Values of other registers have no ``saved``, PMU registers of which only some bits
-        decide are ``rewritten`` without ``reads``, what is left of vectors whose lengths are refused is not told, and findings
-        stand in ascending order of registers where the VM's own order of writes is another. `validate` of the set tells all.
+        A fleet keeps of a VM what hosts look at. Values of other registers have no ``saved``, PMU registers of which only some
+        bits decide are ``rewritten`` without ``reads``, what is left of vectors whose lengths are refused is not told, and
+        findings stand in ascending order of registers where the VM's own order of writes is another. `validate` of the set
+        tells all.
         """
         return Verdict._from_native(self._now().explain(vm, host, False), self.vmm, self.scheme)
 
