@@ -11,7 +11,7 @@ from .fields import FIELDS
 
 # 6.13.0-rc3; 6.1.0-56-arm64, 6.12.117+deb13-cloud-arm64, 6.10.6+bpo-arm64-16k
 _MAINLINE = r"\d+\.\d+(\.\d+)?(-rc\d+)?"
-_DEBIAN = r"\d+\.\d+(\.\d+)?(-\d+|-0\.(deb|bpo)[\d.]*|\+(deb|bpo)[\d.]*)(-cloud|-rt)?-arm64(-16k|-64k)?"
+_DEBIAN = r"\d+\.\d+(\.\d+)?(-\d+|-0\.(deb|bpo)[\d.]*|\+(deb|bpo)[\d.+]*)(-cloud|-rt)?-arm64(-16k|-64k)?"
 
 # one kernel of each set of rules that was read or run
 _KERNELS = (

@@ -93,7 +93,7 @@ fn abi_of(rest: &str) -> Option<u32> {
 /// was read and run. Every other one names a vendor's kernel, which may carry changes of younger releases.
 ///
 /// Mainline adds to the number `-rc3`; Debian the ABI (`6.1.0-56-arm64`, `6.1.0-0.deb11.21-cloud-arm64`) or its suite
-/// (`6.12.117+deb13-arm64-16k`, `6.10.6+bpo-rt-arm64`). A local version of one's own (`6.12.8-mine`) tells nothing of what is in
+/// (`6.12.117+deb13-arm64-16k`, `6.12.74+deb13+1-arm64`, `6.10.6+bpo-rt-arm64`). A local version of one's own (`6.12.8-mine`) tells nothing of what is in
 /// it, and no more do commits on top of a release (`6.12.8+`, `6.13.0-rc3-00012-g0123456789ab`, `-dirty`): a tree on its way to
 /// the next release is named so.
 pub fn is_upstream(text: &str) -> bool {
@@ -112,7 +112,7 @@ fn is_debians(rest: &str) -> bool {
     let rest = ["-arm64", "-arm64-16k", "-arm64-64k"].iter().find_map(|flavour| rest.strip_suffix(flavour));
     let Some(rest) = rest else { return false };
     let rest = ["-cloud", "-rt"].iter().find_map(|flavour| rest.strip_suffix(flavour)).unwrap_or(rest);
-    let is_counted = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let is_counted = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'+'));
     let is_suite = |text: &str| {
         let counted = ["deb", "bpo"].iter().find_map(|suite| text.strip_prefix(suite));
         counted.is_some_and(is_counted)
@@ -142,6 +142,7 @@ mod tests {
             "6.1.0-0.deb11.21-cloud-arm64",
             "6.1.0-9-arm64-16k",
             "6.12.117+deb13-arm64",
+            "6.12.74+deb13+1-arm64",
             "6.12.43+deb12-rt-arm64",
             "6.18.15+deb13-arm64-16k",
             "6.10.6+bpo-arm64",
