@@ -1386,12 +1386,17 @@ def midr_of_vcpu(kvm: Kvm) -> str:
         return "0x{:016x}".format(max(machine.vcpu.read(MIDR), 0))
 
 
+def identity_of(processor: int) -> Tuple[str, str]:
+    """MIDR_EL1 and REVIDR_EL1 of a CPU."""
+    midr, revidr = (text_of(IDENTIFICATION.format(processor, name)) for name in ("midr_el1", "revidr_el1"))
+    return midr, revidr
+
+
 def kinds_of_processors() -> List[List[int]]:
     """The CPUs that this process may use (taskset), those alike together: a host may have several kinds (big.LITTLE)."""
     kinds: Dict[Tuple[str, str], List[int]] = {}
     for processor in sorted(os.sched_getaffinity(0)):
-        midr, revidr = (text_of(IDENTIFICATION.format(processor, name)) for name in ("midr_el1", "revidr_el1"))
-        kinds.setdefault((midr, revidr), []).append(processor)
+        kinds.setdefault(identity_of(processor), []).append(processor)
     return list(kinds.values())
 
 
@@ -1881,7 +1886,7 @@ def run_probe(arguments: argparse.Namespace) -> int:
 
 def core_facts(processors: List[int]) -> Json:
     """One kind of CPU of a host that has several."""
-    midr, revidr = (text_of(IDENTIFICATION.format(processors[0], name)) for name in ("midr_el1", "revidr_el1"))
+    midr, revidr = identity_of(processors[0])
     return {"midr": midr, "revidr": revidr, "processors": processors}
 
 

@@ -123,21 +123,21 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
     if not isinstance(fleet, Path) or not fleet.is_dir():
         return None
     reader = import_module("kvmfw.readers.told_vmms")
-    whose, told = reader.told_vmms(fleet, ctx.params.get("where", {}))
-    if not told:
-        return None
-    listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))
     try:
-        name = _native.vmm_of_all([*told])
+        told = reader.told_vmm(fleet, ctx.params.get("where", {}))
     except ArgumentError as error:
         raise click.BadParameter(f"{error} (`kvmfw vmms` lists all)", ctx, param) from error
-    if name is None:
-        part = " (or with `--where vmm=...` some of them)" if whose == "hosts" else ""
+    if told is None:
+        return None
+    if told.name is None:
+        part = " (or with `--where vmm=...` some of them)" if told.whose == "hosts" else ""
         raise click.BadParameter(
-            f"the {whose} have several VMMs: {listed}; name the one to judge by{part}", ctx, param
+            f"the {told.whose} have several VMMs: {told.listed}; name the one to judge by{part}", ctx, param
         )
-    note(f"kvmfw: judged as {name}: the column `vmm` of the {whose} says {listed} (--vmm names another)")
-    return name
+    note(
+        f"kvmfw: judged as {told.name}: the column `vmm` of the {told.whose} says {told.listed} (--vmm names another)"
+    )
+    return str(told.name)
 
 
 def scheme_option(verb: Verb) -> Verb:

@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from kvmfw.errors import ArgumentError, KvmfwError
 from kvmfw.fleet import Fleet
-from kvmfw.readers.told_vmms import told_vmms
+from kvmfw.readers.told_vmms import told_vmm
 from kvmfw.snapshot import Snapshot
-from kvmfw.vmms import vmm_of_all
 
 __all__ = ["Loaded", "Watched"]
 
@@ -99,14 +98,14 @@ class Watched:
 
 
 def _told(folder: Path) -> str:
-    whose, told = told_vmms(folder, {})
-    if not told:
+    told = told_vmm(folder, {})
+    if told is None:
         LOG.warning("neither hosts nor VMs of %s tell their VMM: judged as plain KVM", folder)
         return "kvm"
-    if (name := vmm_of_all(told)) is not None:
-        LOG.info("judged as %s, as the column `vmm` of the %s says", name, whose)
-        return name
-    raise ArgumentError(f"the {whose} have several VMMs: {', '.join(told)}; name the one to judge by")
+    if told.name is None:
+        raise ArgumentError(f"the {told.whose} have several VMMs: {told.listed}; name the one to judge by")
+    LOG.info("judged as %s, as the column `vmm` of the %s says", told.name, told.whose)
+    return told.name
 
 
 def _stamp(folder: Path) -> _Stamp:

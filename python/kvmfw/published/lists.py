@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NotRequired, TypedDict
 
+from kvmfw.published.audits import Gate
 from kvmfw.published.parts import FindingDocument, NotJudgedDocument, VerdictDocument
 from kvmfw.rules import Rule
 
@@ -59,18 +60,9 @@ class RelaxedDocument(TypedDict):
     pairs: int
 
 
-class GateDocument(TypedDict):
-    """How a gate that fleets have today fares."""
+class GateDocument(Gate):
+    """How a gate that fleets have today fares, and where it may be relaxed."""
 
-    gate: str
-    who: str
-    compares: str
-    pairs: int
-    allowed: int
-    wrongly_allowed: int
-    wrongly_forbidden: int
-    undecided: int
-    vms: int
     relaxed: list[RelaxedDocument]
 
 

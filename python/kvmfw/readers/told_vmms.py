@@ -5,14 +5,39 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.stored import is_stored, stored_table
+from kvmfw.vmms import vmm_of_all
 
-__all__ = ["VMM", "told_vmms"]
+__all__ = ["VMM", "ToldVmm", "told_vmm", "told_vmms"]
 
 VMM = "vmm"
+
+
+class ToldVmm(NamedTuple):
+    """What a fleet folder tells of its VMMs: the name that speaks for all, if one does; whose they are; a count of each."""
+
+    name: str | None
+    whose: str
+    listed: str
+
+
+def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
+    """Give the VMM by which a fleet is judged where nobody names one; nothing where it tells none. As `told_vmms` reads it.
+
+    Raises
+    ------
+    ArgumentError
+        When it tells one that is not known.
+    """
+    whose, told = told_vmms(folder, where)
+    if not told:
+        return None
+    listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))
+    return ToldVmm(vmm_of_all(told), whose, listed)
 
 
 def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:

@@ -74,11 +74,8 @@ impl Policy {
         policies.sort_unstable();
         policies.dedup();
         let Some(first) = policies.first().copied() else { return Ok(None) };
-        let is_like_first = |one: &Self| {
-            let (row, like) = (one.row(), first.row());
-            *one == first || row.releases.is_empty() && row.is_judged_as(like)
-        };
-        if first.row().releases.is_empty() && policies.iter().all(is_like_first) || policies.len() == 1 {
+        let is_like_first = |one: &Self| one.row().releases.is_empty() && one.row().is_judged_as(first.row());
+        if policies.len() == 1 || policies.iter().all(is_like_first) {
             return Ok(Some(first));
         }
         let rules = |policy: Self| policy.row().each().map(|row| &row.rule);
