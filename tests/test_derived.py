@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import kvmfw
+from kvmfw.errors import ArgumentError
 from tests.support.command import EXAMPLES, run
 
 
@@ -48,12 +50,24 @@ def test_a_fleet_is_judged_by_the_vmm_that_its_hosts_have(
         assert run("ingest", folder, "-o", tmp_path / "fleet").exit_code == 0
         folder = tmp_path / "fleet"
     found = run("audit", folder, "--fail-on", "none", "--format", "json", *options)
+    if not options:
+        check_the_api(folder, judged)
     if judged is None:
         assert found.exit_code == 1
         assert "qemu-10.0 (11), firecracker (11)" in found.stderr or "nearest is qemu-9.2" in found.stderr
         return
     assert json.loads(found.stdout)["vmm"] == judged
     assert ("--vmm names another" in found.stderr) == (judged != "kvm")
+    assert ("11 tell none" in found.stderr) == ("" in vmms and judged != "kvm")
+
+
+def check_the_api(folder: Path, judged: str | None) -> None:
+    if judged is not None:
+        assert kvmfw.Fleet.load(folder).vmm == judged
+        return
+    with pytest.raises(ArgumentError, match=r"several VMMs: .*name the one to judge by|nearest is qemu-9\.2"):
+        kvmfw.Fleet.load(folder)
+    assert kvmfw.Fleet.load(folder, vmm="kvm").vmm == "kvm"
 
 
 def test_what_a_policy_of_the_hosts_says_is_what_naming_it_says(tmp_path: Path) -> None:

@@ -110,23 +110,30 @@ class Fleet(View):
         self._own = os.urandom(8).hex()
 
     @classmethod
-    def load(cls, folder: str | Path, **options: Any) -> Fleet:
+    def load(cls, folder: str | Path, *, vmm: str | None = None, **options: Any) -> Fleet:
         """Open a fleet folder (docs/formats.md): captures, which host has which, register sets.
 
         Parameters
         ----------
         folder : path
             The folder.
+        vmm : str, optional
+            The restore policy. Default: that of the VMM that its column ``vmm`` tells; ``"kvm"`` where it tells none.
         **options
-            As for `Fleet`: ``vmm``, ``scheme``, ``threads``, ``on_error``.
+            As for `Fleet`: ``scheme``, ``threads``, ``on_error``.
 
         Raises
         ------
         InputError
             When something in it cannot be used; the error names the file.
+        ArgumentError
+            When it tells several VMMs that no name speaks for, or one that is not known.
         """
         vms, hosts = readers.fleet_folder(Path(folder))
-        return cls(vms, hosts, **options)
+        if vmm is None:
+            told = readers.told_vmm(Path(folder), {})
+            vmm = "kvm" if told is None else told.one()
+        return cls(vms, hosts, vmm=vmm, **options)
 
     @classmethod
     def open(cls, folder: str | Path, *, threads: int | None = None) -> Fleet:

@@ -129,15 +129,15 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
         raise click.BadParameter(f"{error} (`kvmfw vmms` lists all)", ctx, param) from error
     if told is None:
         return None
-    if told.name is None:
+    try:
+        name: str = told.one()
+    except ArgumentError as error:
         part = " (or with `--where vmm=...` some of them)" if told.whose == "hosts" else ""
-        raise click.BadParameter(
-            f"the {told.whose} have several VMMs: {told.listed}; name the one to judge by{part}", ctx, param
-        )
+        raise click.BadParameter(f"{error}{part}", ctx, param) from error
     note(
-        f"kvmfw: judged as {told.name}: the column `vmm` of the {told.whose} says {told.listed} (--vmm names another)"
+        f"kvmfw: judged as {name}: the column `vmm` of the {told.whose} says {told.listed} (--vmm names another)"
     )
-    return str(told.name)
+    return name
 
 
 def scheme_option(verb: Verb) -> Verb:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from kvmfw.errors import ArgumentError, KvmfwError
+from kvmfw.errors import KvmfwError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.told_vmms import told_vmm
 from kvmfw.snapshot import Snapshot
@@ -97,15 +97,14 @@ class Watched:
         return Loaded(Fleet.load(self.folder, vmm=self.vmm or _told(self.folder)).snapshot(), number)
 
 
-def _told(folder: Path) -> str:
+def _told(folder: Path) -> str | None:
+    """Give the VMM that the fleet tells; say in the log what it is judged by."""
     told = told_vmm(folder, {})
     if told is None:
         LOG.warning("neither hosts nor VMs of %s tell their VMM: judged as plain KVM", folder)
-        return "kvm"
-    if told.name is None:
-        raise ArgumentError(f"the {told.whose} have several VMMs: {told.listed}; name the one to judge by")
-    LOG.info("judged as %s, as the column `vmm` of the %s says", told.name, told.whose)
-    return told.name
+        return None
+    LOG.info("judged as %s: the column `vmm` of the %s says %s", told.one(), told.whose, told.listed)
+    return told.one()
 
 
 def _stamp(folder: Path) -> _Stamp:

@@ -21,6 +21,7 @@ from kvmfw.readers.formats import FORMATS, detect
 from kvmfw.readers.rejects import Intake, Reject
 from kvmfw.readers.saved import SavedVcpu
 from kvmfw.readers.stored import StoredVms
+from kvmfw.readers.told_vmms import told_vmm
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.readers.vcpu import config_of_words as vcpu_config
 from kvmfw.readers.vcpus import distinct_vcpus, judge_vm
@@ -46,6 +47,7 @@ __all__ = [
     "parts_of",
     "read_facts",
     "register_sets",
+    "told_vmm",
     "vcpu_config",
     "vms_of",
 ]

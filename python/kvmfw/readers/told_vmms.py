@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from kvmfw.errors import ArgumentError
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.stored import is_stored, stored_table
@@ -24,6 +25,20 @@ class ToldVmm(NamedTuple):
     whose: str
     listed: str
 
+    def one(self) -> str:
+        """Give the name that speaks for all.
+
+        Raises
+        ------
+        ArgumentError
+            When none does.
+        """
+        if self.name is None:
+            raise ArgumentError(
+                f"the {self.whose} have several VMMs: {self.listed}; name the one to judge by"
+            )
+        return self.name
+
 
 def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
     """Give the VMM by which a fleet is judged where nobody names one; nothing where it tells none. As `told_vmms` reads it.
@@ -34,14 +49,16 @@ def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
         When it tells one that is not known.
     """
     whose, told = told_vmms(folder, where)
+    silent = told.pop("", 0)
     if not told:
         return None
-    listed = ", ".join(f"{name} ({count:,})" for name, count in told.most_common(4))
-    return ToldVmm(vmm_of_all(told), whose, listed)
+    listed = [f"{name} ({count:,})" for name, count in told.most_common(4)]
+    listed += [f"{len(told) - 4:,} more"] * (len(told) > 4) + [f"{silent:,} tell none"] * bool(silent)
+    return ToldVmm(vmm_of_all(told), whose, ", ".join(listed))
 
 
 def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
-    """Count the VMMs in the column `vmm` of hosts, else of VMs; say of which. Nothing where there is no such column.
+    """Count the VMMs in the column `vmm` of hosts, else of VMs; say of which. An empty name counts those that tell none.
 
     Parameters
     ----------
@@ -59,13 +76,14 @@ def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]
 
 def _stored(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
     rows = stored_table(folder, "hosts", ()).to_pylist()
-    if found := _count([{key: str(cell or "") for key, cell in row.items()} for row in rows], where):
+    found = _count([{key: str(cell or "") for key, cell in row.items()} for row in rows], where)
+    if any(found):
         return "hosts", found
     vms = stored_table(folder, "vms", ["vm"], [VMM])
     column = vms.column(VMM).to_pylist() if VMM in vms.column_names else []
-    return "VMs", Counter(name for name in column if name)
+    return "VMs", Counter(name or "" for name in column)
 
 
 def _count(rows: list[dict[str, str]], where: Mapping[str, str]) -> Counter[str]:
     meant = [row for row in rows if all(row.get(name, value) == value for name, value in where.items())]
-    return Counter(row[VMM] for row in meant if row.get(VMM))
+    return Counter(row.get(VMM) or "" for row in meant)

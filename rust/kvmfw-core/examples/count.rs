@@ -13,7 +13,11 @@ const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
 const HOSTS: u64 = 40;
 const PAIRS: u64 = 400_000;
-const CHANGES: u64 = 1_000;
+const CHANGES: u64 = 3_000;
+/// VMs that are at hand, for changes of VMs that come and go.
+const STEP: u64 = VMS / CHANGES;
+/// How often a cheap question is asked: counts of one setup differ by 60,000, which must stay far below its own work.
+const TIMES: u64 = 20;
 /// VMs that come at once where they are streamed.
 const BATCH: usize = 2_000;
 
@@ -113,7 +117,9 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         }
         "counts" => {
             let mut out = vec![0; fleet.vm_count() * 4];
-            fleet.counts_by_vm(&mut out);
+            for _ in 0..TIMES {
+                fleet.counts_by_vm(&mut out);
+            }
             out.iter().step_by(4).sum()
         }
         "bits" => {
@@ -134,7 +140,7 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         "audit" => audit(&fleet, taken)?,
         "candidates" => {
             let mut all = 0;
-            for vm in 0..500 {
+            for vm in 0..500 * usize::try_from(TIMES)? {
                 all += fleet.candidates(vm, taken)?.len() as u64;
             }
             all
@@ -206,14 +212,14 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
             }
             "remove" => {
                 let turn = fleet.turn();
-                let step = turn.removing([format!("vm{}", number * 19).as_str()])?;
+                let step = turn.removing([format!("vm{}", number * STEP).as_str()])?;
                 sum += turn.make(&step);
             }
             // As above, while somebody keeps the version before: what changes is copied.
             "copied" => {
                 let kept = fleet.snapshot();
                 let turn = fleet.turn();
-                let step = turn.removing([format!("vm{}", number * 19).as_str()])?;
+                let step = turn.removing([format!("vm{}", number * STEP).as_str()])?;
                 sum += turn.make(&step) + kept.generation();
             }
             "event" => sum += event(fleet, number, hosts, &sets)?,
@@ -237,7 +243,7 @@ fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Resu
 /// reboots into another kernel.
 fn event(fleet: &Fleet, number: u64, hosts: &[Host], sets: &[RegisterSet]) -> Result<u64, Box<dyn std::error::Error>> {
     let taken = Taken { change: true, unknown: false };
-    let (set, old) = (sets.get(usize::try_from(number)?).ok_or("no set")?, format!("vm{}", number * 19));
+    let (set, old) = (sets.get(usize::try_from(number)?).ok_or("no set")?, format!("vm{}", number * STEP));
     let mut turn = fleet.turn();
     let (step, name) = match number % 5 {
         0 | 1 => (turn.adding([set]), set.name.as_str()),
