@@ -156,20 +156,25 @@ impl Shape {
         let kind = |kind: Kind| order.iter().copied().filter(move |at| catalog::kind_of(id(at)) == kind);
         let general = kind(Kind::General).collect();
         let sve: Vec<usize> = kind(Kind::SveState).collect();
-        // Of a Z register, of which bulk intake has the low 8 bytes, no vector is too short.
-        let short = sve.iter().copied().filter(|at| id(at).size() < 256);
-        let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).chain(short).collect();
-        looked_at.sort_unstable();
         let narrow = order.iter().filter(|at| id(at).size() < 8);
         let narrow = narrow.map(|at| (*at, u32::try_from(id(at).size() * 8).unwrap_or(64))).collect();
-        let gates = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
+        let gates: Vec<_> = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
         let (bitmap_2, mode) = (place(TOLERATED_ZERO), place(RegisterId::PSTATE));
         let lengths = place(RegisterId::SVE_VLS);
         let ascending: Vec<RegisterId> = order.iter().map(id).collect();
         let aftermath = aftermath::looked_at(&ascending, nested).into_iter();
-        let aftermath = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
-        let counters = order.iter().filter_map(|at| Some((*at, aftermath::reset_by(id(at))?))).collect();
-        let counters = (place(PMCR), counters);
+        let aftermath: Vec<_> = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
+        let counters = order.iter().filter_map(|at| Some((*at, aftermath::reset_by(id(at))?)));
+        let (control, counters) = (place(PMCR), counters.collect::<Vec<_>>());
+        // All that a class is made of. Of a Z register, of which bulk intake has the low 8 bytes, no vector is too short.
+        let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).collect();
+        looked_at
+            .extend(columns.iter().flat_map(|column| [column.other, column.gate.and_then(|(at, _)| at)]).flatten());
+        looked_at.extend(sve.iter().copied().filter(|at| id(at).size() < 256).chain(lengths));
+        looked_at.extend(gates.iter().filter_map(|(at, _)| *at).chain([bitmap_2, control].into_iter().flatten()));
+        looked_at.extend(aftermath.iter().map(|(at, _)| *at).chain(counters.iter().map(|(at, _)| *at)));
+        looked_at.sort_unstable();
+        looked_at.dedup();
         let shape = Self {
             config,
             nested,
@@ -182,7 +187,7 @@ impl Shape {
             gates,
             bitmap_2,
             aftermath,
-            counters,
+            counters: (control, counters),
             ..Self::default()
         };
         Self { general, sve, lengths, mode, ..shape }
