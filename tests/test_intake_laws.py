@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 
 from kvmfw import Fleet, Host, RegisterSet
 from kvmfw.distributed.batches import OUTCOMES, classify_batch, decide, validate_batch
+from kvmfw.errors import ArgumentError
 from kvmfw.ingest import ingest
 from kvmfw.readers import SavedVcpu, distinct_vcpus, register_sets
 from kvmfw.readers.stored import StoredVms
-from kvmfw.readers.vcpu import words_of
+from kvmfw.readers.vcpu import config_of_words, words_of
 from kvmfw.registers import named
 from kvmfw.testing import tiny_host
 from tests.support import pool
@@ -122,6 +124,31 @@ def test_vms_that_differ_in_one_register_have_the_outcomes_of_the_fleet(resets: 
     assert alike(classes) == alike(Fleet(sets, hosts).vm_classes.tolist())
     refused = np.flatnonzero(counts[:, 3] > counts[0, 3])
     assert any(others[at].get(CCSIDR) == 0 and own.get(CCSIDR) for at in refused)
+
+
+def test_a_vcpu_without_any_word_stays_one(tmp_path: Path) -> None:
+    """Every example host was asked for such a vCPU; in tables it was one of which nobody knows how it was made."""
+    vms = [
+        host.fresh_set(features=[], vgic=False, name=f"vm{at}")
+        for at, host in enumerate(Host.load(path) for path in sorted((EXAMPLES / "captures").glob("*.json")))
+    ]
+    sets = [vm for vm in vms if vm is not None]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "vms.jsonl").write_text("".join(json.dumps(vm.to_document()) + "\n" for vm in sets))
+    ingest([tmp_path / "in", EXAMPLES / "captures"], tmp_path / "fleet")
+    hosts = [Host.load(path) for path in sorted((EXAMPLES / "captures").glob("*.json"))]
+    counts = Fleet(sets, hosts).counts()
+    assert len(sets) > 10
+    assert (counts[:, [0, 3]].sum(axis=0) > 0).all()
+    table = nested([(vm.name, words_of([], vgic=False), vm.to_mapping()) for vm in sets])
+    np.testing.assert_array_equal(Fleet(table, hosts).counts(), counts)
+    np.testing.assert_array_equal(in_batches(table, hosts, 7)[1], counts)
+    stored = Fleet.load(tmp_path / "fleet")
+    assert stored.vm_names == [vm.name for vm in sets]
+    np.testing.assert_array_equal(Fleet(StoredVms(tmp_path / "fleet"), hosts).counts(), counts)
+    assert (config_of_words("none"), config_of_words(" none ")) == ((0, False, 0), (0, False, 0))
+    with pytest.raises(ArgumentError, match=r"`none` says nothing about a vCPU; expected .*, or none alone"):
+        config_of_words("none,vgic")
 
 
 def test_vcpus_that_differ_in_a_cache_are_two_kinds(tmp_path: Path) -> None:

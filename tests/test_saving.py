@@ -16,6 +16,7 @@ from kvmfw.cli import main as verbs
 from kvmfw.errors import FormatError, InputError, MissingError
 from kvmfw.saving import _digest_of
 from kvmfw.testing import tiny_host, tiny_set
+from tests.support.command import EXAMPLES
 from tests.support.faulty import tries
 from tests.support.fleets import fleet_of, random_fleet
 from tests.support.samples import fleet_source
@@ -96,6 +97,13 @@ def test_a_fleet_opened_again_has_the_same_handles(seed: int, tmp_path: Path) ->
         with pytest.raises(MissingError, match="another process's"):
             fleet.changes_since(before.generation)
         assert fleet.changes_since(fleet.generation) == (fleet.generation, {}, {})
+
+
+def test_a_fleet_with_wide_registers_is_opened_again(tmp_path: Path) -> None:
+    """Values that nobody looks at are 0 in as many bytes as their register has."""
+    fleet = kvmfw.Fleet.load(EXAMPLES)
+    fleet.save(tmp_path / "fleet")
+    assert known(kvmfw.Fleet.open(tmp_path / "fleet")) == known(fleet)
 
 
 def test_what_comes_after_has_the_next_handle(tmp_path: Path) -> None:

@@ -22,10 +22,12 @@ VcpuConfig = tuple[int, bool, int]
 
 FEATURES, ENABLED = (tuple(words) for words in _native.vcpu_words())
 _WORD = (1 << 64) - 1
+# Of a vCPU of which all is known: no feature, no vGIC. Without any word nothing is known.
+_NONE = "none"
 
 
 def config_of_words(words: str) -> VcpuConfig:
-    """Read words with commas between, such as ``"psci_0_2,pmu_v3,vgic"``.
+    """Read words with commas between, such as ``"psci_0_2,pmu_v3,vgic"``, or ``"none"`` for a vCPU without any of them.
 
     Raises
     ------
@@ -38,6 +40,8 @@ def config_of_words(words: str) -> VcpuConfig:
     (20, True, 1)
     """
     features, enabled, vgic = 0, 0, False
+    if words.strip() == _NONE:
+        return features, vgic, enabled
     for word in filter(None, (word.strip() for word in words.split(","))):
         if word in FEATURES:
             features |= 1 << FEATURES.index(word)
@@ -47,19 +51,19 @@ def config_of_words(words: str) -> VcpuConfig:
             vgic = True
         else:
             known = ", ".join((*FEATURES, *ENABLED, "vgic"))
-            raise ArgumentError(f"`{word}` says nothing about a vCPU; expected {known}")
+            raise ArgumentError(f"`{word}` says nothing about a vCPU; expected {known}, or {_NONE} alone")
     return features, vgic, enabled
 
 
 def words_of(features: Iterable[str], vgic: bool, enabled: Iterable[str] = ()) -> str:
     """Give the words of a vCPU in their one order, so that equal vCPUs have equal words.
 
-    >>> words_of(["sve", "psci_0_2"], vgic=True)
-    'psci_0_2,sve,vgic'
+    >>> words_of(["sve", "psci_0_2"], vgic=True), words_of([], vgic=False)
+    ('psci_0_2,sve,vgic', 'none')
     """
     given = {*features, *enabled}
     listed = [word for word in (*FEATURES, *ENABLED) if word in given]
-    return ",".join([*listed, "vgic"] if vgic else listed)
+    return ",".join([*listed, "vgic"] if vgic else listed) or _NONE
 
 
 def words_of_config(config: VcpuConfig) -> str:

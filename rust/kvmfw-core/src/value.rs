@@ -64,17 +64,23 @@ impl Value {
     /// A sentence that names the register and its width.
     pub fn from_word(word: u64, register: RegisterId) -> Result<Self, String> {
         let size = register.size();
-        if size > 8 {
-            let mut bytes = vec![0_u8; size];
-            for (byte, source) in bytes.iter_mut().zip(word.to_le_bytes()) {
-                *byte = source;
-            }
-            return Ok(Self::Wide(bytes.into()));
-        }
         if size < 8 && word >> (size * 8) != 0 {
             return Err(format!("`{word:#x}` is wider than register {register}, which has {size} bytes"));
         }
-        Ok(Self::Word(word))
+        Ok(Self::from_low_bytes(word, register))
+    }
+
+    /// The value of `register` with these lowest bytes; the rest of a wider one is 0.
+    pub(crate) fn from_low_bytes(word: u64, register: RegisterId) -> Self {
+        let size = register.size();
+        if size <= 8 {
+            return Self::Word(word);
+        }
+        let mut bytes = vec![0_u8; size];
+        for (byte, source) in bytes.iter_mut().zip(word.to_le_bytes()) {
+            *byte = source;
+        }
+        Self::Wide(bytes.into())
     }
 
     /// Makes a value of `register` from bytes in memory order.

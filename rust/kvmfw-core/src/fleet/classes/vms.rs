@@ -308,9 +308,10 @@ impl Vms {
             let value = self.units.iter().position(|unit| unit.register == *id).and_then(judged);
             let word = || {
                 let at = list.list.words.binary_search_by_key(id, |(known, _)| *known).ok()?;
-                Some(Value::Word(list.list.words.get(at)?.1))
+                Some(list.list.words.get(at)?.1)
             };
-            (*id, value.or_else(word).unwrap_or(Value::Word(0)))
+            let other = || Value::from_low_bytes(word().unwrap_or(0), *id);
+            (*id, value.unwrap_or_else(other))
         });
         // No list has what stands beside registers.
         let beside = self.units.iter().enumerate().filter(|(_, unit)| unit.register.is_surrounding());
