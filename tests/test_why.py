@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmfw.cli import main
-from kvmfw.messages import explain, read_messages
+from kvmfw.messages import explain, in_the_way, read_messages
 from kvmfw.messages.forms import FORMS, About
 from kvmfw.testing import capture_document
 
@@ -97,6 +99,71 @@ def test_all_forms_are_among_what_was_run_and_reported() -> None:
     assert read == {(form.speaker, form.about) for form in FORMS}
     for form in FORMS:
         assert any(form.pattern.search(line) for line in lines), form.pattern.pattern
+
+
+def test_two_messages_in_one_line_are_two() -> None:
+    line = "qemu-kvm: Invalid value 233 expecting positive value <= 232   qemu-kvm: Failed to load cpu:cpreg_vmstate_array_len"
+    assert [told.about for told in read_messages([line])] == [About.COUNT, About.COUNT]
+    nested = "load of migration failed: Operation not permitted: error while loading state for instance 0x0 of device 'cpu'"
+    assert [told.about for told in in_the_way([*read_messages([nested])])] == [About.WHOLE]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ok 5 # SKIP ID_DFR0_EL1_PerfMon on AARCH64 only system",
+        "not ok 3 ID_DFR0_EL1_PerfMon # SKIP",
+        "not ok 80 test_vcpu_ftr_id_regs",
+        "not ok 45 selftests: kvm: set_id_regs # exit=254",
+        "0x602000000011 0002",
+        "ID_AA64PFR0_EL1 is what the guest reads",
+    ],
+)
+def test_lines_that_tell_of_no_register(line: str) -> None:
+    assert not [*read_messages([line])]
+
+
+def test_registers_that_a_test_does_not_know_are_new_and_not_missing() -> None:
+    lines = [
+        "vregs: There are 1 new registers.",
+        "Consider adding them to the blessed reg list with the following lines:",
+        "",
+        "\tARM64_SYS_REG(3, 0, 10, 2, 4),",
+        "vregs: There are 1 missing registers.",
+        "The following lines are missing registers:",
+        "",
+        "\tARM64_SYS_REG(3, 0, 9, 14, 1),",
+    ]
+    assert [(told.line, told.about) for told in read_messages(lines)] == [(4, About.EXTRA), (8, About.ABSENT)]
+
+
+def test_what_passed_or_follows_is_left_out_where_something_was_refused() -> None:
+    log = "ok 1 ID_AA64ISAR0_EL1_RNDR\nnot ok 2 ID_AA64ISAR0_EL1_TLB\nqemu-kvm: load of migration failed: Invalid argument\n"
+    found = json.loads(run("-", "--format", "json", input=log).stdout)["messages"]
+    assert [one["fields"] for one in found] == [["TLB"]]
+    alone = json.loads(run("ok 1 ID_AA64ISAR0_EL1_RNDR", "--format", "json").stdout)["messages"]
+    assert [one["about"] for one in alone] == ["passed"]
+
+
+def test_bytes_that_are_no_text_are_passed_over(tmp_path: Path) -> None:
+    data = b"\xff\xfe Could not set register fw reg 3 to 2 (is 1)\n"
+    log = tmp_path / "vm.log"
+    log.write_bytes(data)
+    for found in (run(log, "--format", "json"), run("-", "--format", "json", input=data)):
+        assert [one["name"] for one in json.loads(found.stdout)["messages"]] == ["SMCCC_ARCH_WORKAROUND_3"]
+
+
+@pytest.mark.parametrize(
+    "piece", ["KVM_REG_ARM64 | ", "Failed to set ", "SetOneReg(0x603000000013c020, a(b)", "op0:3 ", "not ok "]
+)
+def test_a_line_that_repeats_itself_is_read_in_time_that_grows_with_it(piece: str) -> None:
+    def seconds(size: int) -> float:
+        line = (piece * size)[:size]
+        start = time.process_time()
+        collections.deque(read_messages([line]), maxlen=0)
+        return time.process_time() - start
+
+    assert seconds(1 << 16) < 5
 
 
 @given(st.lists(st.text()))

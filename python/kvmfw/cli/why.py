@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 from rich.console import Console
@@ -12,12 +13,13 @@ from rich.console import Console
 from kvmfw.cli.options import examples, format_option, path_type, vmm_option
 from kvmfw.cli.screen import console, outcome_text, print_json
 from kvmfw.errors import InputError
-from kvmfw.messages import Explained, explain, read_messages
-from kvmfw.readers.source import LIMITS, opened
+from kvmfw.messages import Explained, explain, in_the_way, read_messages
+from kvmfw.readers.source import opened
 from kvmfw.sets import Host, RegisterSet
 
 __all__ = ["why"]
 
+_LONGEST = 1 << 16
 EXPECTED = (
     "expected lines of QEMU, Firecracker, cloud-hypervisor, gem5, strace or the kernel's KVM tests that name a register, "
     "or a register with its value, such as `ID_AA64PFR0_EL1 0x1100000011111112`"
@@ -49,7 +51,8 @@ def why(*, text: tuple[str, ...], host: Path | None, vm: Path | None, vmm: str, 
         raise click.UsageError("--vm is judged on a host: name its capture with --host")
     capture = None if host is None else Host.load(host)
     saved = None if vm is None else RegisterSet.load(vm)
-    found = [explain(told, capture, saved, vmm=vmm) for told in read_messages(_lines(text))]
+    read = [*read_messages(_lines(text))]
+    found = [explain(told, capture, saved, vmm=vmm) for told in in_the_way(read)]
     if not found:
         raise InputError(f"no message that kvmfw knows; {EXPECTED}")
     if form == "json":
@@ -64,12 +67,22 @@ def why(*, text: tuple[str, ...], host: Path | None, vm: Path | None, vmm: str, 
 def _lines(text: tuple[str, ...]) -> Iterable[str]:
     joined = " ".join(text)
     if joined == "-":
-        return (line[: LIMITS.line] for line in sys.stdin)
+        return _lines_of(sys.stdin.buffer)
     path = Path(joined)
     if len(text) == 1 and "\n" not in joined and len(joined) < 4096 and path.is_file():
-        with opened(path) as file:
-            return [line[: LIMITS.line].decode("utf-8", "replace") for line in file]
+        return _lines_of_file(path)
     return joined.splitlines()
+
+
+def _lines_of_file(path: Path) -> Iterator[str]:
+    with opened(path) as file:
+        yield from _lines_of(file)
+
+
+def _lines_of(file: BinaryIO) -> Iterator[str]:
+    """Read lines of any length; what is longer than a line of a log is read in pieces."""
+    while line := file.readline(_LONGEST):
+        yield line.decode("utf-8", "replace")
 
 
 def _print(out: Console, one: Explained) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from kvmfw.messages.explained import Explained, explain
-from kvmfw.messages.told import Told, read_messages
+from kvmfw.messages.told import Told, in_the_way, read_messages
 
-__all__ = ["Explained", "Told", "explain", "read_messages"]
+__all__ = ["Explained", "Told", "explain", "in_the_way", "read_messages"]

@@ -20,6 +20,7 @@ _RULES = {
     About.COUNT: "KVMFW-QEMU-COUNT",
     About.VCPU: "KVMFW-VCPU",
     About.EXTRA: "KVMFW-LIST-EXTRA",
+    About.GIC: "KVMFW-VGIC",
 }
 
 

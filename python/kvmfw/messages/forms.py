@@ -1,8 +1,9 @@
 """The forms of messages, each with who prints it. A new one is one row of `FORMS`; what is tried first stands first.
 
-Sources: QEMU target/arm/kvm.c and machine.c (5.2 to 11.1), Firecracker arch/aarch64/vcpu.rs (1.0 to 1.16), cloud-hypervisor
-hypervisor/src/cpu.rs (v37 to v53), gem5 arch/arm/kvm, kernel tools/testing/selftests/kvm: read; those of QEMU 10.0 and 11.1,
-Firecracker 1.12 and 1.16, cloud-hypervisor 53.0: run.
+Sources: QEMU target/arm/kvm.c, machine.c, cpu64.c and accel/kvm/kvm-all.c (5.2 to 11.1), Firecracker arch/aarch64/vcpu.rs
+(1.0 to 1.16), cloud-hypervisor hypervisor/src/cpu.rs (v37 to v53), crosvm aarch64/src/lib.rs, gem5 cpu/kvm/base.cc, kvmtool,
+kernel tools/testing/selftests/kvm and arch/arm64/kvm/sys_regs.h: read; those of QEMU 10.0 and 11.1, Firecracker 1.12 and 1.16,
+cloud-hypervisor 53.0: run.
 """
 
 from __future__ import annotations
@@ -13,11 +14,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from kvmfw import numerals
-from kvmfw.ids import is_arm64
-from kvmfw.messages.words import errno_of, hexadecimal, id_of, qemu_register
-from kvmfw.readers.symbols import register_of
-from kvmfw.registers import fields_of, find_register
+from kvmfw.messages import parts
+from kvmfw.messages.words import ENCODING
 
 __all__ = ["FORMS", "About", "Form"]
 
@@ -30,8 +28,15 @@ class About(Enum):
     EXTRA = "the target has a register that was not saved"
     COUNT = "more registers were saved than the target lists"
     VCPU = "the vCPU could not be made"
+    MODEL = "the VMM has no such CPU under KVM"
+    READ = "a register could not be read"
+    SAVE = "some register could not be read, which is not said"
+    GIC = "the interrupt controller refuses its state"
     MACHINE = "the two ends are not the same machine"
     WHOLE = "some register was refused, which is not said"
+    LOAD = "the VM could not be loaded, and this line does not say why"
+    NAMED = "a register is named"
+    TAKEN = "a write was taken that the test expects to be refused"
     PASSED = "nothing was refused"
 
 
@@ -60,152 +65,187 @@ class Form:
     read: Callable[[re.Match[str]], Found]
 
 
-def _group(match: re.Match[str], name: str) -> str:
-    return match.groupdict().get(name) or ""
-
-
-def _qemu(match: re.Match[str]) -> Found:
-    register = qemu_register(match["register"])
-    if register is None:
-        return None
-    saved = hexadecimal(_group(match, "saved"))
-    errno = "EINVAL" if saved is not None else errno_of(_group(match, "why"))
-    return {"register": register, "saved": saved, "own": hexadecimal(_group(match, "own")), "errno": errno}
-
-
-def _qemu_unknown(match: re.Match[str]) -> Found:
-    found = _qemu(match)
-    return None if found is None else {**found, "errno": "ENOENT"}
-
-
-def _by_id(match: re.Match[str]) -> Found:
-    register = id_of(match["register"])
-    if register is None:
-        return None
-    saved = _group(match, "saved")
-    return {
-        "register": register,
-        "saved": numerals.number(saved),
-        "errno": errno_of(_group(match, "why")),
-    }
-
-
-def _by_id_unknown(match: re.Match[str]) -> Found:
-    found = _by_id(match)
-    return None if found is None else {**found, "errno": "ENOENT"}
-
-
-def _by_symbol(match: re.Match[str]) -> Found:
-    register = register_of(match["register"])
-    return None if register is None else {"register": register, "errno": errno_of(_group(match, "why"))}
-
-
-def _count(match: re.Match[str]) -> Found:
-    saved, own = numerals.decimal(match["saved"]), numerals.decimal(match["own"])
-    return None if saved is None or own is None else {"counts": (saved, own)}
-
-
-def _errno_only(match: re.Match[str]) -> Found:
-    return {"errno": errno_of(_group(match, "why"))}
-
-
-def _test_case(match: re.Match[str]) -> Found:
-    """Read the name of a case of set_id_regs: that of a register and of one of its fields."""
-    register = find_register(match["register"])
-    known = [] if register is None else [one.name for one in fields_of(register)]
-    return {"register": register, "field": match["field"]} if match["field"] in known else None
-
-
-def _typed(match: re.Match[str]) -> Found:
-    """Read a register as people type it, by encoding, macro, name or id, with its value and error where they have them."""
-    text = match["register"]
-    register = qemu_register(text) or register_of(text) or find_register(text)
-    if register is None or not is_arm64(register):
-        return None
-    return {
-        "register": register,
-        "saved": hexadecimal(_group(match, "saved")),
-        "errno": errno_of(_group(match, "why")),
-    }
-
-
-_ENCODING = r"op0:\d+ op1:\d+ crn:\d+ crm:\d+ op2:\d+"
-_QEMU = rf"(?P<register>(?:system register )?{_ENCODING}|fw (?:feat )?reg \d+|demuxed reg [0-9a-f]+|(?:0x)?[0-9a-f]{{16}})"
+_QEMU = rf"(?P<register>(?:system register )?{ENCODING}|fw (?:feat )?reg \d+|demuxed reg [0-9a-f]+|(?:0x)?[0-9a-f]{{16}})"
 _ID = r"(?P<register>0x[0-9a-fA-F]{15,16}|\d{18,20})"
-_MACRO = r"ARM64_SYS_REG\([\d, ]+\)|KVM_REG_ARM64 \|[^,\n]*(?:\([^)\n]*\))?[^,\n]*|KVM_REG_ARM\w*_REG\(\w+\)"
+_MACRO = (
+    r"(?:ARM64_SYS_REG\([\d, ]{5,40}\)|KVM_REG_ARM64 \|[^,\n(]{0,90}(?:\([^)\n]{0,40}\))?"
+    r"|KVM_REG_ARM(?:64)?_\w+(?:\([\w., \[\]]{0,40}\))?)"
+)
 _VALUE = r"(?P<saved>0x[0-9a-fA-F]+|\d+)"
 _WHY = r"(?P<why>[^\n]*)"
+_DEBUG = r"(?P<why>[^()\n]*(?:\([^()\n]*\)[^()\n]*)*)"  # what Rust's Debug prints inside of its parentheses
+_MARGIN = r"^[\s#>|]*"  # of a test's output in another's, and of letters
+_CASE = r"\s+(?:\d+\s+)?(?:-\s+)?(?P<register>\w+?_EL[01])_(?P<field>\w+)\b(?![^\n]*#\s*SKIP)"
+_SURELY_AN_ID = r"(?<!\w)(?P<register>(?:0x)?60[2-8]0_?0000_?001[0-6]_?[0-9a-fA-F]{4}|69[2-5]\d{16})(?!\w)"
+_AS_PEOPLE_TYPE = (
+    rf"(?P<register>{ENCODING}|fw (?:feat )?reg \d+|{_MACRO}|sys_reg\([\d, ]+\)"
+    r"|(?:0x)?6[0-9a-fA-F_]{15,18}|\d{18,20}|[A-Za-z]\w+)"
+)
+_A_VALUE = r"0x[0-9a-fA-F]+|[0-9a-fA-F]{16}|\d+"
 
 _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
-    ("QEMU", About.ABSENT, rf"Could not set register {_QEMU}: unknown to KVM", _qemu_unknown),
+    ("QEMU", About.ABSENT, rf"Could not set register {_QEMU}: unknown to KVM", parts.qemu_unknown),
     (
         "QEMU",
         About.VALUE,
         rf"Could not set register {_QEMU} to (?P<saved>[0-9a-f]+)(?: \(is (?P<own>[0-9a-f]+)\))?",
-        _qemu,
+        parts.qemu,
     ),
-    ("QEMU", About.VALUE, rf"Could not set register {_QEMU}: {_WHY}", _qemu),
-    ("QEMU", About.ABSENT, rf"{_QEMU} in the incoming stream but unknown on the destination[^\n]*", _qemu),
+    ("QEMU", About.VALUE, rf"Could not set register {_QEMU}: {_WHY}", parts.qemu),
+    (
+        "QEMU",
+        About.ABSENT,
+        rf"{_QEMU} in the incoming stream but unknown on the destination[^\n]*",
+        parts.qemu,
+    ),
     (
         "QEMU",
         About.EXTRA,
         rf"{_QEMU} expected by the destination but not in the incoming stream[^\n]*",
-        _qemu,
+        parts.qemu,
     ),
     (
         "QEMU",
         About.ABSENT,
         rf"[Uu]nexpected register in input stream: (?:v=)?\d+ (?:index=)?{_ID}[^\n]*",
-        _by_id,
+        parts.by_id,
     ),
-    ("QEMU", About.EXTRA, rf"[Mm]issing register in input stream: (?:i=)?\d+ (?:index=)?{_ID}[^\n]*", _by_id),
-    ("QEMU", About.COUNT, r"Invalid value (?P<saved>\d+) expecting positive value <= (?P<own>\d+)", _count),
-    ("QEMU", About.COUNT, r"[Ff]ailed to load cpu:cpreg_vmstate_array_len", lambda _: {}),
-    ("QEMU", About.MACHINE, r"Machine type received is '[^'\n]*' and local is '[^'\n]*'", lambda _: {}),
-    ("QEMU", About.WHOLE, rf"Failed to put registers after init: {_WHY}", _errno_only),
-    ("QEMU", About.WHOLE, r"error while loading state for instance \w+ of device 'cpu'", lambda _: {}),
-    ("Firecracker", About.VALUE, rf"Failed to set register {_ID} to value {_VALUE}: {_WHY}", _by_id),
+    (
+        "QEMU",
+        About.EXTRA,
+        rf"[Mm]issing register in input stream: (?:i=)?\d+ (?:index=)?{_ID}[^\n]*",
+        parts.by_id,
+    ),
+    (
+        "QEMU",
+        About.COUNT,
+        r"Invalid value (?P<saved>\d+) expecting positive value <= (?P<own>\d+)",
+        parts.count,
+    ),
+    ("QEMU", About.COUNT, r"[Ff]ailed to load cpu:cpreg_vmstate_array_len", parts.nothing),
+    ("QEMU", About.MACHINE, r"Machine type received is '[^'\n]*' and local is '[^'\n]*'", parts.nothing),
+    (
+        "QEMU",
+        About.WHOLE,
+        rf"Failed to put registers (?:after (?:init|reset)|before run): {_WHY}",
+        parts.error,
+    ),
+    ("QEMU", About.SAVE, rf"Failed to get registers: {_WHY}", parts.error),
+    ("QEMU", About.WHOLE, r"error while loading state for instance \w+ of ?device 'cpu'", parts.nothing),
+    ("QEMU", About.GIC, r"error while loading state for instance \w+ of ?device 'arm_gic\w*'", parts.nothing),
+    (
+        "QEMU",
+        About.GIC,
+        rf"KVM_[SG]ET_DEVICE_ATTR failed: Group (?P<group>\d+) attr (?P<attr>0x[0-9a-f]+): {_WHY}",
+        parts.interrupt_controller,
+    ),
+    ("QEMU", About.VCPU, rf"PMU: KVM_SET_DEVICE_ATTR: {_WHY}", parts.error),
+    ("QEMU", About.VCPU, rf"kvm_arch_init_vcpu failed \(\d+\): {_WHY}", parts.error),
+    ("QEMU", About.VCPU, r"Failed to retrieve host CPU features", parts.nothing),
+    ("QEMU", About.VCPU, r"'\w+' feature not supported by KVM on this host", parts.nothing),
+    ("QEMU", About.VCPU, r"cannot (?:enable|disable) sve\d+", parts.nothing),
+    ("QEMU", About.MODEL, r"KVM is not supported for this guest CPU type", parts.nothing),
+    ("Firecracker", About.VALUE, rf"Failed to set register {_ID} to value {_VALUE}: {_WHY}", parts.by_id),
     (
         "Firecracker",
         About.VALUE,
-        rf'SetOneReg\({_ID}(?:, \\?"?{_VALUE}\\?"?)?, (?P<why>Error\(\d+\))\)',
-        _by_id,
+        rf'SetOneReg\({_ID}(?:, \\?"?{_VALUE}\\?"?)?, {_DEBUG}\)',
+        parts.by_id,
     ),
-    ("gem5", About.VALUE, rf"Failed to set register \({_ID}\){_WHY}", _by_id),
-    ("Firecracker", About.VALUE, rf"Failed to set register {_ID}: {_WHY}", _by_id),
-    (
-        "Firecracker",
-        About.VCPU,
-        rf"Error initializing the vcpu: {_WHY}",
-        _errno_only,
-    ),
-    ("cloud-hypervisor", About.WHOLE, r"Failed to set extended register\W+(?P<why>[^\"\n]*)", _errno_only),
+    ("Firecracker", About.READ, rf"GetOneReg\({_ID}, {_DEBUG}\)", parts.by_id),
+    ("gem5", About.VALUE, rf"Failed to set register \({_ID}\){_WHY}", parts.by_id),
+    ("gem5", About.READ, rf"Failed to get register \({_ID}\){_WHY}", parts.by_id),
+    ("gem5", About.VCPU, r"KVM: Failed to initialize vCPU", parts.nothing),
+    ("Firecracker", About.VALUE, rf"Failed to set register {_ID}: {_WHY}", parts.by_id),
+    ("Firecracker", About.READ, rf"Failed to get register {_ID}: {_WHY}", parts.by_id),
+    ("Firecracker", About.VCPU, rf"Error initializing the vcpu: {_WHY}", parts.error),
+    ("Firecracker", About.GIC, rf"setting or getting device attributes for the GIC: {_WHY}", parts.error),
+    ("cloud-hypervisor", About.WHOLE, r"Failed to set extended register\W+(?P<why>[^\"\n]*)", parts.error),
     (
         "cloud-hypervisor",
         About.WHOLE,
-        r"(?:Set(?:AarchCore|Sys|ExtendedSys)Register)\((?P<why>[^\n]*?)\)\)",
-        _errno_only,
+        rf"Set(?:AarchCore|Sys|ExtendedSys|Extended)?Register\({_DEBUG}\)",
+        parts.error,
     ),
-    ("cloud-hypervisor", About.WHOLE, rf"Failed to set (?:aarch64 core|system) register{_WHY}", _errno_only),
-    ("unidbg", About.ABSENT, rf"invalid register ID, or no such register: reg={_ID}", _by_id_unknown),
-    ("a KVM log", About.VALUE, rf"write {_ID}\({_VALUE}\) to kvm failed{_WHY}", _by_id),
-    ("strace", About.VALUE, rf"KVM_SET_ONE_REG, \{{id={_ID}[^\n]*?\}}\)\s*=\s*-1 (?P<why>E\w+)", _by_id),
+    (
+        "cloud-hypervisor",
+        About.SAVE,
+        rf"Get(?:AarchCore|Sys|ExtendedSys|Extended)?Register\({_DEBUG}\)",
+        parts.error,
+    ),
+    (
+        "cloud-hypervisor",
+        About.WHOLE,
+        rf"Failed to set (?:aarch64 core|system|one) reg(?:ister)?\b{_WHY}",
+        parts.error,
+    ),
+    (
+        "cloud-hypervisor",
+        About.SAVE,
+        rf"Failed to get (?:aarch64 core|system|one) reg(?:ister)?\b{_WHY}",
+        parts.error,
+    ),
+    ("cloud-hypervisor", About.VCPU, rf"Vcpu(?:Init|Finalize)\({_DEBUG}\)", parts.error),
+    ("cloud-hypervisor", About.VCPU, rf"Failed to (?:init|finalize) vcpu\b{_WHY}", parts.error),
+    ("cloud-hypervisor", About.GIC, rf"SetDeviceAttribute\({_DEBUG}\)", parts.error),
+    ("crosvm", About.WHOLE, rf"failed to set (?:VCPU |one )?reg(?:ister)?: {_WHY}", parts.error),
+    ("unidbg", About.ABSENT, rf"invalid register ID, or no such register: reg={_ID}", parts.by_id_unknown),
+    ("a KVM log", About.VALUE, rf"write {_ID}\({_VALUE}\) to kvm failed{_WHY}", parts.by_id),
+    (
+        "strace",
+        About.VALUE,
+        rf"KVM_SET_ONE_REG, \{{\.?id={_ID}[^\n]*?\}}\)\s*=\s*-1 (?P<why>E\w+)",
+        parts.by_id,
+    ),
+    (
+        "strace",
+        About.READ,
+        rf"KVM_GET_ONE_REG, \{{\.?id={_ID}[^\n]*?\}}\)\s*=\s*-1 (?P<why>E\w+)",
+        parts.by_id,
+    ),
+    (
+        "strace",
+        About.WHOLE,
+        r"(?:KVM_SET_ONE_REG|0x4010aeac|_IOC\(_IOC_WRITE, 0xae, 0xac, 0x10\))[^\n=]{0,120}=\s*-1 (?P<why>E\w+)",
+        parts.error,
+    ),
+    ("strace", About.VCPU, r"KVM_ARM_VCPU_(?:INIT|FINALIZE)[^\n=]{0,120}=\s*-1 (?P<why>E\w+)", parts.error),
+    ("a KVM log", About.WHOLE, rf"KVM_SET_ONE_REG failed{_WHY}", parts.error),
+    ("a KVM log", About.VCPU, rf"KVM_ARM_VCPU_(?:INIT|FINALIZE) failed{_WHY}", parts.error),
     (
         "get-reg-list",
         About.VALUE,
-        rf"Failed to (?:set|get|reject)[^\n]*?(?P<why>errno=\d+)\)?\s*(?P<register>{_MACRO}),?",
-        _by_symbol,
+        rf"Failed to set[^\n]{{0,80}}?(?P<why>errno=\d+)?\)?\s*(?P<register>{_MACRO}),?",
+        parts.by_symbol,
     ),
-    ("set_id_regs", About.VALUE, r"\bnot ok \d+ (?P<register>\w+?_EL[01])_(?P<field>\w+)", _test_case),
-    ("set_id_regs", About.PASSED, r"\bok \d+ (?P<register>\w+?_EL[01])_(?P<field>\w+)", _test_case),
-    ("get-reg-list", About.ABSENT, rf"^\s*(?P<register>{_MACRO}),\s*$", _by_symbol),
+    (
+        "get-reg-list",
+        About.READ,
+        rf"Failed to get[^\n]{{0,80}}?(?P<why>errno=\d+)?\)?\s*(?P<register>{_MACRO}),?",
+        parts.by_symbol,
+    ),
+    (
+        "get-reg-list",
+        About.TAKEN,
+        rf"Failed to reject[^\n]{{0,80}}?\s(?P<register>{_MACRO}),?",
+        parts.by_symbol,
+    ),
+    ("set_id_regs", About.VALUE, rf"\bnot ok{_CASE}", parts.test_case),
+    ("set_id_regs", About.PASSED, rf"(?<!not )\bok{_CASE}", parts.test_case),
+    ("get-reg-list", About.ABSENT, rf"{_MARGIN}(?P<register>{_MACRO}),\s*(?:/\*[^\n]*)?$", parts.by_symbol),
     (
         "what was typed",
         About.VALUE,
-        rf"^\s*(?P<register>{_ENCODING}|fw (?:feat )?reg \d+|{_MACRO}|0x6[0-9a-fA-F]{{15}}|[A-Za-z]\w+)"
-        r"(?:\s*[\s=:,]\s*(?P<saved>0x[0-9a-fA-F]+))?(?:\s*[\s:,]\s*(?P<why>E[A-Z0-9]+))?\s*$",
-        _typed,
+        rf"^\W*(?:(?:reg(?:ister)?|id|addr)\W+)?{_AS_PEOPLE_TYPE}(?:\.(?P<field>[A-Za-z]\w*))?"
+        rf"(?:\W+(?:(?:value|val|saved|data|to)\W+)?(?P<saved>{_A_VALUE}))?"
+        rf"(?:\W+(?:is|host|target|own|vs|was|got|expected)\W+(?P<own>{_A_VALUE}))?(?:\W+(?P<why>E[A-Z0-9]{{2,}}|errno\W{{1,3}}\d+))?\W*$",
+        parts.typed,
     ),
+    ("a log", About.VALUE, rf"{_SURELY_AN_ID}(?:\W{{1,4}}(?P<saved>0x[0-9a-fA-F]+))?", parts.refused),
+    ("a log", About.VALUE, rf"(?P<register>{ENCODING}|\b[A-Z][A-Z0-9_]+_EL[0-3]\b)", parts.refused),
+    ("a log", About.NAMED, rf"{_SURELY_AN_ID}(?:\W{{1,4}}(?P<saved>0x[0-9a-fA-F]+))?", parts.named),
+    ("a log", About.NAMED, rf"(?P<register>{ENCODING})", parts.named),
+    ("QEMU", About.LOAD, rf"load of migration failed: {_WHY}", parts.error),
 )
 FORMS = tuple(
     Form(speaker, about, re.compile(pattern, re.ASCII), read) for speaker, about, pattern, read in _ROWS

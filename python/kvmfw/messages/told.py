@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from kvmfw.messages.forms import FORMS, About, Form
 
-__all__ = ["Told", "read_messages"]
+__all__ = ["Told", "in_the_way", "read_messages"]
+
+_LISTS = re.compile(r"There are \d+ (new|missing) registers\.")
+_ASIDE = frozenset({About.PASSED, About.LOAD, About.NAMED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +61,38 @@ def read_messages(lines: Iterable[str]) -> Iterator[Told]:
     >>> hex(told.register), told.saved, told.own, told.errno
     ('0x6030000000140003', 2, 1, 'EINVAL')
     """
+    are_new = False
     for number, line in enumerate(lines, start=1):
         rest = line
         found: list[tuple[int, Told]] = []
         for form in FORMS:
             rest = _taken_out(form, rest, number, found)
-        yield from (told for _, told in sorted(found, key=lambda row: row[0]))
+        if heading := _LISTS.search(line):
+            are_new = heading[1] == "new"
+        for _, told in sorted(found, key=lambda row: row[0]):
+            is_new = are_new and (told.speaker, told.about) == ("get-reg-list", About.ABSENT)
+            yield replace(told, about=About.EXTRA) if is_new else told
 
 
 def _taken_out(form: Form, line: str, number: int, found: list[tuple[int, Told]]) -> str:
     """Read what is of this form and take it out of the line: a wider form does not read it again."""
-    for match in form.pattern.finditer(line):
+
+    def read(match: re.Match[str]) -> str:
         parts = form.read(match)
         if parts is None:
-            continue
+            return match[0]
         found.append((match.start(), Told(number, match[0].strip(), form.speaker, form.about, **parts)))
-        line = line[: match.start()] + " " * len(match[0]) + line[match.end() :]
-    return line
+        return " " * len(match[0])
+
+    return form.pattern.sub(read, line)
+
+
+def in_the_way(found: Sequence[Told]) -> list[Told]:
+    """Give the messages that tell of something refused; where there are none, all.
+
+    A log that names a register that was refused also has lines that only follow from it, and registers that were taken.
+
+    >>> [told.text for told in in_the_way([*read_messages(["fw reg 3", "load of migration failed: Invalid argument"])])]
+    ['fw reg 3']
+    """
+    return [told for told in found if told.about not in _ASIDE] or [*found]

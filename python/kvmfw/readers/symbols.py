@@ -10,7 +10,9 @@ from kvmfw.ids import CORE, DEMUX, FIRMWARE, FIRMWARE_BITMAP, SVE, SYSTEM, make_
 __all__ = ["encoding_of", "register_of"]
 
 _SIZES = {f"U{8 << power}": 1 << power for power in range(9)}
-_SYSTEM = re.compile(r"ARM64_SYS_REG\((\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5})\)", re.ASCII)
+_SYSTEM = re.compile(
+    r"(?:ARM64_SYS_REG|sys_reg)\((\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5}), *(\d{1,5})\)", re.ASCII
+)
 _FIRMWARE = re.compile(r"KVM_REG_ARM_FW(_FEAT_BMAP)?_REG\((\d{1,5})\)", re.ASCII)
 _SVE = re.compile(r"KVM_REG_ARM64_SVE_(?:VLS|(Z|P)REG\((\d{1,5}), *(\d{1,5})\)|FFR\((\d{1,5})\))", re.ASCII)
 _CORE = re.compile(r"KVM_REG_ARM_CORE_REG\(([a-z_]+)(?:\.([a-z_]+))?(?:\[(\d{1,5})\])?\)", re.ASCII)

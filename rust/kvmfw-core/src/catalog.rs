@@ -6,6 +6,7 @@
 mod ids;
 mod kind;
 mod listed;
+mod made;
 mod parts;
 mod plain;
 
@@ -268,6 +269,9 @@ pub fn name_of(id: RegisterId) -> String {
     if let Some((_, name)) = PLAIN_NAMES.iter().find(|(known, _)| *known == id) {
         return (*name).to_owned();
     }
+    if let Some(name) = made::name_by_number(id) {
+        return name;
+    }
     let index = id.raw() & 0xffff;
     match id.group() {
         Group::Core if id == RegisterId::PC => "PC".to_owned(),
@@ -294,7 +298,22 @@ pub fn name_of(id: RegisterId) -> String {
 /// The register of this name or id, as people type it.
 pub fn find(text: &str) -> Option<RegisterId> {
     let named = CATALOG.iter().find(|register| register.name.eq_ignore_ascii_case(text)).map(|register| register.id);
-    named.or_else(|| crate::id::parse_id(text).ok()).or_else(|| made_name(text))
+    named.or_else(|| crate::id::parse_id(text).ok()).or_else(|| made_name(text)).or_else(|| encoded(text))
+}
+
+/// The register that assemblers call `S3_0_C0_C4_0`, whether it has a name or not.
+fn encoded(text: &str) -> Option<RegisterId> {
+    let are_digits = |part: &str| part.len() < 3 && part.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |part: &str| part.parse::<u64>().ok().filter(|_| are_digits(part));
+    let lower = text.to_ascii_lowercase();
+    let mut parts = lower.strip_prefix('s')?.split('_');
+    let [op0, op1] = [parts.next()?, parts.next()?].map(digits);
+    let [crn, crm] = [parts.next()?, parts.next()?].map(|part| part.strip_prefix('c').and_then(digits));
+    let (op2, rest) = (digits(parts.next()?), parts.next());
+    let encoding = [op0?, op1?, crn?, crm?, op2?];
+    let fits = encoding.into_iter().zip([3, 7, 15, 15, 7]).all(|(part, largest)| part <= largest);
+    let [op0, op1, crn, crm, op2] = encoding;
+    (fits && rest.is_none()).then(|| RegisterId::system(op0, op1, crn, crm, op2))
 }
 
 /// The register whose name [`name_of`] makes of its number.

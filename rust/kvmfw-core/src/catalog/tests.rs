@@ -37,6 +37,31 @@ fn kinds_follow_the_encoding() {
 }
 
 #[test]
+fn what_there_are_many_of_is_called_as_the_architecture_calls_it() {
+    for (raw, name) in [
+        (0x6030_0000_0013_8064, "DBGBVR12_EL1"),
+        (0x6030_0000_0013_807f, "DBGWCR15_EL1"),
+        (0x6030_0000_0013_c108, "APIAKEYLO_EL1"),
+        (0x6030_0000_0013_c113, "APDBKEYHI_EL1"),
+        (0x6030_0000_0013_c119, "APGAKEYHI_EL1"),
+        (0x6030_0000_0013_c11a, "S3_0_C2_C3_2"),
+        (0x6030_0000_0013_df7e, "PMEVTYPER30_EL0"),
+        (0x6030_0000_0013_df7f, "PMCCFILTR_EL0"),
+        (0x6030_0000_0010_0044, "SP_EL1"),
+        (0x6030_0000_0010_0050, "SPSR_FIQ"),
+        (0x6040_0000_0010_0054, "V0"),
+        (0x6040_0000_0010_00d0, "V31"),
+        (0x6020_0000_0010_00d5, "FPCR"),
+        (0x6080_0000_0015_03e0, "Z31"),
+        (0x6080_0000_0015_0001, "SVE register 0x1"),
+        (0x6050_0000_0015_05e0, "P15"),
+        (0x6050_0000_0015_0600, "FFR"),
+    ] {
+        assert_eq!(name_of(RegisterId::new(raw)), name);
+    }
+}
+
+#[test]
 fn a_name_reads_back_as_its_register() {
     for id in every_number() {
         let name = name_of(id);
@@ -45,5 +70,16 @@ fn a_name_reads_back_as_its_register() {
     }
     assert_eq!(find("PMEVCNTR30_EL0"), Some(system(3, 14, 11, 6)));
     assert_eq!(find("PMEVCNTR31_EL0"), None);
+    for (text, id) in [
+        ("S3_0_C0_C4_0", Some(ID_AA64PFR0)),
+        ("s3_3_c9_c12_0", Some(PMCR)),
+        ("S3_0_C0_C16_0", None),
+        ("S3_0_C0_C+4_0", None),
+        ("S3_0_C0_C4_0_0", None),
+        ("S3_0_C0_4_0", None),
+        ("S4_0_C0_C4_0", None),
+    ] {
+        assert_eq!(find(text), id, "{text}");
+    }
     assert_eq!(find("0x+6030000000140000"), None);
 }
