@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from kvmfw import Fleet
 from kvmfw.errors import FormatError
 from kvmfw.readers import source as sources
 from kvmfw.readers.own import lines_of
 from kvmfw.readers.source import LIMITS
 from kvmfw.readers.tables import open_table
+from kvmfw.testing import tiny_host
 
 
 def test_huge_declared_sizes_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
@@ -41,3 +43,11 @@ def test_lines_that_are_too_long_are_refused(tmp_path: Path) -> None:
     path.write_bytes(b'{"a": "' + b"0" * 100_000)
     with pytest.raises(FormatError, match=r"line 1.*longer than"):
         list(lines_of(path, replace(LIMITS, line=1 << 10)))
+
+
+def test_a_set_of_which_nothing_was_saved_is_refused(tmp_path: Path) -> None:
+    document = '{"format":"kvmfw-register-set","version":1,"id":"a","vcpu":{"features":[],"vgic":true},"registers":{}}'
+    path = tmp_path / "vms.jsonl"
+    path.write_text(f"{document}\n")
+    with pytest.raises(FormatError, match="line 1: registers: nothing was saved"):
+        Fleet(path, [tiny_host()])

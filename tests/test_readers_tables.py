@@ -12,8 +12,9 @@ import pyarrow as pa
 import pytest
 
 from kvmfw import Fleet, RegisterSet, readers
-from kvmfw.errors import InputError, RowError
+from kvmfw.errors import ArgumentError, InputError, RowError
 from kvmfw.readers.formats import vcpus_of
+from kvmfw.registers import register_name
 from kvmfw.testing import tiny_host, tiny_set
 from tests.support.samples import (
     DATA,
@@ -45,6 +46,63 @@ def test_hexadecimal_csv_and_other_column_names(tmp_path: Path) -> None:
     path.write_text(f"vm_id,reg_id,reg_val\n{rows}")
     assert readers.detect(path) == "csv"
     assert Fleet(path, [tiny_host()]).vm_names == ["a"]
+
+
+AS_OTHERS_WRITE: dict[str, Any] = {
+    "decimals of Spark": lambda ids, words: (
+        pa.array(ids, pa.decimal128(20, 0)),
+        pa.array(words, pa.decimal128(20, 0)),
+    ),
+    "categories of numbers": lambda ids, words: (
+        pa.array(ids, pa.uint64()).dictionary_encode(),
+        pa.array(words, pa.uint64()).dictionary_encode(),
+    ),
+    "names of registers": lambda ids, words: (
+        pa.array([register_name(one).lower() for one in ids]),
+        pa.array([f" {one:#x}" for one in words]),
+    ),
+    "text that is not marked as such": lambda ids, words: (
+        pa.array([f"{one:#x}".encode() for one in ids]),
+        pa.array([str(one).encode() for one in words]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize("form", AS_OTHERS_WRITE)
+def test_numbers_are_read_as_other_engines_write_them(form: str, kind: str, tmp_path: Path) -> None:
+    ids, words = AS_OTHERS_WRITE[form]([*REGISTERS], [*REGISTERS.values()])
+    names = pa.array(["a"] * len(REGISTERS))
+    table = pa.table(
+        {"vm": names.cast(pa.binary()) if "marked" in form else names, "register": ids, "value": words}
+    )
+    fleet = Fleet(write_table(tmp_path, kind, table), [tiny_host()])
+    (whole,) = [RegisterSet.from_mapping(REGISTERS, name="a")]
+    np.testing.assert_array_equal(fleet.counts(), Fleet([whole], [tiny_host()]).counts())
+    assert fleet.vm_names == ["a"]
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 64, None])
+def test_decimals_that_are_no_words_set_their_vm_aside(value: int | None) -> None:
+    ids = pa.array([*REGISTERS][:1] * 2, pa.decimal128(20, 0))
+    table = pa.table({"vm": ["a", "b"], "register": ids, "value": pa.array([value, 1], pa.decimal256(40, 0))})
+    fleet = Fleet(table, [tiny_host()], on_error="collect")
+    assert [row for row, *_ in fleet.rejected] == [0]
+
+
+def test_names_that_are_bytes_and_no_text_are_refused() -> None:
+    table = pa.table({"vm": [b"\xff"], "register": pa.array([*REGISTERS][:1], pa.uint64()), "value": [1]})
+    with pytest.raises(ArgumentError, match="names are binary"):
+        Fleet(table, [tiny_host()])
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_a_table_without_rows_must_have_the_columns_all_the_same(kind: str, tmp_path: Path) -> None:
+    path = write_table(
+        tmp_path, kind, pa.table({"vm": pa.array([], pa.string()), "reg": pa.array([], pa.uint64())})
+    )
+    with pytest.raises(InputError, match="no column `value`"):
+        Fleet(path, [tiny_host()])
 
 
 @pytest.mark.parametrize("form", ["structs", "map"])

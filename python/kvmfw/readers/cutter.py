@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
+from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of
-from kvmfw.readers.tables import compacted, is_nested, lists_of, numbers, one_chunk, tidied
+from kvmfw.readers.tables import compacted, is_nested, lists_of, one_chunk, tidied
 from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
 __all__ = ["runs_of_stream", "runs_of_table"]
@@ -55,6 +56,9 @@ def runs_of_stream(
     ArgumentError
         As for `runs_of_table`.
     """
+    if isinstance(batches, pa.RecordBatchReader):
+        # Columns are looked at also where there are no rows.
+        tidied(batches.schema.empty_table(), columns)
     held: pa.Table | None = None
     first_row = 0
     for batch in batches:

@@ -44,6 +44,8 @@ def own_vcpus(path: Path, intake: Intake, limits: Limits) -> Iterator[tuple[int,
         place = f"{path}: line {number}" if number else str(path)
         try:
             found = RegisterSet.from_json(text)
+            if not len(found):
+                raise FormatError("nothing was saved of the vCPU: it has no registers", "registers")
         except FormatError as error:
             error.file = place
             if intake.on_error == "raise":

@@ -35,7 +35,6 @@ __all__ = [
     "is_nested",
     "left_out",
     "lists_of",
-    "numbers",
     "one_chunk",
     "open_table",
     "tidied",
@@ -342,36 +341,6 @@ def compacted(table: pa.Table) -> pa.Table:
             plain = table.column(at).cast(field.type.value_type)
             table = table.set_column(at, field.name, plain.dictionary_encode())
     return table
-
-
-def numbers(column: pa.Array, name: str) -> pa.Array:
-    """Give a column as uint64; text is read as numbers, what is not a number becomes null."""
-    kind = column.type
-    if pa.types.is_uint64(kind):
-        return column
-    if pa.types.is_integer(kind):
-        # Negative numbers are signed 64-bit words of engines without unsigned ones.
-        return column.cast(pa.int64()).view(pa.uint64()) if pa.types.is_int64(kind) else _unsigned(column)
-    if pa.types.is_dictionary(kind):
-        column = column.dictionary_decode()
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.large_string())
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        encoded = column.dictionary_encode()
-        parsed = pa.array([_number(text) for text in encoded.dictionary.to_pylist()], pa.uint64())
-        return parsed.take(encoded.indices)
-    if pa.types.is_null(column.type):
-        return column.cast(pa.uint64())
-    raise ArgumentError(f"column `{name}` is {kind}; expected uint64, or text such as 0x6030000000140000")
-
-
-def _unsigned(column: pa.Array) -> pa.Array:
-    return pc.if_else(pc.greater_equal(column, 0), column, None).cast(pa.uint64())
-
-
-def _number(text: str | None) -> int | None:
-    found = numerals.number((text or "").strip(" \t"))
-    return found if found is not None and found < 1 << 64 else None
 
 
 def _is_csv(head: Head) -> bool:

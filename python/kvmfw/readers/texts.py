@@ -8,7 +8,15 @@ __all__ = ["without_views"]
 
 
 def without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Give text as Arrow can take rows of: not as the views that Polars hands out."""
+    """Give text as Arrow can take rows of: not as the views that Polars hands out, nor as the bytes of older writers.
+
+    Hive, Impala and old Spark write text to Parquet as bytes that nothing marks as text; bytes that are none stay bytes.
+    """
+    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
+        try:
+            return column.cast(pa.large_string())
+        except pa.ArrowInvalid:
+            return column
     if pa.types.is_string_view(column.type):
         return column.cast(pa.large_string())
     if not (pa.types.is_dictionary(column.type) and pa.types.is_string_view(column.type.value_type)):
