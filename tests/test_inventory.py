@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import kvmfw
-from kvmfw.errors import FormatError, InputError
+from kvmfw.errors import FormatError
 from kvmfw.inventory.birth import Birth, Births
 from kvmfw.inventory.guest import as_written_most
 from kvmfw.inventory.history import History, Period, seen
@@ -74,83 +74,6 @@ def test_each_format_tells_where_and_how() -> None:
     first, second = told("births.csv")
     assert (first.born, first.host, first.making, first.vmm) == ("n1-612-a", "n1-612-a", Making(), "qemu-9.2")
     assert second.since == moment("2026-02-01T00:00:00Z")
-
-
-def libvirt(tmp_path: Path, old: str, new: str) -> Told:
-    text = (DATA / "n1-612-a" / "web-1.xml").read_text()
-    assert old in text
-    path = tmp_path / "vm.xml"
-    path.write_text(text.replace(old, new))
-    (one,) = told_of(path, "libvirt")
-    return one
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "making"),
-    [
-        (
-            "<gic version='3'/>",
-            "<gic version='2'/>",
-            Making(frozenset({"vgic_v2"}), frozenset({"pmu_v3", "vgic"})),
-        ),
-        ("<gic version='3'/>", "", Making(off=frozenset({"pmu_v3"}))),
-        (
-            "<acpi/>",
-            "<acpi/><pmu state='off'/>",
-            Making(frozenset({"vgic"}), frozenset({"pmu_v3", "vgic_v2"})),
-        ),
-        ("host-passthrough", "maximum", Making(frozenset({"vgic"}), frozenset({"pmu_v3", "vgic_v2"}))),
-        (
-            "<acpi/>",
-            "<mte state='on'/>",
-            Making(frozenset({"vgic", "mte"}), frozenset({"pmu_v3", "vgic_v2"})),
-        ),
-        (
-            "<clock",
-            "<qemu:commandline><qemu:arg value='-cpu'/><qemu:arg value='host,kvm-psci-version=1.1'/></qemu:commandline><clock",
-            Making(frozenset({"vgic"}), frozenset({"vgic_v2"}), psci=0x10001),
-        ),
-    ],
-)
-def test_libvirts_options_are_known(old: str, new: str, making: Making, tmp_path: Path) -> None:
-    assert libvirt(tmp_path, old, new).making == making
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "says"),
-    [
-        ("<acpi/>", "<pmu state='on'/>", "`pmu_v3` is said to be on and to be off"),
-        ("policy='disable'", "policy='optional'", "is not known: optional"),
-        (
-            "<clock",
-            "<qemu:commandline><qemu:arg value='-global'/></qemu:commandline><clock",
-            "may be made otherwise",
-        ),
-        ("<cpu mode='host-passthrough' check='none'>", "<cpu>", "names no mode"),
-    ],
-)
-def test_what_may_change_registers_is_never_passed_over(
-    old: str, new: str, says: str, tmp_path: Path
-) -> None:
-    with pytest.raises(FormatError, match=says):
-        libvirt(tmp_path, old, new)
-
-
-def test_a_status_of_libvirt_says_that_a_vm_was_booted_there(tmp_path: Path) -> None:
-    text = (DATA / "n1-612-a" / "web-1.xml").read_text()
-    for reason, native in (("booted", True), ("migrated", False), ("unpaused", None)):
-        path = tmp_path / "web-1.xml"
-        path.write_text(f"<domstatus state='running' reason='{reason}' pid='7'>{text}</domstatus>")
-        assert told_of(path, detect(path))[0].is_native is native
-
-
-def test_no_entity_is_expanded(tmp_path: Path) -> None:
-    bomb = '<!DOCTYPE d [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]><domain type="kvm"><name>&b;</name></domain>'
-    path = tmp_path / "vm.xml"
-    for data in (bomb.encode(), bomb.encode("utf-16")):
-        path.write_bytes(data)
-        with pytest.raises(InputError, match=r"document type|not UTF-8|no format"):
-            told_of(path, "libvirt")
 
 
 # --- births ---------------------------------------------------------------------------------------
@@ -388,3 +311,37 @@ def test_what_was_restored_was_not_started_there(tmp_path: Path, reason: str) ->
     )
     (found,) = told_of(status, detect(status))
     assert found.is_native is False
+
+
+# --- as others print it ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["compute_host", "hypervisor_hostname", "OS-EXT-SRV-ATTR:hypervisor_hostname"]
+)
+def test_servers_are_read_as_other_clients_print_them(host: str, tmp_path: Path) -> None:
+    path = tmp_path / "server.json"
+    path.write_text(json.dumps({"id": "a", "name": "web", host: "n1", "created_at": "2026-01-01T00:00:00Z"}))
+    (one,) = told_of(path, detect(path))
+    assert (one.vm, one.host, one.since) == ("a", "n1", moment("2026-01-01"))
+
+
+def test_births_are_read_with_names_of_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "births.csv"
+    path.write_text("VM,Born,CPU\na,n1,host\n")
+    (one,) = told_of(path, detect(path))
+    assert (one.vm, one.born, one.making) == ("a", "n1", Making())
+
+
+@pytest.mark.parametrize(
+    ("machine", "off"), [("virt-2.6", {"pmu_v3"}), ("virt", set()), ("type=virt-9.0,viommu=virtio", set())]
+)
+def test_the_machine_of_proxmox_is_looked_at(machine: str, off: set[str], tmp_path: Path) -> None:
+    text = (DATA / "nodes" / "n1-612-a" / "qemu-server" / "101.conf").read_text()
+    path = tmp_path / "101.conf"
+    path.write_text(text.replace("memory:", f"machine: {machine}\nmemory:"))
+    (one,) = told_of(path, "proxmox")
+    assert one.making == Making(off=frozenset(off))
+    path.write_text(text.replace("memory:", "machine: virt,gic-version=3\nmemory:"))
+    with pytest.raises(FormatError, match="option `gic-version=3`"):
+        told_of(path, "proxmox")

@@ -35,7 +35,7 @@ def births_of(path: Path) -> list[Told]:
         place = f"line {line}"
         if isinstance(row, str):
             raise FormatError(row, place)
-        cells = {name.strip(): cell.strip() for name, cell in row.items()}
+        cells = {name.strip().lower(): cell.strip() for name, cell in row.items()}
         if strange := [name for name in cells if name not in _COLUMNS]:
             raise FormatError(
                 f"the column `{strange[0][:40]}` is not known; expected {', '.join(sorted(_COLUMNS))}",
@@ -81,7 +81,7 @@ def _making(cpu: str, words: str) -> Making | FormatError:
 
 def _is_it(head: Head) -> bool:
     line = head.text.partition(b"\n")[0].decode("utf-8", "replace")
-    names = {name.strip() for name in next(csv.reader([line]), [])} if "," in line else set()
+    names = {name.strip().lower() for name in next(csv.reader([line]), [])} if "," in line else set()
     return bool(names.intersection(_VM)) and bool(names & _TELLING) and not names & {"register", "value"}
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from xml.etree import ElementTree
 
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import GICV2, GICV3, Making, making_of_arguments, making_of_cpu
+from kvmfw.inventory.making import GICV2, GICV3, Making, making_of_arguments, making_of_cpu, words_of_machine
 from kvmfw.inventory.told import Told
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import Limits, whole
@@ -19,7 +19,21 @@ _QEMU: Final = "{http://libvirt.org/schemas/domain/qemu/1.0}"
 _HOST_MODES: Final = {"host-passthrough": "host", "maximum": "max"}
 # Of <features>, on arm64: what changes no register of a vCPU.
 _WITHOUT_REGISTERS: Final = frozenset(
-    {"acpi", "apic", "async-teardown", "gic", "hap", "kvm", "pae", "ras", "smm", "tcg", "vmport", "pmu"}
+    {
+        "acpi",
+        "apic",
+        "async-teardown",
+        "gic",
+        "hap",
+        "kvm",
+        "pae",
+        "ras",
+        "smm",
+        "tcg",
+        "vmcoreinfo",
+        "vmport",
+        "pmu",
+    }
 )
 # Why the VM runs, in libvirt's status; other reasons (unpaused, ...) do not tell how it came. What was restored may have been
 # saved under another kernel.
@@ -71,9 +85,13 @@ def _parsed(text: str) -> ElementTree.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:
         raise FormatError("the XML declares a document type or entities, which libvirt never does")
     try:
-        return ElementTree.fromstring(text)
+        return ElementTree.fromstring(text.lstrip() if "<?xml" in text else text)
     except ElementTree.ParseError as error:
         line, column = error.position
+        if text[:1] == "<" and text.count("</domain>") > 1:
+            raise FormatError(
+                "the file holds several domains; expected one file for each", f"line {line}"
+            ) from error
         raise FormatError(
             "this is not XML: " + str(error).partition(":")[0], f"line {line} column {column + 1}"
         ) from error
@@ -97,7 +115,8 @@ def _making(domain: ElementTree.Element, architecture: str) -> Making:
     making = making_of_cpu(",".join([*options, *_pmu(domain)]))
     arguments = [one.get("value", "") for one in domain.findall(f"{_QEMU}commandline/{_QEMU}arg")]
     making = making_of_arguments(arguments, making, "qemu:commandline")
-    return making.with_words(dict(_words(domain)))
+    machine = words_of_machine(_attribute(domain, "os/type", "machine") or "virt")
+    return making.with_words(dict(_words(domain)) | machine)
 
 
 def _cpu_features(domain: ElementTree.Element) -> Iterator[str]:

@@ -11,7 +11,16 @@ from kvmfw.errors import FormatError
 from kvmfw.psci import VERSIONS
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 
-__all__ = ["GICV2", "GICV3", "Making", "made_on", "making_of_arguments", "making_of_cpu", "making_of_words"]
+__all__ = [
+    "GICV2",
+    "GICV3",
+    "Making",
+    "made_on",
+    "making_of_arguments",
+    "making_of_cpu",
+    "making_of_words",
+    "words_of_machine",
+]
 
 GICV3: Final = "vgic"
 GICV2: Final = "vgic_v2"
@@ -112,6 +121,30 @@ def making_of_cpu(text: str) -> Making:
         elif (name, switched) != ("aarch64", True):
             raise FormatError(f"whether QEMU's CPU option `{option}` changes registers is not known")
     return making
+
+
+# The one machine that turns a feature of its vCPUs off (`virt_machine_2_6_options` in `hw/arm/virt.c`; read, 2.7 to 9.2).
+_WITHOUT_PMU: Final = "virt-2.6"
+
+
+def words_of_machine(machine: str) -> dict[str, bool]:
+    """Give what a machine of QEMU makes of its vCPUs.
+
+    Raises
+    ------
+    FormatError
+        When it is not known.
+
+    Examples
+    --------
+    >>> words_of_machine("virt-9.2"), words_of_machine("virt-2.6")
+    ({}, {'pmu_v3': False})
+    """
+    if machine.partition("-")[0] != "virt":
+        raise FormatError(
+            f"which vCPUs the machine `{machine[:40]}` makes is not known; expected virt or a version of it"
+        )
+    return {"pmu_v3": False} if machine == _WITHOUT_PMU else {}
 
 
 _OTHERWISE_MADE: Final = frozenset({"-global", "-machine", "-M", "-accel", "-set", "-readconfig"})

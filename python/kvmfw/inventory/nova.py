@@ -15,8 +15,16 @@ from kvmfw.readers.source import Limits, whole
 
 __all__ = ["MIGRATIONS", "SERVERS", "migrations_of", "servers_of"]
 
-_HOST: Final = ("OS-EXT-SRV-ATTR:host", "Host", "host")
-_LAUNCHED: Final = ("OS-SRV-USG:launched_at", "launched_at", "created", "Created At")
+# As the API, clients of openstacksdk and older ones call it; the name of the hypervisor where nothing else is told.
+_HOST: Final = (
+    "OS-EXT-SRV-ATTR:host",
+    "Host",
+    "host",
+    "compute_host",
+    "OS-EXT-SRV-ATTR:hypervisor_hostname",
+    "hypervisor_hostname",
+)
+_LAUNCHED: Final = ("OS-SRV-USG:launched_at", "launched_at", "created", "Created At", "created_at")
 _ID: Final = ("id", "ID")
 # Status of migrations that took place (`nova/objects/fields.py` and `nova/compute/manager.py`).
 _DONE: Final = frozenset({"completed", "finished", "confirmed", "done"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import Making, making_of_arguments, making_of_cpu
+from kvmfw.inventory.making import Making, making_of_arguments, making_of_cpu, words_of_machine
 from kvmfw.inventory.told import Told
 from kvmfw.readers.format import Format
 from kvmfw.readers.source import Limits, whole
@@ -18,6 +18,8 @@ __all__ = ["FORMAT", "settings_of"]
 
 _FOLDER: Final = "qemu-server"
 _LINE: Final = re.compile(rb"(?:#[^\n]*\n)*[a-z][a-z0-9_-]*: ?[^\n]*\r?\n")
+# Options of a machine that change no register of a vCPU.
+_MACHINES: Final = frozenset({"aw-bits", "enable-s3", "enable-s4", "viommu"})
 _TOLD_BY: Final = (b"cores:", b"memory:", b"vmgenid:", b"smbios1:", b"scsihw:", b"ostype:")
 
 
@@ -52,7 +54,10 @@ def _making(settings: Mapping[str, str]) -> Making:
         )
     if options:
         raise FormatError(f"whether the CPU option `{options[0]}` changes registers is not known")
-    making = making_of_cpu(model)
+    machine, *changed = settings.get("machine", "virt").removeprefix("type=").split(",")
+    if strange := [one for one in changed if one.partition("=")[0] not in _MACHINES]:
+        raise FormatError(f"whether the machine's option `{strange[0][:40]}` changes registers is not known")
+    making = making_of_cpu(model).with_words(words_of_machine(machine))
     try:
         arguments = shlex.split(settings.get("args", ""))
     except ValueError as error:
