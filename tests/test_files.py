@@ -95,6 +95,21 @@ def test_devices_are_not_replaced(device: str) -> None:
     assert stat.S_IFMT(os.lstat(device).st_mode) == stat.S_IFMT(before.st_mode)
 
 
+def test_errors_name_the_file_that_was_asked_for(tmp_path: Path) -> None:
+    for path, code in ((tmp_path / "nowhere" / "report", errno.ENOENT), (Path("/dev/full"), errno.ENOSPC)):
+        with pytest.raises(OSError, match=os.strerror(code)) as raised:
+            write_whole(path, "text")
+        assert (raised.value.filename, raised.value.errno) == (str(path), code)
+
+
+def test_a_closed_standard_output_is_no_traceback() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "kvmfw", "rule", "KVMFW-WA3-LEVEL"]
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *command], capture_output=True, text=True, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
 def test_the_umask_decides_about_new_files_and_old_ones_keep_their_mode(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:

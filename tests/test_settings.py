@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,17 @@ def test_names_stay_words_of_their_line(target: str, tmp_path: Path) -> None:
     commands = [line.removeprefix("# kubectl label node ") for line in named if "kubectl" in line]
     for line in commands + [line for line in named if line.startswith("'")]:
         assert len(shlex.split(line)) == 2
+
+
+@needs_examples
+def test_settings_of_which_none_is_needed_say_so(tmp_path: Path) -> None:
+    name = "5.10.0-32-arm64__neoverse-n1__default"
+    vm = json.loads((EXAMPLES / "vms.jsonl").read_text().partition("\n")[0]) | {"host": name}
+    (tmp_path / "vms.jsonl").write_text(json.dumps(vm) + "\n")
+    (tmp_path / "captures").mkdir()
+    shutil.copy(EXAMPLES / "captures" / f"{name}.json", tmp_path / "captures")
+    emitted = run("emit", tmp_path, "qemu")
+    assert "None is needed" in emitted.stdout
+    compared = run("schemes", tmp_path)
+    assert (compared.exit_code, compared.stdout) == (1, "")
+    assert "there is nothing to compare" in compared.stderr

@@ -158,13 +158,30 @@ def _draft(path: Path) -> Iterator[_Draft]:
         mode = path.stat().st_mode
     except FileNotFoundError:
         mode = stat.S_IFREG | 0o666 & ~umask()
-    if not stat.S_ISREG(mode):
-        yield _Draft(path, path, None)
-        return
-    target = path.resolve()
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    os.close(handle)
-    draft = _Draft(Path(name), target, mode)
+    with _named(path):
+        if not stat.S_ISREG(mode):
+            yield _Draft(path, path, None)
+            return
+        target = path.resolve()
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        os.close(handle)
+        with _removed_at_last(_Draft(Path(name), target, mode)) as draft:
+            yield draft
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Let errors of the system name the file that was asked for: not its draft, and not nothing."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None or Path(error.filename).name.startswith(f".{path.name}."):
+            error.filename = str(path)
+        raise
+
+
+@contextlib.contextmanager
+def _removed_at_last(draft: _Draft) -> Iterator[_Draft]:
     try:
         yield draft
     finally:

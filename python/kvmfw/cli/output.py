@@ -71,8 +71,12 @@ class _Patient:
 
 @contextlib.contextmanager
 def leaving_reader() -> Iterator[None]:
-    """Let the reader of standard output leave before everything is printed: that is no error."""
-    stream = sys.stdout
+    """Let the reader of standard output leave before everything is printed, or not be there: that is no error."""
+    stream: Any = sys.stdout
+    if stream is None:  # it was closed before kvmfw started
+        with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+        return
     patient = _Patient(stream)
     sys.stdout = patient
     try:

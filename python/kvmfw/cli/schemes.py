@@ -22,6 +22,7 @@ from kvmfw.cli.options import (
 )
 from kvmfw.cli.output import note
 from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.errors import InputError
 
 __all__ = ["schemes"]
 
@@ -52,6 +53,8 @@ def schemes(*, fleet: Path, vmm: str, form: str, top: int, gates: bool) -> None:
     open_ends = homeless(frame)
     for one in open_ends:
         note(f"kvmfw: not judged: {one}")
+    if not any(one.pairs for one in scores):
+        raise InputError("there is nothing to compare: no VM of this fleet has another host", file=str(fleet))
     if form == "json":
         told: dict[str, Any] = {
             "not_judged": [one.to_dict() for one in open_ends],

@@ -36,6 +36,8 @@ def qemu(made: Settings, vms: Sequence[RegisterSet]) -> str:
     properties = [*qemu_properties(made.values, made.changed)]
     if properties:
         lines += ["", "# What VMs start with", "-cpu host," + ",".join(properties)]
+    if len(lines) == 1:
+        lines.append("# None is needed: they do so with the defaults.")
     return "\n".join(lines) + "\n"
 
 
