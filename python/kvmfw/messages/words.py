@@ -56,7 +56,7 @@ def id_of(text: str) -> int | None:
 def called(text: str) -> int | None:
     """Give the register that people, headers, logs or assemblers call so.
 
-    >>> hex(called("SYS_ID_AA64PFR0_EL1")), hex(called("Op0( 3), Op1( 0), CRn( 0), CRm( 4), Op2( 0)"))
+    >>> hex(called("SYS_ID_AA64PFR0_EL1")), hex(called("Op0( 3), Op1( 0), CRn( 0), CRm( 4), Op2( 0"))
     ('0x603000000013c020', '0x603000000013c020')
     >>> hex(called("KVM_REG_ARM_PSCI_VERSION")), hex(called("0x6030_0000_0014_0003")), called("the cat")
     ('0x6030000000140000', '0x6030000000140003', None)
