@@ -55,6 +55,9 @@ def test_a_fleet_is_judged_by_the_vmm_that_its_hosts_have(
     if judged is None:
         assert found.exit_code == 1
         assert "qemu-10.0 (11), firecracker (11)" in found.stderr or "nearest is qemu-9.2" in found.stderr
+        # What is wrong stands in the fleet: nobody gave --vmm.
+        assert ("in the column `vmm`" in found.stderr) == ("nearest" in found.stderr)
+        assert not ("Invalid value for '--vmm'" in found.stderr and "nearest" in found.stderr)
         return
     assert json.loads(found.stdout)["vmm"] == judged
     assert ("--vmm names another" in found.stderr) == (judged != "kvm")

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from kvmfw import _native
 from kvmfw.cli.output import note
-from kvmfw.errors import ArgumentError
+from kvmfw.errors import ArgumentError, InputError
 
 __all__ = [
     "VMMS",
@@ -126,7 +126,9 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
     try:
         told = reader.told_vmm(fleet, ctx.params.get("where", {}))
     except ArgumentError as error:
-        raise click.BadParameter(f"{error} (`kvmfw vmms` lists all)", ctx, param) from error
+        # Nobody gave --vmm: what is wrong stands in the fleet.
+        problem = f"in the column `vmm`: {error} (`kvmfw vmms` lists all; --vmm names another to judge by)"
+        raise InputError(problem, file=str(fleet)) from error
     if told is None:
         return None
     try:
