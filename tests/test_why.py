@@ -194,6 +194,14 @@ def test_a_log_of_many_lines_is_one_list(tmp_path: Path) -> None:
     assert "KVMFW-WA3-LEVEL" in text
 
 
+def test_what_every_vcpu_says_is_told_once() -> None:
+    log = f"{REPORTED[0]['line']}\n" * 16 + REPORTED[17]["line"]
+    told = run("-", input=log).stdout
+    assert told.count("what to do:") == 2
+    assert "line 1 and 15 more, QEMU: MIDR_EL1" in told
+    assert len(json.loads(run("-", "--format", "json", input=log).stdout)["messages"]) == 17
+
+
 def test_with_a_capture_the_register_is_judged(tmp_path: Path) -> None:
     host = tmp_path / "host.json"
     host.write_text(json.dumps(capture_document({0x6030000000140003: 1})))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from kvmfw.cli.options import examples, format_option, path_type, vmm_option
 from kvmfw.cli.screen import console, outcome_text, print_json
 from kvmfw.errors import InputError
-from kvmfw.messages import Explained, explain, in_the_way, read_messages
+from kvmfw.messages import Explained, Told, explain, in_the_way, read_messages
 from kvmfw.readers.source import opened
 from kvmfw.sets import Host, RegisterSet
 
@@ -60,8 +61,11 @@ def why(*, text: tuple[str, ...], host: Path | None, vm: Path | None, vmm: str, 
         print_json("messages", {"messages": [one.to_dict() for one in found]}, inputs)
         return
     out = console()
+    alike: dict[Told, list[Explained]] = {}
     for one in found:
-        _print(out, one)
+        alike.setdefault(replace(one.told, line=0, text=""), []).append(one)
+    for same in alike.values():
+        _print(out, same[0], len(same) - 1)
 
 
 def _lines(text: tuple[str, ...]) -> Iterable[str]:
@@ -85,12 +89,14 @@ def _lines_of(file: BinaryIO) -> Iterator[str]:
         yield line.decode("utf-8", "replace")
 
 
-def _print(out: Console, one: Explained) -> None:
+def _print(out: Console, one: Explained, more: int) -> None:
+    """Print a message, and how many more lines say the same: each vCPU of a VM says it."""
     told = one.told
     about = (
         told.about.value if told.register is None else f"{one.name} ({told.register:#x}): {told.about.value}"
     )
-    out.print(f"line {told.line}, {told.speaker}: {about}", style="bold", soft_wrap=True)
+    others = f" and {more:,} more" if more else ""
+    out.print(f"line {told.line}{others}, {told.speaker}: {about}", style="bold", soft_wrap=True)
     rows = [("message", told.text)]
     if told.counts is not None:
         rows.append(("registers", f"{told.counts[0]} saved, at most {told.counts[1]} are taken"))
