@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,7 @@ from kvmfw.analysis.security import LEVELS, Protection, Security, compare_securi
 from kvmfw.boot_options import given_options, options_in_effect
 from kvmfw.captures import fresh_values
 from kvmfw.collect.kinds import boot_options, kind_of
+from kvmfw.errors import FormatError
 from kvmfw.ids import is_surrounding
 from kvmfw.testing import capture_document
 
@@ -128,3 +131,27 @@ def test_a_command_line_is_read_as_the_kernel_reads_it() -> None:
     assert options_in_effect(line)["mitigations"].text == 'mitigations="auto"'
     weak = Protection("", {}), Protection('quiet x="nokaslr mitigations=off" -- nokaslr', {})
     assert compare_security(*weak).security is Security.SAME
+
+
+def test_an_answer_has_one_form() -> None:
+    """A nibble answer that refuses one value by name was taken, and the value with it; the schema has one form or the other."""
+    capture: dict[str, Any] = json.loads(CAPTURES[0].read_text())
+    nibbles = next(at for at, one in enumerate(capture["answers"]) if "nibbles" in one)
+    values = next(at for at, one in enumerate(capture["answers"]) if "nibbles" not in one)
+    schema = json.loads(resources.files("kvmfw").joinpath("schemas", "capture.json").read_text())
+    told = jsonschema.Draft202012Validator(schema)
+    for at, key, value in (
+        (nibbles, "refused", {"EINVAL": ["0x1"]}),
+        (nibbles, "kept", ["0x1"]),
+        (nibbles, "otherwise", "EINVAL"),
+        (values, "same", "."),
+    ):
+        other = json.loads(json.dumps(capture))
+        other["answers"][at][key] = value
+        assert not told.is_valid(other)
+        with pytest.raises(FormatError, match=rf"answers\[{at}\]\.{key}: `{key}` (is of answers|needs)"):
+            Host.from_json(json.dumps(other))
+    other = json.loads(json.dumps(capture))
+    other["host"]["revidr"] = "r0p1"
+    with pytest.raises(FormatError, match=r"host\.revidr: `r0p1` is not a hexadecimal number"):
+        Host.from_json(json.dumps(other))

@@ -207,8 +207,22 @@ def test_the_page_has_the_heat_map_once_and_in_words(seed: int) -> None:
     assert base64.b64encode(cells.tobytes()).decode() not in page
     counts = {outcome.name: int((cells == outcome).sum()) for outcome in kvmfw.Outcome}
     assert words.endswith(": " + ", ".join(f"{count:,} {name}" for name, count in counts.items()))
+    said = {tuple(map(int, key.split())): text for key, text in data["examples"].items()}
+    assert said
+    assert all(text.startswith(kvmfw.Outcome(outcome).name) for (_, _, outcome), text in said.items())
     assert re.search(r'<div id="map" tabindex="0" role="group" aria-label="[^"]*arrow keys', page)
     assert all(f"Arrow{where}:" in page for where in ("Up", "Down", "Left", "Right"))
+
+
+@pytest.mark.parametrize(("unknown", "change"), [(False, True), (False, False), (True, True), (True, False)])
+def test_the_first_card_counts_what_is_counted_as_taken(unknown: bool, change: bool) -> None:
+    made = random_fleet(1)
+    report = examine(make_frame(kvmfw.Fleet(made.vms, made.hosts), unknown=unknown, change=change))
+    shares = {row["outcome"]: row["share"] for row in report.tables["totals"]}
+    assert shares["CHANGE"] > 0
+    assert shares["UNKNOWN"] > 0
+    taken = shares["ACCEPT"] + shares["CHANGE"] * change + shares["UNKNOWN"] * unknown
+    assert f">{taken:.1%}<" in html_report(report, issues(report), title="fleet")
 
 
 @needs_examples

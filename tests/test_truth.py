@@ -227,6 +227,28 @@ def test_a_diff_of_which_nothing_is_known_is_not_green(tmp_path: Path) -> None:
     assert run("diff", one, other, "--fail-on", "stranded,back").exit_code == 0
 
 
+def test_pairs_that_become_unknown_end_a_diff_of_fleets_and_stand_in_sarif(tmp_path: Path) -> None:
+    """Exit 2 with an empty SARIF: nobody was stranded, and of one pair nobody knows what becomes of it."""
+    known = {0x6030000000140001: 2, 0x6030000000140003: 1}
+    for name, of_last in (("before", ("psci_0_2",)), ("after", ("psci_0_2", "sve"))):
+        folder = tmp_path / name / "captures"
+        folder.mkdir(parents=True)
+        for host in "abc":
+            features = of_last if host == "c" else ("psci_0_2",)
+            document = capture_document(known, name=host, kernel="6.12.0-tiny", features=features)
+            (folder / f"{host}.json").write_text(json.dumps(document))
+        (tmp_path / name / "hosts.csv").write_text("host,capture\na,a\nb,b\nc,c\n")
+        vm = tiny_set(workaround_3=1, name="vm").to_document() | {"host": "a"}
+        (tmp_path / name / "vms.jsonl").write_text(json.dumps(vm) + "\n")
+    found = run("diff", tmp_path / "before", tmp_path / "after", "--format", "json")
+    told = run("diff", tmp_path / "before", tmp_path / "after", "--format", "sarif")
+    (said,) = [one for one in json.loads(found.stdout)["not_judged"] if one["word"] == "unknown"]
+    assert (found.exit_code, told.exit_code, said["count"], said["of"]) == (2, 2, 1, 2)
+    (run_,) = json.loads(told.stdout)["runs"]
+    notes = [one["message"]["text"] for one in run_["invocations"][0]["toolExecutionNotifications"]]
+    assert any("1 of 2 pairs of a VM and another host are UNKNOWN now" in note for note in notes)
+
+
 def test_a_diff_of_captures_without_a_vcpu_is_told(tmp_path: Path) -> None:
     one, other = (one_vcpu(tmp_path / f"{name}.json", None) for name in "ab")
     result = run("diff", one, other)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kvmfw.analysis.frame import Frame, make_frame
 from kvmfw.analysis.fresh import fresh_verdict
-from kvmfw.analysis.not_judged import NotJudged, homeless
+from kvmfw.analysis.not_judged import OPEN, NotJudged, homeless
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
@@ -289,13 +289,22 @@ def diff_fleets(
         named[1],
         transitions,
         tuple(sorted(refusing.items(), key=lambda item: (-item[1], item[0]))),
-        tuple(_not_judged(frames[0], len(common), after)),
+        tuple(_not_judged(frames[0], len(common), after, transitions)),
         back,
     )
 
 
-def _not_judged(frame: Frame, common: int, after: Fleet) -> list[NotJudged]:
+def _not_judged(
+    frame: Frame, common: int, after: Fleet, transitions: Mapping[tuple[Outcome, Outcome], int]
+) -> list[NotJudged]:
     found = homeless(frame)
+    pairs = sum(transitions.values())
+    open_now = sum(
+        count for (was, now), count in transitions.items() if was < now and now is Outcome.UNKNOWN
+    )
+    if open_now:
+        what = "pairs of a VM and another host are UNKNOWN now"
+        found.append(NotJudged(OPEN, open_now, pairs, what, "nobody knows whether they are lost"))
     every = frame.fleet.shape[1] + after.shape[1] - common
     if common < every:
         why = "pairs with them are not among those whose outcome changes"

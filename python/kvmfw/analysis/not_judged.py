@@ -12,9 +12,10 @@ from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
 from kvmfw.vmms import find_vmm
 
-__all__ = ["HOMELESS", "NotJudged", "homeless", "not_compared", "not_judged", "not_looked_at"]
+__all__ = ["HOMELESS", "OPEN", "NotJudged", "homeless", "not_compared", "not_judged", "not_looked_at"]
 
 HOMELESS = "homeless"
+OPEN = "unknown"
 _BY_HOME = ("traps", "passages", "drain")
 _BY_STRANDED = ("stranded", "few_targets", "cures", "plan", "upgrades")
 _GROUPS = ("groups", "drain_groups")
@@ -143,7 +144,7 @@ def not_judged(
     pairs = sum(totals.values())
     if totals[Outcome.UNKNOWN.name]:
         why = f"they count as {'taken' if frame.unknown else 'not taken'}; the table of unknowns says what would tell"
-        found.append(NotJudged("unknown", totals[Outcome.UNKNOWN.name], pairs, "pairs are UNKNOWN", why))
+        found.append(NotJudged(OPEN, totals[Outcome.UNKNOWN.name], pairs, "pairs are UNKNOWN", why))
     known = frame.vms - frame.homeless
     if (away := known - frame.vms_in(frame.vm_rows)) > 0:
         why = "the filter leaves them out"

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from kvmfw import readers
 from kvmfw.analysis.compare import CaptureDiff, FleetDiff, diff_captures, diff_fleets, no_returns
-from kvmfw.analysis.not_judged import HOMELESS
+from kvmfw.analysis.not_judged import HOMELESS, OPEN
 from kvmfw.analysis.opened import file_protection, protections
 from kvmfw.analysis.security import Comparison, Protection, Security, compare_security, protection_of
 from kvmfw.cli.door import FINDINGS
@@ -177,18 +177,16 @@ def show_fleet_diff(
         told = [{"capture": name, **_security_document(compared)} for name, compared in security]
         print_json("fleet-diff", {"security": told} | _fleet_diff_document(result), inputs)
     elif form == "sarif":
-        open_ends = [one.to_dict() for one in result.not_judged]
-        print_or_write(json_text(sarif(issues_of_fleets(result), inputs[-1], open_ends)), None)
+        told_open = [one.to_dict() for one in result.not_judged]
+        print_or_write(json_text(sarif(issues_of_fleets(result), inputs[-1], told_open)), None)
     else:
         _print_fleets(console(), result, security)
-    lost = sum(
-        count for (was, now), count in result.transitions.items() if now is Outcome.UNKNOWN and was < now
-    )
+    open_ends = {one.word for one in result.not_judged}
     failed = {
         "stranded": bool(result.newly_stranded),
-        "unknown": bool(lost) or any(one.finding.outcome is Outcome.UNKNOWN for one in result.back),
+        "unknown": OPEN in open_ends or any(one.finding.outcome is Outcome.UNKNOWN for one in result.back),
         "back": any(one.finding.outcome is Outcome.REFUSE for one in result.back),
-        HOMELESS: any(one.word == HOMELESS for one in result.not_judged),
+        HOMELESS: HOMELESS in open_ends,
     }
     return FINDINGS if any(failed[word] for word in fail_on) else 0
 

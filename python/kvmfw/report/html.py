@@ -101,14 +101,15 @@ def _cards(report: Report) -> list[dict[str, str]]:
     facts, tables = report.facts, report.tables
     vms = facts["vms"] or 1
     totals = {row["outcome"]: row for row in tables["totals"]}
-    taken = totals["ACCEPT"]["share"] + totals["CHANGE"]["share"]
+    counted = zip(Outcome, report.frame.counts_as_taken.tolist(), strict=True)
+    taken = sum(totals[outcome.name]["share"] for outcome, counts in counted if counts)
     stranded, few, traps, drain = (
         tables.get(name, []) for name in ("stranded", "few_targets", "traps", "drain")
     )
     blocked = [row for row in drain if not row["drains"]]
     what = (
         ("stranded", len(stranded), "stranded VMs", f"{len(stranded) / vms:.1%} of {facts['vms']:,}"),
-        ("few_targets", len(few), f"VMs with fewer than {facts['few']} targets", f"{len(few) / vms:.1%}"),
+        ("few_targets", len(few), f"VMs with targets, but fewer than {facts['few']}", f"{len(few) / vms:.1%}"),
         ("traps", len(traps), "one-way traps", f"{sum(row['residents'] for row in traps):,} VMs in them"),
         ("drain", len(blocked), "hosts that cannot be emptied", f"of {len(drain):,} with VMs"),
     )
@@ -156,7 +157,7 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
     for unit, host, outcome in zip(*(column.tolist() for column in said), strict=True):
         if host in listed:
             finding = report.samples.finding(unit, host, Outcome(outcome))
-            examples[f"{unit} {host}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
+            examples[f"{unit} {host} {outcome}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
     return {
         "place": place,
         "vms": vms.tolist(),

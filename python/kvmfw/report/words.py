@@ -38,7 +38,7 @@ def in_one_sentence(report: Report) -> str:
     blockers = tables["blockers"]
     alone = max(blockers, key=lambda row: row["freed"], default=None)
     if alone is not None and alone["freed"]:
-        said += f"; one register, {alone['unit']}, holds {alone['freed']:,} of them by itself"
+        said += f"; {alone['unit']} by itself holds {alone['freed']:,} of them"
     plan = tables["plan"]
     if plan:
         steps = "step" if len(plan) == 1 else "steps"

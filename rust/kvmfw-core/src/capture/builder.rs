@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::asked::read_asked;
-use super::document::{AnswerDocument, Document, FirstRunDocument, HostDocument, VcpuDocument};
+use super::document::{AnswerDocument, CoreDocument, Document, FirstRunDocument, HostDocument, VcpuDocument};
 use super::hidden::read_hidden;
 use super::places::{capability_number, errno_at, id_at, reject_duplicates, value_at, word_at};
 use super::recorded::{Capture, Hidden, Made, Trial, Vcpu};
@@ -89,10 +89,17 @@ impl Builder {
         for (at, trial) in document.first_run.iter().enumerate() {
             self.add_trial(trial, &format!("first_run[{at}]"))?;
         }
-        let midr_at = |text, place: &str| word_at(text, RegisterId::system(3, 0, 0, 0, 0), || place.to_owned());
+        let word = |text: &str, number, place: &str| {
+            word_at(text, RegisterId::system(3, 0, 0, 0, number), || place.to_owned())
+        };
+        let (midr_at, revidr_at) = (|text: &str, place| word(text, 0, place), |text: &str, place| word(text, 6, place));
         let midr = midr_at(&document.host.midr, "host.midr")?;
-        let cores: Result<Vec<u64>, FormatError> =
-            document.host.cores.iter().map(|core| midr_at(&core.midr, "host.cores")).collect();
+        document.host.revidr.iter().try_for_each(|text| revidr_at(text, "host.revidr").map(drop))?;
+        let core = |core: &CoreDocument| {
+            revidr_at(&core.revidr, "host.cores")?;
+            midr_at(&core.midr, "host.cores")
+        };
+        let cores: Result<Vec<u64>, FormatError> = document.host.cores.iter().map(core).collect();
         let capabilities = document
             .host
             .capabilities
@@ -151,6 +158,10 @@ impl Builder {
 
     fn add_answers(&mut self, document: &AnswerDocument, place: &str) -> Result<(), FormatError> {
         let register = id_at(&document.register, || format!("{place}.register"))?;
+        if let Some(key) = document.misplaced() {
+            let kind = if document.nibbles.is_some() { "is of answers by value, not by" } else { "needs" };
+            return Err(FormatError::new(format!("{place}.{key}"), format!("`{key}` {kind} `nibbles`")));
+        }
         let answers = Arc::new(match &document.nibbles {
             Some(nibbles) => Answers::ByNibble(Box::new(read_nibbles(document, nibbles, register, place)?)),
             None => Answers::ByValue(self.read_values(document, register, place)?),

@@ -40,8 +40,8 @@ pub(super) struct HostDocument {
     pub(super) _kernel_build: Option<String>,
     #[serde(default, rename = "machine")]
     pub(super) _machine: Option<String>,
-    #[serde(default, rename = "revidr")]
-    pub(super) _revidr: Option<String>,
+    #[serde(default)]
+    pub(super) revidr: Option<String>,
     #[serde(default, rename = "boot_options")]
     pub(super) _boot_options: Option<String>,
     #[serde(default)]
@@ -57,8 +57,7 @@ pub(super) struct HostDocument {
 #[serde(deny_unknown_fields)]
 pub(super) struct CoreDocument {
     pub(super) midr: String,
-    #[serde(rename = "revidr")]
-    pub(super) _revidr: String,
+    pub(super) revidr: String,
     #[serde(rename = "processors")]
     pub(super) _processors: Vec<u32>,
 }
@@ -138,6 +137,26 @@ pub(super) struct AnswerDocument {
     pub(super) zero: Option<String>,
     #[serde(default)]
     pub(super) ones: Option<String>,
+}
+
+impl AnswerDocument {
+    /// A key that only the other form of an answer has: by value, or by nibble.
+    pub(super) fn misplaced(&self) -> Option<&'static str> {
+        let of_values = [
+            ("sweep", self.sweep.is_some()),
+            ("kept", !self.kept.is_empty()),
+            ("refused", !self.refused.0.is_empty()),
+            ("otherwise", self.otherwise.is_some()),
+        ];
+        let of_nibbles = [
+            ("same", self.same.is_some()),
+            ("other", self.other.is_some()),
+            ("zero", self.zero.is_some()),
+            ("ones", self.ones.is_some()),
+        ];
+        let others = if self.nibbles.is_some() { of_values } else { of_nibbles };
+        others.into_iter().find_map(|(key, is_there)| is_there.then_some(key))
+    }
 }
 
 #[derive(Deserialize)]
