@@ -87,6 +87,7 @@ class Facts:
     ``registers`` is the list in KVM's order with the values of a fresh vCPU (wide registers as
     little-endian integers).  ``masks`` is what KVM_ARM_GET_REG_WRITABLE_MASKS returned, None
     when the ioctl is missing.  ``vulnerabilities`` are the host's sysfs files, if known.
+    ``hardware`` is what the hardware has in fields that KVM hides, where a capture tells it.
     """
 
     release: str
@@ -96,6 +97,7 @@ class Facts:
     masks: dict[int, int] | None = None
     caps: frozenset[int] = frozenset()
     vulnerabilities: dict[str, str] = field(default_factory=dict)
+    hardware: dict[int, int] = field(default_factory=dict)
 
     @cached_property
     def version(self) -> tuple[int, int, int | None]:

@@ -73,6 +73,9 @@ def taken_back(f: Field, facts: Facts, register: int, value: int, largest: int) 
     """
     if f.of(value) == 0 or f.of(value) > largest or f.of(facts.fresh(register)) != 0:
         return (value,)
+    if register in facts.hardware:
+        # a capture may tell it all the same (docs/formats.md, `unknown`)
+        return (f.put(value, 0) if f.of(value) == f.of(facts.hardware[register]) else value,)
     return value, f.put(value, 0)
 
 

@@ -28,6 +28,26 @@ class Vcpu:
 
 
 @dataclass(frozen=True)
+class Unknown:
+    """What is not known of a vCPU, and what is known that it does not show."""
+
+    listed: tuple[int, ...]
+    bits: dict[int, int]
+    hardware: dict[int, int]
+
+    def document(self) -> Json:
+        """As a capture has it."""
+        hexadecimal = [
+            {f"{k:#x}": f"{v:#x}" for k, v in words.items()} for words in (self.bits, self.hardware)
+        ]
+        return {
+            "listed": [f"{one:#x}" for one in self.listed],
+            "bits": hexadecimal[0],
+            "hardware": hexadecimal[1],
+        }
+
+
+@dataclass(frozen=True)
 class TargetHost:
     """One host of a vector: what it shows without being written to."""
 
@@ -41,11 +61,20 @@ class TargetHost:
     refuses: tuple[tuple[Vcpu, str], ...]
     without_vgic: dict[int, int] | None  # what reads otherwise where the VM has no vGIC yet
     surroundings: dict[str, dict[str, str]]  # as a capture has them: `value` or `errno`
+    unknown: Unknown | None  # what nobody knows of it
+    cores: tuple[str, ...]  # MIDR_EL1 of each kind of CPU, where there are several
+
+    @property
+    def hardware(self) -> dict[int, int]:
+        """What the hardware has in fields that the kernel hides, as far as it is known."""
+        return {} if self.unknown is None else self.unknown.hardware
 
     def capture(self, name: str = "target") -> Json:
         """The capture of this host, without a single answer: all evidence is derived."""
         values = [f"{value:#x}" for value in self.registers.values()]
         made = vcpu_document("vm", self.vcpu) | {"values": values}
+        if self.unknown is not None:
+            made["unknown"] = self.unknown.document()
         if self.pmu_initialised is not None:
             made["pmu_initialised"] = self.pmu_initialised
         vcpus = [made]
@@ -71,11 +100,14 @@ class TargetHost:
             "midr": f"{self.registers.get(register_id('MIDR_EL1'), 0x413FD0C1):#x}",
             "vulnerabilities": self.vulnerabilities,
             "capabilities": capabilities,
+            "cores": [
+                {"midr": midr, "revidr": "0x0", "processors": [at]} for at, midr in enumerate(self.cores)
+            ],
         }
         beside = {"surroundings": self.surroundings} if self.surroundings else {}
         return beside | {
             "format": "kvmfw-capture",
-            "version": 3 if beside else 1,
+            "version": 4,
             "host": host,
             "registers": [f"{register:#x}" for register in self.registers],
             "vcpus": vcpus,
@@ -199,6 +231,8 @@ HOST_KEYS = (
     "refuses",
     "without_vgic",
     "surroundings",
+    "unknown",
+    "cores",
 )
 
 
@@ -222,7 +256,16 @@ def read_host(place: str, document: Any) -> TargetHost:
         refuses=tuple(refuses),
         without_vgic=None if without is None else words(without),
         surroundings=found.get("surroundings", {}),
+        unknown=read_unknown(f"{place}.unknown", found["unknown"]) if "unknown" in found else None,
+        cores=tuple(found.get("cores", ())),
     )
+
+
+def read_unknown(place: str, document: Any) -> Unknown:
+    """What nobody knows of a host, or the host does not show."""
+    said = known(place, document, "listed", "bits", "hardware")
+    listed = tuple(map(register_id, said.get("listed", ())))
+    return Unknown(listed, words(said.get("bits", {})), words(said.get("hardware", {})))
 
 
 def read_case(file: str, hosts: Json, document: Any) -> Case:

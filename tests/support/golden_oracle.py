@@ -12,6 +12,7 @@ from tests.oracle.making import made, makes_gicv3
 from tests.oracle.restoring import SVE_VLS, Outcome, Restore
 from tests.support import golden
 from tests.support.golden import Case, Expected, TargetHost, Vcpu
+from tests.support.unsure import likenesses
 
 FEATURES = (
     "power_off",
@@ -56,6 +57,7 @@ def facts_of(host: TargetHost, vcpu: Vcpu, *, vgic: bool) -> Facts:
         masks=host.masks,
         caps=frozenset(ENABLED[name] for name in vcpu.enabled),
         vulnerabilities=host.vulnerabilities,
+        hardware=host.hardware,
     )
 
 
@@ -83,7 +85,31 @@ def target_vcpu(case: Case, policy: str) -> Vcpu:
 
 
 def judge(case: Case) -> tuple[str, tuple[Expected, ...]]:
-    """The outcome and the findings that the oracle gives; unknown where the releases of a VMM differ."""
+    """The outcome and the findings that the oracle gives; of a host that may be several what all of them say."""
+    said = [judge_known(replace(case, host=host)) for host in likenesses(case.host, case.registers)]
+    if len(said) == 1:
+        return said[0]
+    outcomes = {outcome for outcome, _ in said}
+    spoken = dict.fromkeys(one.register for _, findings in said for one in findings)
+    joined = [one for register in spoken for one in agreed(register, [findings for _, findings in said])]
+    if len(outcomes) == 1 and all(one.effect != "unknown" for one in joined):
+        return outcomes.pop(), tuple(joined)
+    return max(WORST.get(one.effect, Outcome.CHANGE) for one in joined).name, tuple(joined)
+
+
+def agreed(register: int | None, said: list[tuple[Expected, ...]]) -> list[Expected]:
+    """What is said of a register by each host that it may be: that, or that it is unknown."""
+    each = [[one for one in findings if one.register == register] for findings in said]
+    if all(one == each[0] for one in each):
+        return each[0]
+    words = [[(one.effect, one.errno) for one in findings] for findings in each]
+    if all(one == words[0] for one in words):
+        return [replace(one, reads=None) for one in each[0]]
+    return [Expected(register, "unknown")]
+
+
+def judge_known(case: Case) -> tuple[str, tuple[Expected, ...]]:
+    """The same of a host of which all is known; unknown where the releases of a VMM differ."""
     enabled = frozenset(ENABLED[name] for name in case.vcpu.enabled)
     said = [judge_as(case, policy) for policy in vmm.releases(case.vmm, enabled)]
     if all(one == said[0] for one in said):

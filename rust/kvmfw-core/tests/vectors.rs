@@ -78,6 +78,28 @@ struct TargetHost {
     without_vgic: Option<Words>,
     #[serde(default)]
     surroundings: Words,
+    #[serde(default)]
+    unknown: Option<Unknown>,
+    #[serde(default)]
+    cores: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unknown {
+    #[serde(default)]
+    listed: Vec<String>,
+    #[serde(default)]
+    bits: Words,
+    #[serde(default)]
+    hardware: Words,
+}
+
+impl Unknown {
+    fn document(&self) -> Outcome<Json> {
+        let listed: Vec<String> = self.listed.iter().map(|name| Ok(id(name)?.to_string())).collect::<Outcome<_>>()?;
+        Ok(json!({"listed": listed, "bits": by_id(&self.bits)?, "hardware": by_id(&self.hardware)?}))
+    }
 }
 
 #[derive(Deserialize)]
@@ -165,9 +187,10 @@ impl TargetHost {
     /// The capture of this host, without a single answer.
     fn capture(&self) -> Outcome<Json> {
         let registers = by_id(&self.registers)?;
+        let unknown = self.unknown.as_ref().map(Unknown::document).transpose()?;
         let vcpu = |name: &str, vgic: bool, values: &Words| {
             json!({"name": name, "features": self.features, "enabled": self.enabled, "vgic": vgic,
-                "pmu_initialised": self.pmu_initialised, "values": values.values().collect::<Vec<_>>()})
+                "pmu_initialised": self.pmu_initialised, "values": values.values().collect::<Vec<_>>(), "unknown": unknown})
         };
         let mut vcpus = vec![vcpu("vm", self.vgic, &registers)];
         if let Some(changed) = &self.without_vgic {
@@ -187,11 +210,12 @@ impl TargetHost {
                 "enabled": refused.enabled, "refused": refused.errno}));
         }
         let midr = registers.get(&catalog::MIDR.to_string()).cloned().unwrap_or_else(|| json!("0x413fd0c1"));
+        let core = |(at, midr)| json!({"midr": midr, "revidr": "0x0", "processors": [at]});
         Ok(json!({
-            "format": "kvmfw-capture", "version": 3,
+            "format": "kvmfw-capture", "version": 4,
             "surroundings": self.surroundings,
             "host": {"name": "target", "kernel": self.kernel, "midr": midr,
-                "vulnerabilities": self.vulnerabilities, "capabilities": capabilities},
+                "vulnerabilities": self.vulnerabilities, "capabilities": capabilities, "cores": self.cores.iter().enumerate().map(core).collect::<Vec<_>>()},
             "registers": registers.keys().collect::<Vec<_>>(),
             "vcpus": vcpus,
             "writable_masks": masks,
