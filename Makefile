@@ -45,7 +45,7 @@ live: $(VENV)/.tests  ## boot real kernels under emulation and compare their ans
 tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules, and captures predicted from these with recordings
 	$(BIN)/python -m tests.kernels $(IMAGES) --recordings $(RECORDINGS) --dumps $(DUMPS)
 
-prove: build/prove/.installed  ## prove the rules of firmware and ID registers against the code of kernel images (IMAGES="files", else those of `make live`)
+prove: build/prove/.installed  ## prove rules of registers against the code of kernel images (IMAGES="files", else those of `make live`)
 	PYTHONPATH=python:. build/prove/bin/python -W ignore -m tests.prove $(IMAGES)
 
 collecting: build/collecting/.installed  ## Ansible and kubectl collect from fake hosts; the path from 200 hosts behind a local sshd to an audit, timed

@@ -96,7 +96,7 @@ class Finding:
     rule : str
         The stable id of the rule that speaks.
     evidence : str
-        ``measured``, ``derived`` or ``none``.
+        ``measured``, ``derived``, ``proved`` (derived, and proved of the host's kernel image) or ``none``.
     fields : tuple of FieldDifference
         The fields that it is about; none where it is about the value as a whole.
     offers : str

@@ -20,7 +20,7 @@ from kvmfw.errors import FormatError
 from kvmfw.kernels import read_kernel
 from kvmfw.registers import register_name
 from tests.live import archive
-from tests.prove import firmware, identification, ledger
+from tests.prove import firmware, identification, ledger, others, table
 from tests.prove.claim import Claim
 from tests.prove.machine import Code, Machine, NotRunError
 from tests.prove.proof import Proof, Terms, UndecidedError
@@ -36,6 +36,12 @@ def main() -> int:
         "--kept", type=Path, default=Path("build/proofs"), help="folder of what was proved before"
     )
     parser.add_argument("--out", type=Path, default=Path("docs/proofs.md"))
+    parser.add_argument(
+        "--table",
+        type=Path,
+        default=Path("rust/kvmfw-core/src/rules/proved.txt"),
+        help="what the core is told",
+    )
     given = parser.parse_args()
     images = given.images or sorted((archive.cache_folder() / "kernels").glob("[0-9]*"))
     if not images:
@@ -44,6 +50,7 @@ def main() -> int:
     given.kept.mkdir(parents=True, exist_ok=True)
     kernels = [one for image in images if image.is_file() for one in _proved(image, given.kept)]
     given.out.write_text(ledger.text(kernels))
+    given.table.write_text(table.text(kernels))
     print(ledger.summary(kernels))
     return 2 if any(row["result"] == "counterexample" for kernel in kernels for row in kernel["rows"]) else 0
 
@@ -62,9 +69,13 @@ def _proved(image: Path, kept: Path) -> Iterator[dict[str, Any]]:
     claims = [
         *firmware.claims(kernel.release, line, kernel.firmware or firmware.EVERYWHERE),
         *identification.claims(kernel),
+        *others.claims(kernel),
     ]
     same = known["rows"] if known["image"] == digest else []
-    asked = {(row["register"], row["state"], row.get("claim")): row for row in same}
+    # What was not proved may be by now: the claim is the same, and what runs the code has changed.
+    asked = {
+        (row["register"], row["state"], row.get("claim")): row for row in same if row["result"] == "proved"
+    }
     names = [(register_name(claim.register), claim.state, _digest(claim)) for claim in claims]
     machine = None
     found: dict[str, Any] = {"image": digest, "name": image.name}
@@ -76,12 +87,20 @@ def _proved(image: Path, kept: Path) -> Iterator[dict[str, Any]]:
             machine = machine or Machine(code)
             row = _row(machine, claim, name)
             found["mebibytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        found["rows"].append(row)
+        digests = [] if claim.told is None else [f"{digest:016x}" for digest in claim.told.digests]
+        told = {"id": f"{claim.register:016x}", "kind": _kind(claim.register), "formulas": digests}
+        found["rows"].append(row | told)
         if name not in asked:
             before.write_text(json.dumps(found, indent=1) + "\n")
     if machine is not None:
         print(ledger.line(found), flush=True)
     yield found
+
+
+def _kind(register: int) -> str:
+    if identification.is_identification(register):
+        return ledger.IDENTIFICATION
+    return ledger.OTHERS if others.is_one(register) else ledger.FIRMWARE
 
 
 def _digest(claim: Claim) -> str:
@@ -90,10 +109,7 @@ def _digest(claim: Claim) -> str:
 
 
 def _row(machine: Machine, claim: Claim, name: tuple[str, str, str]) -> dict[str, Any]:
-    row: dict[str, Any] = {
-        **dict(zip(("register", "state", "claim"), name, strict=True)),
-        "identification": identification.is_identification(claim.register),
-    }
+    row: dict[str, Any] = dict(zip(("register", "state", "claim"), name, strict=True))
     start = time.process_time()
     try:
         row |= _result(machine, claim)
@@ -105,7 +121,7 @@ def _row(machine: Machine, claim: Claim, name: tuple[str, str, str]) -> dict[str
 def _result(machine: Machine, claim: Claim) -> dict[str, Any]:
     told = claim.told
     if told is None:
-        return {"result": "not proved", "why": "the core has no formula for its rule"}
+        return {"result": "not proved", "why": claim.unable}
     proof, terms = Proof(claim.run(machine), claim.given), Terms.of(told)
     if (found := proof.uncovered()) is not None:
         return {"result": "not proved", "why": f"no way through the code was found for {_words(found)}"}

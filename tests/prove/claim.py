@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import cast
 
 from kvmfw import _native
 from kvmfw.testing import capture_document
@@ -31,6 +32,8 @@ class Claim:
         Where the rule is bent for the controls, as formulas.
     given : str
         What limits and hardware are there, as a formula.
+    unable : str
+        Why the core has no formula, where it has none.
     """
 
     register: int
@@ -39,6 +42,7 @@ class Claim:
     run: Callable[[Machine], list[End]]
     bends: Callable[[], Iterator[str]]
     given: str = "true"
+    unable: str = "the core has no formula for its rule"
 
 
 def rule_of(
@@ -46,15 +50,38 @@ def rule_of(
     values: Mapping[int, int],
     register: int,
     features: Sequence[str] = ("psci_0_2",),
+    enabled: Sequence[str] = (),
     *,
     any_limit: bool = False,
 ) -> Told | None:
     """What the core says of a register of a fresh vCPU with these values, under a kernel."""
-    (formulas,) = _host(release, tuple(values.items()), tuple(features)).smt(register, any_limit)
-    return None if formulas is None else Told(*formulas)
+    made = _host(release, tuple(values.items()), tuple(features), tuple(enabled))
+    (formulas,) = made.smt(register, any_limit)
+    if formulas is None:
+        return None
+    takes, refuses, digest = formulas
+    return Told(takes, refuses, (digest,))
+
+
+def by_case(cases: Iterable[tuple[str, Told | None]]) -> Told | None:
+    """What the core says of all hardware: formulas of each case of it, and what it says of such a host."""
+    takes: list[str] = []
+    refuses: list[str] = []
+    digests: list[int] = []
+    for when, told in cases:
+        if told is None:
+            return None
+        takes.append(f"(and {when} {told.takes})")
+        refuses.append(f"(and {when} {told.refuses})")
+        digests += told.digests
+    return Told(f"(or {' '.join(takes)})", f"(or {' '.join(refuses)})", tuple(dict.fromkeys(digests)))
 
 
 @cache
-def _host(release: str, values: tuple[tuple[int, int], ...], features: tuple[str, ...]) -> _native.Host:
+def _host(
+    release: str, values: tuple[tuple[int, int], ...], features: tuple[str, ...], enabled: tuple[str, ...]
+) -> _native.Host:
     capture = capture_document(dict(values), kernel=release, features=features)
+    (vcpu,) = cast("list[dict[str, object]]", capture["vcpus"])
+    vcpu["enabled"] = [*enabled]
     return _native.Host.from_json(json.dumps(capture).encode())

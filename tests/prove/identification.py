@@ -69,24 +69,24 @@ def _given(
     register: int, line: tuple[int, int], fields: int, *, reads_zero: bool, told: Told | None
 ) -> Iterator[str]:
     if reads_zero:
-        yield _is("limit", (1 << 64) - 1, 0)
+        yield is_in("limit", (1 << 64) - 1, 0)
         return
     if line >= BY_FIELD:
-        yield _is("limit", ~fields, 0)
+        yield is_in("limit", ~fields, 0)
     elif register == PFR0:
         # Each is 1 where the host is not affected, else 0: what the functions that are asked for it answer, below.
         for mask in (CSV2, CSV3) if line > (5, 10) else (CSV2,):
-            yield f"(bvule {_bits('limit', mask)} {_hex(mask // 15)})"
+            yield f"(bvule {bits('limit', mask)} {word_of(mask // 15)})"
     if told is not None and "hardware" in told.takes and register in HIDDEN:
         shift, greatest = HIDDEN[register]
-        yield _is("limit", 0xF << shift, 0)
-        yield f"(bvule {_bits('hardware', 0xF << shift)} {_hex(greatest << shift)})"
+        yield is_in("limit", 0xF << shift, 0)
+        yield f"(bvule {bits('hardware', 0xF << shift)} {word_of(greatest << shift)})"
     if register == PFR1:
         # A VM with tags has what the hardware has; hardware that has tags and MTE_frac 0xf is left out for one without (3.6).
         both = MTE | MTE_FRAC
-        asynchronous = f"(not {_is('hardware', both, 2 << 8 | MTE_FRAC)})"
-        without = f"(and {_is('limit', both, 0)} {asynchronous})"
-        yield f"(or (= {_bits('limit', both)} {_bits('hardware', both)}) {without})"
+        asynchronous = f"(not {is_in('hardware', both, 2 << 8 | MTE_FRAC)})"
+        without = f"(and {is_in('limit', both, 0)} {asynchronous})"
+        yield f"(or (= {bits('limit', both)} {bits('hardware', both)}) {without})"
 
 
 def _bends() -> Iterator[str]:
@@ -94,9 +94,9 @@ def _bends() -> Iterator[str]:
     yield "(= value limit)"
     for shift in range(0, 64, 4):
         mask = 0xF << shift
-        more = _bits(f"(bvadd limit {_hex(1 << shift)})", mask)
-        others = f"(= {_bits('value', ~mask)} {_bits('limit', ~mask)})"
-        yield f"(and {others} (= {_bits('value', mask)} {more}))"
+        more = bits(f"(bvadd limit {word_of(1 << shift)})", mask)
+        others = f"(= {bits('value', ~mask)} {bits('limit', ~mask)})"
+        yield f"(and {others} (= {bits('value', mask)} {more}))"
 
 
 def _ends(row: Descriptor, line: tuple[int, int], reads_zero: bool, machine: Machine) -> list[End]:
@@ -107,11 +107,7 @@ def _ends(row: Descriptor, line: tuple[int, int], reads_zero: bool, machine: Mac
     def function(member: str) -> int:
         return machine.pointer(here + lies[member])
 
-    def sanitised(state: Any, encoding: Any, _: Any) -> Any:
-        is_own = state.solver.eval(encoding) & 0xFFFFFFFF == _encoding(row.register)
-        return HARDWARE if is_own else claripy.BVS("other", 64)
-
-    machine.hook("read_sanitised_ftr_reg", Returns(given=sanitised))
+    machine.hook("read_sanitised_ftr_reg", Returns(given=partial(sanitised, row.register)))
     machine.hook("read_id_reg", Returns(given=LIMIT))
     machine.hook("arm64_get_spectre_v2_state", Returns(given=partial(_affected, CSV2)))
     machine.hook("arm64_get_meltdown_state", Returns(given=partial(_affected, CSV3)))
@@ -124,6 +120,12 @@ def _ends(row: Descriptor, line: tuple[int, int], reads_zero: bool, machine: Mac
         machine.hook_at(function("visibility"), Returns(given=shown))
     arguments = (VALUE,) if line >= BY_VALUE else (FREE, FREE + 0x1000)
     return machine.ends(machine.state(function("set_user"), VCPU, here, *arguments))
+
+
+def sanitised(register: int, state: Any, encoding: Any, _: Any) -> Any:
+    """What all CPUs have, of this register."""
+    is_own = state.solver.eval(encoding) & 0xFFFFFFFF == _encoding(register)
+    return HARDWARE if is_own else claripy.BVS("other", 64)
 
 
 def _affected(mask: int, *_: Any) -> Any:
@@ -144,13 +146,13 @@ def _encoding(register: int) -> int:
     )
 
 
-def _hex(word: int) -> str:
+def word_of(word: int) -> str:
     return f"#x{word & (1 << 64) - 1:016x}"
 
 
-def _bits(term: str, mask: int) -> str:
-    return f"(bvand {term} {_hex(mask)})"
+def bits(term: str, mask: int) -> str:
+    return f"(bvand {term} {word_of(mask)})"
 
 
-def _is(term: str, mask: int, word: int) -> str:
-    return f"(= {_bits(term, mask)} {_hex(word)})"
+def is_in(term: str, mask: int, word: int) -> str:
+    return f"(= {bits(term, mask)} {word_of(word)})"

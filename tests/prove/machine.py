@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,14 @@ SYSTEM = frozenset(
 )
 JUMPS = ("b", "cbz", "cbnz", "tbz", "tbnz")
 CALLS = ("bl", "br", "brk", "bti", "bic", "bfi", "bfxil", "bfc")
+# struct alt_instr (arch/arm64/include/asm/alternative.h, as 6.1 to 7.3 have it): where an instruction is and where the function
+# that makes what is put there, each from where it stands; then in one word the length, and the capability with bit 15 set as a
+# function does it. ARM64_ALWAYS_BOOT and ARM64_ALWAYS_SYSTEM are the first capabilities.
+LEAVES_OUT = "alt_cb_patch_nops"
+ALWAYS = 4 << 16 | 0x8000, 4 << 16 | 0x8001
+NOP = 0xD503201F
+# LDTR of 4 or 8 bytes, with which kernels read what the user points to: mask and what is in it.
+LOADS_AS_USER = 0xBFE00C00, 0xB8400800
 LONGEST = 4000
 
 
@@ -85,7 +93,10 @@ class Code:
 
     @cached_property
     def _disassembler(self) -> capstone.Cs:
-        return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        known = capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
+        # What it does not know (LDTR) is `.byte`, and what follows is read all the same.
+        known.skipdata = True
+        return known
 
     def instructions(self, at: int) -> Iterator[tuple[int, str, str]]:
         """Address, mnemonic and operands of the instructions of the function at an address."""
@@ -93,6 +104,10 @@ class Code:
         after = self.symbols.places[bisect_right(self.symbols.places, start)]
         for one in self._disassembler.disasm(bytes(self.image.data[start:after]), at):
             yield one.address, one.mnemonic, one.op_str
+
+    def word(self, at: int) -> int:
+        """The instruction at an address, as a number."""
+        return int.from_bytes(self.image.data[at - self.symbols.base :][:4], "little")
 
     def moved(self) -> bytes:
         """The image as it is when it has moved itself to where it was linked."""
@@ -103,7 +118,19 @@ class Code:
         values = np.fromiter(moved.values(), np.uint64, len(moved))
         empty = inside & (words[np.where(inside, places, 0)] == 0)
         words[places[empty]] = values[empty]
+        instructions = words.view("<u4")
+        instructions[self._always()] = NOP
         return words.tobytes()
+
+    def _always(self) -> Any:
+        """Which instructions a kernel leaves out once it knows its CPUs; with them it stops (BUG), as no VM can run yet."""
+        leave_out = self.symbols.place(LEAVES_OUT)
+        if leave_out is None:
+            return np.empty(0, np.int64)
+        words = self.image.words.view("<i4")
+        rows = np.flatnonzero(np.isin(words, ALWAYS)) - 2
+        rows = rows[rows >= 0]
+        return (4 * rows + words[rows])[4 * rows + 4 + words[rows + 1] == leave_out] // 4
 
 
 class Returns(angr.SimProcedure):  # type: ignore[misc]
@@ -135,6 +162,9 @@ class Machine:
         )
         self._prepared: set[int] = set()
         self._heads: set[int] = set()
+        self._after: dict[str, Any] = {}
+        # What system registers hold, by name; of all others the kernel wants `current`.
+        self.holds: dict[str, Any] = {}
         # No setter depends on these.
         for name in ("mutex_lock", "mutex_unlock", "__warn_printk"):
             self.hook(name, Returns())
@@ -160,8 +190,11 @@ class Machine:
         ways = networkx.DiGraph()
         for place, mnemonic, operands in rows:
             if mnemonic in SYSTEM:
-                target = operands.split(",")[0].strip() if mnemonic == "mrs" else None
-                self._project.hook(place, _skip(target), length=4, replace=True)
+                target, _, source = operands.partition(", ") if mnemonic == "mrs" else ("", "", "")
+                self._project.hook(place, partial(self._skip, target, source), length=4, replace=True)
+            word = self.code.word(place)
+            if word & LOADS_AS_USER[0] == LOADS_AS_USER[1]:
+                self._project.hook(place, partial(_load, word), length=4, replace=True)
             if mnemonic.startswith(JUMPS) and not mnemonic.startswith(CALLS) and "#" in operands:
                 ways.add_edge(place, int(operands.rpartition("#")[2], 16))
             if mnemonic not in ("b", "br", "ret") and not self._is_last(mnemonic, operands):
@@ -171,6 +204,10 @@ class Machine:
             if to <= place and place in above and _is_above(to, place, above):
                 self._heads.add(to)
 
+    def _skip(self, target: str, source: str, state: Any) -> None:
+        if target and target != "xzr":
+            setattr(state.regs, target, self.holds.get(source, claripy.BVV(CURRENT, 64)))
+
     def _is_last(self, mnemonic: str, operands: str) -> bool:
         """Whether an instruction calls a function that does not come back."""
         return mnemonic == "bl" and int(operands[1:], 16) in self.code.addresses("__stack_chk_fail")
@@ -179,43 +216,67 @@ class Machine:
         """The pointer that stands at an address of the image."""
         return int(self._project.loader.memory.unpack_word(at))
 
-    def state(self, function: int, *arguments: Any) -> Any:
-        """A state at the beginning of a function; the first word of a vCPU is its VM, and all else is 0."""
+    def state(self, function: int, *arguments: Any, after: Any = None) -> Any:
+        """A state at the beginning of a function, with memory as another state left it.
+
+        Else the first word of a vCPU is its VM, and all else is 0.
+        """
         options = {
             angr.options.ZERO_FILL_UNCONSTRAINED_MEMORY,
             angr.options.ZERO_FILL_UNCONSTRAINED_REGISTERS,
             # A way that nothing takes does no harm, and is not worth a question.
             angr.options.LAZY_SOLVES,
         }
+        if after is not None:
+            return self._project.factory.call_state(function, *arguments, base_state=after)
         state = self._project.factory.call_state(function, *arguments, add_options=options)
         state.memory.store(VCPU, claripy.BVV(VM, 64), endness="Iend_LE")
         # Up to 5.10 the second word of a task is how far its addresses go.
         state.memory.store(CURRENT + 8, claripy.BVV(USER_ADDRESSES, 64), endness="Iend_LE")
         return state
 
+    def after(self, name: str, *arguments: int, words: Mapping[int, int]) -> Any:
+        """The state after a function that has one end, with these words in memory; run once."""
+        if name not in self._after:
+            at = self.code.address(name)
+            if at is None:
+                raise NotRunError(f"the image has no {name}")
+            state = self.state(at, *arguments)
+            for place, word in words.items():
+                state.memory.store(place, claripy.BVV(word, 64), endness="Iend_LE")
+            ended = self._run(state, 10 * LONGEST)
+            if len(ended) != 1:
+                raise NotRunError(f"{name} has {len(ended)} ends")
+            (self._after[name],) = ended
+        return self._after[name]
+
     def ends(self, state: Any) -> list[End]:
+        """Run to all ends."""
+        return [End(tuple(one.solver.constraints), one.regs.w0) for one in self._run(state, LONGEST)]
+
+    def _run(self, state: Any, longest: int) -> list[Any]:
         """Run to all ends. Ways that meet at the head of a loop go on as one."""
         self._prepare(state.addr)
         home = self._project.simos.return_deadend
         active: list[Any] = [state]
         waiting: list[Any] = []
-        ended: list[End] = []
+        ended: list[Any] = []
         steps = 0
         while active or waiting:
             if not active:
                 active, waiting = _met(waiting), []
             steps += 1
-            if steps > LONGEST:
+            if steps > longest:
                 raise NotRunError("a way that does not end")
             try:
                 after = self._project.factory.successors(active.pop())
-            except (angr.errors.AngrError, claripy.errors.ClaripyError) as error:
+            except (angr.errors.AngrError, angr.errors.SimError, claripy.errors.ClaripyError) as error:
                 raise NotRunError(str(error)) from error
             if after.unconstrained_successors:
                 raise NotRunError("a jump of which it is not known where it goes")
             for one in after.flat_successors:
                 if one.addr == home:
-                    ended.append(End(tuple(one.solver.constraints), one.regs.w0))
+                    ended.append(one)
                     continue
                 self._prepare(one.addr)
                 (waiting if one.addr in self._heads else active).append(one)
@@ -229,12 +290,13 @@ def _is_above(one: int, other: int, above: dict[int, int]) -> bool:
     return other == one
 
 
-def _skip(target: str | None) -> Any:
-    def step(state: Any) -> None:
-        if target is not None:
-            setattr(state.regs, target, claripy.BVV(CURRENT, 64))
-
-    return step
+def _load(word: int, state: Any) -> None:
+    source, size = word >> 5 & 31, 8 if word >> 30 & 1 else 4
+    offset = (word >> 12 & 0x1FF ^ 0x100) - 0x100
+    base = state.regs.sp if source == 31 else getattr(state.regs, f"x{source}")
+    loaded = state.memory.load(base + offset, size, endness="Iend_LE")
+    if (target := word & 31) != 31:
+        setattr(state.regs, f"x{target}", loaded.zero_extend(64 - 8 * size))
 
 
 def _met(states: list[Any]) -> list[Any]:

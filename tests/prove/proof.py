@@ -21,10 +21,19 @@ z3.set_param("timeout", LONGEST)
 
 @dataclass(frozen=True)
 class Told:
-    """What a rule says: which values are taken and which refused, as formulas. Of others it says nothing."""
+    """What a rule says: which values are taken and which refused, as formulas. Of others it says nothing.
+
+    Attributes
+    ----------
+    takes, refuses : str
+        The formulas.
+    digests : tuple of int
+        Numbers by which the core knows these formulas again; of several rules, for one kind of hardware each, those of all.
+    """
 
     takes: str
     refuses: str
+    digests: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::answers::{Answer, Answers};
 use crate::catalog::{self, Kind};
+use crate::errno::Errno;
 use crate::id::{Group, RegisterId};
 use crate::judgement::{Effect, Evidence, Judgement, Outcome};
 use crate::rules::{self, Context, Formulas, Fresh, Rule};
@@ -95,6 +96,18 @@ impl Acceptor {
         match self {
             Self::Kvm(target) => target.rule.smt(fresh),
             _ => None,
+        }
+    }
+
+    /// The judgement with what was proved said of it. Proofs are about the answer to a write to a VM that has not run, not about what
+    /// is read afterwards: what they settle is a refusal by KVM.
+    pub(crate) fn with_proof(&self, judgement: Judgement, is_proved: impl Fn(&Rule) -> bool) -> Judgement {
+        let by_rule = judgement.evidence == Evidence::Derived && judgement.effect.errno() == Some(Errno::EINVAL);
+        match self {
+            Self::Kvm(target) if by_rule && is_proved(&target.rule) => {
+                Judgement { evidence: Evidence::Proved, ..judgement }
+            }
+            _ => judgement,
         }
     }
 
@@ -207,7 +220,6 @@ pub(crate) fn is_absent(acceptor: &Acceptor) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::errno::Errno;
 
     fn measured(kind: Kind, fresh: u64, kept: &[u64], changed: &[(u64, u64)]) -> Acceptor {
         let answers = Answers::ByValue(crate::answers::ByValue {

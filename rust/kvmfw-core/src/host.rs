@@ -1,6 +1,7 @@
 //! Hosts: captures made ready for judging.
 
 mod choice;
+mod proved;
 
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ struct Inner {
     document: Option<Box<[u8]>>,
     name: String,
     kernel: String,
+    kernel_build: Option<String>,
     midr: u64,
     cores: Vec<u64>,
     predicted_from: Option<String>,
@@ -107,6 +109,7 @@ impl Host {
             is_vendors: !rules::is_upstream(&capture.kernel),
             name: capture.name,
             kernel: capture.kernel,
+            kernel_build: capture.kernel_build,
             midr: capture.midr,
             cores: capture.cores,
             predicted_from: capture.predicted_from,

@@ -92,6 +92,8 @@ pub enum Evidence {
     Measured,
     /// A rule of its kernel, applied to what was observed on the host.
     Derived,
+    /// The same, and for all values the code of the very image that the host runs does as the rule says.
+    Proved,
     /// Nothing.
     None,
 }
@@ -102,6 +104,7 @@ impl Evidence {
         match self {
             Self::Measured => "measured",
             Self::Derived => "derived",
+            Self::Proved => "proved",
             Self::None => "none",
         }
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::acceptor::Scheme;
+use crate::answers::State;
 use crate::catalog;
 use crate::explain;
 use crate::finding::Finding;
@@ -13,6 +14,7 @@ use crate::list::{HostList, ListFinding, SavedList, gates};
 use crate::making::made_for;
 use crate::policy::{Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
+use crate::rules::Rule;
 use crate::rules::aftermath::{self, Change};
 use crate::set::RegisterSet;
 use crate::surroundings::Surrounding;
@@ -150,6 +152,8 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone
         let context = context_of(*register, set, &refused);
         let judgement = acceptor.judge(value, context);
         if judgement.outcome() != Outcome::Accept {
+            let is_proved = |rule: &Rule| question.state == State::Fresh && config.is_proved(*register, rule);
+            let judgement = acceptor.with_proof(judgement, is_proved);
             let mut finding = explain::register_finding(*register, value, &acceptor, judgement);
             explain::name_consequence(&mut finding, rule);
             let order = rule.write_order(*register, set);

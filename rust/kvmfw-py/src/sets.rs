@@ -140,13 +140,16 @@ impl Host {
     }
 
     /// What a fresh vCPU takes and what it refuses of a register, for each vCPU that was asked, as formulas of SMT-LIB 2 (`any_limit`:
-    /// whatever it reads itself, the constant `limit`); `None` where the rule has none.
-    fn smt(&self, register: u64, any_limit: bool) -> Vec<Option<(String, String)>> {
+    /// whatever it reads itself, the constant `limit`), and their digest; `None` where the rule has none.
+    fn smt(&self, register: u64, any_limit: bool) -> Vec<Option<(String, String, u64)>> {
         let register = core::RegisterId::new(register);
         let fresh = if any_limit { core::rules::Fresh::Symbol } else { core::rules::Fresh::Number };
         let rule = |config: core::HostConfig<'_>| {
             let acceptor = config.acceptor(register, core::Scheme::Kvm, core::answers::State::Fresh, true);
-            acceptor.smt(fresh).map(|told| (told.takes, told.refuses))
+            acceptor.smt(fresh).map(|told| {
+                let digest = told.digest();
+                (told.takes, told.refuses, digest)
+            })
         };
         self.0.made().map(|(_, config)| rule(config)).collect()
     }

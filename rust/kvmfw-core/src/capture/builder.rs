@@ -115,6 +115,7 @@ impl Builder {
         Ok(Capture {
             name: document.host.name.clone(),
             kernel: document.host.kernel.clone(),
+            kernel_build: document.host.kernel_build.clone(),
             predicted_from: document.host.predicted.as_ref().map(|told| told.from.clone()),
             midr,
             cores: cores?,

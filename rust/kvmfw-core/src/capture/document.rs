@@ -36,8 +36,8 @@ pub(super) struct HostDocument {
     pub(super) midr: String,
     #[serde(default)]
     pub(super) capabilities: Option<Members<i64>>,
-    #[serde(default, rename = "kernel_build")]
-    pub(super) _kernel_build: Option<String>,
+    #[serde(default)]
+    pub(super) kernel_build: Option<String>,
     #[serde(default, rename = "machine")]
     pub(super) _machine: Option<String>,
     #[serde(default)]

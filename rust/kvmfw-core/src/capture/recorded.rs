@@ -15,6 +15,8 @@ pub struct Capture {
     pub name: String,
     /// The kernel release, as `uname -r` prints it.
     pub kernel: String,
+    /// Which build of it, as `uname -v` prints it; `None` where not recorded.
+    pub kernel_build: Option<String>,
     /// The release under which the host was asked, where the capture was predicted from that; `None` where `kernel` was asked.
     pub predicted_from: Option<String>,
     /// `MIDR_EL1` of the host.

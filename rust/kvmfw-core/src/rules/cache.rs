@@ -1,24 +1,43 @@
 //! `CLIDR_EL1` and CCSIDR (specification, 3.9).
 
+use super::terms::{all_of, bits, hex, only_bits};
 use crate::errno::Errno;
 use crate::judgement::Effect;
 use crate::value::Value;
 
-/// Bits of `CLIDR_EL1` above the last cache type: reserved.
-const CLIDR_RESERVED: u64 = !0x7fff_ffff_ffff;
+/// Bits of `CLIDR_EL1` up to the last cache type; those above are reserved.
+const CLIDR_BITS: u64 = 0x7fff_ffff_ffff;
+/// The lowest bits of `LoUIS`, `LoC` and `LoUU` of `CLIDR_EL1`, which have 3 bits each.
+const INNER: u32 = 21;
+const COHERENCY: u32 = 24;
+const UNIFICATION: u32 = 27;
+/// The size of a line in CCSIDR.
+const LINE: u64 = 7;
 
 pub(super) fn judge_cache_levels(value: &Value, needs_levels: bool) -> Effect {
     let taken = value.word().is_some_and(|word| {
         let level = |shift: u32| word >> shift & 7;
-        let (inner, coherency, unification) = (level(21), level(24), level(27));
+        let (inner, coherency, unification) = (level(INNER), level(COHERENCY), level(UNIFICATION));
         let idc = coherency == 0 || (inner == 0 && unification == 0);
-        word & CLIDR_RESERVED == 0 && !(needs_levels && idc)
+        word & !CLIDR_BITS == 0 && !(needs_levels && idc)
     });
     Effect::kept_if(taken, Errno::EINVAL)
 }
 
 pub(super) fn judge_cache_size(value: &Value, shortest_line: u64) -> Effect {
-    Effect::kept_if(value.word().is_some_and(|word| word & 7 >= shortest_line && word >> 32 == 0), Errno::EINVAL)
+    Effect::kept_if(value.word().is_some_and(|word| word & LINE >= shortest_line && word >> 32 == 0), Errno::EINVAL)
+}
+
+/// The same of all values, as a formula.
+pub(super) fn cache_levels_smt(needs_levels: bool) -> String {
+    let none = |shift: u32| format!("(= {} {})", bits("value", 7 << shift), hex(0));
+    let idc = format!("(or {} (and {} {}))", none(COHERENCY), none(INNER), none(UNIFICATION));
+    all_of([only_bits(CLIDR_BITS)].into_iter().chain(needs_levels.then(|| format!("(not {idc})"))))
+}
+
+/// The same of all values, as a formula.
+pub(super) fn cache_size_smt(shortest_line: u64) -> String {
+    all_of([format!("(bvule {} {})", hex(shortest_line), bits("value", LINE)), only_bits(u64::from(u32::MAX))])
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! `MIDR_EL1`, `REVIDR_EL1`, `AIDR_EL1` and `OSLSR_EL1` (specification, 3.9).
 
+use super::terms::{alike, only_bits};
 use crate::errno::Errno;
 use crate::judgement::Effect;
 use crate::value::Value;
@@ -15,9 +16,19 @@ pub(super) fn judge_implementation(value: &Value, own: u64, mask: u64, has_run: 
     }
 }
 
+/// The same of all values before the first run, as a formula.
+pub(super) fn implementation_smt(own: &str, mask: u64) -> String {
+    format!("(or (= value {own}) {})", only_bits(mask))
+}
+
 /// `OSLSR_EL1` (5.18 and later): only the lock itself may differ (`set_oslsr_el1`). Sure.
 pub(super) fn judge_os_lock(value: &Value, own: u64) -> Effect {
     Effect::kept_if(value.word().is_some_and(|word| (word ^ own) & !OS_LOCK == 0), Errno::EINVAL)
+}
+
+/// The same of all values, as a formula.
+pub(super) fn os_lock_smt(own: &str) -> String {
+    alike("value", own, !OS_LOCK)
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod judged;
 mod known;
 mod pmu;
 mod pmu_bits;
+mod proved;
 mod psci;
 mod release;
 mod rule;
@@ -27,6 +28,7 @@ mod smt;
 mod state;
 mod surroundings;
 mod tables;
+mod terms;
 mod trees;
 
 pub use aftermath::Mask;
@@ -45,6 +47,7 @@ pub use known::{KnownField, KnownRegister, known_registers, known_releases};
 pub(crate) use pmu_bits::{
     Names as PmuNames, context as pmu_context, judged_bits as judged_pmu_bits, other_name, torn as torn_pmu_pair,
 };
+pub(crate) use proved::is_proved;
 pub use psci::VERSIONS as PSCI_VERSIONS;
 pub(crate) use release::{LATE_FEATURES, has_change};
 pub use release::{Release, is_upstream};

@@ -5,6 +5,8 @@
 
 use super::rule::Rule;
 use super::tables::{Field, Safe, Sign};
+use super::terms::{alike, all_of, bits, hex, only_bits};
+use super::{cache, implementation};
 use crate::value::Value;
 
 /// What a rule says of all values. Of one of which neither is true it says nothing.
@@ -34,25 +36,6 @@ impl Fresh {
     }
 }
 
-pub(super) fn hex(word: u64) -> String {
-    format!("#x{word:016x}")
-}
-
-/// The bits of a term that are in the mask.
-pub(super) fn bits(term: &str, mask: u64) -> String {
-    format!("(bvand {term} {})", hex(mask))
-}
-
-pub(super) fn all_of(terms: impl IntoIterator<Item = String>) -> String {
-    let terms: Vec<String> = terms.into_iter().collect();
-    format!("(and {} true)", terms.join(" "))
-}
-
-/// Whether two terms are alike in the bits of the mask.
-pub(super) fn alike(one: &str, other: &str, mask: u64) -> String {
-    format!("(= {} {})", bits(one, mask), bits(other, mask))
-}
-
 /// Whether a writable field of `written` is safe under the one of `limit`.
 pub(super) fn safe(field: &Field, written: &str, limit: &str, pmu_is_signed: bool) -> String {
     let signed = match field.sign {
@@ -79,10 +62,6 @@ pub(super) fn safe(field: &Field, written: &str, limit: &str, pmu_is_signed: boo
     }
 }
 
-fn only_bits(mask: u64) -> String {
-    format!("(= (bvand value {}) #x0000000000000000)", hex(!mask))
-}
-
 fn at_most(level: u64) -> String {
     format!("(bvule value {})", hex(level))
 }
@@ -90,6 +69,14 @@ fn at_most(level: u64) -> String {
 fn any_of(words: impl IntoIterator<Item = u64>) -> String {
     let equal: Vec<String> = words.into_iter().map(|word| format!("(= value {})", hex(word))).collect();
     format!("(or {} false)", equal.join(" "))
+}
+
+impl Formulas {
+    /// A number by which the same formulas are known again (FNV-1a).
+    pub fn digest(&self) -> u64 {
+        let words = self.takes.bytes().chain([0]).chain(self.refuses.bytes());
+        words.fold(0xcbf2_9ce4_8422_2325, |digest, byte| (digest ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    }
 }
 
 impl Rule {
@@ -108,7 +95,7 @@ impl Rule {
 
     fn taken(&self, fresh: Fresh) -> Option<String> {
         Some(match self {
-            Self::Kept | Self::Ignored(_) => "true".to_owned(),
+            Self::Kept | Self::Ignored(_) | Self::PmuControl(_) => "true".to_owned(),
             Self::Refused(_) => "false".to_owned(),
             Self::Equal(Value::Word(own)) => format!("(= value {})", fresh.term(*own)),
             Self::OneOf(words) => any_of(words.iter().copied()),
@@ -128,6 +115,12 @@ impl Rule {
                 let lower = |mask: u64| format!("(bvule {} {})", bits("value", mask), bits(&own, mask));
                 all_of(masks.into_iter().map(lower).chain([alike("value", &own, !free)]))
             }
+            Self::Implementation { own, mask, has_run: false } => {
+                implementation::implementation_smt(&fresh.term(*own), *mask)
+            }
+            Self::OsLock(own) => implementation::os_lock_smt(&fresh.term(*own)),
+            Self::CacheLevels { needs_levels } => cache::cache_levels_smt(*needs_levels),
+            Self::CacheSize { shortest_line } => cache::cache_size_smt(*shortest_line),
             Self::Fields(check) => check.smt(fresh)?,
             _ => return None,
         })

@@ -1,7 +1,8 @@
 //! The check of an ID register as a formula.
 
 use super::{Check, L1IP, NOT_VERSIONED, PERF_MON, PMU_VERSION, Wrapper, fields};
-use crate::rules::smt::{Fresh, alike, all_of, bits, hex, safe};
+use crate::rules::smt::{Fresh, safe};
+use crate::rules::terms::{alike, all_of, bits, hex};
 
 /// What a wrapper does: the values that it refuses, and what it writes of the others.
 struct Wrapped {

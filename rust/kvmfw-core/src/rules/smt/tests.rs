@@ -9,6 +9,7 @@ use crate::id::RegisterId;
 use crate::judgement::Outcome;
 use crate::rules::check::Check;
 use crate::rules::firmware::Workaround2;
+use crate::rules::pmu::PmuControl;
 use crate::rules::tables::TABLE;
 use crate::rules::{Facts, Release, derive, fields, trees};
 
@@ -110,7 +111,14 @@ fn a_formula_is_true_of_the_values_that_its_rule_takes() {
     rules.push(Rule::Bits { mask: 0x3, current: Some(0x2) });
     rules.push(Rule::AnyOf([Rule::OneOf(&[0, 7]), Rule::OneOf(&[7, 9])].into(), "ask"));
     rules.push(Rule::Lowered { own: 0x21, fields: &[0, 60] });
-    let values: Vec<u64> = (0..0x40).chain(0xffff..0x1_0006).chain((0..64).map(|bit| 1 << bit)).collect();
+    rules.extend([0xffff_ffff, u64::MAX].map(|mask| Rule::Implementation { own: 1 << 33, mask, has_run: false }));
+    rules.extend([false, true].map(|needs_levels| Rule::CacheLevels { needs_levels }));
+    rules.extend((0..8).map(|shortest_line| Rule::CacheSize { shortest_line }));
+    rules.push(Rule::OsLock(0x8));
+    let facts = Facts { release: Release::parse("7.3.4"), ..Facts::default() };
+    rules.push(Rule::PmuControl(PmuControl::new(0x3000, &facts)));
+    let levels = (0..0x200_u64).map(|levels| levels << 21 | 0x23);
+    let values: Vec<u64> = (0..0x40).chain(0xffff..0x1_0006).chain((0..64).map(|bit| 1 << bit)).chain(levels).collect();
     for rule in rules {
         let told = Told::new(&rule, Fresh::Number);
         for value in values.iter().copied().chain([u64::MAX]) {
@@ -203,6 +211,7 @@ fn a_formula_is_of_the_rules_own_data() {
     let always = Rule::Workaround2(Workaround2 { level: 3, raised_without_ssbs: Some(false) });
     assert!(takes(always).is_some_and(|formula| formula.contains("#x0000000000000012")));
     assert_eq!(takes(Rule::Unknown("ask")), None);
+    assert_eq!(takes(Rule::Implementation { own: 7, mask: 0xff, has_run: true }), None);
     let equal = Rule::Equal(Value::Word(7)).smt(Fresh::Symbol).unwrap();
     assert_eq!((equal.takes.as_str(), equal.refuses.as_str()), ("(= value limit)", "(not (= value limit))"));
 }
