@@ -44,7 +44,7 @@ def host_with(beside: dict[str, Any], name: str = "host") -> kvmfw.Host:
         {"name": words, "features": ["psci_0_2"], "vgic": vgic, "values": []}
         for words, vgic in (("vm", True), ("bare", False))
     ]
-    facts = {"name": name, "kernel": "6.12.117", "midr": "0x413fd0c1", "capabilities": {}}
+    facts = {"name": name, "kernel": "6.12.117", "midr": "0x413fd0c1", "capabilities": {"3": 1}}
     document = {"format": "kvmfw-capture", "version": 3, "host": facts, "registers": [], "vcpus": vcpus}
     return kvmfw.Host.from_json(json.dumps(document | {"surroundings": beside}))
 

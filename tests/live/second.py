@@ -92,7 +92,9 @@ class Oracle:
     def _making(self, vcpu: Vcpu) -> str:
         capabilities = {int(number) for number in self._host.get("capabilities", {})}
         word = sum(1 << FEATURES.index(name) for name in vcpu.features)
-        return "unknown" if made(self._host["kernel"], capabilities, word) is None else "refused"
+        enabled = frozenset(ENABLED[name] for name in vcpu.enabled)
+        said = made(self._host["kernel"], capabilities, word, enabled)
+        return "unknown" if said is None else "refused"
 
 
 def expected(answer: Answer, value: int, reads: int | None) -> Expected:

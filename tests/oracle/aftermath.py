@@ -50,7 +50,7 @@ def first_run(facts: Facts, state: State, vgic: bool, *, late: bool, v2: bool = 
 
 def gic(facts: Facts, state: State, vgic: bool, *, late: bool, v2: bool) -> Iterator[tuple[int, Fate]]:
     # semantics 5.1
-    says_none = PFR0 in state.values and GIC.of(state.values[PFR0]) == 0
+    says_none = not vgic and PFR0 in state.values and GIC.of(state.values[PFR0]) == 0
     for register, f in ((PFR0, GIC), (PFR1_32, GIC_32), (PFR2, GCIE)):
         value = state.values.get(register)
         if value is None or f.of(facts.fresh(register)) == 0 or (f is GIC_32 and says_none):
@@ -59,8 +59,10 @@ def gic(facts: Facts, state: State, vgic: bool, *, late: bool, v2: bool) -> Iter
             continue
         now = f.put(value, 1 if vgic else 0)
         does = sets_gic(facts, late=late) if vgic else clears_gic(facts)
+        if v2 and does:
+            does = None if vgic else clears_gic_of_v2(facts)
         if now != value and does is not False:
-            yield register, UNKNOWN if does is None or v2 else Fate(now)
+            yield register, UNKNOWN if does is None else Fate(now)
 
 
 def clears_gic(facts: Facts) -> bool | None:
@@ -70,6 +72,13 @@ def clears_gic(facts: Facts) -> bool | None:
         writable = bool(facts.masks.get(PFR0, 0) & GIC.mask)
         return True if writable else None if facts.at_least(6, 12) else False
     return facts.at_least(6, 12)
+
+
+def clears_gic_of_v2(facts: Facts) -> bool | None:
+    """With a GICv2: as without a vGIC in 6.12, and again by 7.2.12; of what lies between nobody looked."""
+    major, minor, point = facts.version
+    known = ((6, 12, 1), (6, 12, 118)), ((7, 2, 12), (7, 3, 1 << 32))
+    return True if any(first <= (major, minor, point or 0) <= last for first, last in known) else None
 
 
 def sets_gic(facts: Facts, *, late: bool) -> bool | None:
@@ -85,7 +94,7 @@ def dependent(facts: Facts, state: State) -> Iterator[tuple[int, Fate]]:
     value = state.values.get(MMFR3)
     if value is None:
         return
-    does = facts.between((7, 0, 13), (7, 3, 4))
+    does = facts.between((7, 2, 12), (7, 3, 4))
     now = value
     taken: list[Field] = []
     for f, needed in ((S1PIE, (TCRX, ATS1A)), (S1POE, (TCRX, ATS1A, HPDS))):
@@ -169,7 +178,7 @@ def kept_by_vendors(facts: Facts, state: State, vgic: bool, *, late: bool) -> se
     if sets is False and vgic and facts.vgic:
         kept |= {register for register, f in ((PFR0, GIC), (PFR1_32, GIC_32)) if own(register, f)}
     looked_at = ((MMFR3, S1PIE), (MMFR3, S1POE), TCRX, ATS1A, HPDS)
-    if facts.between((7, 0, 13), (7, 3, 4)) is False and all(own(*one) for one in looked_at):
+    if facts.between((7, 2, 12), (7, 3, 4)) is False and all(own(*one) for one in looked_at):
         kept |= {MMFR3} | {register for register, (_, gate, _) in GATES.items() if gate in (S1PIE, S1POE)}
     return kept
 

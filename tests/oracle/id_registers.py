@@ -167,8 +167,18 @@ def pmu_version_6_2(facts: Facts, state: State, register: int, value: int) -> An
         return EINVAL
     if (new not in (0, 0xF)) != facts.has(PMU_V3):
         return EINVAL
-    if new != f.of(state.values[register]):
-        state.doubtful.add(ID["ID_DFR0"] if f.name == "PMUVer" else ID["ID_AA64DFR0"])
+    # one number in the kernel: what this register says the other shows
+    other, g = (
+        (ID["ID_DFR0"], field("ID_DFR0", "PerfMon"))
+        if f.name == "PMUVer"
+        else (
+            ID["ID_AA64DFR0"],
+            field("ID_AA64DFR0", "PMUVer"),
+        )
+    )
+    shown = {1: 3}.get(new, new) if f.name == "PMUVer" else {3: 1}.get(new, new)
+    if other in state.values and not (other == ID["ID_DFR0"] and facts.aarch32_el0 is False):
+        state.values[other] = g.put(state.values[other], shown)
     return state.store(register, value)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .facts import (
+    CAP_MTE,
     EL1_32BIT,
     HAS_EL2,
     HAS_EL2_E2H0,
@@ -50,17 +51,27 @@ def makes_gicv3(fresh: Mapping[int, int]) -> bool | None:
     return None if GCIE.of(fresh.get(ID["ID_AA64PFR2"], 0)) else False
 
 
-def made(kernel: str, capabilities: set[int], features: int) -> str | None:
-    """The error of a feature that the host does not report; None where it reports all of them.
+def made(kernel: str, capabilities: set[int], features: int, caps: frozenset[int]) -> str | None:
+    """The error of a feature or VM capability that the host does not report, or of those that exclude each other.
 
-    Unknown bits are ENOENT, and that test comes first; known but unsupported ones are EINVAL.
+    None where there is none. Unknown bits are ENOENT, and that test comes first; all else is EINVAL.
     """
     lacking = [bit for bit, number in CAPABILITY.items() if features & bit and number not in capabilities]
     if not lacking:
-        return None
+        return "EINVAL" if caps - capabilities or contradictory(features, caps) else None
     series = parse_release(kernel)[:2]
     for bit in lacking:
         unknown_until, _ = KNOWN_FROM.get(bit, ((0, 0), (0, 0)))
         if series <= unknown_until:
             return "ENOENT"
     return "EINVAL"
+
+
+def contradictory(features: int, caps: frozenset[int]) -> bool:
+    """Does KVM make no such vCPU anywhere (semantics 12.17)?"""
+    halves = features & (PTRAUTH_ADDRESS | PTRAUTH_GENERIC)
+    if halves in (PTRAUTH_ADDRESS, PTRAUTH_GENERIC):
+        return True
+    if features & EL1_32BIT and (features & HAS_EL2 or CAP_MTE in caps):
+        return True
+    return features & (PMU_V3_STRICT | PMU_V3) == PMU_V3_STRICT

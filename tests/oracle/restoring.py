@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, Literal, Protocol
 
+from .pmu import OTHER_NAME
+
 Registers = Mapping[int, int]
 Kind = Literal[
     "refused", "unknown", "changed", "dropped", "defaulted", "list", "unsaveable", "run", "gone", "doubt"
@@ -174,6 +176,8 @@ class Restore:
         for register in own:
             if group(register) == CORE and not has_core:
                 continue
+            if OTHER_NAME.get(register) in saved:
+                continue  # written by its other name
             if register not in saved and (now := self.vm.read(register)) is not None:
                 self.find(Finding(register, "defaulted", now=now))
 

@@ -13,6 +13,7 @@ import kvmfw
 
 FOLDER = Path(__file__).parents[1] / "vectors"
 MASKS_CAPABILITY = "230"
+USER_MEMORY = "3"  # every KVM has it: a capture without any capability says nothing of them
 DEFAULT_FEATURES = ["psci_0_2"]
 EFFECTS = ("kept", "raised", "dropped", "rewritten", "defaulted", "refused", "unknown")
 Json = dict[str, Any]
@@ -91,7 +92,7 @@ class TargetHost:
             document = vcpu_document(f"refused {at}", vcpu)
             del document["vgic"]
             vcpus.append(document | {"refused": errno})
-        capabilities = dict(self.capabilities)
+        capabilities = {USER_MEMORY: 1} | self.capabilities
         if self.masks is not None:
             capabilities[MASKS_CAPABILITY] = 1
         host = {

@@ -142,13 +142,16 @@ def judge_as(case: Case, policy: str) -> tuple[str, tuple[Expected, ...]]:
         if makes is None and policy not in vmm.VGIC_COMES_AFTER:
             return "UNKNOWN", (Expected(None, "unknown"),)
     # The capability makes MIDR, REVIDR and AIDR writable and nothing else: a vCPU that was asked without it stands in.
-    stands_in = vcpu.enabled == ("writable_imp_id_regs",) and same_making(
-        host.vcpu, replace(vcpu, enabled=())
+    stands_in = (
+        vcpu.enabled == ("writable_imp_id_regs",)
+        and str(CAP_WRITABLE_IMP_ID_REGS) in host.capabilities
+        and same_making(host.vcpu, replace(vcpu, enabled=()))
     )
     if not stands_in and not same_making(host.vcpu, vcpu):
         refused = {refused.features: errno for refused, errno in host.refuses if same_making(refused, vcpu)}
+        enabled = frozenset(ENABLED[name] for name in vcpu.enabled)
         errno = refused.get(vcpu.features) or made(
-            host.kernel, {int(number) for number in host.capabilities}, feature_word(vcpu.features)
+            host.kernel, {int(number) for number in host.capabilities}, feature_word(vcpu.features), enabled
         )
         if errno is None:
             return "UNKNOWN", (Expected(None, "unknown"),)

@@ -269,7 +269,11 @@ pub(crate) fn aftermath_finding(
         own,
         judgement: Judgement { effect, evidence: change.evidence },
         unit: Unit::List,
-        rule: if change.fate == Fate::Moved { RuleId::CounterOffset } else { RuleId::FirstRun },
+        rule: match (change.fate, register) {
+            (Fate::Moved, _) => RuleId::CounterOffset,
+            (_, catalog::ID_DFR0) => RuleId::IdRegister,
+            _ => RuleId::FirstRun,
+        },
         fields: Vec::new(),
         sentence,
     }

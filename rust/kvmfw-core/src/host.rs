@@ -113,7 +113,8 @@ impl Host {
             midr: capture.midr,
             cores: capture.cores,
             predicted_from: capture.predicted_from,
-            capabilities: capture.capabilities,
+            // Every KVM has some (`KVM_CAP_USER_MEMORY`): none means that nobody asked.
+            capabilities: capture.capabilities.filter(|known| !known.is_empty()),
             spec_store_bypass_mitigated,
             surroundings: capture.surroundings,
             vcpus,

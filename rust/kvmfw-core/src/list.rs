@@ -13,7 +13,7 @@ use crate::judgement::Outcome;
 use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Aftermath, Change, Words};
-use crate::rules::{Context, Rule};
+use crate::rules::{Context, Rule, other_name};
 use crate::value::Value;
 use crate::vmms::{ListTest, VmmRule};
 
@@ -245,12 +245,21 @@ impl HostList {
             if self.rule.restores_elsewhere(*id) || id.is_core_field() && !saved.has_core {
                 continue;
             }
+            if self.is_written_as_other_name(*id, saved) {
+                continue;
+            }
             match self.hidden(at, saved) {
                 None => visit(ListFinding::HostOnly(*id)),
                 Some(errno) if self.rule.writes_own_list() => visit(ListFinding::HiddenOwn(*id, errno)),
                 Some(_) => {}
             }
         }
+    }
+
+    /// Whether the set holds this register by its other name, and nothing is written by this one afterwards.
+    fn is_written_as_other_name(&self, id: RegisterId, saved: &SavedList) -> bool {
+        let is_saved = |other: RegisterId| saved.ids.binary_search(&other).is_ok();
+        !self.rule.writes_own_list() && self.scheme != Scheme::Equal && other_name(id).is_some_and(is_saved)
     }
 
     /// Core registers exist whether or not a dump lists them.

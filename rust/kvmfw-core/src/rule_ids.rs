@@ -65,7 +65,7 @@ rule_ids! {
         "`kvm_arm_set_fw_reg`, a level above the host's is EINVAL: docs/semantics.md, 1.5.";
     Bitmap, "KVMFW-BITMAP", [Register], "The host does not take this bitmap of hypercall services.",
         "`kvm_arm_set_fw_reg_bmap`, a bit outside of the mask is EINVAL: docs/semantics.md, 1.7.";
-    IdRegister, "KVMFW-ID-REGISTER", [Register], "The host does not take this value of an ID register, or changes it.",
+    IdRegister, "KVMFW-ID-REGISTER", [List Register], "The host does not take this value of an ID register, or changes it.",
         "`arm64_check_features` field by field, before it comparisons of whole values: docs/semantics.md, 3.2 to 3.8.";
     Implementation, "KVMFW-IMPLEMENTATION", [Register], "The host's CPU is another one: MIDR_EL1, REVIDR_EL1 or AIDR_EL1.",
         "arch/arm64/kvm/sys_regs.c; writable from 6.15 on with KVM_CAP_ARM_WRITABLE_IMP_ID_REGS: docs/semantics.md, 3.9.";

@@ -16,6 +16,7 @@ use crate::policy::{Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::Rule;
 use crate::rules::aftermath::{self, Change};
+use crate::rules::other_name;
 use crate::set::RegisterSet;
 use crate::surroundings::Surrounding;
 use crate::value::Value;
@@ -188,6 +189,9 @@ fn seen_default(
     refused: &[RegisterId],
 ) -> Option<Value> {
     let own = config.own(register)?;
+    if other_name(register).is_some_and(|other| set.get(other).is_some()) {
+        return None; // Both names are written, one with the saved value.
+    }
     let context = context_of(register, set, refused);
     if context.is_none() || context == gate_of(register).and_then(|gate| config.field(gate)) {
         return Some(own.clone());

@@ -200,6 +200,7 @@ impl TargetHost {
         }
         let mut masks = Vec::new();
         let mut capabilities = self.capabilities.clone();
+        capabilities.insert("3".to_owned(), json!(1));
         if let Some(words) = &self.masks {
             let names: Vec<&Json> = vcpus.iter().map(|vcpu| &vcpu["name"]).collect();
             masks.push(json!({"vcpus": names, "masks": by_id(words)?}));

@@ -53,6 +53,7 @@ impl Host {
         }
         match self.lacked_feature(config) {
             Some(feature) => Choice::Refused(self.unsupported(feature), Evidence::Derived),
+            None if is_contradictory(config) => Choice::Refused(self.contradicted(config), Evidence::Derived),
             None => Choice::NotAsked,
         }
     }
@@ -113,11 +114,19 @@ impl Host {
         Some(capabilities.iter().any(|(known, value)| *known == number && *value > 0))
     }
 
-    /// A feature of the vCPU whose capability the host does not report: KVM refuses it.
+    /// A feature of the vCPU, or a capability of its VM, that the host does not report: KVM refuses it.
     fn lacked_feature(&self, config: VcpuConfig) -> Option<&'static str> {
         let lacks = |number: u32| self.has_capability(number) == Some(false);
-        let lacked = CAPABILITIES.iter().find(|(feature, capability)| config.has(feature) && lacks(*capability));
-        lacked.map(|(feature, _)| *feature)
+        let wants = |word: &str| config.has(word) || config.is_enabled(word);
+        let lacked = CAPABILITIES.iter().find(|(word, capability)| wants(word) && lacks(*capability));
+        lacked.map(|(word, _)| *word)
+    }
+
+    /// The error of features that contradict each other; `None` where the kernel may not know one of them.
+    fn contradicted(&self, config: VcpuConfig) -> Option<Errno> {
+        let late = LATE_FEATURES.iter().filter(|(word, ..)| config.has(word));
+        let all_known = late.map(|(word, ..)| self.unsupported(word)).all(|errno| errno == Some(Errno::EINVAL));
+        all_known.then_some(Errno::EINVAL)
     }
 
     /// The error of a feature that the host does not support (12.15: EINVAL, or ENOENT for bits that the kernel does not
@@ -134,4 +143,14 @@ impl Host {
             None => None,
         }
     }
+}
+
+/// Whether KVM makes no such vCPU on any host (`kvm_vcpu_init_check_features`, 6.12.118 and 7.3.4; `kvm_vcpu_enable_ptrauth`, 5.10.262 and
+/// 6.1.192; `kvm_set_vm_width`, 6.1.192; all read): pointer authentication has both halves or none, AArch32 at EL1 goes with
+/// neither MTE nor EL2, and the strict PMU is one of a PMU.
+fn is_contradictory(config: VcpuConfig) -> bool {
+    let in_aarch32 = config.has("el1_32bit");
+    config.has("ptrauth_address") != config.has("ptrauth_generic")
+        || in_aarch32 && (config.is_enabled("mte") || config.has("has_el2"))
+        || config.has("pmu_v3_strict") && !config.has("pmu_v3")
 }

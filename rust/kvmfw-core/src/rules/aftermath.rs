@@ -46,10 +46,10 @@ const GIC_SET_UNKNOWN: &str = "the first run of a VM with an interrupt controlle
     probe this host";
 const GIC_MADE_UNKNOWN: &str = "making the interrupt controller after the registers sets GIC on known kernels from 6.18.15 on; \
     probe this host";
-const GIC_V2_UNKNOWN: &str = "6.12 clears GIC at the first run of a VM with a GICv2, later kernels do not or when the GICv2 is made; of \
-    which releases is not known";
+const GIC_V2_UNKNOWN: &str = "6.12 and 7.2 clear GIC of a VM with a GICv2 at its first run, releases between do not, or when the GICv2 is \
+    made; of this one it is not known";
 const SETS_GIC: &str = "making the interrupt controller late, or the first run, sets GIC to what it is";
-const DEPENDENT_UNKNOWN: &str = "7.3 takes the field away at the first run, 7.0 does not; probe this host";
+const DEPENDENT_UNKNOWN: &str = "7.3.4 takes the field away at the first run, 7.2.12 does not; probe this host";
 const MASK_UNKNOWN: &str =
     "what the first run leaves of its bits is not known; probe this host with this vCPU configuration";
 
@@ -65,7 +65,8 @@ const fn bits(field: Field) -> u64 {
 pub(crate) fn looked_at(ids: &[RegisterId], nested: bool) -> Vec<(RegisterId, u64)> {
     let looked_at = ids.iter().filter_map(|id| {
         let whole = id.size() <= 8 && (is_masked(*id) || *id == CNTVOFF_EL2 || is_identification(*id));
-        let bits = if nested && whole { u64::MAX } else { fields_of(*id) | reload::bits(*id) };
+        let some = fields_of(*id) | reload::bits(*id) | version::bits(*id);
+        let bits = if nested && whole { u64::MAX } else { some };
         (bits != 0).then_some((*id, bits))
     });
     looked_at.collect()
@@ -135,11 +136,15 @@ pub(crate) struct Aftermath {
     vgic: bool,
     /// Whether the first run clears the GIC fields (no interrupt controller), or sets them (a `GICv3`).
     gic: Does,
+    /// Whether the fields are 0 where the interrupt controller is a `GICv2`.
+    gic_v2: Does,
     /// Whether the first run takes [`DEPENDENT`] fields away.
     dependent: Does,
     masks: Vec<(RegisterId, Mask, Evidence)>,
     /// What becomes of a PMU; `None` without one.
     reload: Option<Reload>,
+    /// Whether the registers that show its version are one number.
+    one_version: Does,
     /// The host's own values of what is looked at, ascending by id.
     own: Vec<(RegisterId, u64)>,
 }
@@ -160,7 +165,9 @@ impl Aftermath {
         let own = looked_at(&ids, nested).into_iter().filter(|(id, _)| is_read(*id));
         let own = own.filter_map(|(id, bits)| Some((id, facts.bits(id, bits)?))).collect();
         let masks = if nested { masks(facts) } else { Vec::new() };
-        Self { vgic: controller.runs, gic, dependent, masks, reload, own }
+        let gic_v2 = if controller.runs { Does::Unknown(GIC_V2_UNKNOWN) } else { gic_v2(facts, gic) };
+        let one_version = version::is_one(facts);
+        Self { vgic: controller.runs, gic, gic_v2, dependent, masks, reload, one_version, own }
     }
 
     /// What becomes of a set with these registers, and these values of what is [`looked_at`].
@@ -170,6 +177,7 @@ impl Aftermath {
         self.dependent_changes(ids, saved, &mut changes);
         self.mask_changes(saved, &mut changes);
         changes.extend(self.reload.iter().flat_map(|reload| reload.changes(saved, &self.own)));
+        changes.extend(version::change(saved, self.one_version));
         let offset = find(saved, CNTVOFF_EL2).is_some_and(|offset| Some(offset) != find(&self.own, CNTVOFF_EL2));
         for counter in [TIMER_CNT, CNTPCT] {
             if offset && ids.contains(&counter) {
@@ -183,25 +191,26 @@ impl Aftermath {
 
     fn gic_changes(&self, saved: &[(RegisterId, u64)], changes: &mut Vec<Change>) {
         let is_v2 = find(saved, RegisterId::VGIC_V2).is_some();
+        let does = if is_v2 && self.gic != Does::No { self.gic_v2 } else { self.gic };
         // A set that says GIC 0 in its ID_AA64PFR0_EL1 says so for the VM; its ID_PFR1_EL1 is not looked at then.
         let said = find(saved, GIC.0).is_some_and(|word| word & bits(GIC) == 0);
         for field in [GIC, GIC_32, GCIE] {
-            if field == GIC_32 && said {
+            if field == GIC_32 && said && !self.vgic {
                 continue;
             }
             let present = find(&self.own, field.0).is_some_and(|own| own & bits(field) != 0);
             let Some(word) = find(saved, field.0).filter(|_| present) else { continue };
             let (ones, why) = match (self.vgic, field) {
+                (false, _) if is_v2 => (0, "the first run clears GIC, as the interrupt controller is a GICv2"),
                 (false, _) => (0, "the first run clears GIC, as there is no interrupt controller in the kernel"),
                 (true, GCIE) => continue,
                 (true, _) => (1 << field.1, SETS_GIC),
             };
             let change = |fate, evidence| Change { register: field.0, fate, evidence, why };
-            match self.gic {
+            match does {
                 _ if word & bits(field) == ones => {}
                 Does::No => {}
                 Does::NotToOwn(_) if self.is_own(saved, field) => {}
-                _ if is_v2 => changes.push(change(Fate::Unknown(GIC_V2_UNKNOWN), Evidence::None)),
                 Does::Yes(evidence) => changes.push(change(Fate::Bits(Mask { zeros: bits(field), ones }), evidence)),
                 Does::NotToOwn(needs) | Does::Unknown(needs) => {
                     changes.push(change(Fate::Unknown(needs), Evidence::None));
@@ -318,7 +327,20 @@ fn gic(facts: &Facts<'_>, controller: Controller) -> Does {
     }
 }
 
-/// 7.3.4 does (read; run), 7.0.13 and earlier do not (run).
+/// With a `GICv2` 6.12 clears them at the first run as it does `without` an interrupt controller (`kvm_finalize_sys_regs` of 6.12.118,
+/// read), and 7.2 and 7.3 do (`kvm_vgic_finalize_idregs` of 7.2.12 and 7.3.4, read); of those between it was not looked up.
+fn gic_v2(facts: &Facts<'_>, without: Does) -> Does {
+    const KNOWN: [(Release, Release); 2] =
+        [(Release::new(6, 12, 1), Release::new(6, 12, 118)), (Release::new(7, 2, 12), Release::new(7, 3, u32::MAX))];
+    let is_known = |release: Release| KNOWN.iter().any(|(first, last)| (*first..=*last).contains(&release));
+    match without {
+        Does::Yes(_) if !facts.is_vendors && facts.release.is_some_and(is_known) => Does::Yes(Evidence::Derived),
+        Does::No => Does::No,
+        _ => Does::Unknown(GIC_V2_UNKNOWN),
+    }
+}
+
+/// 7.3.4 does (`kvm_idregs_enforce_dependencies`, read; run), 7.2.12 has no such function (read), 7.0.13 and earlier do not (run).
 fn dependent(facts: &Facts<'_>) -> Does {
     let fresh = |field: Field| facts.bits(field.0, bits(field)).unwrap_or(0);
     for trial in facts.trials.unwrap_or_default() {
@@ -327,7 +349,7 @@ fn dependent(facts: &Facts<'_>) -> Does {
             return Does::seen(find(&trial.changed, ID_AA64MMFR3).is_some());
         }
     }
-    Does::between(facts, DEPENDENT_UNKNOWN, LAST_WITHOUT, Release::new(7, 3, 4))
+    Does::between(facts, DEPENDENT_UNKNOWN, Release::new(7, 2, 12), Release::new(7, 3, 4))
 }
 
 /// What is looked at of a set, as lists keep it.
@@ -338,3 +360,4 @@ mod does;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod version;

@@ -146,6 +146,35 @@ fn a_vendors_kernel_shows_gic_only_beside_an_interrupt_controller() {
 }
 
 #[test]
+fn a_gicv2_loses_gic_where_the_kernel_looks_for_a_gicv3() {
+    let does = |facts: &Facts<'_>| gic_v2(facts, gic(facts, with(false, false)));
+    let untold = Does::Unknown(GIC_V2_UNKNOWN);
+    for (release, expected) in [
+        ("6.1.192", WITHOUT),
+        ("6.12.118", DERIVED),
+        ("6.12.119", untold),
+        ("6.12.0", untold),
+        ("6.18.15", untold),
+        ("7.2.12", DERIVED),
+        ("7.3.4", DERIVED),
+        ("7.4.0", untold),
+    ] {
+        assert_eq!(does(&of(release)), expected, "{release}");
+    }
+    assert_eq!(does(&Facts { is_vendors: true, ..of("6.12.118") }), untold);
+    let masks = [(ID_AA64PFR0, 0)];
+    assert_eq!(does(&Facts { masks: Some(&masks), ..of("6.12.118") }), untold, "GIC is not writable");
+}
+
+#[test]
+fn permission_indirection_stays_up_to_7_2_12() {
+    let expected = [("7.2.12", WITHOUT), ("7.2.13", Does::Unknown(DEPENDENT_UNKNOWN)), ("7.3.4", DERIVED)];
+    for (release, does) in expected {
+        assert_eq!(dependent(&of(release)), does, "{release}");
+    }
+}
+
+#[test]
 fn a_kernel_that_reports_masks_is_no_6_1_whatever_it_says() {
     let says = |reports_masks| gic(&Facts { reports_masks, ..of("6.1.192") }, with(false, false));
     assert_eq!([says(None), says(Some(false))], [WITHOUT, WITHOUT]);
