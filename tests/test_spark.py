@@ -20,6 +20,7 @@ from kvmfw.analysis import open_fleet
 from kvmfw.distributed import auditing
 from kvmfw.distributed.auditing import survey_fleet
 from kvmfw.distributed.engines import engine
+from kvmfw.errors import ArgumentError
 from tests.support.slow_audit import random_fleet
 from tests.test_arrow import EXAMPLES, flat, nested_examples, single_machine
 from tests.test_audit_beyond import audited, tally_or_die, written
@@ -73,6 +74,10 @@ def test_nested_and_long_frames_give_what_one_fleet_gives(spark: Any, tmp_path: 
     zipped = nested.select("vm", "vcpu", sql.explode(sql.arrays_zip("register", "value")).alias("one"))
     long = zipped.select("vm", "vcpu", "one.register", "one.value")
     assert result(adapter.validate(long, EXAMPLES / "captures")) == single_machine(vms)
+    named = long.toDF("VM_ID", "Features", "Reg_ID", "Val")
+    assert result(adapter.validate(named, EXAMPLES / "captures")) == single_machine(vms)
+    with pytest.raises(ArgumentError, match="there is no column `value`; there are vm, vcpu, register"):
+        adapter.nested(long.drop("value"))
 
 
 def die_once(marker: str, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

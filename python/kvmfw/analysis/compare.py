@@ -299,9 +299,7 @@ def _not_judged(
 ) -> list[NotJudged]:
     found = homeless(frame)
     pairs = sum(transitions.values())
-    open_now = sum(
-        count for (was, now), count in transitions.items() if was < now and now is Outcome.UNKNOWN
-    )
+    open_now = sum(count for (was, now), count in transitions.items() if was < now and now is Outcome.UNKNOWN)
     if open_now:
         what = "pairs of a VM and another host are UNKNOWN now"
         found.append(NotJudged(OPEN, open_now, pairs, what, "nobody knows whether they are lost"))

@@ -18,6 +18,8 @@ from pyspark.sql import functions as sql
 from pyspark.sql.types import ArrayType, MapType
 
 from kvmfw.distributed.batches import CLASSIFIED, classify_batches, decide, validate_batch
+from kvmfw.errors import ArgumentError
+from kvmfw.readers.tables import columns_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -29,8 +31,6 @@ U = TypeVar("U")
 
 _CLASSIFIED = "vm string, class binary, problem string, members array<struct<vcpu:string, words:binary>>"
 _OUTCOMES = "vm string, class binary, problem string, accept int, change int, unknown int, refuse int"
-_VMS, _INDEXES = ("vm", "vm_id", "id"), ("vcpu_index", "index")
-_FACTS = ("features", "host", "host_id")
 
 
 def run(function: Callable[[T], U], items: Sequence[T]) -> Iterator[tuple[int, U]]:
@@ -64,15 +64,18 @@ def nested(vms: DataFrame) -> DataFrame:
     """
     if any(isinstance(field.dataType, ArrayType | MapType) for field in vms.schema.fields):
         return vms
+    found = columns_of(vms.columns)
+    if missing := [name for name in ("vm", "register", "value") if name not in found]:
+        raise ArgumentError(f"there is no column `{missing[0]}`; there are {', '.join(vms.columns)}")
+    names = {name: "vcpu_index" if name == "index" else name for name in found}
+    rows = vms.select(*(sql.col(f"`{found[name]}`").alias(word) for name, word in names.items()))
     # An integer column vcpu is a number of a vCPU; as words it says how the vCPU is made.
-    words = [name for name, kind in vms.dtypes if name == "vcpu" and kind == "string"]
-    index = [name for name in vms.columns if name in _INDEXES or (name == "vcpu" and not words)]
-    keys = [*(name for name in vms.columns if name in _VMS), *index]
-    facts = [name for name in vms.columns if name in (*_FACTS, *words)]
+    facts = [name for name, kind in rows.dtypes if name == "host" or (name == "vcpu" and kind == "string")]
+    keys = [name for name in rows.columns if name not in ("register", "value", *facts)]
     registers = sql.collect_list(sql.struct("register", "value")).alias("registers")
-    grouped = vms.groupBy(*keys).agg(registers, *(sql.first(name).alias(name) for name in facts))
+    grouped = rows.groupBy(*keys).agg(registers, *(sql.first(name).alias(name) for name in facts))
     # The vCPUs of a VM are judged together.
-    return grouped if len(keys) == 1 else grouped.repartition(keys[0]).sortWithinPartitions(*keys)
+    return grouped if len(keys) == 1 else grouped.repartition("vm").sortWithinPartitions(*keys)
 
 
 def validate(vms: DataFrame, hosts: Any, *, vmm: str = "kvm", scheme: str = "kvm") -> DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ __all__ = [
     "ARROW",
     "CSV",
     "PARQUET",
+    "columns_of",
     "compacted",
     "declared_rows",
     "is_nested",
@@ -222,7 +224,7 @@ def tidied(table: pa.Table, columns: Mapping[str, str] | None = None) -> pa.Tabl
     >>> tidied(pa.table({"id": ["a"], "reg": ["0x6030000000140003"], "value": [1]})).column_names
     ['vm', 'register', 'value']
     """
-    found = _found(table.column_names, columns or {})
+    found = columns_of(table.column_names, columns or {})
     for given in found.values():
         if table.column_names.count(given) > 1:
             raise ArgumentError(f"the table has the column `{given}` twice")
@@ -247,12 +249,13 @@ def left_out(names: Sequence[str], columns: Mapping[str, str] | None = None) -> 
     >>> left_out(["vm", "hypervisor", "reg", "val"])
     ['hypervisor']
     """
-    found = set(_found(names, columns or {}).values())
+    found = set(columns_of(names, columns or {}).values())
     # Beside an integer column vcpu, which is a number, the words stand here.
     return [name for name in names if name not in found and name.lower() != "features"]
 
 
-def _found(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def columns_of(names: Sequence[str], columns: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
+    """Tell which columns of a table are read, by what they are; `columns` names those that have other names than usual."""
     for name in columns:
         if name not in _NAMES:
             raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(_NAMES)}")

@@ -109,7 +109,12 @@ def _cards(report: Report) -> list[dict[str, str]]:
     blocked = [row for row in drain if not row["drains"]]
     what = (
         ("stranded", len(stranded), "stranded VMs", f"{len(stranded) / vms:.1%} of {facts['vms']:,}"),
-        ("few_targets", len(few), f"VMs with targets, but fewer than {facts['few']}", f"{len(few) / vms:.1%}"),
+        (
+            "few_targets",
+            len(few),
+            f"VMs with targets, but fewer than {facts['few']}",
+            f"{len(few) / vms:.1%}",
+        ),
         ("traps", len(traps), "one-way traps", f"{sum(row['residents'] for row in traps):,} VMs in them"),
         ("drain", len(blocked), "hosts that cannot be emptied", f"of {len(drain):,} with VMs"),
     )
@@ -157,7 +162,9 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
     for unit, host, outcome in zip(*(column.tolist() for column in said), strict=True):
         if host in listed:
             finding = report.samples.finding(unit, host, Outcome(outcome))
-            examples[f"{unit} {host} {outcome}"] = f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
+            examples[f"{unit} {host} {outcome}"] = (
+                f"{finding.outcome.name} {finding.rule}: {finding.sentence}"
+            )
     return {
         "place": place,
         "vms": vms.tolist(),
