@@ -39,7 +39,7 @@ agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS, QE
 vmm: $(VENV)/.tests  ## compare with real loads of Firecracker and cloud-hypervisor: VMM=folder
 	$(BIN)/python -m tests.agreement.vmm $(VMM)
 
-live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones)
+live: $(VENV)/.tests  ## boot real kernels under emulation and compare their answers with predictions (MODE=fuzz: random ones; MODE=loads: whole VMs by QEMU)
 	$(BIN)/python -m tests.live.$(MODE) $(LIVE)
 
 tables: $(VENV)/.tests  ## compare the tables in the kernel images that `make live` has fetched (IMAGES=folder for others) with the rules, and captures predicted from these with recordings

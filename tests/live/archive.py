@@ -289,25 +289,35 @@ class Kernels:
 
 def fetched_qemu(cache: Path, suite: str, say: Callable[[str], None]) -> list[str]:
     """Command words of a QEMU from another Debian suite, run by its own loader; nothing is installed."""
-    tree = cache / "qemu" / suite
-    binary = tree / "usr/bin/qemu-system-aarch64"
+    asked = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
+    return qemu_words(qemu_tree(cache, suite, asked.stdout.strip(), say))
+
+
+def qemu_tree(cache: Path, suite: str, architecture: str, say: Callable[[str], None]) -> Path:
+    """A folder with the QEMU of a Debian suite and all that it needs."""
+    name = suite if architecture == "amd64" else f"{suite}-{architecture}"
 
     def make() -> None:
         base = suite.removesuffix("-backports")
-        asked = subprocess.run(["dpkg", "--print-architecture"], capture_output=True, text=True, check=True)
-        suites = dict.fromkeys((base, f"{base}-security", suite))
-        root = Root(cache / f"apt-qemu-{suite}", asked.stdout.strip(), suites, say)
+        root = Root(
+            cache / f"apt-qemu-{name}", architecture, dict.fromkeys((base, f"{base}-security", suite)), say
+        )
         root.update()
-        say(f"fetching qemu-system-arm of {suite}")
+        say(f"fetching qemu-system-arm of {suite} for {architecture}")
         for package in root.download_with_dependencies("qemu-system-arm", suite):
-            unpack(package, tree)
+            unpack(package, cache / "qemu" / name)
             package.unlink()
 
-    whole(tree, make)
-    places = ("lib64/ld-linux*", "usr/lib*/ld-linux*", "usr/lib/*/ld-linux*")
+    return whole(cache / "qemu" / name, make)
+
+
+def qemu_words(tree: Path) -> list[str]:
+    """How the QEMU of a folder is started."""
+    binary = tree / "usr/bin/qemu-system-aarch64"
+    places = ("lib64/ld-linux*", "usr/lib*/ld-linux*", "usr/lib/*/ld-linux*", "lib/ld-linux*")
     loaders = [path for place in places for path in sorted(tree.glob(place))]
     if not loaders or not binary.exists():
-        raise ArchiveError(f"QEMU of {suite} could not be unpacked.")
+        raise ArchiveError(f"{tree.name}: QEMU could not be unpacked.")
     libraries = [*sorted(tree.glob("usr/lib/*-linux-gnu")), *sorted(tree.glob("lib/*-linux-gnu"))]
     # Some libraries live in folders of their own.
     extra = [path for path in tree.glob("usr/lib/*-linux-gnu/*") if path.is_dir() and any(path.glob("*.so*"))]

@@ -22,6 +22,7 @@ PACKAGES = ("libc6", "zlib1g", "libexpat1", "libgcc-s1")
 PROBE = Path(__file__).resolve().parents[2] / "python" / "kvmfw" / "probe.py"
 INIT = Path(__file__).with_name("guest_init.py")
 FUZZ = Path(__file__).with_name("guest_fuzz.py")
+LOADS = Path(__file__).with_name("guest_loads.py")
 # Parts of the library that neither Python's start nor the probe needs.
 LEFT_OUT = {
     *(
@@ -160,7 +161,23 @@ def base_image(cache: Path, say: Callable[[str], None]) -> bytes:
     cpio.file("init", f"#!/usr/bin/python{name} -ISu\n".encode() + INIT.read_bytes(), 0o755)
     cpio.file("kvmfw_probe.py", PROBE.read_bytes())
     cpio.file("kvmfw_fuzz.py", FUZZ.read_bytes())
+    cpio.file("kvmfw_loads.py", LOADS.read_bytes())
     return cpio.bytes()
+
+
+def qemu_image(tree: Path) -> tuple[bytes, list[str]]:
+    """The part of the initramfs that holds a QEMU for arm64, and how it is started there."""
+    cpio = Cpio()
+    loader, option, search, binary, *_ = archive.qemu_words(tree)
+    folders = [Path(folder) for folder in search.split(":")]
+    for path in [Path(loader), Path(binary), *(path for folder in folders for path in folder.glob("*.so*"))]:
+        if path.is_file():
+            cpio.file(f"qemu/{path.relative_to(tree)}", path.read_bytes(), 0o755)
+
+    def inside(path: str | Path) -> str:
+        return f"/qemu/{Path(path).relative_to(tree)}"
+
+    return cpio.bytes(), [inside(loader), option, ":".join(map(inside, folders)), inside(binary)]
 
 
 def shared_libraries(tree: Path) -> Iterator[Path]:

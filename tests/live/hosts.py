@@ -149,11 +149,10 @@ class Hosts(Results):
         self._say(f"{host.name}: {count} register sets written in {boot.seconds:.1f} s")
         return answers
 
-    def run(self, host: Host, jobs: list[Json], files: dict[str, bytes]) -> Boot:
-        """Boot the host once for some jobs."""
-        return self._emulator.boot(
-            self._images[host.kernel], host.cpu, host.options, self._image(jobs, files)
-        )
+    def run(self, host: Host, jobs: list[Json], files: dict[str, bytes], more: bytes = b"") -> Boot:
+        """Boot the host once for some jobs; what more the initramfs holds comes with them."""
+        image = self._image(jobs, files) + more
+        return self._emulator.boot(self._images[host.kernel], host.cpu, host.options, image)
 
     def _image(self, jobs: list[Json], files: dict[str, bytes]) -> bytes:
         return self._base + guest.job_image(jobs, files)

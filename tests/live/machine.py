@@ -78,6 +78,7 @@ class Emulator:
     command: list[str]
     timeout: float = 900
     machine_options: str = ""
+    memory: int = 1024
 
     def version(self) -> str:
         answer = subprocess.run([*self.command, "--version"], capture_output=True, text=True, check=True)
@@ -94,7 +95,7 @@ class Emulator:
                 "-smp",
                 "1",
                 "-m",
-                "1024",
+                str(self.memory),
                 "-nic",
                 "none",
                 "-display",

@@ -76,6 +76,20 @@ class Engine:
         loaded = (self._kvmfw.RegisterSet.from_json(text) for text in texts)
         return [self._translate(self._kvmfw.validate(one, host, vmm=vmm)) for one in loaded]
 
+    def load(self, stream: Path, capture: Path, vmm: str) -> tuple[str, list[str]]:
+        """(outcome, sentences) of a VM that a VMM saved in a file; the worst of its vCPUs counts."""
+        try:
+            host = self._kvmfw.Host.load(capture)
+            verdicts = [
+                self._kvmfw.validate(one, host, vmm=vmm) for one in self._kvmfw.readers.register_sets(stream)
+            ]
+        except self._kvmfw.KvmfwError as error:
+            raise EngineError(f"no prediction for {stream.name} on {capture.name}: {error}") from error
+        outcomes = [WORDS[verdict.outcome.name] for verdict in verdicts]
+        worst = max(outcomes, key=list(WORDS.values()).index)
+        findings = [finding for verdict in verdicts for finding in verdict.findings]
+        return worst, [str(finding) for finding in findings if WORDS[finding.outcome.name] == worst]
+
     def host(self, capture: Json) -> Any:
         """A capture, ready for many questions."""
         return self._kvmfw.Host.from_json(json.dumps(capture))

@@ -6,6 +6,7 @@ import re
 
 LIVE = "Live runs"
 FUZZ = "Fuzzing"
+LOADS = "Loads by QEMU"
 
 
 def split(text: str) -> list[str]:
