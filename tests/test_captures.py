@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmfw import Host
+from kvmfw import Host, Outcome, validate
+from kvmfw.analysis.changed import set_level
 from kvmfw.analysis.gates import GATES
 from kvmfw.analysis.security import LEVELS, Protection, Security, compare_security, protection_of
 from kvmfw.boot_options import given_options, options_in_effect
@@ -155,3 +156,13 @@ def test_an_answer_has_one_form() -> None:
     other["host"]["revidr"] = "r0p1"
     with pytest.raises(FormatError, match=r"host\.revidr: `r0p1` is not a hexadecimal number"):
         Host.from_json(json.dumps(other))
+
+
+def test_another_level_leaves_nothing_that_was_said_of_the_register() -> None:
+    """A value of its own that the host refused went on speaking for the level that was supposed."""
+    document = capture_document({WA3: 1})
+    document["vcpus"][0]["same_value_refused"] = {hex(WA3): "EINVAL"}
+    supposed = Host.from_json(json.dumps(set_level(document, WA3, 0)))
+    vm = supposed.fresh_set(features=["psci_0_2"])
+    assert vm is not None
+    assert validate(vm, supposed).outcome is Outcome.ACCEPT

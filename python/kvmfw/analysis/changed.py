@@ -26,6 +26,12 @@ def _without_answers(document: Document, register: int) -> Document:
     changed["answers"] = [
         answer for answer in document.get("answers", []) if not _same(answer["register"], register)
     ]
+    changed["vcpus"] = [
+        vcpu | {"same_value_refused": _pick(vcpu["same_value_refused"], register)}
+        if vcpu.get("same_value_refused") is not None
+        else vcpu
+        for vcpu in document["vcpus"]
+    ]
     return changed
 
 
@@ -56,7 +62,7 @@ def set_level(document: Document, register: int, value: int) -> Document:
     """
     place = _place(document, register)
     changed = _without_answers(document, register)
-    changed["vcpus"] = [_with_value(_as_known(vcpu, register), place, value) for vcpu in document["vcpus"]]
+    changed["vcpus"] = [_with_value(_as_known(vcpu, register), place, value) for vcpu in changed["vcpus"]]
     return changed
 
 
@@ -90,15 +96,12 @@ def hide_register(document: Document, register: int) -> Document:
     changed = _without_answers(document, register)
     changed["registers"] = [*document["registers"][:place], *document["registers"][place + 1 :]]
     vcpus = []
-    for vcpu in document["vcpus"]:
+    for vcpu in changed["vcpus"]:
         if vcpu.get("values") is None:
             vcpus.append(vcpu)
             continue
         values = vcpu["values"]
-        hidden = _as_known(vcpu, register) | {"values": [*values[:place], *values[place + 1 :]]}
-        if vcpu.get("same_value_refused") is not None:
-            hidden["same_value_refused"] = _pick(vcpu["same_value_refused"], register)
-        vcpus.append(hidden)
+        vcpus.append(_as_known(vcpu, register) | {"values": [*values[:place], *values[place + 1 :]]})
     changed["vcpus"] = vcpus
     changed["writable_masks"] = [
         group | {"masks": _pick(group["masks"], register)} for group in document.get("writable_masks", [])
