@@ -160,7 +160,7 @@ def test_an_answer_has_one_form() -> None:
 
 def test_another_level_leaves_nothing_that_was_said_of_the_register() -> None:
     """A value of its own that the host refused went on speaking for the level that was supposed."""
-    document = capture_document({WA3: 1})
+    document: dict[str, Any] = capture_document({WA3: 1})
     document["vcpus"][0]["same_value_refused"] = {hex(WA3): "EINVAL"}
     supposed = Host.from_json(json.dumps(set_level(document, WA3, 0)))
     vm = supposed.fresh_set(features=["psci_0_2"])

@@ -44,7 +44,7 @@ def own_vcpus(path: Path, intake: Intake, limits: Limits) -> Iterator[tuple[int,
         place = f"{path}: line {number}" if number else str(path)
         try:
             found = RegisterSet.from_json(text)
-            if not len(found):
+            if not len(found) and not found.surroundings:
                 raise FormatError("nothing was saved of the vCPU: it has no registers", "registers")
         except FormatError as error:
             error.file = place

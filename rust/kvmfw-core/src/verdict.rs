@@ -153,7 +153,9 @@ fn judge_as(set: &RegisterSet, host: &Host, question: Question, way: &Way, alone
         let context = context_of(*register, set, &refused);
         let judgement = acceptor.judge(value, context);
         if judgement.outcome() != Outcome::Accept {
-            let is_proved = |rule: &Rule| question.state == State::Fresh && config.is_proved(*register, rule);
+            // What a unit says by itself is said of all host classes that judge alike, whichever image they run.
+            let asks = !alone && question.state == State::Fresh;
+            let is_proved = |rule: &Rule| asks && config.is_proved(*register, rule);
             let judgement = acceptor.with_proof(judgement, is_proved);
             let mut finding = explain::register_finding(*register, value, &acceptor, judgement);
             explain::name_consequence(&mut finding, rule);

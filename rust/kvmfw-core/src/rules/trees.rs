@@ -35,6 +35,7 @@ const TREES: &[(Tree, Release)] = &[
     (T6_12_69, Release::new(6, 12, 69)),
     (T6_12_69, Release::new(6, 12, 90)),
     (T6_12_117, Release::new(6, 12, 94)),
+    (T6_12_117, Release::new(6, 12, 117)),
     (T6_12_117, Release::new(6, 12, 118)),
     (T6_16_12, Release::new(6, 16, 3)),
     (T6_16_12, Release::new(6, 16, 12)),
