@@ -76,6 +76,12 @@ def test_nested_and_long_frames_give_what_one_fleet_gives(spark: Any, tmp_path: 
     assert result(adapter.validate(long, EXAMPLES / "captures")) == single_machine(vms)
     named = long.toDF("VM_ID", "Features", "Reg_ID", "Val")
     assert result(adapter.validate(named, EXAMPLES / "captures")) == single_machine(vms)
+    # Beside an integer column vcpu, which is a number, the words stand in `features`.
+    numbered = long.select(
+        "vm", sql.lit(0).alias("vcpu"), sql.col("vcpu").alias("features"), "register", "value"
+    )
+    assert adapter.nested(numbered).columns == ["vm", "vcpu", "registers", "features"]
+    assert result(adapter.validate(numbered, EXAMPLES / "captures")) == single_machine(vms)
     with pytest.raises(ArgumentError, match="there is no column `value`; there are vm, vcpu, register"):
         adapter.nested(long.drop("value"))
 

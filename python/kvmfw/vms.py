@@ -13,7 +13,7 @@ from kvmfw import _native, readers
 from kvmfw.errors import ArgumentError, RowError
 from kvmfw.names import ascend, texts_of
 from kvmfw.readers.classes import one_of_each_kind
-from kvmfw.readers.rejects import twice
+from kvmfw.readers.rejects import named_twice, twice
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.sets import RegisterSet
 
@@ -189,4 +189,4 @@ class Vms:
             self._ascends = False
         new = [one for row, one in enumerate(sets) if row not in again] if again else sets
         change.add_sets([one._native for one in new])
-        return [(row, f"the VM `{sets[row].name}` occurs twice") for row in sorted(again)]
+        return [(row, named_twice(sets[row].name)) for row in sorted(again)]

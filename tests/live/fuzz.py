@@ -227,15 +227,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sample and arguments.replay:
         sample(arguments.replay, arguments.sample)
     if arguments.log:
-        old = arguments.log.read_text() if arguments.log.exists() else "# Agreement with real kernels\n"
         text = "\n".join(
             [
-                *(f"## {sections.FUZZ}", "", INTRODUCTION, *score_table(scores, whole)),
+                *(INTRODUCTION, *score_table(scores, whole)),
                 *("", "Answers by kernel and host:", "", *grid_table(scores)),
                 *("", "Not predicted, by register; live.md says why:", "", *unknown_table(whole)),
             ]
         )
-        arguments.log.write_text(sections.replaced(old, text))
+        sections.keep(arguments.log, sections.FUZZ, text)
     if arguments.found:
         arguments.found.write_text("\n".join([*score_table(scores, whole), "", *kinds]) + "\n")
     for way in WAYS:

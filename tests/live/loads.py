@@ -24,11 +24,12 @@ from tests.support import sections
 from . import archive, guest, mode
 from .hosts import Host, Hosts
 from .machine import BootError, Emulator
-from .mode import say
+from .mode import lose, say
 from .predict import Engine
 
 Json = dict[str, Any]
 ARRIVED = "completed, running"
+CPU = "neoverse-n1"
 HOSTS = [
     *("6.1", "6.12", "7.3", "7.3-16k", "6.12:gic-version=2", "7.3:gic-version=2"),
     "6.12@neoverse-n1,cntfrq=25000000",
@@ -79,7 +80,7 @@ class Load:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = mode.parser_of(__doc__, kernels=[], cpus=["neoverse-n1"], options=[""], keep="live-loads")
+    parser = mode.common_parser(__doc__, keep="live-loads")
     parser.add_argument("--hosts", nargs="+", default=HOSTS, help="kernels, with @CPU and :machine options")
     parser.add_argument("--suite", choices=QEMUS, default="trixie", help="whose QEMU loads")
     return parser.parse_args(argv)
@@ -104,7 +105,7 @@ class Machines:
             emulator = Emulator(command, arguments.timeout, machine, memory=2048)
             hosts = Hosts(emulator, cache, self.folder, say)
             hosts.know(image.name, image)
-            self._of[Host(image.name, cpu or arguments.cpus[0], arguments.options[0], machine)] = hosts
+            self._of[Host(image.name, cpu or CPU, "", machine)] = hosts
 
     @property
     def hosts(self) -> list[Host]:
@@ -175,18 +176,10 @@ def run(arguments: argparse.Namespace) -> int:
     lines = report(loads, machines.vmm, lost)
     print("\n".join(lines))
     if arguments.log:
-        old = arguments.log.read_text() if arguments.log.exists() else "# Agreement with real kernels\n"
-        text = "\n".join([f"## {sections.LOADS}", "", INTRODUCTION, *lines])
-        arguments.log.write_text(sections.replaced(old, text))
+        sections.keep(arguments.log, sections.LOADS, "\n".join([INTRODUCTION, *lines]))
     results = Counter(load.result for load in loads)
     good = results["agreed"] and not results["wrong"] and not results["not predicted"]
     return 2 if not good else 1 if lost else 0
-
-
-def lose(lost: dict[str, str], host: Host, error: BootError) -> None:
-    """A host that could not be asked is told; the others still can."""
-    say(f"{error}\nGoing on without {host.name}.")
-    lost[host.name] = str(error).splitlines()[0]
 
 
 def report(loads: list[Load], vmm: str, lost: dict[str, str]) -> list[str]:

@@ -22,23 +22,29 @@ def listed(text: str) -> list[str]:
     return [part for part in text.split(",") if part]
 
 
-def parser_of(
-    about: str | None, *, kernels: list[str], cpus: list[str], options: list[str], keep: str
-) -> argparse.ArgumentParser:
+def common_parser(about: str | None, *, keep: str) -> argparse.ArgumentParser:
     """A parser with the arguments that every mode has."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernels", type=listed, default=kernels, help="releases or series, a,b,c")
-    parser.add_argument("--cpus", nargs="+", default=cpus, help="CPU models, each with its options")
-    parser.add_argument("--options", nargs="+", default=options, help="kernel options, one text each")
     parser.add_argument(
         "--qemu", default="auto", help="a command, suite:NAME for the QEMU of a Debian suite, or auto"
-    )
-    parser.add_argument(
-        "--machine", default="", metavar="OPTIONS", help="further machine options, such as mte=on"
     )
     parser.add_argument("--timeout", type=float, default=900, help="seconds for one boot")
     parser.add_argument("--keep", type=Path, default=Path(keep), metavar="FOLDER", help="for what was said")
     parser.add_argument("--log", type=Path, metavar="FILE", help="write the report there as well (markdown)")
+    return parser
+
+
+def parser_of(
+    about: str | None, *, kernels: list[str], cpus: list[str], options: list[str], keep: str
+) -> argparse.ArgumentParser:
+    """A parser of a mode whose hosts are all kernels on all CPUs with all options."""
+    parser = common_parser(about, keep=keep)
+    parser.add_argument("--kernels", type=listed, default=kernels, help="releases or series, a,b,c")
+    parser.add_argument("--cpus", nargs="+", default=cpus, help="CPU models, each with its options")
+    parser.add_argument("--options", nargs="+", default=options, help="kernel options, one text each")
+    parser.add_argument(
+        "--machine", default="", metavar="OPTIONS", help="further machine options, such as mte=on"
+    )
     return parser
 
 
@@ -82,6 +88,12 @@ def bootable(arguments: argparse.Namespace) -> tuple[Hosts, list[Host], str]:
     if not found:
         raise archive.ArchiveError("No kernel is left to boot.")
     return hosts, found, version
+
+
+def lose(lost: dict[str, str], host: Host, error: BootError) -> None:
+    """A host that could not be asked is told; the others still can."""
+    say(f"{error}\nGoing on without {host.name}.")
+    lost[host.name] = str(error).splitlines()[0]
 
 
 def ended(mode: str, run: Callable[[], int]) -> int:

@@ -28,7 +28,7 @@ from .agree import Disagreement, Tally, explain, judge, table
 from .edits import edited
 from .hosts import Host, Hosts, Results
 from .machine import BootError
-from .mode import listed, say
+from .mode import listed, lose, say
 from .predict import Engine, Prediction
 
 Json = dict[str, Any]
@@ -169,12 +169,6 @@ def restore_all(
     return tallies, digests
 
 
-def lose(lost: dict[str, str], host: Host, error: BootError) -> None:
-    """A host that could not be asked is told; the others still can."""
-    say(f"{error}\nGoing on without {host.name}.")
-    lost[host.name] = str(error).splitlines()[0]
-
-
 def unpredicted(tallies: dict[tuple[str, str], Tally]) -> tuple[int, int]:
     """(Answers that were not predicted, all answers)."""
     return sum(tally.unknown for tally in tallies.values()), sum(tally.answers for tally in tallies.values())
@@ -200,9 +194,7 @@ def report(arguments: argparse.Namespace, parts: list[str]) -> None:
     text = "\n".join(parts) + "\n"
     print(text)
     if arguments.log:
-        old = arguments.log.read_text() if arguments.log.exists() else "# Agreement with real kernels\n"
-        section = f"## {sections.LIVE}\n\n{INTRODUCTION}\n{text}"
-        arguments.log.write_text(sections.replaced(old, section))
+        sections.keep(arguments.log, sections.LIVE, f"{INTRODUCTION}\n{text}")
 
 
 def recorded(hosts: Hosts, wanted: list[Host], reuse: bool, lost: dict[str, str]) -> list[Host]:

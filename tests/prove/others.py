@@ -21,6 +21,7 @@ from tests.prove.claim import Claim, by_case, rule_of
 from tests.prove.identification import CTR, LIMIT, is_in, sanitised, word_of
 from tests.prove.machine import FREE, VALUE, VCPU, VM, End, Machine, NotRunError, Returns
 from tests.prove.proof import Told
+from tests.support.kernel_image import code_of
 
 SETTER, ENABLES, INITIALISES = "kvm_arm_sys_reg_set_reg", "kvm_vm_ioctl_enable_cap", "kvm_sys_reg_table_init"
 MIDR, REVIDR, AIDR, CLIDR, OSLSR, PMCR, LENGTHS = map(
@@ -164,7 +165,7 @@ def _invariant(machine: Machine, kernel: Kernel, register: int, lies: Structure)
     """Where the table of registers that are the host's, which the boot fills, has this one."""
     data, size = machine.code.image.data, lies.size
     known = kernel.invariants or ()
-    codes = [bytes(_code(one)) for one in known]
+    codes = [bytes(code_of(one)) for one in known]
     at = data.find(codes[0])
     while at >= 0:
         rows = range(at, at + len(codes) * size, size)
@@ -172,17 +173,6 @@ def _invariant(machine: Machine, kernel: Kernel, register: int, lies: Structure)
             return at - lies.members[CODE[0]] + known.index(register) * size
         at = data.find(codes[0], at + 1)
     raise NotRunError("the table of registers that are the host's was not found")
-
-
-def _code(register: int) -> tuple[int, ...]:
-    """Op0, Op1, CRn, CRm, Op2."""
-    return (
-        register >> 14 & 3,
-        register >> 11 & 7,
-        register >> 7 & 15,
-        register >> 3 & 15,
-        register & 7,
-    )
 
 
 def _enabled(machine: Machine) -> Any:

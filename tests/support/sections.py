@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 LIVE = "Live runs"
 FUZZ = "Fuzzing"
@@ -22,6 +23,12 @@ def heading(section: str) -> str:
 def of(text: str, name: str) -> str | None:
     """The section of this heading; None where the document has none."""
     return next((section for section in split(text)[1:] if heading(section) == name), None)
+
+
+def keep(path: Path, name: str, text: str) -> None:
+    """Put a section into the document of agreement, which begins where there is none."""
+    old = path.read_text() if path.exists() else "# Agreement with real kernels\n"
+    path.write_text(replaced(old, f"## {name}\n\n{text}"))
 
 
 def replaced(text: str, section: str) -> str:

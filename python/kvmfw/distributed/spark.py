@@ -19,7 +19,7 @@ from pyspark.sql.types import ArrayType, MapType
 
 from kvmfw.distributed.batches import CLASSIFIED, classify_batches, decide, validate_batch
 from kvmfw.errors import ArgumentError
-from kvmfw.readers.tables import columns_of
+from kvmfw.readers.tables import columns_of, left_out
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -67,15 +67,17 @@ def nested(vms: DataFrame) -> DataFrame:
     found = columns_of(vms.columns)
     if missing := [name for name in ("vm", "register", "value") if name not in found]:
         raise ArgumentError(f"there is no column `{missing[0]}`; there are {', '.join(vms.columns)}")
-    names = {name: "vcpu_index" if name == "index" else name for name in found}
-    rows = vms.select(*(sql.col(f"`{found[name]}`").alias(word) for name, word in names.items()))
     # An integer column vcpu is a number of a vCPU; as words it says how the vCPU is made.
-    facts = [name for name, kind in rows.dtypes if name == "host" or (name == "vcpu" and kind == "string")]
-    keys = [name for name in rows.columns if name not in ("register", "value", *facts)]
-    registers = sql.collect_list(sql.struct("register", "value")).alias("registers")
-    grouped = rows.groupBy(*keys).agg(registers, *(sql.first(name).alias(name) for name in facts))
+    kinds, vm = dict(vms.dtypes), found["vm"]
+    numbers = [found[name] for name in ("index", "vcpu") if name in found]
+    keys = [vm, *(name for name in numbers if name == found.get("index") or kinds[name] != "string")]
+    pair = [sql.col(f"`{found[name]}`").alias(name) for name in ("register", "value")]
+    others = {*keys, found["register"], found["value"], *left_out(vms.columns)}
+    facts = [name for name in vms.columns if name not in others]
+    registers = sql.collect_list(sql.struct(*pair)).alias("registers")
+    grouped = vms.groupBy(*keys).agg(registers, *(sql.first(name).alias(name) for name in facts))
     # The vCPUs of a VM are judged together.
-    return grouped if len(keys) == 1 else grouped.repartition("vm").sortWithinPartitions(*keys)
+    return grouped if len(keys) == 1 else grouped.repartition(vm).sortWithinPartitions(*keys)
 
 
 def validate(vms: DataFrame, hosts: Any, *, vmm: str = "kvm", scheme: str = "kvm") -> DataFrame:

@@ -19,7 +19,7 @@ from kvmfw.readers.cutter import runs_of_stream, runs_of_table
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
-from kvmfw.readers.rejects import Intake
+from kvmfw.readers.rejects import Intake, named_twice
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
@@ -249,7 +249,7 @@ def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
     seen: set[str] = set()
     for one in sets:
         if one.name in seen:
-            raise FormatError(f"the VM `{one.name}` occurs twice", file=str(folder))
+            raise FormatError(named_twice(one.name), file=str(folder))
         seen.add(one.name)
     return sets, hosts
 

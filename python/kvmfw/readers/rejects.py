@@ -10,11 +10,16 @@ from typing import Any, Literal, TextIO
 
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 
-__all__ = ["MISSING", "Intake", "OnError", "Reject", "twice"]
+__all__ = ["MISSING", "Intake", "OnError", "Reject", "named_twice", "twice"]
 
 OnError = Literal["raise", "collect"]
 MISSING = "the register id or the value is missing or not a 64-bit number"
 _KEPT = 1000
+
+
+def named_twice(vm: object) -> str:
+    """Say that a VM whose register set is whole is there already."""
+    return f"the VM `{vm}` occurs twice"
 
 
 def twice(vm: object, vcpu: int | None = None) -> str:

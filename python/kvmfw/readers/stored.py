@@ -99,7 +99,7 @@ def _table_path(folder: Path, name: str) -> Path | None:
 def stored_table(
     folder: Path, name: str, columns: Sequence[str], optional: Sequence[str] = (), few: Iterable[str] = ()
 ) -> pa.Table:
-    """Read one table of a fleet on disk; without `columns`, all of it. Those of `few` have dictionaries.
+    """Read one table of a fleet on disk; where no column is named, all of it. Those of `few` have dictionaries.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def stored_table(
             known = ", ".join(dataset.schema.names)
             raise FormatError(f"there is no column `{missing[0]}`; there are {known}", file=str(path))
         wanted = [*columns, *(column for column in optional if column in dataset.schema.names)]
-        return dataset.to_table(columns=wanted or None)
+        return dataset.to_table(columns=wanted if columns or optional else None)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         words = " ".join(str(error).split())[:200]
         raise FormatError(f"the table is damaged or cut off: {words}", file=str(path)) from error

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from kvmfw.errors import ArgumentError
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.stored import is_stored, stored_table
 from kvmfw.vmms import vmm_of_all
 
-__all__ = ["VMM", "ToldVmm", "told_vmm", "told_vmms"]
+__all__ = ["ToldVmm", "told_vmm"]
 
 VMM = "vmm"
 
@@ -41,14 +44,26 @@ class ToldVmm(NamedTuple):
 
 
 def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
-    """Give the VMM by which a fleet is judged where nobody names one; nothing where it tells none. As `told_vmms` reads it.
+    """Give the VMM by which a fleet is judged where nobody names one: in the column `vmm` of hosts, else of VMs.
+
+    Parameters
+    ----------
+    folder : Path
+        The fleet.
+    where : mapping of str to str
+        Hosts without these values in their columns do not count; of VMs nothing else is known.
+
+    Returns
+    -------
+    ToldVmm or None
+        ``None`` where it tells none.
 
     Raises
     ------
     ArgumentError
         When it tells one that is not known.
     """
-    whose, told = told_vmms(folder, where)
+    whose, told = _counted(folder, where)
     silent = told.pop("", 0)
     if not told:
         return None
@@ -57,16 +72,8 @@ def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
     return ToldVmm(vmm_of_all(told), whose, ", ".join(listed))
 
 
-def told_vmms(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
-    """Count the VMMs in the column `vmm` of hosts, else of VMs; say of which. An empty name counts those that tell none.
-
-    Parameters
-    ----------
-    folder : Path
-        The fleet.
-    where : mapping of str to str
-        Hosts without these values in their columns do not count; of VMs nothing else is known.
-    """
+def _counted(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
+    """Count VMMs; say of which. An empty name counts those that tell none."""
     if is_stored(folder):
         return read_one(folder, lambda generation: _stored(generation, where))
     table = folder / "hosts.csv"
@@ -79,9 +86,11 @@ def _stored(folder: Path, where: Mapping[str, str]) -> tuple[str, Counter[str]]:
     found = _count([{key: str(cell or "") for key, cell in row.items()} for row in rows], where)
     if any(found):
         return "hosts", found
-    vms = stored_table(folder, "vms", ["vm"], [VMM])
-    column = vms.column(VMM).to_pylist() if VMM in vms.column_names else []
-    return "VMs", Counter(name or "" for name in column)
+    vms = stored_table(folder, "vms", (), [VMM])
+    if VMM not in vms.column_names:
+        return "VMs", Counter()
+    names = pc.value_counts(vms.column(VMM).cast(pa.string()).fill_null(""))
+    return "VMs", Counter(dict(zip(*map(pa.Array.to_pylist, names.flatten()), strict=True)))
 
 
 def _count(rows: list[dict[str, str]], where: Mapping[str, str]) -> Counter[str]:
