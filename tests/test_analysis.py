@@ -26,10 +26,10 @@ from kvmfw.analysis import (
 from kvmfw.analysis.compare import diff_fleets
 from kvmfw.analysis.same_cpu import same_cpu_totals
 from kvmfw.analysis.schemes import compare_schemes
-from kvmfw.analysis.units import unit_of
 from kvmfw.verdict import Outcome
 from tests.support.slow_audit import RandomFleet, SlowAudit, random_fleet, smallest
 from tests.support.traps import without_kinds
+from tests.support.units import unit_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = range(20)

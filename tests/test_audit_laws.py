@@ -24,9 +24,10 @@ from kvmfw.analysis import (
     unit_outcomes,
 )
 from kvmfw.analysis.security import Protection, Security, compare_security
-from kvmfw.analysis.units import Samples, unit_of
+from kvmfw.analysis.units import Samples
 from kvmfw.verdict import Outcome
 from tests.support.slow_audit import RandomFleet, SlowAudit, random_fleet
+from tests.support.units import unit_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 SEEDS = range(20)

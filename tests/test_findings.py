@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 import kvmfw
 from kvmfw import Outcome
 from kvmfw.analysis import Report, examine, make_frame
-from kvmfw.analysis.units import unit_of
 from kvmfw.cli import main
 from kvmfw.report import Issue, issues
 from kvmfw.testing import tiny_host, tiny_set
@@ -28,6 +27,7 @@ from tests.support import pool
 from tests.support.pool import Target, mutated
 from tests.support.slow_audit import random_fleet
 from tests.support.traps import without_kinds
+from tests.support.units import unit_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HIDING = EXAMPLES / "captures" / "6.18.15+deb13-arm64__max__default.json"

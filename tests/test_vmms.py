@@ -207,7 +207,7 @@ def test_a_gicv3_is_not_assumed() -> None:
     [
         ("qemu-8.1", "nearest is qemu-8.2"),
         ("qemu-12.0", "nearest is qemu-11.1"),
-        ("firecracker-1.13", "nearest is firecracker-1.12"),
+        ("firecracker-1.18", "nearest is firecracker-1.17"),
         ("cloud-hypervisor-54", "nearest is cloud-hypervisor-53"),
         ("xen", "expected one of kvm, qemu"),
     ],

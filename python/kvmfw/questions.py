@@ -15,13 +15,18 @@ from kvmfw.members import Members, members_of, rows_of
 from kvmfw.roster import On, Roster, Vm, whole
 from kvmfw.verdict import Verdict
 
-__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "taken_as"]
+__all__ = ["Emptying", "Home", "Questions", "Treat", "class_table_of", "counted_as_taken", "taken_as"]
 
 Treat = Literal["accept", "refuse"]
 Home = Literal["include", "exclude"]
 
 _MOST_CELLS = 1 << 31
 _ROW_TYPES = (np.int64, np.uint32, np.int32, np.uint64)
+
+
+def counted_as_taken(change: bool, unknown: bool) -> npt.NDArray[np.bool_]:
+    """Give whether each outcome counts as taken, by its number. Shape (4,)."""
+    return np.array([True, change, unknown, False])
 
 
 def class_table_of(native: _native.Snapshot) -> npt.NDArray[np.uint8]:

@@ -45,6 +45,8 @@ class Vmm:
     ----------
     name : str
         The name.
+    family : str
+        The name without a release.
     releases : tuple of str
         As which releases it is judged, where the name says none: unknown where they differ.
     source : str
@@ -58,6 +60,7 @@ class Vmm:
     """
 
     name: str
+    family: str
     releases: tuple[str, ...]
     source: str
     measured: bool
@@ -75,8 +78,16 @@ def vmms() -> tuple[Vmm, ...]:
     [('cloud-hypervisor-52', 'cloud-hypervisor-53')]
     """
     return tuple(
-        Vmm(name, tuple(releases), source, measured, tuple(Surrounding(*one) for one in beside), dict(rule))
-        for name, releases, source, measured, beside, rule in _native.vmms()
+        Vmm(
+            name,
+            family,
+            tuple(releases),
+            source,
+            measured,
+            tuple(Surrounding(*one) for one in beside),
+            dict(rule),
+        )
+        for name, family, releases, source, measured, beside, rule in _native.vmms()
     )
 
 

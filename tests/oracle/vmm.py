@@ -254,6 +254,9 @@ POLICIES: Final[dict[str, Callable[[Registers, Registers, Vm], Restore]]] = {
     "qemu-10.2": qemu_10,
     "qemu-11.1": qemu_11_1,
     "firecracker-1.12": firecracker,
+    "firecracker-1.13": firecracker,
+    "firecracker-1.14": firecracker,
+    "firecracker-1.15": firecracker,
     "firecracker-1.16": firecracker,
     "firecracker-1.17": firecracker,
     "cloud-hypervisor-52": cloud_hypervisor_52,
@@ -275,6 +278,9 @@ VGIC_COMES_AFTER: Final = frozenset(
 
 ENABLES: Final[dict[str, frozenset[int]]] = {
     "firecracker-1.12": frozenset(),
+    "firecracker-1.13": frozenset(),
+    "firecracker-1.14": frozenset(),
+    "firecracker-1.15": frozenset(),
     "firecracker-1.16": frozenset(),
     "firecracker-1.17": frozenset({239}),  # KVM_CAP_ARM_WRITABLE_IMP_ID_REGS, where the target reports it
     "cloud-hypervisor-52": frozenset(),

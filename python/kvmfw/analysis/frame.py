@@ -15,6 +15,7 @@ from kvmfw.analysis.opened import chosen_column
 from kvmfw.analysis.survey import Survey
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
+from kvmfw.questions import counted_as_taken
 from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
 
@@ -68,7 +69,7 @@ class Frame:
     @property
     def counts_as_taken(self) -> npt.NDArray[np.bool_]:
         """Whether each outcome counts as taken. Shape (4,)."""
-        return np.array([True, self.change, self.unknown, False])
+        return counted_as_taken(self.change, self.unknown)
 
     @cached_property
     def taken(self) -> npt.NDArray[np.bool_]:

@@ -13,7 +13,7 @@ from kvmfw.errors import InternalError
 from kvmfw.snapshot import View
 from kvmfw.verdict import Finding, Outcome
 
-__all__ = ["Census", "Samples", "UnitOutcomes", "take_census", "unit_of", "unit_outcomes"]
+__all__ = ["Census", "Samples", "UnitOutcomes", "take_census", "unit_outcomes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +91,6 @@ def _number(numbers: _Numbers, finding: Finding) -> int:
     if number is None:
         raise InternalError(f"the fleet has no unit for the finding `{finding.sentence}` of {finding.rule}")
     return number
-
-
-def unit_of(fleet: View, finding: Finding) -> int:
-    """Give the number of the unit that a finding belongs to."""
-    return _number(_numbers(fleet), finding)
 
 
 def unit_outcomes(frame: Frame, vm_classes: Ints | None = None) -> UnitOutcomes:

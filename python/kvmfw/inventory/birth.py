@@ -17,6 +17,7 @@ from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.registers import named, register_name
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.verdict import Finding, Outcome, validate
+from kvmfw.vmms import find_vmm
 
 __all__ = ["Birth", "Births"]
 
@@ -99,7 +100,7 @@ class Births:
                 f"nothing says how the vCPUs of `{told.vm}` were made (`--cpu host` says it for all such VMs)"
             )
         vmm = told.vmm or _QEMU
-        if not vmm.startswith((_QEMU, "kvm")):
+        if find_vmm(vmm).family not in (_QEMU, "kvm"):
             problem = f"which registers {vmm} changes when it makes a vCPU is not known"
             raise FormatError(f"{problem}; take its snapshot, which is read as it is")
         home = self.home_of(told)

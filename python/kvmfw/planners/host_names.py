@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from kvmfw.errors import MissingError
-from kvmfw.questions import Treat, taken_as
+from kvmfw.questions import Treat, counted_as_taken, taken_as
 from kvmfw.roster import Vm
 from kvmfw.snapshot import Snapshot
 from kvmfw.verdict import Outcome
@@ -51,7 +51,7 @@ class HostNames:
 
     def __init__(self, snapshot: Snapshot, *, unknown: Treat, change: Treat) -> None:
         self.snapshot = snapshot
-        self._taken = np.array([True, *taken_as(change, unknown), False])
+        self._taken = counted_as_taken(*taken_as(change, unknown))
         self._lets_strangers_in = unknown == "accept"
         self._names = list(snapshot.host_names)
         self._classes = snapshot.host_classes

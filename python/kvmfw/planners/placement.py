@@ -12,7 +12,7 @@ from kvmfw.errors import ArgumentError, InternalError
 from kvmfw.planners.formulation import LEAST_WORTH, Groups, formulated
 from kvmfw.planners.hand_out import handed_out
 from kvmfw.planners.solvers import SOLVERS, Solver, solved
-from kvmfw.questions import Treat, taken_as
+from kvmfw.questions import Treat, counted_as_taken, taken_as
 from kvmfw.roster import On
 from kvmfw.snapshot import Snapshot, View
 
@@ -200,7 +200,7 @@ def _check(placement: Placement, size: Ints, free: Ints, groups: Groups, taken: 
     grouped = groups.of[at] >= 0
     pairs = np.column_stack([hosts[grouped], groups.of[at][grouped]])
     pairs = np.concatenate([pairs, groups.held])
-    refused = not np.array([True, *taken, False])[outcomes].all()
+    refused = not counted_as_taken(*taken)[outcomes].all()
     if (
         refused
         or (used > free).any()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
@@ -18,7 +18,26 @@ from kvmfw.readers.source import whole
 from kvmfw.rules import find_rule
 from kvmfw.verdict import Outcome
 
-__all__ = ["Issue", "Waiver", "expired", "issues", "read_waivers", "waive"]
+__all__ = ["KINDS", "Issue", "Kind", "Waiver", "expired", "issues", "read_waivers", "waive"]
+
+
+class Kind(NamedTuple):
+    """What its suite in JUnit is called, its level in SARIF, and the table of the report that it is made of."""
+
+    title: str
+    level: str
+    table: str
+
+
+KINDS = {
+    HOMELESS: Kind("what was not judged", "error", "not_judged"),
+    "stranded": Kind("VMs that no other host takes", "error", "stranded"),
+    "few": Kind("VMs with few targets", "warning", "few_targets"),
+    "trap": Kind("one-way traps", "error", "traps"),
+    "drain": Kind("hosts that cannot be emptied", "warning", "drain"),
+    "refuse": Kind("registers that hosts refuse", "warning", ""),
+    "unknown": Kind("registers that are not known", "none", ""),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class Issue:
     Attributes
     ----------
     word : str
-        What `--fail-on` calls it: homeless, stranded, few, trap, drain, refuse or unknown.
+        What `--fail-on` calls it: one of `KINDS`.
     rule : str
         The stable rule id.
     subject : str

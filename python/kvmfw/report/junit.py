@@ -8,19 +8,9 @@ from xml.etree import ElementTree
 from kvmfw.analysis import Report
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.quoting import printable
-from kvmfw.report.issues import Issue
+from kvmfw.report.issues import KINDS, Issue
 
 __all__ = ["junit"]
-
-SUITES = {
-    HOMELESS: "what was not judged",
-    "stranded": "VMs that no other host takes",
-    "few": "VMs with few targets",
-    "trap": "one-way traps",
-    "drain": "hosts that cannot be emptied",
-    "refuse": "registers that hosts refuse",
-    "unknown": "registers that are not known",
-}
 
 
 def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> str:
@@ -36,14 +26,14 @@ def junit(report: Report, found: Sequence[Issue], failing: frozenset[str]) -> st
         The words of `--fail-on`: their issues are failures, all others are skipped with their message.
     """
     root = ElementTree.Element("testsuites", name="kvmfw")
-    for word, title in SUITES.items():
+    for word, kind in KINDS.items():
         members = [issue for issue in found if issue.word == word]
         failures = sum(word in failing and issue.waiver is None for issue in members)
         skipped = _not_judged(report, word)
         suite = ElementTree.SubElement(
             root,
             "testsuite",
-            name=title,
+            name=kind.title,
             tests=str(len(members) + len(skipped) or 1),
             failures=str(failures),
             errors="0",
@@ -71,7 +61,7 @@ def _not_judged(report: Report, word: str) -> list[tuple[str, str]]:
     if word == HOMELESS:
         rows = report.tables["not_judged"]
         return [(row["what"], row["sentence"]) for row in rows if row["word"] != HOMELESS]
-    table = {"stranded": "stranded", "few": "few_targets", "trap": "traps", "drain": "drain"}.get(word, "")
+    table = KINDS[word].table
     return [("not done", report.not_done[table])] if table in report.not_done else []
 
 

@@ -9,20 +9,12 @@ from typing import Any
 import kvmfw
 from kvmfw.analysis.not_judged import HOMELESS
 from kvmfw.quoting import uri
-from kvmfw.report.issues import Issue
+from kvmfw.report.issues import KINDS, Issue
 from kvmfw.rules import rules as all_rules
 
 __all__ = ["sarif"]
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-LEVELS = {
-    HOMELESS: "error",
-    "stranded": "error",
-    "trap": "error",
-    "drain": "warning",
-    "few": "warning",
-    "refuse": "warning",
-}
 
 
 def sarif(
@@ -88,7 +80,7 @@ def _result(issue: Issue, rule: int, place: str) -> dict[str, Any]:
         "ruleId": issue.rule,
         "ruleIndex": rule,
         "kind": "open" if issue.word == "unknown" else "fail",
-        "level": LEVELS.get(issue.word, "none"),
+        "level": KINDS[issue.word].level,
         "message": {"text": issue.message},
         "locations": [
             {

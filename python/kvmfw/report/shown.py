@@ -58,7 +58,7 @@ def shown_classes(report: Report) -> Classes:
         groups.setdefault(at if fits else row.tobytes(), []).append(at)
     weight = frame.class_vms[looked_at]
     kept = sorted(groups.values(), key=lambda group: (-int(weight[group].sum()), group[0]))[:MOST_ROWS]
-    taken = np.array([True, frame.change, frame.unknown, False])[cells]
+    taken = frame.counts_as_taken[cells]
     first = np.where(taken.any(axis=1), taken.argmax(axis=1), len(hosts)) if hosts else np.zeros(len(cells))
     order = sorted(
         kept, key=lambda group: (int(first[group[0]]), cells[group[0]].tobytes(), looked_at[group[0]])

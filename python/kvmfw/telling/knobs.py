@@ -90,7 +90,7 @@ def knob_of(finding: Finding, vmm: str) -> str | None:
     release = _release_with_knobs(vmm, register)
     if release is None or not changed & settable(release, register):
         return None
-    if release.startswith("firecracker"):
+    if find_vmm(release).family == "firecracker":
         entry = template_modifier(register, own, changed)
         return f'Firecracker: reg_modifiers {{"addr": "{entry["addr"]}", "bitmap": "{entry["bitmap"]}"}}'
     named = [*qemu_properties({register: own}, {register: changed & settable(release, register)})]

@@ -12,8 +12,8 @@ use crate::values::{from_python, to_python};
 /// What is not judged: word, what, why, and the name of what tells it, where it is judged as soon as both sides have that.
 type Open = (&'static str, &'static str, &'static str, Option<String>);
 
-/// A VMM as its name, releases, source, whether it was measured, what is not judged, and its rule in words.
-type Vmm = (&'static str, Vec<&'static str>, &'static str, bool, Vec<Open>, Vec<(&'static str, String)>);
+/// A VMM as its name, the name without a release, releases, source, whether it was measured, what is not judged, and its rule in words.
+type Vmm = (&'static str, &'static str, Vec<&'static str>, &'static str, bool, Vec<Open>, Vec<(&'static str, String)>);
 
 /// The table of VMMs.
 #[pyfunction]
@@ -21,7 +21,8 @@ pub(crate) fn vmms() -> Vec<Vmm> {
     let rows = core::Policy::all().map(core::Policy::row);
     let open = |one: core::Surrounding| (one.word, one.what, one.why, one.judged_by.map(core::catalog::name_of));
     let beside = |row: &core::VmmRow| row.not_judged().into_iter().map(open).collect();
-    rows.map(|row| (row.name, row.releases.to_vec(), row.source, row.measured, beside(row), row.words())).collect()
+    rows.map(|row| (row.name, row.family(), row.releases.to_vec(), row.source, row.measured, beside(row), row.words()))
+        .collect()
 }
 
 /// What is wrong with the name of a VMM; `None` where it is in the table.

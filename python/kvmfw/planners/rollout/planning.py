@@ -17,7 +17,7 @@ from kvmfw.planners.rollout.greedy import greedy_order
 from kvmfw.planners.rollout.ground import ENDLESS, ground_of
 from kvmfw.planners.rollout.steps import Move, Rollout, Step
 from kvmfw.planners.rollout.walk import Walk
-from kvmfw.questions import Treat, taken_as
+from kvmfw.questions import Treat, counted_as_taken, taken_as
 from kvmfw.sets import Host
 
 __all__ = ["Ask", "plan_rollout"]
@@ -84,7 +84,7 @@ def plan_rollout(fleet: Fleet, ask: Ask) -> Rollout:
     vm_kind, homes = now.vm_classes.astype(np.int64), now.vm_homes
     # Who has more guests than places holds them as long as they stay.
     capacity = np.maximum(capacity, np.bincount(homes[homes >= 0], minlength=hosts))
-    taken = np.array([True, *taken_as(ask.change, ask.unknown), False])
+    taken = counted_as_taken(*taken_as(ask.change, ask.unknown))
     ground = ground_of(
         now.class_table(),
         taken,
