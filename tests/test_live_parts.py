@@ -291,6 +291,7 @@ NAMES = [
         "linux-image-6.12-arm64-16k",
     ),
     *("linux-binary-7.3.4+deb13-arm64", "linux-image-7.3.4+deb13-arm64", "linux-image-6.1.0-56-arm64"),
+    "linux-image-6.12.117+deb13-cloud-arm64",
 ]
 
 
@@ -303,6 +304,7 @@ NAMES = [
         ("7.3.4+deb13", ["linux-binary-7.3.4+deb13-arm64"]),
         ("6.1.0-56", ["linux-image-6.1.0-56-arm64"]),
         ("7.3-16k", []),
+        ("6.12-cloud", ["linux-image-6.12.117+deb13-cloud-arm64"]),
     ],
 )
 def test_a_release_is_looked_for_newest_first(

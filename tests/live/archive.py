@@ -210,6 +210,13 @@ def flavoured(release: str) -> str:
     return f"{plain}-arm64{release[len(plain) :]}"
 
 
+def _without_flavour(release: str) -> tuple[str, str, str]:
+    """Version, and what stands before and after `arm64` in the name of a package."""
+    before, _, after = flavoured(release).partition("-arm64")
+    version = before.removesuffix("-cloud")
+    return version, before[len(version) :], after
+
+
 class Kernels:
     """Debian's arm64 kernels by release."""
 
@@ -233,7 +240,7 @@ class Kernels:
         self._updated = False
 
     def image(self, release: str) -> Path:
-        """The Image of a release: "6.1" for the newest of a series, "6.1.0-56" for one; "7.3-16k" has large pages."""
+        """The Image of a release: "6.1" for the newest of a series, "6.1.0-56" for one, "7.3-16k" or "7.3-cloud" of a flavour."""
         with alone(self._folder):
             return self._image(release)
 
@@ -256,9 +263,9 @@ class Kernels:
 
     def _packages(self, release: str) -> list[str]:
         """Packages that may hold the release's Image, newest first."""
-        version, flavour = flavoured(release).split("-arm64")
-        version = re.escape(version) + r"([.+-][0-9a-z.+]*)?(-\d+)?"
-        packages = self._root.names(rf"linux-(image|binary)-{version}-arm64{flavour}")
+        version, cloud, pages = _without_flavour(release)
+        version = re.escape(version) + r"([.+-][0-9a-z.+]*?)?(-\d+)?"
+        packages = self._root.names(rf"linux-(image|binary)-{version}{cloud}-arm64{pages}")
         # Since 6.19 the Image is in linux-binary-*; linux-image-* of the same name only depends on it.
         binaries = {
             name.replace("linux-binary-", "") for name in packages if name.startswith("linux-binary-")
@@ -270,7 +277,7 @@ class Kernels:
             releases[name]
             for name in sorted(releases, key=natural, reverse=True)
             # Two numbers alone name a package that only depends on others.
-            if re.search(rf"^\d+\.\d+\.\S*\d-arm64{flavour}$", name)
+            if re.search(rf"^\d+\.\d+\.\S*\d{cloud}-arm64{pages}$", name)
         ]
 
     def _fetch(self, package: str, name: str) -> Path:
