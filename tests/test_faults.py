@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from kvmfw import numerals
+from kvmfw import Fleet, Host, numerals
 from kvmfw.analysis import open_fleet
+from kvmfw.documents import parsed_json
+from kvmfw.errors import ArgumentError, FormatError
 from kvmfw.testing import capture_document
 from tests.support.command import EXAMPLES, run
 from tests.support.samples import WA1, WA3
@@ -152,3 +157,123 @@ def test_why_is_told_of_numbers_that_no_register_has(line: str) -> None:
 
 def test_why_reads_values_with_leading_zeros() -> None:
     assert run("why", 'SetOneReg(6931039826524504064, "007", Error(22))').exit_code == 0
+
+
+LINES = f"vm,register,value\na,{WA1:#x},2\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (gzip.compress(gzip.compress(LINES)), "packed with gzip twice"),
+        (b"\x28\xb5\x2f\xfd\0\0\0\0,\r\r", "packed with zstd"),
+        (LINES.decode().encode("utf-16"), "text in UTF-16"),
+        (b"vm,\rid,born", "no format that kvmfw reads"),
+        (b"{}", "it is {}"),
+        (b"[]", "it is []"),
+    ],
+)
+def test_what_is_no_format_is_said_in_one_sentence(raw: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(raw)
+    assert_one_sentence(run("ingest", path, "-o", tmp_path / "stored"), path.name, words)
+
+
+@pytest.mark.parametrize("name", ["vms.csv", "vms.csv.gz"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_packed_table_is_known_by_what_is_in_it(packed: bool, name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(LINES) if packed else LINES)
+    found = run("ingest", path, "-o", tmp_path / "stored")
+    assert (found.exit_code, "1 rows = 1 used" in found.output) == (0, True), found.output
+
+
+@pytest.mark.parametrize("column", ["VM", "Register", "VALUE"])
+def test_a_column_that_differs_in_case_alone_is_twice(column: str, tmp_path: Path) -> None:
+    table = tmp_path / "vms.csv"
+    table.write_text(f"vm,register,value,{column}\na,{WA3:#x},1,{WA1:#x}\n")
+    told = f"column `{column.lower()}` twice: `{column.lower()}`, `{column}`"
+    assert_one_sentence(run("ingest", table, "-o", tmp_path / "stored"), told)
+
+
+def test_a_column_is_named_once(tmp_path: Path) -> None:
+    table = tmp_path / "vms.csv"
+    table.write_bytes(LINES)
+    words = ("--column", "host=vm", "--column", "host=value")
+    assert_one_sentence(run("ingest", table, "-o", tmp_path / "stored", *words), "`host` is named 2 times")
+
+
+@pytest.mark.parametrize("column", ["vm", "host", "vcpu"])
+def test_a_column_of_a_wrong_type_is_named(column: str) -> None:
+    table = pa.table({"vm": ["a"], "register": [WA1], "value": [2]} | {column: [0.5]})
+    with pytest.raises(ArgumentError, match=f"column `{column}` is double; expected text or integers"):
+        Fleet(table, [Host.from_json(CAPTURE)])
+
+
+STRAY = os.fsdecode(b"vm\xff")
+"""A name that is no text: file systems have such names."""
+
+
+def test_names_that_are_not_utf8_are_read_and_told(tmp_path: Path) -> None:
+    stream = tmp_path / f"{STRAY}.gz"
+    stream.write_bytes((Path(__file__).parent / "data/qemu/kvm-6.1-neoverse-n1-qemu-7.2.gz").read_bytes())
+    assert run("ingest", stream, "-o", tmp_path / "stored").exit_code == 0
+    assert pq.read_table(tmp_path / "stored" / "vms").column("vm").to_pylist() == ["vm\\xff"]
+    folder = fleet(tmp_path / STRAY)
+    for form in ("table", "json", "sarif", "junit", "markdown", "html"):
+        found = run("audit", folder, "--format", form, "--fail-on", "none")
+        assert found.exit_code == 0, found.output
+        assert found.stdout
+    files = ("--html", tmp_path / "page.html", "--record", tmp_path / "all.parquet")
+    found = run("audit", folder, *files, "--prometheus", tmp_path / "a.prom", "--fail-on", "none")
+    assert found.exit_code == 0, found.output
+    assert "vm\\\\xff" in (tmp_path / "a.prom").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("audit", EXAMPLES, "--vmm", STRAY),
+        ("whatif", EXAMPLES, "--hide", STRAY),
+        ("predict", next((EXAMPLES / "captures").iterdir()), "--kernel", STRAY),
+        ("ingest", EXAMPLES / "vm.json", "-o", Path("/nowhere") / STRAY),
+    ],
+)
+def test_an_argument_that_is_not_utf8_is_one_sentence(call: tuple[str | Path, ...]) -> None:
+    found = run(*call)
+    assert isinstance(found.exception, SystemExit), repr(found.exception)
+    assert (found.exit_code, len(found.output.splitlines())) == (1, 1), found.output
+
+
+@pytest.mark.parametrize("text", [r'"\ud800"', r'{"\udfff": 1}', r'[["\ud83d"]]'])
+def test_half_of_a_pair_is_no_text(text: str) -> None:
+    with pytest.raises(FormatError, match="half of a pair"):
+        parsed_json(text)
+    assert parsed_json(r'"\ud83d\ude00"') == "\U0001f600"
+
+
+def test_a_folder_without_a_probe_is_no_collection(tmp_path: Path) -> None:
+    (tmp_path / "probes").mkdir()
+    assert_one_sentence(run("collect", tmp_path / "probes", "-o", tmp_path / "out"), "holds no HOST.json")
+
+
+def test_tables_of_births_have_columns_of_other_names_too(tmp_path: Path) -> None:
+    capture = next((EXAMPLES / "captures").glob("5.10*neoverse-n1__default*"))
+    host = capture.stem
+    table = tmp_path / "births.csv"
+    table.write_text(f"server,Hypervisor,start,cpu\na,{host},{host},host\n")
+    words = [word for name in ("vm=server", "host=Hypervisor", "born=start") for word in ("--column", name)]
+    found = run("ingest", table, capture, "-o", tmp_path / "stored", *words)
+    assert found.exit_code == 0, found.output
+    assert "no known home" not in found.output
+    words += ["--column", "vcpu=model"]
+    told = "no table has a column `model`"
+    assert_one_sentence(run("ingest", table, capture, "-o", tmp_path / "stored", *words), told)
+    table.write_text(f"vm,VM,born,cpu\na,b,{host},host\n")
+    assert_one_sentence(run("ingest", table, capture, "-o", tmp_path / "stored"), "column `vm` stands twice")
+
+
+def test_no_node_is_an_option_of_kubectl(tmp_path: Path) -> None:
+    folder = fleet(tmp_path / "fleet", "host,capture\n--all,h\n")
+    emitted = run("emit", folder, "kubernetes").stdout
+    assert "kubectl label node -- --all takes.kvmfw.io/" in emitted

@@ -21,7 +21,7 @@ from kvmfw.testing import capture_document
 
 FORMULA = '=HYPERLINK("http://example.org","x")'
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202ereversed\nnext ![x](http://example.org/x.png) `$(id)`"
-FORMATS = ("table", "json", "markdown", "sarif", "junit")
+FORMATS = ("table", "json", "markdown", "sarif", "junit", "html")
 
 
 def run(*args: object) -> Result:

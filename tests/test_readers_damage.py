@@ -19,6 +19,7 @@ from tests.support.damage import (
     INVENTORIES,
     again,
     corrupt,
+    cpu_again,
     cut,
     cut_gzip,
     empty,
@@ -33,6 +34,7 @@ from tests.support.damage import (
     stream_edit,
     table_edit,
     text_edit,
+    vcpu_named,
     vmstate_edit,
     with_cell,
     with_head,
@@ -128,6 +130,8 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "ids not ascending": (stream_edit(put(4, b"\xff" * 8)), "expected ascending ids"),
         "array longer than its section": (stream_edit(put(0, struct.pack(">i", 4000))), "which cannot be"),
         "gzip cut off": (cut_gzip, "gzip file is damaged"),
+        "vCPU twice": (cpu_again(described=False), "vCPU 0: its section occurs twice"),
+        "vCPU described and not there": (cpu_again(described=True), "vCPU 1: the description names it"),
     },
     "qemu-analyze": {
         "cut off": (cut, "ends too early|Expecting|Unterminated"),
@@ -174,6 +178,8 @@ DAMAGES: dict[str, dict[str, Damage]] = {
             "occurs twice",
         ),
         "no registers": (state(lambda found: found.pop("sys_regs")), "no `sys_regs`"),
+        "vCPU twice": (json_edit(vcpu_named("vcpu-0")), "vCPU 0 occurs twice"),
+        "vCPU missing": (json_edit(vcpu_named("2")), "vCPU 1 is missing"),
     },
     "firecracker-vmstate": {
         "cut off": (cut, "damaged or cut off"),

@@ -92,7 +92,7 @@ def test_decimals_that_are_no_words_set_their_vm_aside(value: int | None) -> Non
 
 def test_names_that_are_bytes_and_no_text_are_refused() -> None:
     table = pa.table({"vm": [b"\xff"], "register": pa.array([*REGISTERS][:1], pa.uint64()), "value": [1]})
-    with pytest.raises(ArgumentError, match="names are binary"):
+    with pytest.raises(ArgumentError, match="column `vm` is binary"):
         Fleet(table, [tiny_host()])
 
 

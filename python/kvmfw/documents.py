@@ -42,13 +42,16 @@ def parsed_json(data: bytes | str, path: Path | None = None) -> Any:
     """
     file = None if path is None else str(path)
     try:
-        return json.loads(
+        found = json.loads(
             data,
             object_pairs_hook=_object,
             parse_constant=_constant,
             parse_int=_integer,
             parse_float=_float,
         )
+        if "\\u" in data if isinstance(data, str) else b"\\u" in data:
+            _check_texts(found)
+        return found
     except FormatError as error:
         error.file = file
         raise
@@ -63,6 +66,23 @@ def parsed_json(data: bytes | str, path: Path | None = None) -> Any:
         ) from error
     except RecursionError as error:
         raise FormatError("the document is nested too deeply", file=file) from error
+
+
+def _check_texts(found: Any) -> None:
+    r"""Find escapes that are no letters: half of a pair, such as `\ud800`, is text that nobody can write on."""
+    if isinstance(found, str):
+        try:
+            found.encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(found[error.start]):04x}"
+            raise FormatError(f"`{half}` is no letter but half of a pair") from error
+    elif isinstance(found, dict):
+        for name, value in found.items():
+            _check_texts(name)
+            _check_texts(value)
+    elif isinstance(found, list):
+        for one in found:
+            _check_texts(one)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

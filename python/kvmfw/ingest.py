@@ -11,10 +11,12 @@ from typing import Any
 
 from kvmfw.documents import parsed_json
 from kvmfw.errors import ArgumentError, FormatError, InputError
+from kvmfw.inventory import births
 from kvmfw.inventory.history import HISTORY, read_history
 from kvmfw.inventory.intake import Inventory
 from kvmfw.inventory.making import making_of_cpu
 from kvmfw.readers.blocks import block_of_sets, blocks_of_table
+from kvmfw.readers.csvs import columns_of_csv
 from kvmfw.readers.firecracker import fingerprint_capture
 from kvmfw.readers.folders import files_of
 from kvmfw.readers.formats import (
@@ -34,7 +36,7 @@ from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
-from kvmfw.readers.tables import declared_rows, left_out, open_table
+from kvmfw.readers.tables import COLUMNS, declared_rows, left_out, open_table
 from kvmfw.store import Draft
 
 __all__ = ["Ingested", "Progress", "ingest"]
@@ -140,6 +142,10 @@ def ingest(
     """
     if from_ is not None:
         check_format(from_)
+    known = dict.fromkeys((*COLUMNS, *births.COLUMNS))
+    for name in columns or {}:
+        if name not in known:
+            raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(known)}")
     files = [file for source in sources for file in _files(Path(source), Path(output))]
     intake = Intake(on_error)
     if rejects is not None:
@@ -212,7 +218,7 @@ class _Run:
                 self.inventory.add_history(read_history(file))
                 continue
             try:
-                self._take(file, from_ or detect(file))
+                self._take(file, from_ or detect(file, self.columns))
             except InputError as error:
                 self.intake.reject_source(str(file), _with_file(error, file))
             self.done += self.sizes[file]
@@ -245,6 +251,11 @@ class _Run:
         if kind in TABLES:
             self._table(file, kind)
             return
+        if kind == births.FORMAT.name:
+            columns = {name: given for name, given in self.columns.items() if name in births.COLUMNS}
+            self._seen_columns |= dict.fromkeys(columns_of_csv(file))
+            self.inventory.add(kind, births.births_of(file, columns), moves_of=MOVES_OF.get(kind))
+            return
         if kind in INVENTORIES:
             self.inventory.add(kind, told_of(file, kind), moves_of=MOVES_OF.get(kind))
             return
@@ -260,10 +271,11 @@ class _Run:
         expected = declared_rows(file, kind)
         before = self.intake.rows
         table = open_table(file, kind)
+        columns = {name: given for name, given in self.columns.items() if name in COLUMNS}
         self._seen_columns |= dict.fromkeys(table.schema.names)
-        new = (name for name in left_out(table.schema.names, self.columns) if name not in self.left_out)
+        new = (name for name in left_out(table.schema.names, columns) if name not in self.left_out)
         self.left_out.extend(new)
-        for block in blocks_of_table(table, str(file), self.intake, self.columns):
+        for block in blocks_of_table(table, str(file), self.intake, columns):
             self.draft.add_block(block, str(file), self.intake)
             self._tell(file, min((self.intake.rows - before) / expected, 1) if expected else 0)
 

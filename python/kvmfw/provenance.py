@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kvmfw import _native
+from kvmfw.quoting import utf8
 
 __all__ = ["Input", "Provenance", "digest", "provenance"]
 
@@ -69,8 +70,8 @@ def provenance(inputs: Iterable[Path] = ()) -> Provenance:
     return Provenance(
         _native.build_info()[0],
         now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        ("kvmfw", *sys.argv[1:]),
-        tuple(Input(str(path), digest(path)) for path in inputs),
+        ("kvmfw", *map(utf8, sys.argv[1:])),
+        tuple(Input(utf8(str(path)), digest(path)) for path in inputs),
     )
 
 

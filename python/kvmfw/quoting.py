@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-__all__ = ["csv_cell", "json_text", "markdown_cell", "printable", "shell_word", "uri"]
+__all__ = ["csv_cell", "json_text", "markdown_cell", "printable", "shell_word", "uri", "utf8"]
 
 # What a spreadsheet takes for the start of a formula (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -24,6 +25,15 @@ def printable(text: str) -> str:
     'vm�[2J'
     """
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def utf8(path: str) -> str:
+    r"""Give the name of a file as text that every format can hold: bytes that are not UTF-8 are told by number.
+
+    >>> utf8("vm\udcff")
+    'vm\\xff'
+    """
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def shell_word(text: str) -> str:
@@ -60,7 +70,7 @@ def uri(path: Path) -> str:
     >>> uri(Path("my fleet"))
     'my%20fleet'
     """
-    return path.as_uri() if path.is_absolute() else quote(path.as_posix())
+    return path.as_uri() if path.is_absolute() else quote(os.fsencode(path))
 
 
 def json_text(data: Any) -> str:

@@ -109,6 +109,28 @@ def stream_edit(edit: Callable[[bytearray, int], None]) -> Callable[[Path, str],
     return write
 
 
+def cpu_again(*, described: bool) -> Callable[[Path, str], Path]:
+    """Double the section of the vCPU, or what the description says of it, there as the vCPU 1."""
+
+    def write(folder: Path, form: str) -> Path:
+        path = SAMPLES[form](folder)
+        raw = path.read_bytes()
+        if described:
+            head, text = raw[: raw.index(b'{"configuration"') - 4], raw[raw.index(b'{"configuration"') :]
+            found = json.loads(text)
+            own = next(device for device in found["devices"] if device["name"] == "cpu")
+            found["devices"].append(own | {"instance_id": 1})
+            text = json.dumps(found).encode()
+            path.write_bytes(head + len(text).to_bytes(4, "big") + text)
+            return path
+        start = raw.index(b"\x03cpu\0\0\0\0\0\0\0\x16") - 5
+        end = raw.index(b"\x7e" + raw[start + 1 : start + 5], start) + 5
+        path.write_bytes(raw[:end] + raw[start:end] + raw[end:])
+        return path
+
+    return write
+
+
 def put(offset: int, value: bytes) -> Callable[[bytearray, int], None]:
     def edit(raw: bytearray, at: int) -> None:
         raw[at + offset : at + offset + len(value)] = value
@@ -170,6 +192,17 @@ def state(edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path, str], Path]:
         return document
 
     return json_edit(change)
+
+
+def vcpu_named(name: str) -> Edit:
+    """Add the only vCPU of a snapshot again, under another name."""
+
+    def change(document: Any) -> Any:
+        vcpus = document["snapshots"]["cpu-manager"]["snapshots"]
+        vcpus[name] = vcpus["0"]
+        return document
+
+    return change
 
 
 def with_head(folder: Path, form: str, head: bytes) -> Path:

@@ -29,6 +29,7 @@ from kvmfw.distributed.engines import ENGINES
 from kvmfw.distributed.engines import engine as engine_named
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
+from kvmfw.quoting import utf8
 from kvmfw.report import issues, read_waivers, waive, write_tables
 from kvmfw.report.issues import expired
 from kvmfw.report.metrics import prometheus as metrics
@@ -183,7 +184,7 @@ def audit(
     if record is not None:
         add_record(record, report, shown.made)
     if prometheus is not None:
-        print_or_write(metrics(report, shown.made, fleet.resolve().name), prometheus)
+        print_or_write(metrics(report, shown.made, utf8(fleet.resolve().name)), prometheus)
     if form in FOLDER_FORMATS and output is not None:
         write_tables(report.tables, output, form)
     elif form == "table" and output is None:

@@ -11,6 +11,7 @@ import click
 
 from kvmfw.cli.output import leaving_reader, note
 from kvmfw.errors import KvmfwError
+from kvmfw.quoting import utf8
 
 __all__ = ["BAD_INPUT", "FINDINGS", "Door"]
 
@@ -79,6 +80,11 @@ class Door(click.Group):
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             _fail(f"{place}{error.strerror or error}")
+        except UnicodeEncodeError as error:
+            found = str(error.object)[error.start : error.end]
+            _fail(
+                f"`{utf8(str(error.object))[:64]}`: byte {error.start} is {utf8(found)}; expected names in UTF-8"
+            )
         except MemoryError:
             _fail("there is not enough memory for this input")
         sys.exit(code if isinstance(code, int) else 0)

@@ -34,6 +34,8 @@ def _columns(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
     for name, equals, column in pairs:
         if not name or not equals or not column:
             raise click.BadParameter(f"`{name}{equals}{column}` is not NAME=COLUMN", ctx, param)
+        if (count := sum(name == one for one, _, _ in pairs)) > 1:
+            raise click.BadParameter(f"the column `{name}` is named {count} times", ctx, param)
     return {name: column for name, _, column in pairs}
 
 

@@ -123,6 +123,8 @@ def assemble(probes: Path, folder: Path) -> Collected:
     full: dict[str, Mapping[str, Any]] = {}
     failures = []
     files = sorted(probes.glob("*.json"))
+    if not files:
+        raise FormatError("the folder holds no HOST.json: no host's probe", file=str(probes))
     for file in files:
         try:
             document = read_capture(file.read_bytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from kvmfw.errors import FormatError
@@ -14,15 +15,19 @@ from kvmfw.readers.csvs import csv_rows
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.source import Limits
 
-__all__ = ["FORMAT", "births_of"]
+__all__ = ["COLUMNS", "FORMAT", "births_of"]
 
 _VM: Final = ("vm", "vm_id", "id")
 _COLUMNS: Final = frozenset({*_VM, "host", "born", "since", "path", "vcpu", "cpu", "vmm"})
+COLUMNS: Final = tuple(sorted(_COLUMNS))
+"""The columns that are read."""
 _TELLING: Final = frozenset({"born", "path", "cpu", "since"})
 
 
-def births_of(path: Path) -> list[Told]:
+def births_of(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> list[Told]:
     """Read a table of births: the columns vm and, where known, host, born, since, path, vcpu (or cpu), vmm.
+
+    `columns` names those that are called otherwise.
 
     Raises
     ------
@@ -35,7 +40,12 @@ def births_of(path: Path) -> list[Told]:
         place = f"line {line}"
         if isinstance(row, str):
             raise FormatError(row, place)
-        cells = {name.strip().lower(): cell.strip() for name, cell in row.items()}
+        named = [(own_name(name, columns), cell.strip()) for name, cell in row.items()]
+        cells = dict(named)
+        if len(cells) < len(named):
+            names = [name for name, _ in named]
+            again = next(name for name in names if names.count(name) > 1)
+            raise FormatError(f"the column `{again[:40]}` stands twice", "line 1")
         if strange := [name for name in cells if name not in _COLUMNS]:
             raise FormatError(
                 f"the column `{strange[0][:40]}` is not known; expected {', '.join(sorted(_COLUMNS))}",
@@ -44,6 +54,15 @@ def births_of(path: Path) -> list[Told]:
         name = next(cells[name] for name in _VM if name in cells)
         found.append(_told(cells, name, str(path), place, makings))
     return found
+
+
+def own_name(name: str, columns: Mapping[str, str]) -> str:
+    """Give what a column is, whatever it is called.
+
+    >>> own_name(" Host", {}), own_name("Hypervisor", {"host": "Hypervisor"})
+    ('host', 'host')
+    """
+    return next((own for own, given in columns.items() if given == name), name.strip().lower())
 
 
 def _told(
@@ -81,7 +100,11 @@ def _making(cpu: str, words: str) -> Making | FormatError:
 
 def _is_it(head: Head) -> bool:
     line = head.text.partition(b"\n")[0].decode("utf-8", "replace")
-    names = {name.strip().lower() for name in next(csv.reader([line]), [])} if "," in line else set()
+    try:
+        given = next(csv.reader([line]), []) if "," in line else []
+    except csv.Error:
+        return False
+    names = {own_name(name.rstrip("\r"), head.columns) for name in given}
     return bool(names.intersection(_VM)) and bool(names & _TELLING) and not names & {"register", "value"}
 
 

@@ -31,12 +31,17 @@ def labels(sets: AcceptSets, difference: Difference) -> str:
     return "\n".join(_lines(sets, difference)) + "\n"
 
 
+def _node(host: str) -> str:
+    """Give a host as an operand: what is called like an option, such as ``--all``, is none."""
+    return f"-- {shell_word(host)}" if host.startswith("-") else shell_word(host)
+
+
 def _lines(sets: AcceptSets, difference: Difference) -> Iterator[str]:
     unknown = sets.unknown
     yield "# Labels to add"
     for host, names in difference.add.items():
         words = " ".join(f"{label(name, unknown)}=true" for name in names)
-        yield f"# kubectl label node {shell_word(host)} {words}"
+        yield f"# kubectl label node {_node(host)} {words}"
     for place, name in enumerate(sets.names):
         key = label(name, unknown)
         rest = "" if sets.takers[place].any() else "; no host takes them, so no node has it"
@@ -58,4 +63,4 @@ def _lines(sets: AcceptSets, difference: Difference) -> Iterator[str]:
         yield from ("---", "# Labels to remove, when no VM asks for its old one any more")
     for host, names in difference.remove.items():
         words = " ".join(f"{label(name, unknown)}-" for name in names)
-        yield f"# kubectl label node {shell_word(host)} {words}"
+        yield f"# kubectl label node {_node(host)} {words}"

@@ -17,6 +17,7 @@ import msgspec
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
 from kvmfw.ids import CORE, SVE, group_of, make_id
+from kvmfw.quoting import utf8
 from kvmfw.readers.beside import beside, controls_of_icc
 from kvmfw.readers.format import Format
 from kvmfw.readers.saved import SavedVcpu, register_set
@@ -55,6 +56,12 @@ def snapshot_vcpus(document: Any, name: str) -> list[SavedVcpu]:
     states = sorted(_states(typed(document, _Snapshot), "", 0), key=lambda found: found[0])
     if not states:
         raise FormatError(f"there is no vCPU below `{_CPUS}`", "snapshots")
+    for expected, (number, _, place) in enumerate(states):
+        # A piece that is missing would be taken for judged.
+        if number < expected:
+            raise FormatError(f"vCPU {number} occurs twice", place)
+        if number > expected:
+            raise FormatError(f"vCPU {expected} is missing, but there is vCPU {number}", place)
     found = []
     both = _beside(document)
     controls = controls_of_icc(both.icc, len(states))
@@ -203,7 +210,7 @@ def _bytes(value: Any, size: int | None, place: str) -> bytes:
 
 def _read(path: Path, name: str, limits: Limits) -> list[SavedVcpu]:
     """Read a snapshot file; those of a folder are named by it, as all are called state.json."""
-    own = path.resolve().parent.name if path.name == STATE else name
+    own = utf8(path.resolve().parent.name) if path.name == STATE else name
     return snapshot_vcpus(parsed_json(whole(path, limits), path), own)
 
 

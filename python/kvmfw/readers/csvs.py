@@ -11,7 +11,7 @@ from typing import Any
 from kvmfw.errors import FormatError
 from kvmfw.readers.source import whole
 
-__all__ = ["csv_rows"]
+__all__ = ["columns_of_csv", "csv_rows"]
 
 Row = tuple[int, dict[str, str] | str]
 """The line on which a row ends, and its cells by column, or what is wrong with it."""
@@ -48,6 +48,13 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
             yield line, f"the row has {len(cells)} cells; there are {len(columns)} columns"
         else:
             yield line, dict(zip(columns, cells, strict=True))
+
+
+def columns_of_csv(path: Path) -> list[str]:
+    """Give the names of the columns of a table in CSV; none where it cannot be read."""
+    first = whole(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    _, columns = next(_rows(csv.reader([first], strict=True)), (1, []))
+    return columns if isinstance(columns, list) else []
 
 
 def _rows(lines: Any) -> Iterator[tuple[int, list[str] | str]]:

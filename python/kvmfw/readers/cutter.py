@@ -147,11 +147,11 @@ def _index(column: pa.Array) -> tuple[Rows, npt.NDArray[np.bool_]]:
     return np.where(bad, 0, words).astype(np.int64), bad
 
 
-def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
+def _heads(column: pa.Array, native: _native.Fleet, name: str = "vm") -> _Heads:
     """Give where runs of equal entries start (and the length), the entries, and whether they are known to differ."""
     kind = column.type
     if pa.types.is_dictionary(kind):
-        starts, _, _ = _heads(_codes(column), native)
+        starts, _, _ = _heads(_codes(column), native, name)
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind) and not column.null_count:
@@ -160,7 +160,7 @@ def _heads(column: pa.Array, native: _native.Fleet) -> _Heads:
         numbers_ = np.require(column.to_numpy(), requirements=["C", "A"])
         starts, found, ascending = native.heads(numbers_)
         return starts, pa.array(found), ascending
-    column = _texts(column)
+    column = _texts(column, name)
     if len(column) == 0:
         return np.zeros(1, dtype=np.int64), column, True
     encoded = pc.run_end_encode(column, pa.int64())
@@ -173,14 +173,14 @@ def _codes(column: pa.Array) -> pa.Array:
     return column.indices.cast(pa.int64()).fill_null(-1) if column.null_count else column.indices
 
 
-def _texts(column: pa.Array) -> pa.Array:
+def _texts(column: pa.Array, name: str = "vm") -> pa.Array:
     """Give names as text of the kinds that Arrow compares."""
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return column
     if pa.types.is_string_view(kind) or pa.types.is_null(kind) or pa.types.is_integer(kind):
         return column.cast(pa.large_string())
-    raise ArgumentError(f"names are {kind}; expected text or integers")
+    raise ArgumentError(f"column `{name}` is {kind}; expected text or integers")
 
 
 def _runs_of(
@@ -207,7 +207,9 @@ def _runs_of(
         config_of[[run for run, _, _ in problems]] = UNUSABLE
     homes = None
     if "host" in table.column_names:
-        homes = one_chunk(table.column("host")).take(pa.array(heads)).cast(pa.string())
+        hosts = one_chunk(table.column("host")).take(pa.array(heads))
+        plain = hosts.dictionary_decode() if pa.types.is_dictionary(hosts.type) else hosts
+        homes = _texts(plain, "host").cast(pa.string())
     return replace(
         made,
         configs=configs,
@@ -233,7 +235,7 @@ def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
     problems += _missing(starts, register, no_register, no_value)
     if "vcpu" in table.column_names:
         words = one_chunk(table.column("vcpu"))
-        changes, _, _ = _heads(_codes(words) if pa.types.is_dictionary(words.type) else words, native)
+        changes, _, _ = _heads(_codes(words) if pa.types.is_dictionary(words.type) else words, native, "vcpu")
         # Both ascend, and the last start is the number of rows.
         within = changes[1:-1]
         for row in within[starts[np.searchsorted(starts, within)] != within].tolist():

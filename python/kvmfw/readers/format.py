@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 
 from kvmfw.documents import parsed_json
 from kvmfw.inventory.told import Told
+from kvmfw.quoting import utf8
 from kvmfw.readers.saved import SavedVcpu
 from kvmfw.readers.source import Limits, whole
 from kvmfw.sets import Host
@@ -24,6 +25,8 @@ class Head:
 
     path: Path
     raw: bytes
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """What columns of a table are called that have names of their own."""
 
     @cached_property
     def text(self) -> bytes:
@@ -99,7 +102,7 @@ def name_of(path: Path, suffixes: tuple[str, ...]) -> str:
     >>> name_of(Path("dumps/web-17.v2.json.gz"), (".json",))
     'web-17.v2'
     """
-    name = _PACKED.sub("", path.name)
+    name = _PACKED.sub("", utf8(path.name))
     for suffix in suffixes:
         name = name.removesuffix(suffix)
     return name

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from kvmfw.errors import ArgumentError, FormatError, InputError
@@ -62,25 +64,42 @@ MOVES_OF: Final = {one.name: one.moves_of for one in _ALL if one.moves_of}
 _SUFFIXES: Final = tuple(dict.fromkeys(suffix for one in _ALL for suffix in one.suffixes))
 
 
-def detect(path: Path) -> str:
-    """Find out the format of a file by what is in it.
+_NOT_READ: Final = {
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"\xfd7zXZ\x00": "packed with xz",
+    b"BZh": "packed with bzip2",
+    b"\x04\x22\x4d\x18": "packed with lz4",
+    b"PK\x03\x04": "a zip archive",
+    b"\x1f\x8b": "packed with gzip twice",
+    b"\xff\xfe": "text in UTF-16",
+    b"\xfe\xff": "text in UTF-16",
+}
+"""How files begin that would be read if they were not packed or written so."""
+
+
+def detect(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Find out the format of a file by what is in it; `columns` names columns of tables that are called otherwise.
 
     Raises
     ------
     FormatError
         When it is none of those that kvmfw reads; it tells how the file starts.
     """
-    head = Head(path, head_of(path))
+    head = Head(path, head_of(path), columns)
     if not head.text:
         raise FormatError("the file is empty", file=str(path))
     for one in _ALL:
         if one.is_it(head):
             return one.name
     if head.document is not None:
-        keys = (key[:64] for key in sorted(head.keys)[:6])
-        listed = ", ".join(keys) or type(head.document).__name__
-        problem = f"this JSON is no format that kvmfw reads; it has {listed}"
-        raise FormatError(problem, file=str(path))
+        keys = ", ".join(key[:64] for key in sorted(head.keys)[:6])
+        listed = f"it has {keys}" if keys else f"it is {json.dumps(head.document)[:24]}"
+        raise FormatError(f"this JSON is no format that kvmfw reads; {listed}", file=str(path))
+    packed = next((what for start, what in _NOT_READ.items() if head.raw.startswith(start)), None)
+    if packed is not None:
+        raise FormatError(
+            f"this is {packed}; expected it unpacked, or packed with gzip, and text in UTF-8", file=str(path)
+        )
     starts = head.text[:24].decode("ascii", "replace")
     known = ", ".join(FORMATS)
     raise FormatError(

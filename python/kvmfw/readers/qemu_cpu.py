@@ -79,14 +79,23 @@ class Stream:
     blocks: set[str] = field(default_factory=set)
     devices: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
+    @property
+    def described(self) -> set[int]:
+        """The vCPUs that the trailing description names."""
+        devices = self.description.devices if self.description else []
+        return {device.instance_id for device in devices if device.name == "cpu"}
+
     def registers(self, instance: int, *, described: bool = True) -> dict[int, int]:
         """Give the registers of one vCPU; without `described` the trailing description is left out."""
         data, version = self.cpus[instance], self.versions[instance]
         layout = self._layout(instance) if described else None
         if layout is None:
             if version != _CPU_VERSION:
-                problem = f"the cpu section has version {version}, and the stream has no description"
-                raise FormatError(f"{problem}; expected version {_CPU_VERSION}", f"vCPU {instance}")
+                tells = "its description names" if instance in self.described else "no description tells"
+                problem = f"the cpu section has version {version}, and {tells} no registers of KVM in it"
+                machine = f" (machine `{self.machine}`)" if self.machine else ""
+                expected = f"expected that of an arm64 VM, version {_CPU_VERSION}"
+                raise FormatError(f"{problem}; {expected}{machine}", f"vCPU {instance}")
             layout = _CPREG_OFFSET, None
         return _registers(data, *layout, instance)
 

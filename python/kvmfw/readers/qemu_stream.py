@@ -145,6 +145,8 @@ class _Walk:
             return
         data = self._until_footer(section, name)
         if name == "cpu":
+            if instance in self.found.cpus:
+                raise FormatError("its section occurs twice", f"vCPU {instance}")
             self.found.cpus[instance] = data
             self.found.versions[instance] = version
         elif name in BESIDE:
@@ -296,6 +298,9 @@ def read_stream(path: Path, limits: Limits = LIMITS) -> Stream:
             raise
     if not found.cpus:
         raise FormatError("the stream holds no vCPU: no section named `cpu`", file=str(path))
+    if missing := found.described - found.cpus.keys():
+        problem = "the description names it, and the stream has no section of it"
+        raise FormatError(problem, f"vCPU {min(missing)}", file=str(path))
     return found
 
 

@@ -24,11 +24,12 @@ from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.ahead import ahead
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.pages import batches_of
-from kvmfw.readers.source import LIMITS, Limits, opened
+from kvmfw.readers.source import LIMITS, Limits, is_gzip, opened
 from kvmfw.readers.texts import without_views
 
 __all__ = [
     "ARROW",
+    "COLUMNS",
     "CSV",
     "PARQUET",
     "columns_of",
@@ -51,6 +52,9 @@ _NAMES = {
     "vcpu": ("vcpu", "features"),
     "registers": ("registers", "regs"),
 }
+_WORDS = frozenset(word for words in _NAMES.values() for word in words)
+COLUMNS = tuple(_NAMES)
+"""The columns that are read."""
 _LONG_BATCH, _NESTED_BATCH = 1 << 20, 1 << 13
 _CSV_BLOCK = 8 << 20
 _CONTINUATION = b"\xff\xff\xff\xff"
@@ -188,7 +192,7 @@ def _csv(path: Path, limits: Limits) -> Iterator[Any]:
     convert = pa_csv.ConvertOptions(
         column_types=dict.fromkeys(unquoted, pa.string()), strings_can_be_null=False
     )
-    with pa.CompressedInputStream(str(path), "gzip") if path.suffix == ".gz" else pa.OSFile(str(path)) as raw:
+    with pa.CompressedInputStream(str(path), "gzip") if is_gzip(path) else pa.OSFile(str(path)) as raw:
         options = pa_csv.ReadOptions(block_size=_CSV_BLOCK)
         reader = pa_csv.open_csv(raw, read_options=options, convert_options=convert)
         yield reader.schema
@@ -259,7 +263,12 @@ def columns_of(names: Sequence[str], columns: Mapping[str, str] = MappingProxyTy
     for name in columns:
         if name not in _NAMES:
             raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(_NAMES)}")
-    given = {name.lower(): name for name in names}
+    given: dict[str, str] = {}
+    for name in names:
+        if given.setdefault(name.lower(), name) != name and name.lower() in _WORDS:
+            raise ArgumentError(
+                f"the table has the column `{name.lower()}` twice: `{given[name.lower()]}`, `{name}`"
+            )
     found = {}
     for name, words in _NAMES.items():
         if name in columns and columns[name] in names:
@@ -348,7 +357,12 @@ def compacted(table: pa.Table) -> pa.Table:
 
 def _is_csv(head: Head) -> bool:
     first, _, _ = head.text.partition(b"\n")
-    return b"," in first and b"reg" in first.lower() and first[:1] not in (b"{", b"[")
+    given = head.columns.get("register", "reg").lower().encode()
+    return (
+        b"," in first
+        and (b"reg" in first.lower() or given in first.lower())
+        and first[:1] not in (b"{", b"[")
+    )
 
 
 PARQUET = Format("parquet", "Parquet table of VMs", lambda head: head.raw.startswith(b"PAR1"), table=True)

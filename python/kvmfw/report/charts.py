@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from kvmfw.analysis import Report, circles
 from kvmfw.analysis.frame import Ints
+from kvmfw.quoting import printable
 from kvmfw.report.shown import Classes
 from kvmfw.verdict import Outcome
 
@@ -33,15 +34,19 @@ MOST_NODES = 40
 WORDS_OF_BARS = "pairs of a VM and another host, most first; dark: nothing else stands in the way; the table is by VMs freed"
 
 
+def _escaped(text: str) -> str:
+    return escape(printable(text))
+
+
 def _svg(height: float, parts: Iterable[str], title: str, words: str = "") -> str:
     """Give a drawing with its title; `words` says what it shows, for who does not see it."""
-    said = f' role="img" aria-label="{escape(f"{title}. {words}")}"' if words else ""
+    said = f' role="img" aria-label="{_escaped(f"{title}. {words}")}"' if words else ""
     head = f'<svg viewBox="0 0 {WIDTH} {height:.0f}" xmlns="http://www.w3.org/2000/svg"{said}>'
-    return f"{head}<title>{escape(title)}</title>{''.join(parts)}</svg>"
+    return f"{head}<title>{_escaped(title)}</title>{''.join(parts)}</svg>"
 
 
 def _text(x: float, y: float, text: str, kind: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" class="{kind}">{_escaped(text)}</text>'
 
 
 def _rect(x: float, y: float, width: float, height: float, kind: str) -> str:
@@ -70,7 +75,9 @@ def heat_map(report: Report, shown: Classes) -> tuple[str, dict[str, float]]:
     ]
     for at, label in columns:
         x = left + (at + 0.5) * across + 3
-        parts.append(f'<text transform="translate({x:.1f} {top - 5:.1f}) rotate(-90)">{escape(label)}</text>')
+        parts.append(
+            f'<text transform="translate({x:.1f} {top - 5:.1f}) rotate(-90)">{_escaped(label)}</text>'
+        )
     parts += [_text(left - 5, top + (at + 0.5) * down + 3.5, label, "end") for at, label in rows]
     parts.append(
         _text(left, top + height + 14, "host classes from left to right, VM classes (VMs) from top to bottom")

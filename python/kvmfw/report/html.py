@@ -18,6 +18,7 @@ import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.frame import Ints
 from kvmfw.provenance import Provenance
+from kvmfw.quoting import printable
 from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
 from kvmfw.report.issues import Issue
 from kvmfw.report.shown import MOST_ALIKE, Classes, shown_classes
@@ -54,7 +55,9 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
 
     """
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
-    template = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(source)
+    template = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_harmless
+    ).from_string(source)
     shown = shown_classes(report)
     heat, place = heat_map(report, shown) if shown.cells.size else ("", {})
     graph, left_out = trap_graph(report)
@@ -93,8 +96,14 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
     return text
 
 
+def _harmless(value: Any) -> Any:
+    """Give text without letters that steer a terminal or turn what is read around; what is markup already has none."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 def _json(data: Any) -> str:
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False).replace("<", "\\u003c")
+    return printable(text)
 
 
 def _cards(report: Report) -> list[dict[str, str]]:
