@@ -277,3 +277,15 @@ def test_no_node_is_an_option_of_kubectl(tmp_path: Path) -> None:
     folder = fleet(tmp_path / "fleet", "host,capture\n--all,h\n")
     emitted = run("emit", folder, "kubernetes").stdout
     assert "kubectl label node -- --all takes.kvmfw.io/" in emitted
+
+
+@pytest.mark.parametrize("what", ["VM", "host"])
+def test_an_intake_after_which_nothing_can_be_judged_says_so(what: str, tmp_path: Path) -> None:
+    (tmp_path / "vms.csv").write_bytes(LINES if what == "host" else b"vm,register,value\n")
+    (tmp_path / "h.json").write_text(CAPTURE)
+    sources = [tmp_path / name for name in ("vms.csv", "h.json")][: 1 if what == "host" else 2]
+    found = run("ingest", *sources, "-o", tmp_path / "stored")
+    assert (found.exit_code, f"the fleet has no {what}: there is nothing to judge yet" in found.stderr) == (
+        0,
+        True,
+    )

@@ -151,6 +151,9 @@ def _say(found: Ingested, output: Path) -> None:
         note(f"kvmfw: rejected {reject.source}{place}: {reject.reason}")
     if found.rejected > _SHOWN:
         note(f"kvmfw: and {found.rejected - _SHOWN:,} more (--rejects FILE writes all)")
+    for what, count in (("VM", found.vms), ("host", found.hosts)):
+        if not count:
+            note(f"kvmfw: the fleet has no {what}: there is nothing to judge yet")
     if found.left_out:
         note(
             f"kvmfw: columns left out: {', '.join(found.left_out)} (--column host=NAME takes one as the host)"
