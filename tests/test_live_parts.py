@@ -24,6 +24,7 @@ from tests.live.edits import edited
 from tests.live.guest import Cpio
 from tests.live.hosts import Host
 from tests.live.machine import Boot, BootError, Output, parse_console
+from tests.support import sections
 from tests.support.fakekvm import FakeKvm
 from tests.support.probing import probe
 
@@ -316,3 +317,8 @@ def test_a_release_is_looked_for_newest_first(
 
     monkeypatch.setattr(archive, "Root", lambda *_: Names())
     assert archive.Kernels(tmp_path, lambda _: None)._packages(release) == packages
+
+
+def test_the_document_of_agreement_has_a_section_of_each_mode_that_writes_one() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "agreement.md").read_text()
+    assert [name for name in sections.OF_OTHERS if not sections.of(text, name)] == []

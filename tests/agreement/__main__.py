@@ -57,7 +57,7 @@ class Report:
         """Write the document; what `make live` wrote there stays."""
         written = "\n".join(self.lines).rstrip() + "\n"
         old = out.read_text() if out.exists() else ""
-        for section in filter(None, [sections.of(old, name) for name in (sections.LIVE, sections.FUZZ)]):
+        for section in filter(None, [sections.of(old, name) for name in sections.OF_OTHERS]):
             written = sections.replaced(written, section)
         out.write_text(written)
 

@@ -8,6 +8,8 @@ from pathlib import Path
 LIVE = "Live runs"
 FUZZ = "Fuzzing"
 LOADS = "Loads by QEMU"
+OF_OTHERS = LIVE, FUZZ, LOADS
+"""Sections that `tests.agreement` does not write, and keeps."""
 
 
 def split(text: str) -> list[str]:
