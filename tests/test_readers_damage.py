@@ -112,7 +112,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         "empty": (empty, "empty"),
         "not UTF-8": (not_utf8, "UTF8|UTF-8"),
         "column missing": TABLE["column missing"],
-        "number that is none": (text_edit(f"{WA1}", "0xzz"), "null"),
+        "number that is none": (text_edit(f"{WA1}", "0xzz"), "the register is `0xzz`"),
         "value wider than its register": TABLE["value wider than its register"],
         "cell missing": (text_edit(f",{WA1},2\n", f",{WA1}\n"), "damaged.*[Ee]xpected 3 columns"),
     },

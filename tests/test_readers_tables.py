@@ -228,6 +228,45 @@ def test_a_null_sets_its_vm_aside_and_keeps_the_others() -> None:
         Fleet(table, [tiny_host()])
 
 
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("cell", ["1e3", "-1", "x" * 99])
+def test_what_stands_where_a_number_is_expected_is_told(cell: str, nested: bool) -> None:
+    table = pa.table(
+        {
+            "vm": ["a", "a", "b"],
+            "register": [f"{WA1:#x}", "0x6030000000140000", f"{WA1:#x}"],
+            "value": ["0", cell, "0"],
+        }
+    )
+    if nested:
+        table = table.group_by("vm", use_threads=False).aggregate([("register", "list"), ("value", "list")])
+        table = table.rename_columns(["vm", "register", "value"])
+    fleet = Fleet(table, [tiny_host()], on_error="collect")
+    assert fleet.counts()[:, 0].sum() + fleet.counts()[:, 1].sum() == 1
+    ((_, reason),) = fleet.rejected
+    assert f"the value of register 0x6030000000140000 is `{cell[:40]}`)" in reason
+
+
+@pytest.mark.parametrize("kind", ["text", "codes", "vcpus", "nested"])
+def test_a_vm_that_stands_on_two_hosts_is_set_aside(kind: str) -> None:
+    columns: dict[str, Any] = {
+        "vm": ["a", "a", "b"],
+        "host": ["h1", "h2", "h1"],
+        "register": [WA1, 0x6030000000140000, WA1],
+        "value": [0, 0x10000, 0],
+    }
+    if kind in ("vcpus", "nested"):
+        columns |= {"vcpu_index": [0, 1, 0]}
+    if kind == "nested":
+        columns |= {name: [[one] for one in columns[name]] for name in ("register", "value")}
+    table = pa.table(columns)
+    if kind == "codes":
+        table = table.set_column(1, "host", table.column("host").dictionary_encode())
+    fleet = Fleet(table, [tiny_host(name="h1"), tiny_host(name="h2")], on_error="collect")
+    ((row, reason),) = fleet.rejected
+    assert (row, reason) == (1, "column `host` differs between rows of the VM `a`")
+
+
 def test_a_bad_row_in_the_second_file_of_a_folder_is_counted_in_it_and_names_it(tmp_path: Path) -> None:
     first = long_table().set_column(0, "vm", pa.array(["x", "x", "x", "y", "y", "y", "z", "z", "z"]))
     values = pa.array([*range(4), None, *range(4)], pa.uint64())

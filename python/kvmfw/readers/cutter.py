@@ -6,7 +6,7 @@ or contradicts itself, and in the native module what no register can be. `Runs.b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
+from kvmfw.quoting import printable
 from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of
@@ -27,6 +28,7 @@ __all__ = ["runs_of_stream", "runs_of_table"]
 _MOST_VCPUS = 1 << 16
 _FIRST_ROWS = 1 << 6
 """So many rows are looked at first for the end of a VM."""
+_MOST_TOLD = 40
 _Heads = tuple[Rows, pa.Array, bool]
 
 
@@ -207,9 +209,13 @@ def _runs_of(
         config_of[[run for run, _, _ in problems]] = UNUSABLE
     homes = None
     if "host" in table.column_names:
-        hosts = one_chunk(table.column("host")).take(pa.array(heads))
-        plain = hosts.dictionary_decode() if pa.types.is_dictionary(hosts.type) else hosts
-        homes = _texts(plain, "host").cast(pa.string())
+        hosts = _plain(one_chunk(table.column("host")).take(pa.array(heads)))
+        homes = _texts(hosts, "host").cast(pa.string())
+        if made.index is not None:
+            of_vms = np.append(changes_in(made.vms()), len(made))
+            found = list(_differing(homes, of_vms, native, "host"))
+            problems += [(run, WHOLE, _differs("host", made.names[run].as_py())) for _, run in found]
+            config_of[[run for _, run in found]] = UNUSABLE
     return replace(
         made,
         configs=configs,
@@ -222,8 +228,9 @@ def _runs_of(
 
 
 def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
-    register, no_register = _words(one_chunk(table.column("register")), "register")
-    value, no_value = _words(one_chunk(table.column("value")), "value")
+    told = one_chunk(table.column("register")), one_chunk(table.column("value"))
+    register, no_register = _words(told[0], "register")
+    value, no_value = _words(told[1], "value")
     starts, names, _ = known or _heads(one_chunk(table.column("vm")), native)
     index, problems = None, []
     if "index" in table.column_names:
@@ -232,36 +239,55 @@ def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
         names = names.take(pa.array(np.searchsorted(starts, both[:-1], side="right") - 1))
         starts, index = both, index[both[:-1]]
         problems += _bad_index(np.searchsorted(starts, np.flatnonzero(bad), side="right") - 1)
-    problems += _missing(starts, register, no_register, no_value)
-    if "vcpu" in table.column_names:
-        words = one_chunk(table.column("vcpu"))
-        changes, _, _ = _heads(_codes(words) if pa.types.is_dictionary(words.type) else words, native, "vcpu")
-        # Both ascend, and the last start is the number of rows.
-        within = changes[1:-1]
-        for row in within[starts[np.searchsorted(starts, within)] != within].tolist():
-            run = int(np.searchsorted(starts, row, side="right")) - 1
-            problems.append(
-                (run, row, f"column `vcpu` differs between rows of the VM `{names[run].as_py()}`")
-            )
+    problems += _missing(starts, register, told, (no_register, no_value))
+    for name in ("vcpu", "host"):
+        if name in table.column_names:
+            found = _differing(one_chunk(table.column(name)), starts, native, name)
+            problems += [(run, row, _differs(name, names[run].as_py())) for run, row in found]
     none = np.empty(0, dtype=np.uint32)
     return Runs(names, starts, register, value, [], none, starts[:-1], False, index, problems=tuple(problems))
 
 
+def _differing(column: pa.Array, starts: Rows, native: _native.Fleet, name: str) -> Iterator[tuple[int, int]]:
+    """Find rows in which a column says something else than in the first row of their run; nothing said is nothing else."""
+    changes, _, _ = _heads(_codes(column) if pa.types.is_dictionary(column.type) else column, native, name)
+    # Both ascend, and the last start is the number of rows.
+    within = changes[1:-1]
+    rows = within[starts[np.searchsorted(starts, within)] != within]
+    runs = np.searchsorted(starts, rows, side="right") - 1
+    said, first = (_plain(column.take(pa.array(at))) for at in (rows, starts[runs]))
+    apart = pc.and_(pc.is_valid(said), pc.not_equal(said, first).fill_null(True))
+    kept = np.flatnonzero(apart.to_numpy(zero_copy_only=False))
+    yield from zip(runs[kept].tolist(), rows[kept].tolist(), strict=True)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _differs(name: str, vm: object) -> str:
+    return f"column `{name}` differs between rows of the VM `{vm}`"
+
+
 def _nested(table: pa.Table) -> Runs:
-    (lengths, others), registers, values = lists_of(table)
-    register, no_register = _words(registers, "register")
-    value, no_value = _words(values, "value")
+    (lengths, others), *told = lists_of(table)
+    register, no_register = _words(told[0], "register")
+    value, no_value = _words(told[1], "value")
     index, problems = None, []
     if np.any(lengths != others):
         differing = np.flatnonzero(lengths != others)
         problems += [(run, WHOLE, "`register` and `value` differ in length") for run in differing.tolist()]
         keep = lengths == others
+        told = [
+            one.filter(pa.array(np.repeat(keep, each)))
+            for one, each in zip(told, (lengths, others), strict=True)
+        ]
         register, value = register[np.repeat(keep, lengths)], value[np.repeat(keep, others)]
         no_register = None if no_register is None else no_register[np.repeat(keep, lengths)]
         no_value = None if no_value is None else no_value[np.repeat(keep, others)]
         lengths = np.where(keep, lengths, 0)
     starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    problems += _missing(starts, register, no_register, no_value)
+    problems += _missing(starts, register, told, (no_register, no_value))
     if "index" in table.column_names:
         index, bad = _index(one_chunk(table.column("index")))
         problems += _bad_index(np.flatnonzero(bad))
@@ -277,20 +303,28 @@ def _nested(table: pa.Table) -> Runs:
 def _missing(
     starts: Rows,
     register: npt.NDArray[np.uint64],
-    no_register: npt.NDArray[np.bool_] | None,
-    no_value: npt.NDArray[np.bool_] | None,
+    told: Sequence[pa.Array],
+    without: tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.bool_] | None],
 ) -> list[tuple[int, int, str]]:
-    masks = [mask for mask in (no_register, no_value) if mask is not None]
+    """Find rows that hold no words; `told` is what stands there, `without` where that is none."""
+    masks = [mask for mask in without if mask is not None]
     if not masks:
         return []
-    rows = np.flatnonzero(np.logical_or.reduce(masks))
+    rows, (no_register, _) = np.flatnonzero(np.logical_or.reduce(masks)), without
     runs = np.searchsorted(starts, rows, side="right") - 1
     found = []
     for run, row in zip(runs.tolist(), rows.tolist(), strict=True):
-        null = no_register is not None and no_register[row]
-        what = "the register is null" if null else f"the value of register {int(register[row]):#x} is null"
+        if no_register is not None and no_register[row]:
+            what = f"the register is {_cell(told[0][row])}"
+        else:
+            what = f"the value of register {int(register[row]):#x} is {_cell(told[1][row])}"
         found.append((run, row, f"{MISSING} ({what})"))
     return found
+
+
+def _cell(told: pa.Scalar) -> str:
+    said = told.as_py()
+    return "null" if said is None else f"`{printable(str(said)[:_MOST_TOLD])}`"
 
 
 def _bad_index(runs: npt.NDArray[np.intp]) -> list[tuple[int, int, str]]:

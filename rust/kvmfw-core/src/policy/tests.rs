@@ -51,8 +51,8 @@ fn an_unknown_release_names_the_nearest() {
         ("qemu-10.9", "qemu-10.2"),
         ("qemu-1.0", "qemu-7.2"),
         ("qemu-99999999999.4", "qemu-11.1"),
-        ("firecracker-1.13", "firecracker-1.12"),
-        ("firecracker-1.15", "firecracker-1.16"),
+        ("firecracker-1.18", "firecracker-1.17"),
+        ("firecracker-1.11", "firecracker-1.12"),
         ("firecracker-2.0", "firecracker-1.17"),
         ("cloud-hypervisor-60.1", "cloud-hypervisor-53"),
     ] {
