@@ -165,13 +165,14 @@ LINES = f"vm,register,value\na,{WA1:#x},2\n".encode()
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        (gzip.compress(gzip.compress(LINES)), "packed with gzip twice"),
+        (gzip.compress(gzip.compress(LINES, mtime=0), mtime=0), "packed with gzip twice"),
         (b"\x28\xb5\x2f\xfd\0\0\0\0,\r\r", "packed with zstd"),
         (LINES.decode().encode("utf-16"), "text in UTF-16"),
         (b"vm,\rid,born", "no format that kvmfw reads"),
         (b"{}", "it is {}"),
         (b"[]", "it is []"),
     ],
+    ids=["gzip-twice", "zstd", "utf-16", "text", "object", "list"],
 )
 def test_what_is_no_format_is_said_in_one_sentence(raw: bytes, words: str, tmp_path: Path) -> None:
     path = tmp_path / "file"
