@@ -237,13 +237,17 @@ def test_names_that_are_not_utf8_are_read_and_told(tmp_path: Path) -> None:
         ("audit", EXAMPLES, "--vmm", STRAY),
         ("whatif", EXAMPLES, "--hide", STRAY),
         ("predict", next((EXAMPLES / "captures").iterdir()), "--kernel", STRAY),
-        ("ingest", EXAMPLES / "vm.json", "-o", Path("/nowhere") / STRAY),
+        ("ingest", EXAMPLES / "vm.json", "-o", Path("nowhere") / STRAY),
     ],
 )
-def test_an_argument_that_is_not_utf8_is_one_sentence(call: tuple[str | Path, ...]) -> None:
+def test_an_argument_that_is_not_utf8_is_one_sentence(
+    call: tuple[str | Path, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     found = run(*call)
     assert isinstance(found.exception, SystemExit), repr(found.exception)
     assert (found.exit_code, len(found.output.splitlines())) == (1, 1), found.output
+    assert not [*tmp_path.rglob("*")]
 
 
 @pytest.mark.parametrize("text", [r'"\ud800"', r'{"\udfff": 1}', r'[["\ud83d"]]'])

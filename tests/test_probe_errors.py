@@ -173,9 +173,10 @@ def test_a_kvm_that_makes_no_vm_is_said(
     assert FakeKvm.open_things == 0
 
 
-def test_a_folder_that_is_not_there_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert probe.main(["--quick", "-o", "/nowhere/host.json"]) == 1
-    assert sentence(capsys) == "/nowhere/host.json cannot be written: No such file or directory."
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "nowhere" / "host.json"
+    assert probe.main(["--quick", "-o", str(path)]) == 1
+    assert sentence(capsys) == f"{path} cannot be written: No such file or directory."
 
 
 def test_wrong_usage_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:

@@ -255,7 +255,7 @@ def _differing(column: pa.Array, starts: Rows, native: _native.Fleet, name: str)
     within = changes[1:-1]
     rows = within[starts[np.searchsorted(starts, within)] != within]
     runs = np.searchsorted(starts, rows, side="right") - 1
-    said, first = (_plain(column.take(pa.array(at))) for at in (rows, starts[runs]))
+    said, first = (_texts(_plain(column.take(pa.array(at))), name) for at in (rows, starts[runs]))
     apart = pc.and_(pc.is_valid(said), pc.not_equal(said, first).fill_null(True))
     kept = np.flatnonzero(apart.to_numpy(zero_copy_only=False))
     yield from zip(runs[kept].tolist(), rows[kept].tolist(), strict=True)

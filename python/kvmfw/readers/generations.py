@@ -61,6 +61,8 @@ class Generations:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self._home = self.folder / _GENERATIONS
+        # Arrow writes only where names are UTF-8: what is not fails here, before anything is made.
+        str(self.folder).encode()
 
     def is_begun(self) -> bool:
         """Tell whether nothing stands in the folder but what an intake that was not finished left."""
