@@ -267,6 +267,18 @@ def test_a_vm_that_stands_on_two_hosts_is_set_aside(kind: str) -> None:
     assert (row, reason) == (1, "column `host` differs between rows of the VM `a`")
 
 
+@pytest.mark.parametrize("nothing", [None, ""])
+def test_rows_that_do_not_tell_the_host_again_tell_no_other(nothing: str | None) -> None:
+    columns = {
+        "vm": ["a", "a"],
+        "host": ["h1", nothing],
+        "register": [WA1, 0x6030000000140000],
+        "value": [0, 0x10000],
+    }
+    fleet = Fleet(pa.table(columns), [tiny_host(name="h1")], on_error="collect")
+    assert (fleet.rejected, fleet.vm_homes.tolist()) == ([], [0])
+
+
 def test_a_bad_row_in_the_second_file_of_a_folder_is_counted_in_it_and_names_it(tmp_path: Path) -> None:
     first = long_table().set_column(0, "vm", pa.array(["x", "x", "x", "y", "y", "y", "z", "z", "z"]))
     values = pa.array([*range(4), None, *range(4)], pa.uint64())

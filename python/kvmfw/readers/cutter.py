@@ -256,7 +256,8 @@ def _differing(column: pa.Array, starts: Rows, native: _native.Fleet, name: str)
     rows = within[starts[np.searchsorted(starts, within)] != within]
     runs = np.searchsorted(starts, rows, side="right") - 1
     said, first = (_texts(_plain(column.take(pa.array(at))), name) for at in (rows, starts[runs]))
-    apart = pc.and_(pc.is_valid(said), pc.not_equal(said, first).fill_null(True))
+    said, first = said.fill_null(""), first.fill_null("")
+    apart = pc.and_(pc.not_equal(said, ""), pc.not_equal(said, first))
     kept = np.flatnonzero(apart.to_numpy(zero_copy_only=False))
     yield from zip(runs[kept].tolist(), rows[kept].tolist(), strict=True)
 
