@@ -27,7 +27,9 @@ from kvmfw.readers.saved import SavedVcpu, register_set, set_of_words
 from kvmfw.readers.vcpu import ENABLED, FEATURES
 from kvmfw.readers.vcpus import distinct_vcpus
 from kvmfw.registers import fields_of, find_register, listed_by, named, register_name, registers
+from kvmfw.report.issues import KINDS
 from kvmfw.telling.knobs import KNOBS_OF_QEMU, PSCI, qemu_properties, settable
+from tests.support.command import EXAMPLES, run
 
 PACKAGE = Path(__file__).parents[1] / "python" / "kvmfw"
 WORD = (1 << 64) - 1
@@ -268,3 +270,9 @@ def test_words_of_a_vcpu_have_one_reader() -> None:
 def test_a_register_of_the_pmu_is_listed_by_the_kernels_of_its_part() -> None:
     for name in ("PMCR_EL0", "PMCCNTR_EL0", "PMSELR_EL0", "PMUSERENR_EL0"):
         assert listed_by(find_register(name) or 0) == "up to 5.10 always, from 5.11 on with a PMU", name
+
+
+def test_the_kinds_of_issues_are_the_words_of_an_audit() -> None:
+    told = " ".join(run("audit", EXAMPLES, "--fail-on", "?").output.split())
+    words = told.partition("expected ")[2].partition(" or none")[0]
+    assert {*words.split(", ")} == {*KINDS}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kvmfw.errors import FormatError
-from kvmfw.readers.source import whole
+from kvmfw.readers.source import head_of, whole
 
 __all__ = ["columns_of_csv", "csv_rows"]
 
@@ -52,7 +52,7 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
 
 def columns_of_csv(path: Path) -> list[str]:
     """Give the names of the columns of a table in CSV; none where it cannot be read."""
-    first = whole(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    first = head_of(path).decode("utf-8-sig", "replace").partition("\n")[0]
     _, columns = next(_rows(csv.reader([first], strict=True)), (1, []))
     return columns if isinstance(columns, list) else []
 

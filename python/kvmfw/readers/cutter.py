@@ -22,6 +22,7 @@ from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of
 from kvmfw.readers.tables import compacted, is_nested, lists_of, one_chunk, tidied
+from kvmfw.readers.texts import without_dictionary
 from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
 __all__ = ["runs_of_stream", "runs_of_table"]
@@ -209,7 +210,7 @@ def _runs_of(
         config_of[[run for run, _, _ in problems]] = UNUSABLE
     homes = None
     if "host" in table.column_names:
-        hosts = _plain(one_chunk(table.column("host")).take(pa.array(heads)))
+        hosts = without_dictionary(one_chunk(table.column("host")).take(pa.array(heads)))
         homes = _texts(hosts, "host").cast(pa.string())
         if made.index is not None:
             of_vms = np.append(changes_in(made.vms()), len(made))
@@ -250,20 +251,16 @@ def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
 
 def _differing(column: pa.Array, starts: Rows, native: _native.Fleet, name: str) -> Iterator[tuple[int, int]]:
     """Find rows in which a column says something else than in the first row of their run; nothing said is nothing else."""
-    changes, _, _ = _heads(_codes(column) if pa.types.is_dictionary(column.type) else column, native, name)
+    changes, _, _ = _heads(column, native, name)
     # Both ascend, and the last start is the number of rows.
     within = changes[1:-1]
     rows = within[starts[np.searchsorted(starts, within)] != within]
     runs = np.searchsorted(starts, rows, side="right") - 1
-    said, first = (_texts(_plain(column.take(pa.array(at))), name) for at in (rows, starts[runs]))
+    said, first = (_texts(without_dictionary(column.take(pa.array(at))), name) for at in (rows, starts[runs]))
     said, first = said.fill_null(""), first.fill_null("")
     apart = pc.and_(pc.not_equal(said, ""), pc.not_equal(said, first))
     kept = np.flatnonzero(apart.to_numpy(zero_copy_only=False))
     yield from zip(runs[kept].tolist(), rows[kept].tolist(), strict=True)
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
 
 
 def _differs(name: str, vm: object) -> str:
@@ -292,9 +289,7 @@ def _nested(table: pa.Table) -> Runs:
     if "index" in table.column_names:
         index, bad = _index(one_chunk(table.column("index")))
         problems += _bad_index(np.flatnonzero(bad))
-    names = one_chunk(table.column("vm"))
-    if pa.types.is_dictionary(names.type):
-        names = names.cast(names.type.value_type)
+    names = without_dictionary(one_chunk(table.column("vm")))
     if not pa.types.is_integer(names.type) or names.null_count:
         names = _texts(names)
     none = np.empty(0, dtype=np.uint32)

@@ -26,6 +26,7 @@ from kvmfw.readers.generations import snapshot
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.source import whole
+from kvmfw.readers.texts import without_dictionary
 from kvmfw.readers.vcpu import derived_vcpu, words_of
 from kvmfw.sets import Host, RegisterSet
 
@@ -142,15 +143,11 @@ def _row_of(ids: pa.ChunkedArray, known: pa.ChunkedArray, what: str, folder: Pat
     return rows
 
 
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
-
-
 def births_of(folder: Path) -> pa.ChunkedArray:
     """Give how each VM came to have its registers, by row of the table of VMs; null where they were saved."""
     vms = stored_table(folder, "vms", ["vm"], ["born"])
     if "born" in vms.column_names:
-        return _plain(vms.column("born")).cast(pa.string())
+        return without_dictionary(vms.column("born")).cast(pa.string())
     return pa.chunked_array([pa.nulls(len(vms), pa.string())])
 
 
@@ -173,8 +170,8 @@ class StoredVms(Sequence[RegisterSet]):
         vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host", *_OWN], few=("set", "host"))
         self._sets = sets.combine_chunks()
         self._own: pa.Table | None = None
-        rows = _row_of(vms.column("set"), _plain(sets.column("set")), "set", folder / "vms")
-        names = _plain(vms.column("vm"))
+        rows = _row_of(vms.column("set"), without_dictionary(sets.column("set")), "set", folder / "vms")
+        names = without_dictionary(vms.column("vm"))
         kept = np.arange(len(rows))
         if "vcpu" in vms.column_names and pc.max(vms.column("vcpu")).as_py():
             if set(_OWN) <= set(vms.column_names):
@@ -186,7 +183,7 @@ class StoredVms(Sequence[RegisterSet]):
         self._rows = rows[kept]
         self._hosts = None
         if "host" in vms.column_names:
-            self._hosts = _plain(chosen.column("host")).combine_chunks()
+            self._hosts = without_dictionary(chosen.column("host")).combine_chunks()
         if set(_OWN) <= set(vms.column_names):
             self._own = chosen.select(_OWN).combine_chunks()
 
@@ -336,11 +333,14 @@ def stored_hosts(folder: Path) -> list[Host]:
     captures = stored_table(folder, "captures", ["capture", "document"])
     hosts = stored_table(folder, "hosts", ["host", "capture"])
     rows = _row_of(
-        _plain(hosts.column("capture")), _plain(captures.column("capture")), "capture", folder / "hosts"
+        without_dictionary(hosts.column("capture")),
+        without_dictionary(captures.column("capture")),
+        "capture",
+        folder / "hosts",
     )
     made: dict[int, Host] = {}
     found = []
-    for name, row in zip(_plain(hosts.column("host")).to_pylist(), rows.tolist(), strict=True):
+    for name, row in zip(without_dictionary(hosts.column("host")).to_pylist(), rows.tolist(), strict=True):
         if row not in made:
             try:
                 made[row] = Host.from_json(captures.column("document")[row].as_py())

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import pyarrow as pa
 
-__all__ = ["without_views"]
+__all__ = ["without_dictionary", "without_views"]
+
+Column = TypeVar("Column", pa.Array, pa.ChunkedArray)
+
+
+def without_dictionary(column: Column) -> Column:
+    """Give the entries themselves where a column holds codes of them."""
+    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
 
 
 def without_views(column: pa.ChunkedArray) -> pa.ChunkedArray:
