@@ -66,6 +66,9 @@ mod tests {
     use super::*;
     use crate::catalog::PSCI_VERSION;
     use crate::rules::firmware::Workaround2;
+    use crate::rules::{Facts, Release, derive};
+    use crate::value::Value;
+    use crate::vcpu::VcpuConfig;
 
     const KERNELS: [(&str, &str); 2] = [("6.1.0-56-arm64", "#1 one"), ("6.1.0-56-arm64", "#2 two")];
 
@@ -85,6 +88,24 @@ mod tests {
         assert!(!table.has(KERNELS[1], RegisterId::new(0x6030_0000_0014_0003), &Rule::Level(1)));
         assert!(!table.has(("6.1.0-56-arm64", ""), PSCI_VERSION, &Rule::Level(1)));
         assert!(!table.has(KERNELS[1], PSCI_VERSION, &Rule::Unknown("ask")));
+    }
+
+    #[test]
+    fn each_kernel_has_a_bit_of_its_own() {
+        let table = table(&Rule::Level(1), "1");
+        assert_eq!(KERNELS.map(|kernel| table.has(kernel, PSCI_VERSION, &Rule::Level(1))), [true, false]);
+    }
+
+    #[test]
+    fn what_was_proved_is_found_by_the_kernel_of_a_host() {
+        let registers = [(PSCI_VERSION, Value::Word(0x1_0001))];
+        let config =
+            VcpuConfig { features: VcpuConfig::parse_features(["psci_0_2"]).unwrap(), ..VcpuConfig::default() };
+        let (release, build) = TABLE.kernels[1];
+        let facts = Facts { release: Release::parse(release), config, registers: &registers, ..Facts::default() };
+        let rule = derive(PSCI_VERSION, &facts);
+        assert!(is_proved((release, build), PSCI_VERSION, &rule));
+        assert!(!is_proved((release, "#1 SMP of somebody else"), PSCI_VERSION, &rule));
     }
 
     #[test]

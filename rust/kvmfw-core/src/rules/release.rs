@@ -201,6 +201,21 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_came_with_a_line_is_known_of_a_name_without_a_point_release() {
+        let release = |minor, patch| Release::new(6, minor, patch);
+        let (absent, with_line, with_point) = (release(15, u32::MAX), release(16, 0), release(16, 3));
+        for (named, present, expected) in [
+            (release(16, 0), with_line, Some(true)),
+            (release(16, 0), with_point, None),
+            (release(15, 0), with_line, None),
+            (release(14, 0), with_line, Some(false)),
+            (release(17, 0), with_point, Some(true)),
+        ] {
+            assert_eq!(has_change(named, absent, present), expected, "{named:?} of {present:?}");
+        }
+    }
+
+    #[test]
     fn releases_are_read_as_distributions_write_them() {
         for (text, release) in [
             ("6.12.117+deb13-arm64", Some((6, 12, 117))),

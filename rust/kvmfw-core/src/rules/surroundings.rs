@@ -98,7 +98,9 @@ mod tests {
         ] {
             assert_eq!(judge(word), effect, "{word:#x}");
         }
-        assert_eq!(Beside::VgicControl(0xcc00).judge(&Value::Word(0xc00)), refused(Errno::EINVAL));
+        let with_seis_and_a3v = Beside::VgicControl(0xcc00);
+        assert_eq!(with_seis_and_a3v.judge(&Value::Word(0xc00)), refused(Errno::EINVAL));
+        assert_eq!(with_seis_and_a3v.judge(&Value::Word(0xcc00)), Effect::Kept);
     }
 
     #[test]

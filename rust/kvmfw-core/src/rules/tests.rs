@@ -155,4 +155,5 @@ fn a_nested_vm_without_its_aarch32_registers_does_not_tell_of_aarch32() {
 fn why_a_release_does_not_tell_is_said() {
     assert!(of("custom").untold().contains("release of this host is not known"));
     assert!(Facts { is_vendors: true, ..of("6.1.172") }.untold().contains("vendor's kernel"));
+    assert!(of("6.12.0").untold().contains("point releases of this series"));
 }

@@ -97,7 +97,7 @@ impl Reload {
             _ => Does::Unknown(LONG_UNKNOWN),
         };
         // Where the host's number is not known, as many as a VM may have.
-        let own = facts.bits(PMCR, NUMBER).unwrap_or(facts.hidden_bits(PMCR) & NUMBER);
+        let own = facts.bits(PMCR, NUMBER).unwrap_or(NUMBER);
         let control = facts.at_least(6, 7) != Some(false);
         let control = control.then(|| PmuControl::new(own, facts));
         facts.config.has("pmu_v3").then_some(Self { resets, clears_long, control })
@@ -141,12 +141,93 @@ fn resets(facts: &Facts<'_>) -> Does {
     let Some(release) = facts.release.filter(|release| !trees::is_younger(*release)) else {
         return Does::Unknown(RESETS_UNKNOWN);
     };
-    match (release.at_least(6, 15), release.at_least(6, 13), release.at_least(5, 14), release.at_least(5, 11)) {
+    match (release.at_least(6, 15), release.at_least(5, 14), release.at_least(5, 11)) {
         (true, ..) => Does::No,
-        (_, true, ..) => Does::Unknown(RESETS_UNKNOWN),
         _ if facts.is_vendors => Does::Unknown(RESETS_UNKNOWN),
-        (.., true, _) if facts.has_reached(Release::new(6, 12, 119)) == Some(false) => Does::Yes(Evidence::Derived),
+        (_, true, _) if facts.has_reached(Release::new(6, 12, 119)) == Some(false) => Does::Yes(Evidence::Derived),
         (.., false, false) => Does::No,
         _ => Does::Unknown(RESETS_UNKNOWN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Hidden;
+    use crate::value::Value;
+    use crate::vcpu::VcpuConfig;
+
+    const fn counter(number: u64) -> RegisterId {
+        RegisterId::system(3, 3, 14, 8, number)
+    }
+
+    #[test]
+    fn pmcr_decides_by_its_resets_its_length_and_its_number() {
+        assert_eq!([PMCR, ID_AA64DFR0, PMCCNTR].map(bits), [0xf886, 0xf00, 0]);
+    }
+
+    #[test]
+    fn a_reset_takes_the_counts_that_it_names() {
+        let counts_of = |control| {
+            let word = |id| match id {
+                PMCR => control,
+                PMCCNTR => Some(9),
+                _ if id == counter(0) => Some(7),
+                _ if id == counter(1) => Some(UNWRITTEN),
+                _ if id == counter(2) => Some(UNWRITTEN & 0xffff_ffff),
+                _ => Some(0),
+            };
+            counts(&[PMCR, PMCCNTR, counter(0), counter(1), counter(2), counter(3)], word)
+        };
+        assert_eq!(counts_of(None), []);
+        assert_eq!(counts_of(Some(0xf8f9)), []);
+        assert_eq!(counts_of(Some(EVENTS)), [(counter(0), 1)]);
+        assert_eq!(counts_of(Some(CYCLES)), [(PMCCNTR, 1)]);
+        assert_eq!(counts_of(Some(EVENTS | CYCLES)), [(PMCCNTR, 1), (counter(0), 1)]);
+    }
+
+    #[test]
+    fn resets_are_known_of_the_releases_that_were_read() {
+        let unknown = Does::Unknown(RESETS_UNKNOWN);
+        for (release, is_vendors, expected) in [
+            ("5.10.223", false, Does::No),
+            ("5.10.223", true, unknown),
+            ("5.12.17", false, unknown),
+            ("5.14.0", false, Does::Yes(Evidence::Derived)),
+            ("6.1.192", false, Does::Yes(Evidence::Derived)),
+            ("6.1.192", true, unknown),
+            ("6.12.118", false, Does::Yes(Evidence::Derived)),
+            ("6.12.119", false, unknown),
+            ("6.13.1", false, unknown),
+            ("6.14.9", false, unknown),
+            ("6.15.1", false, Does::No),
+            ("7.3.4", true, Does::No),
+            ("99.0", false, unknown),
+        ] {
+            let facts = Facts { release: Release::parse(release), is_vendors, ..Facts::default() };
+            assert_eq!(resets(&facts), expected, "{release}");
+        }
+    }
+
+    /// The counters of a saved set of five, of which PMCR_EL0 names four, that a host resets.
+    fn reset_on(own: u64, hidden: u64) -> Vec<RegisterId> {
+        let registers = [(PMCR, Value::Word(own))];
+        let hidden = Hidden { bits: vec![(PMCR, hidden)], ..Hidden::default() };
+        let config = VcpuConfig { features: VcpuConfig::parse_features(["pmu_v3"]).unwrap(), ..VcpuConfig::default() };
+        let release = Release::parse("6.12.8");
+        let facts = Facts { release, config, registers: &registers, hidden: Some(&hidden), ..Facts::default() };
+        let mut saved: Vec<(RegisterId, u64)> = (0..5).map(|number| (counter(number), 1)).collect();
+        saved.push((PMCR, 4 << 11 | EVENTS));
+        saved.sort_unstable();
+        Reload::derive(&facts).unwrap().changes(&saved, &[]).map(|change| change.register).collect()
+    }
+
+    #[test]
+    fn a_host_resets_the_counters_that_its_vms_have() {
+        let first = |count: u64| (0..count).map(counter).collect::<Vec<_>>();
+        assert_eq!(reset_on(2 << 11, 0), first(2));
+        assert_eq!(reset_on(6 << 11, 0), first(4));
+        assert_eq!(reset_on(0, NUMBER | LONG), first(4), "a number that is not known may be any");
+        assert_eq!(reset_on(0, 0), first(0));
     }
 }

@@ -1,7 +1,7 @@
 use super::*;
 use crate::answers::{Answers, ByValue};
 use crate::capture::Trial;
-use crate::catalog::{HCR_EL2, ID_AA64MMFR0};
+use crate::catalog::{HCR_EL2, ID_AA64DFR0, ID_AA64MMFR0, PMCR};
 use crate::judgement::Effect;
 use crate::vcpu::VcpuConfig;
 
@@ -242,4 +242,31 @@ fn hosts_are_alike_where_no_answer_depends_on_their_own_fields() {
     assert_eq!(host("6.12.8", 1), host("6.12.8", 2));
     assert_ne!(host("7.0.13", 1), host("7.3.4", 1));
     assert_ne!(host("7.3.4", 1), host("7.3.4", 2));
+    let counting = |features: &[&str], word: u64| {
+        let registers = words(&[(ID_AA64DFR0, word), (ID_AA64PFR0, word), (PMCR, word << 11)]);
+        let config = VcpuConfig {
+            features: VcpuConfig::parse_features(features.iter().copied()).unwrap(),
+            ..VcpuConfig::default()
+        };
+        Aftermath::derive(&Facts { registers: &registers, config, ..of("6.1.192") }, with(true, true))
+    };
+    assert_eq!(counting(&[], 0x101), counting(&[], 0x202), "without a PMU");
+    assert_ne!(counting(&["pmu_v3"], 0x101), counting(&["pmu_v3"], 0x201), "another version of the PMU");
+    let own = counting(&["pmu_v3"], 0x101).own;
+    let ids: Vec<RegisterId> = own.iter().map(|(id, _)| *id).collect();
+    assert_eq!(ids, [ID_AA64DFR0, PMCR]);
+}
+
+#[test]
+fn why_gic_is_cleared_names_the_interrupt_controller() {
+    let registers = words(&[(ID_AA64PFR0, 1 << 24 | 0x11)]);
+    let aftermath = Aftermath::derive(&Facts { registers: &registers, ..of("7.3.4") }, with(false, false));
+    let why = |saved: &[(RegisterId, u64)]| {
+        let ids: Vec<_> = saved.iter().map(|(id, _)| *id).collect();
+        aftermath.changes(&ids, saved).first().map(|change| change.why.split("as ").last().unwrap_or_default())
+    };
+    let (gic, mut with_v2) = ((ID_AA64PFR0, 1 << 24 | 0x11), [(ID_AA64PFR0, 1 << 24 | 0x11), (RegisterId::VGIC_V2, 0)]);
+    with_v2.sort_unstable();
+    assert_eq!(why(&[gic]), Some("there is no interrupt controller in the kernel"));
+    assert_eq!(why(&with_v2), Some("the interrupt controller is a GICv2"));
 }

@@ -46,3 +46,32 @@ pub(super) fn change(saved: &[(RegisterId, u64)], is_one: Does) -> Option<Change
     };
     Some(Change { register: ID_DFR0, fate, evidence, why: WHY })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::ID_AA64PFR0;
+    use crate::rules::release::Release;
+    use crate::value::Value;
+
+    #[test]
+    fn kernels_of_6_2_to_6_4_keep_one_version_where_vms_have_aarch32() {
+        let yes = Does::Yes(Evidence::Derived);
+        for (release, is_vendors, el0, expected) in [
+            ("6.1.192", false, Some(2), Does::No),
+            ("6.2.1", false, Some(2), yes),
+            ("6.4.9", false, Some(2), yes),
+            ("6.5.0", false, Some(2), Does::No),
+            ("6.4.9", true, Some(2), Does::Unknown(UNKNOWN)),
+            ("6.1.192", true, Some(2), Does::No),
+            ("6.4.9", false, Some(1), Does::No),
+            ("6.4.9", false, None, Does::Unknown(UNKNOWN)),
+            ("6.1.192", false, None, Does::No),
+        ] {
+            let registers: Vec<_> = el0.map(|el0| (ID_AA64PFR0, Value::Word(el0))).into_iter().collect();
+            let release_of = Release::parse(release);
+            let facts = Facts { release: release_of, is_vendors, registers: &registers, ..Facts::default() };
+            assert_eq!(is_one(&facts), expected, "{release}, EL0 {el0:?}");
+        }
+    }
+}

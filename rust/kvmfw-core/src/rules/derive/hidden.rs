@@ -119,6 +119,25 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_takes_other_numbers_too_is_free_beside_what_is_not_known() {
+        let partly = |bits| Rule::Partly { own: 1, bits };
+        let lowered = || Rule::Lowered { own: 1, fields: &[56, 60] };
+        assert_eq!(unless_known(lowered(), 0xf << 48), partly(0xff0f << 48));
+        assert_eq!(unless_known(lowered(), 0xf << 56), partly(0xff << 56));
+        let version = || Rule::PmuVersion { own: 1, shift: 8, least: 1, has_pmu: true };
+        assert_eq!(unless_known(version(), 0xf << 16), partly(0xf0f << 8));
+        assert_eq!(unless_known(version(), 0xf << 8), partly(0xf << 8));
+    }
+
+    #[test]
+    fn each_of_several_rules_is_cut_and_state_is_not() {
+        let several = Rule::AnyOf([Rule::Kept, Rule::Equal(Value::Word(1))].into(), "ask");
+        let cut = Rule::AnyOf([Rule::Kept, Rule::Partly { own: 1, bits: 2 }].into(), "ask");
+        assert_eq!(unless_known(several, 2), cut);
+        assert_eq!(unless_known(Rule::Ignored(1), 2), Rule::Unknown(NOT_KNOWN));
+    }
+
+    #[test]
     fn a_register_that_may_be_listed_is_not_known() {
         let hidden = Hidden { listed: vec![WORKAROUND_3], ..Hidden::default() };
         let facts = Facts { hidden: Some(&hidden), ..Facts::default() };
