@@ -17,7 +17,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard agreement vmm live tables prove collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard counts agreement vmm live tables prove collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -29,9 +29,11 @@ test: $(VENV)/.tests  ## set everything up and pass all tests
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
 	$(BIN)/python -m pytest benches -q
 
-guard: $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline (needs valgrind), ratios of small benches
-	$(BIN)/python benches/instructions.py
+guard: counts $(VENV)/.bench  ## what keeps the hot path fast: instructions within 1 % of the baseline, ratios of small benches
 	$(BIN)/python -m pytest benches/test_fleets.py -q -k "random_pairs or matrices"
+
+counts:  ## instructions of the hot path within 1 % of the baseline (needs valgrind)
+	$(PYTHON) benches/instructions.py
 
 agreement: $(VENV)/.tests  ## compare with real kernels and VMMs: RECORDINGS, QEMU, VMM, FIELD, TRUTH are folders
 	$(BIN)/python -m tests.agreement --recordings $(RECORDINGS) --qemu $(QEMU) --vmm $(VMM) --field $(FIELD) --truth $(TRUTH) --out docs/agreement.md --schemes docs/schemes.md

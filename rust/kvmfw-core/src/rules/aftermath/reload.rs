@@ -209,7 +209,7 @@ mod tests {
         }
     }
 
-    /// The counters of a saved set of five, of which PMCR_EL0 names four, that a host resets.
+    /// The counters of a saved set of five, of which `PMCR_EL0` names four, that a host resets.
     fn reset_on(own: u64, hidden: u64) -> Vec<RegisterId> {
         let registers = [(PMCR, Value::Word(own))];
         let hidden = Hidden { bits: vec![(PMCR, hidden)], ..Hidden::default() };
