@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kvmfw
+from kvmfw.planners.formulation import Groups, formulated
 from kvmfw.planners.placement import evacuate, place
 from kvmfw.planners.solvers import SOLVERS
 from kvmfw.testing import tiny_host, tiny_set
 
 UNKNOWN = kvmfw.Outcome.UNKNOWN
+EMPTY = np.zeros((0, 2), dtype=np.int64)
 
 
 def random_parts(seed: int, vms: int, hosts: int) -> tuple[list[kvmfw.RegisterSet], list[kvmfw.Host]]:
@@ -149,6 +151,24 @@ def test_an_evacuated_host_is_empty_and_nobody_else_moves() -> None:
             there = [at for at, one in enumerate(sets) if one.host == f"h{host}" and at not in found.vms]
             there += [at for at, to in zip(found.vms, found.hosts, strict=True) if to == host and at != vm]
             assert groups[vm] not in groups[there]
+
+
+def test_classes_that_fare_alike_everywhere_are_one_kind() -> None:
+    """No fleet needs more variables than it has kinds of answers."""
+    hosts = [tiny_host(workaround_3=2, name="a"), tiny_host(workaround_1=0, name="b")]
+    levels = [(1, 0), (1, 1), (1, 2), (0, 0)]
+    sets = [tiny_set(workaround_1=a, workaround_3=b, name=f"{a}{b}") for a, b in levels]
+    now = kvmfw.Fleet(sets, hosts).snapshot()
+    arcs, groups = now.arcs(unknown="refuse", change="accept"), Groups(np.full(4, -1), EMPTY, np.arange(2))
+    classes = np.searchsorted(arcs.vm_classes, now.vm_classes)
+    ones = np.ones((4, 1), dtype=np.int64)
+    made = formulated(arcs, classes, ones, ones[:2], groups)
+    outcomes = [tuple(now.validate_pairs([vm, vm], [0, 1]).tolist()) for vm in range(4)]
+    assert len(set(outcomes)) == len(made.size_of) < len(arcs.vm_classes)
+    assert all(
+        (made.kind_of[a] == made.kind_of[b]) == (outcomes[a] == outcomes[b])
+        for a, b in product(range(4), repeat=2)
+    )
 
 
 def test_a_hundred_per_cent_full_class_uses_fragments_elsewhere() -> None:

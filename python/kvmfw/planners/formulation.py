@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -45,8 +46,8 @@ class Groups:
 class Formulation:
     """Maximise ``worth @ x`` under ``rows @ x <= limits`` and ``0 <= x <= most``; x counts VMs of a kind on a host class.
 
-    VMs are of one kind that have class and size in common, and the group, where this is so large that it can fill a host
-    class. There is no variable for a VM, nor for a host.
+    VMs are of one kind that have the outcome on every host class and the size in common, and the group, where this is so large
+    that it can fill a host class. There is no variable for a VM, nor for a host.
 
     Attributes
     ----------
@@ -107,7 +108,7 @@ def formulated(arcs: Arcs, classes: Ints, sizes: Ints, room: Ints, groups: Group
     large = numbers[np.array(is_large, dtype=np.bool_)]
     own = np.where(np.isin(groups.of, large), groups.of, -1)
     keys, kind_of, counts = np.unique(
-        np.column_stack([classes, own, sizes]), axis=0, return_inverse=True, return_counts=True
+        np.column_stack([_alike(arcs)[classes], own, sizes]), axis=0, return_inverse=True, return_counts=True
     )
     starts, ends = arcs.starts[keys[:, 0]], arcs.starts[keys[:, 0] + 1]
     per_kind = ends - starts
@@ -144,4 +145,17 @@ def formulated(arcs: Arcs, classes: Ints, sizes: Ints, room: Ints, groups: Group
         value=np.concatenate(values),
         limits=np.concatenate(limits),
         takeable=int(counts[per_kind > 0].sum()),
+    )
+
+
+def _alike(arcs: Arcs) -> Ints:
+    """Give for each VM class the first one that may go where it may, with the same outcomes."""
+    first: dict[tuple[bytes, bytes], int] = {}
+    starts = arcs.starts.tolist()
+    return np.array(
+        [
+            first.setdefault((arcs.targets[start:end].tobytes(), arcs.outcomes[start:end].tobytes()), place)
+            for place, (start, end) in enumerate(pairwise(starts))
+        ],
+        dtype=np.int64,
     )
