@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -262,3 +265,24 @@ def test_vmms_are_listed_with_their_sources_and_an_unknown_one_names_the_nearest
     assert failed.exit_code == 1
     assert "the nearest is qemu-8.2" in failed.output
     assert run("validate", files / "vm.json", host, "--vmm", "qemu-9.2").exit_code == 2
+
+
+def test_a_library_that_cannot_be_loaded_is_one_sentence(tmp_path: Path) -> None:
+    # As under `ulimit -v`, where the first library for which there is no room fails.
+    (tmp_path / "pyarrow").mkdir()
+    (tmp_path / "pyarrow" / "__init__.py").write_text(
+        "try:\n    raise ImportError('libarrow.so: failed to map segment\\n from shared object')\n"
+        "except ImportError as error:\n    raise ImportError('pages of advice') from error\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "kvmfw", "audit", "examples"],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 1
+    wanted = "what this verb needs cannot be loaded: libarrow.so: failed to map segment from shared object"
+    assert ran.stderr == f"kvmfw: {wanted}\n"

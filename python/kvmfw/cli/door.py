@@ -87,6 +87,8 @@ class Door(click.Group):
             )
         except MemoryError:
             _fail("there is not enough memory for this input")
+        except ImportError as error:
+            _fail(f"what this verb needs cannot be loaded: {_first_cause(error)}")
         sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -95,6 +97,14 @@ def _sentence(error: click.ClickException) -> str:
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{text}; `{error.ctx.command_path} --help` tells more"
     return text
+
+
+def _first_cause(error: ImportError) -> str:
+    # Packages tell pages of advice around what the loader of libraries said.
+    cause: BaseException = error
+    while isinstance(cause.__cause__, ImportError):
+        cause = cause.__cause__
+    return " ".join(str(cause).split())
 
 
 def _fail(sentence: str) -> NoReturn:
