@@ -51,7 +51,9 @@ def config_of_words(words: str) -> VcpuConfig:
             vgic = True
         else:
             known = ", ".join((*FEATURES, *ENABLED, "vgic"))
-            raise ArgumentError(f"`{word}` says nothing about a vCPU; expected {known}, or {_NONE} alone")
+            raise ArgumentError(
+                f"`{word}` says nothing about a vCPU; expected {known} (several with commas between), or {_NONE} alone"
+            )
     return features, vgic, enabled
 
 
