@@ -147,9 +147,7 @@ def test_a_vcpu_without_any_word_stays_one(tmp_path: Path) -> None:
     assert stored.vm_names == [vm.name for vm in sets]
     np.testing.assert_array_equal(Fleet(StoredVms(tmp_path / "fleet"), hosts).counts(), counts)
     assert (config_of_words("none"), config_of_words(" none ")) == ((0, False, 0), (0, False, 0))
-    with pytest.raises(
-        ArgumentError, match=r"`none` says nothing about a vCPU; expected .* between\), or none alone"
-    ):
+    with pytest.raises(ArgumentError, match=r"`none` says nothing about a vCPU; expected .* or none alone"):
         config_of_words("none,vgic")
 
 
