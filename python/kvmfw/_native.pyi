@@ -59,7 +59,9 @@ class Host:
         self, features: list[str], vgic: bool, enabled: list[str]
     ) -> tuple[list[int], list[tuple[int, int]]]: ...
 
-_Named = tuple[_Texts, tuple[_Texts, npt.NDArray[np.int32]] | None, npt.NDArray[np.uint32] | None]
+_Named = tuple[
+    _Texts | npt.NDArray[np.int64], tuple[_Texts, npt.NDArray[np.int32]] | None, npt.NDArray[np.uint32] | None
+]
 _Registers = tuple[
     npt.NDArray[np.int64], npt.NDArray[np.uint64], npt.NDArray[np.int64], npt.NDArray[np.uint8]
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from operator import index
 from typing import overload
 
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from kvmfw import _native
 
-__all__ = ["Names", "Texts", "arrow_texts", "ascend", "texts_of"]
+__all__ = ["Names", "Texts", "arrow_texts", "ascend", "names_of", "texts_of"]
 
 Texts = tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]
 """Where each text starts, with the end of the last one, and the bytes of all."""
@@ -34,6 +35,19 @@ def texts_of(names: pa.Array) -> Texts:
     if text is None or first == last:
         return ends - first, np.empty(0, dtype=np.uint8)
     return ends - first, np.frombuffer(text, dtype=np.uint8)[first:last]
+
+
+def names_of(names: pa.Array) -> Texts | npt.NDArray[np.int64]:
+    """Give the buffers of names; of numbers themselves, whose digits are the names.
+
+    >>> names_of(pa.array([7, 12], pa.uint8()))
+    array([ 7, 12])
+    """
+    if pa.types.is_integer(names.type) and not names.null_count:
+        with suppress(pa.ArrowInvalid):
+            numbers: npt.NDArray[np.int64] = names.cast(pa.int64()).to_numpy()
+            return np.require(numbers, requirements=["C", "A"])
+    return texts_of(names)
 
 
 def ascend(names: pa.Array) -> bool:

@@ -12,6 +12,7 @@ import pyarrow as pa
 from kvmfw import _native, readers
 from kvmfw.errors import ArgumentError, RowError
 from kvmfw.names import ascend, texts_of
+from kvmfw.readers.behind import behind
 from kvmfw.readers.classes import one_of_each_kind
 from kvmfw.readers.rejects import named_twice, twice
 from kvmfw.readers.runs import Alike, Runs
@@ -21,8 +22,16 @@ __all__ = ["Parts", "Vms"]
 
 _LISTED_ROWS = 1000
 
+_SHORT_ROWS = 1 << 21
+"""To add so many rows takes less than the fifth of a second that an interrupt may wait."""
+
 Parts = list[tuple[str | None, Any]]
 """VMs of a source, cut into parts, each with the file that it is of."""
+
+
+def _is_short(part: Any) -> bool:
+    """Tell whether a part is one of many of its source that are added soon."""
+    return isinstance(part, Runs) and len(part.value) <= _SHORT_ROWS
 
 
 class Vms:
@@ -71,13 +80,15 @@ class Vms:
         try:
             for file, group in groupby(parts, key=itemgetter(0)):
                 bad: list[tuple[int, str]] = []
-                for _, part in group:
+
+                def added(part: Any) -> list[tuple[int, str]]:
                     if isinstance(part, Runs):
-                        bad += self._add_runs(change, part)
-                    elif isinstance(part, Alike):
-                        bad += self._add_alike(change, part)
-                    else:
-                        bad += self._add_sets(change, part, unique)
+                        return self._add_runs(change, part)
+                    if isinstance(part, Alike):
+                        return self._add_alike(change, part)
+                    return self._add_sets(change, part, unique)
+
+                bad += chain.from_iterable(behind(added, (part for _, part in group), _is_short))
                 if bad and intake.on_error == "raise":
                     (row, problem), *others = sorted(bad)
                     raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)

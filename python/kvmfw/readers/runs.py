@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from kvmfw import _native
-from kvmfw.names import texts_of
+from kvmfw.names import names_of, texts_of
 from kvmfw.readers.vcpu import VcpuConfig
 
 __all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Alike", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
@@ -93,7 +93,7 @@ class Runs:
                 places.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
             )
             told = (texts_of(places.dictionary), codes)
-        named = (texts_of(names), told, like)
+        named = (names_of(names), told, like)
         return change.add_runs(self.starts, self.register, self.value, self.configs, self.config_of, named)
 
     def rows_of(self, run: int) -> Sequence[int]:

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use kvmfw_core::audit::{Census, Residents, Watch};
 use kvmfw_core::{
-    Change, Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Snapshot, Taken, Texts, Value,
+    Change, Fleet, Host, Limits, Named, Names, Question, RegisterId, RegisterSet, Runs, Snapshot, Taken, Texts, Value,
     VcpuConfig, Who,
 };
 
@@ -87,7 +87,7 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     if name == "stream" {
         return streamed(change, rows, names);
     }
-    change.add_runs(rows, Named { names: Some(names), ..Named::default() })?;
+    change.add_runs(rows, Named { names: Some(Names::Texts(names)), ..Named::default() })?;
     change.commit();
     match name {
         "build" => return Ok(fleet.snapshot().class_counts().0 as u64),
@@ -160,7 +160,8 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
 fn streamed(mut change: Change, rows: Runs<'_>, names: Texts<'_>) -> Result<u64, Box<dyn std::error::Error>> {
     for part in (0..rows.len()).step_by(BATCH) {
         let starts = rows.starts.get(part..=part + BATCH).ok_or("no rows")?;
-        let names = Some(Texts { starts: names.starts.get(part..=part + BATCH).ok_or("no names")?, ..names });
+        let starts_of_names = names.starts.get(part..=part + BATCH).ok_or("no names")?;
+        let names = Some(Names::Texts(Texts { starts: starts_of_names, ..names }));
         change.add_runs(Runs { starts, ..rows }, Named { names, ..Named::default() })?;
     }
     Ok(change.commit().class_counts().0 as u64)
@@ -171,7 +172,7 @@ fn opened(built: &Snapshot, names: Texts<'_>) -> Result<u64, Box<dyn std::error:
     let sets = (0..u32::try_from(built.class_counts().0)?).map(|class| built.class_set(class));
     let like: Vec<u32> = (0..built.vm_count()).filter_map(|row| built.vm_class(row)).collect();
     let mut change = Fleet::new(Question::default(), 1).change();
-    change.add_like(sets, Named { names: Some(names), like: Some(&like), ..Named::default() })?;
+    change.add_like(sets, Named { names: Some(Names::Texts(names)), like: Some(&like), ..Named::default() })?;
     Ok(change.commit().vm_count() as u64)
 }
 

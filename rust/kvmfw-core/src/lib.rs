@@ -50,8 +50,8 @@ pub use explain::{number as field_number, rule_of};
 pub use finding::Finding;
 pub use fleet::{
     Arcs, AuditCounts, Blocked, Change, ChangedClass, Changes, Differing, Emptying, Fleet, Handle, Heads, HostHandle,
-    Kinds, Left, Limits, NO_UNIT, Named, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes, VmHandle,
-    Who,
+    Kinds, Left, Limits, NO_UNIT, Named, Names, Number, RowIndex, Runs, Snapshot, Step, Texts, Turn, UnitOutcomes,
+    VmHandle, Who,
 };
 pub use host::{Choice, Host, HostConfig};
 pub use id::{Group, RegisterId};

@@ -152,30 +152,43 @@ fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
 /// Tells how vCPUs were made from their saved ID registers; places are kept while vCPUs hold the same registers.
 #[derive(Clone, Debug, Default)]
 pub struct Inference {
-    ids: Vec<u64>,
-    places: [Option<usize>; 11],
-    /// What was asked for last, and the answer: neighbours are mostly made alike.
-    last: Option<([Option<u64>; 11], VcpuConfig)>,
+    /// What is there of [`TELLING`]: which it is, where it stands, and what of it tells.
+    telling: Vec<(usize, usize, u64)>,
+    /// What stood there in the last vCPU, and how that was made: neighbours are mostly made alike.
+    last: Option<(Vec<u64>, VcpuConfig)>,
 }
 
 impl Inference {
     /// How the vCPU with these registers was made.
     pub fn of(&mut self, ids: &[u64], values: &[u64]) -> VcpuConfig {
-        if self.ids != ids {
-            ids.clone_into(&mut self.ids);
-            self.places = TELLING.map(|(register, _)| ids.iter().position(|id| *id == register.raw()));
-        }
-        let mut saved = self.places.map(|place| values.get(place?).copied());
-        for (saved, (_, looked_at)) in saved.iter_mut().zip(&TELLING) {
-            *saved = saved.map(|word| word & looked_at);
-        }
-        if let Some((known, made)) = self.last
-            && known == saved
+        self.look_at(ids);
+        self.made(values)
+    }
+
+    /// What comes next are vCPUs with these registers.
+    pub(crate) fn look_at(&mut self, ids: &[u64]) {
+        let place = |register: RegisterId| ids.iter().position(|id| *id == register.raw());
+        let telling =
+            TELLING.iter().enumerate().filter_map(|(at, (register, bits))| Some((at, place(*register)?, *bits)));
+        self.telling.clear();
+        self.telling.extend(telling);
+        self.last = None;
+    }
+
+    /// How the vCPU with these values was made.
+    pub(crate) fn made(&mut self, values: &[u64]) -> VcpuConfig {
+        let word = |(_, place, bits): &(usize, usize, u64)| values.get(*place).map_or(0, |word| word & bits);
+        if let Some((known, made)) = &self.last
+            && self.telling.iter().map(word).eq(known.iter().copied())
         {
-            return made;
+            return *made;
+        }
+        let mut saved = [None; TELLING.len()];
+        for telling in &self.telling {
+            saved.get_mut(telling.0).into_iter().for_each(|saved| *saved = Some(word(telling)));
         }
         let made = inferred(saved);
-        self.last = Some((saved, made));
+        self.last = Some((self.telling.iter().map(word).collect(), made));
         made
     }
 }
@@ -239,7 +252,7 @@ mod tests {
         ] {
             let (ids, values): (Vec<u64>, Vec<u64>) = registers.into_iter().unzip();
             assert_eq!(inference.of(&ids, &values).to_string(), words);
-            assert_eq!(Inference::default().of(&ids, &values).to_string(), words);
+            assert_eq!(inference.made(&values).to_string(), words);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kvmfw_core as core;
-use kvmfw_core::{Limits, NO_UNIT, Named, Runs};
+use kvmfw_core::{Limits, NO_UNIT, Named, Names, Runs};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -37,7 +37,14 @@ pub(crate) struct Change {
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
 /// The name of each VM, names of places, and for each VM which of these; and which run each VM is like, where many are.
 pub(crate) type NamesOf<'py> =
-    (Columns<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>, Option<PyReadonlyArray1<'py, u32>>);
+    (NameColumn<'py>, Option<(Columns<'py>, PyReadonlyArray1<'py, i32>)>, Option<PyReadonlyArray1<'py, u32>>);
+
+/// Names of VMs.
+#[derive(FromPyObject)]
+pub(crate) enum NameColumn<'py> {
+    Numbers(PyReadonlyArray1<'py, i64>),
+    Texts(Columns<'py>),
+}
 
 /// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
 const LARGE: usize = 1 << 16;
@@ -155,7 +162,11 @@ impl Fleet {
 
 /// Names and homes of VMs, of Python.
 pub(crate) fn named<'a>(py: Python<'_>, (names, homes, like): &'a NamesOf<'_>) -> PyResult<Named<'a>> {
-    let mut who = Named { names: Some(texts(py, names, "names")?), ..Named::default() };
+    let names = match names {
+        NameColumn::Numbers(numbers) => Names::Numbers(slice(py, numbers, "names")?),
+        NameColumn::Texts(names) => Names::Texts(texts(py, names, "names")?),
+    };
+    let mut who = Named { names: Some(names), ..Named::default() };
     who.like = like.as_ref().map(|like| slice(py, like, "like")).transpose()?;
     if let Some((homes, home_of)) = homes {
         (who.homes, who.home_of) = (Some(texts(py, homes, "homes")?), slice(py, home_of, "home_of")?);

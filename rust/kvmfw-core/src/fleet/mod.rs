@@ -28,7 +28,7 @@ pub use self::limits::Limits;
 pub use self::store::change::Change;
 pub use self::store::classes::ChangedClass;
 pub use self::store::left::Left;
-pub use self::store::named::{Named, Texts};
+pub use self::store::named::{Named, Names, Texts};
 use self::store::shared::Shared;
 pub use self::store::snapshot::{Changes, Snapshot};
 pub use self::store::step::Step;

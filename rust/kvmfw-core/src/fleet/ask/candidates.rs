@@ -9,7 +9,7 @@ use crate::audit::pack;
 use crate::error::MissingError;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::{Class, count, with_classes};
-use crate::fleet::store::members::Member;
+use crate::fleet::store::neighbours::Member;
 use crate::fleet::{Snapshot, Taken, VmHandle, Who};
 use crate::pool::checkpoint;
 use crate::room;

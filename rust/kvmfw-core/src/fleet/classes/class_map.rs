@@ -52,10 +52,10 @@ pub(crate) use with_classes;
 
 impl ClassMap {
     /// The classes of `rows` rows, piece by piece; none of them is greater than `most`.
-    pub(crate) fn of<'a, P: 'a>(
+    pub(crate) fn of<P>(
         rows: usize,
         most: u32,
-        pieces: impl Iterator<Item = &'a [P]>,
+        pieces: impl Iterator<Item = impl AsRef<[P]>>,
         class: impl Fn(&P) -> u32,
     ) -> Self {
         // Each loop is over memory that lies together: the classes of a million rows are a fraction of a millisecond.
@@ -120,10 +120,10 @@ fn narrowed<C: Class>(class: u32) -> Option<C> {
     C::try_from(class).ok()
 }
 
-fn written<'a, P: 'a, C>(rows: usize, pieces: impl Iterator<Item = &'a [P]>, class: impl Fn(&P) -> C) -> Vec<C> {
+fn written<P, C>(rows: usize, pieces: impl Iterator<Item = impl AsRef<[P]>>, class: impl Fn(&P) -> C) -> Vec<C> {
     let mut classes = Vec::new();
     room::grow(&mut classes, rows);
-    pieces.for_each(|piece| classes.extend(piece.iter().map(&class)));
+    pieces.for_each(|piece| classes.extend(piece.as_ref().iter().map(&class)));
     classes
 }
 

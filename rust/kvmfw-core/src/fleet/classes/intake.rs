@@ -1,15 +1,16 @@
 //! Bulk intake: columns of register ids and values become classes, without an allocation for each row.
 //!
 //! A VM whose ids are those of the VM before it (a comparison of memory) has its shape, and one whose values were seen
-//! before (a hash, then a comparison) has its class, in this call or an earlier one of the same change. Only VMs that differ
-//! from all others are looked at register by register.
+//! before ([`Memo`]) has its class, in this call or an earlier one of the same change. Only VMs that differ from all others are
+//! looked at register by register.
+
+use std::ops::{BitOr, BitXor};
 
 use rayon::prelude::*;
 
 use super::memo::Memo;
 use super::shape::Shape;
 use super::vms::Vms;
-use crate::audit::pack;
 use crate::error::{MemoryError, RowError};
 use crate::fleet::class::VmClass;
 use crate::id::RegisterId;
@@ -211,7 +212,7 @@ impl<'a> Intake<'a> {
     }
 
     fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Result<Classes, MemoryError> {
-        let mut last: Option<(VcpuConfig, u32)> = None;
+        let mut last: Option<(VcpuConfig, usize)> = None;
         let mut classes = Vec::with_capacity(runs.len());
         let mut known = vms.classes.len();
         let count = runs.len();
@@ -232,28 +233,24 @@ impl<'a> Intake<'a> {
                 known += new;
             }
             let Some((start, ids, values)) = self.rows.rows_of(run) else { continue };
+            let is_new = last.is_none() || !vms.shapes.is_last(ids);
+            if is_new {
+                self.inference.look_at(ids);
+            }
             let config = match self.rows.made(run) {
                 Made::Told(config) => config,
-                Made::Inferred => self.inference.of(ids, values),
+                Made::Inferred => self.inference.made(values),
                 Made::Unusable => {
                     classes.push(vms.unusable_class());
+                    last = last.filter(|_| !is_new);
                     continue;
                 }
             };
-            let number = match last {
-                Some((known, number)) if known == config => number,
-                _ => vms.configs.intern(config),
+            let shape = match last {
+                Some((known, shape)) if known == config && !is_new => shape,
+                _ => vms.shape(config, ids),
             };
-            last = Some((config, number));
-            let shape = vms.shapes.is_last(number, ids).unwrap_or_else(|| {
-                let mut shapes = std::mem::take(&mut vms.shapes);
-                let found = shapes.find(number, ids);
-                let shape = found.unwrap_or_else(|| {
-                    shapes.add((number, vms.has_el2(number)), ids.to_vec(), |register| vms.unit(register))
-                });
-                vms.shapes = shapes;
-                shape
-            });
+            last = Some((config, shape));
             classes.push(self.class(vms, start, shape, values));
         }
         Ok((classes, self.errors))
@@ -264,13 +261,12 @@ impl<'a> Intake<'a> {
         if self.has_problems(own, start, values) {
             return vms.unusable_class();
         }
-        if !self.compares || own.is_aarch32(vms.begins_in_aarch32(own.config), |at| values.get(at).copied()) {
+        if !self.compares || own.is_aarch32(|at| values.get(at).copied()) {
             return vms.class_of_words(shape, values);
         }
-        let number = u32::try_from(shape).unwrap_or(u32::MAX);
-        self.memo.class(number, own, values).unwrap_or_else(|| {
+        self.memo.class(shape, own, values).unwrap_or_else(|| {
             let class = vms.class_of_words(shape, values);
-            self.memo.learn(number, class);
+            self.memo.learn(class);
             class
         })
     }
@@ -294,9 +290,9 @@ impl<'a> Intake<'a> {
 }
 
 /// A number of a column: any integer.
-pub trait Number: Copy + Default + PartialOrd + Send + Sync {}
+pub trait Number: Copy + Default + PartialOrd + BitXor<Output = Self> + BitOr<Output = Self> + Send + Sync {}
 
-impl<T: Copy + Default + PartialOrd + Send + Sync> Number for T {}
+impl<T: Copy + Default + PartialOrd + BitXor<Output = T> + BitOr<Output = T> + Send + Sync> Number for T {}
 
 /// Columns shorter than this are not worth a second thread.
 const WORTH_SPLITTING: usize = 1 << 20;
@@ -341,28 +337,21 @@ pub(in crate::fleet) fn heads<T: Number>(column: &[T], pool: &Pool) -> Heads<T> 
 /// The runs that start in one chunk, whose first row is `first`; `before` is the number of the row before it.
 fn chunk_heads<T: Number>(first: usize, before: Option<T>, numbers: &[T]) -> Heads<T> {
     let mut heads = Heads { starts: Vec::new(), numbers: Vec::new(), ascending: true };
-    let [start, others @ ..] = numbers else { return heads };
+    let Some(start) = numbers.first() else { return heads };
     heads.look(before, first, *start);
-    // Neighbours are compared 64 at a time: no branch waits for memory, save where runs start.
-    let ((lasts, _), (nexts, left)) = (numbers.as_chunks::<64>(), others.as_chunks::<64>());
-    for (at, (lasts, nexts)) in (first + 1..).step_by(64).zip(lasts.iter().zip(nexts)) {
-        let mut differ = [0; 64];
-        for (differ, (last, next)) in differ.iter_mut().zip(lasts.iter().zip(nexts)) {
-            *differ = u8::from(last != next);
+    let (mut left, mut row, mut length) = (numbers, first, 0);
+    while let Some(own) = left.first() {
+        // Mostly a run is as long as the one before it: whether it is needs no look at each row by itself.
+        let is_one = |run: &[T]| run.iter().fold(T::default(), |all, one| all | *one ^ *own) == T::default();
+        let next = left.get(length).filter(|next| *next != own);
+        if next.is_none() || !left.get(..length).is_some_and(is_one) {
+            length = left.iter().position(|one| one != own).unwrap_or(left.len());
         }
-        let mut starts = pack(&differ);
-        while starts != 0 {
-            let bit = starts.trailing_zeros() as usize;
-            if let (Some(last), Some(next)) = (lasts.get(bit), nexts.get(bit)) {
-                heads.look(Some(*last), at + bit, *next);
-            }
-            starts &= starts - 1;
+        left = left.get(length..).unwrap_or(&[]);
+        row += length;
+        if let Some(next) = left.first() {
+            heads.look(Some(*own), row, *next);
         }
-    }
-    let done = others.len() - left.len();
-    let lasts = numbers.get(done..).unwrap_or(&[]);
-    for (at, (last, next)) in (first + 1 + done..).zip(lasts.iter().zip(left)) {
-        heads.look(Some(*last), at, *next);
     }
     heads
 }

@@ -16,6 +16,7 @@ use crate::list::{self, SavedList};
 use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
 use crate::rules::{self, Context, aftermath, is_aarch32, other_name};
 use crate::value::Value;
+use crate::vcpu::VcpuConfig;
 
 /// One list of registers of one vCPU configuration.
 #[derive(Clone, Debug, Default)]
@@ -23,6 +24,8 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) config: u32,
     /// Whether such a vCPU has EL2.
     nested: bool,
+    /// Whether it begins in AArch32.
+    begins_in_aarch32: bool,
     /// The ids, in the order of the input.
     pub(in crate::fleet) ids: Vec<u64>,
     /// The places whose values are looked at, ascending by id.
@@ -80,6 +83,10 @@ pub(in crate::fleet) struct Shapes {
 impl Shapes {
     /// The shape with these ids.
     pub(in crate::fleet) fn find(&mut self, config: u32, ids: &[u64]) -> Option<usize> {
+        // Neighbours mostly have the same one.
+        if self.all.get(self.last).is_some_and(|last| last.config == config && last.ids == ids) {
+            return Some(self.last);
+        }
         let is = |shape: &Shape| shape.config == config && shape.ids == ids;
         let hash = self.state.hash_one((config, ids));
         let found = self.table.find(hash, |at| self.all.get(*at as usize).is_some_and(is));
@@ -87,10 +94,9 @@ impl Shapes {
         Some(self.last)
     }
 
-    /// The shape with these ids, if it was the last one found: a comparison of memory. Neighbours mostly have the same.
-    pub(in crate::fleet) fn is_last(&self, config: u32, ids: &[u64]) -> Option<usize> {
-        let last = self.all.get(self.last)?;
-        (last.config == config && last.ids == ids).then_some(self.last)
+    /// Whether the last shape that was found has these ids: a comparison of memory.
+    pub(in crate::fleet) fn is_last(&self, ids: &[u64]) -> bool {
+        self.all.get(self.last).is_some_and(|last| last.ids == ids)
     }
 
     /// The shape with this number.
@@ -103,17 +109,17 @@ impl Shapes {
         self.all.get_mut(number)
     }
 
-    /// Adds a shape that was not found; `nested`: whether its vCPU has EL2; `unit` gives the number of the unit of a register, and
-    /// what decides about it.
+    /// Adds a shape that was not found, of vCPUs that are made like this, which has a number; `unit` gives the number of the unit of
+    /// a register, and what decides about it.
     pub(in crate::fleet) fn add(
         &mut self,
-        (config, nested): (u32, bool),
+        (config, made): (u32, VcpuConfig),
         ids: Vec<u64>,
         unit: impl FnMut(RegisterId) -> (UnitNumber, Option<Gate>),
     ) -> usize {
         let hash = self.state.hash_one((config, ids.as_slice()));
         self.last = self.all.len();
-        self.all.push(Shape::new((config, nested), ids, unit));
+        self.all.push(Shape::new((config, made), ids, unit));
         let number = u32::try_from(self.last).unwrap_or(u32::MAX);
         let (shapes, state) = (&self.all, &self.state);
         let hash_of = |shape: &Shape| state.hash_one((shape.config, shape.ids.as_slice()));
@@ -124,10 +130,11 @@ impl Shapes {
 
 impl Shape {
     fn new(
-        (config, nested): (u32, bool),
+        (config, vcpu): (u32, VcpuConfig),
         ids: Vec<u64>,
         mut unit: impl FnMut(RegisterId) -> (UnitNumber, Option<Gate>),
     ) -> Self {
+        let (nested, begins_in_aarch32) = (vcpu.has("has_el2"), vcpu.has("el1_32bit"));
         let mut order: Vec<usize> = (0..ids.len()).collect();
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
         order.sort_by_key(|at| (id(at), *at));
@@ -178,6 +185,7 @@ impl Shape {
         let shape = Self {
             config,
             nested,
+            begins_in_aarch32,
             ids,
             columns,
             width,
@@ -193,9 +201,9 @@ impl Shape {
         Self { general, sve, lengths, mode, ..shape }
     }
 
-    /// Whether a set of this shape is of a vCPU in an AArch32 mode, which loses upper halves; `begins` in one where it is made so.
-    pub(in crate::fleet) fn is_aarch32(&self, begins: bool, word: impl Fn(usize) -> Option<u64>) -> bool {
-        !self.general.is_empty() && (begins || self.mode(word).is_some_and(is_aarch32))
+    /// Whether a set of this shape is of a vCPU in an AArch32 mode, which loses upper halves.
+    pub(in crate::fleet) fn is_aarch32(&self, word: impl Fn(usize) -> Option<u64>) -> bool {
+        !self.general.is_empty() && (self.begins_in_aarch32 || self.mode(word).is_some_and(is_aarch32))
     }
 
     /// The mode of a set of this shape.

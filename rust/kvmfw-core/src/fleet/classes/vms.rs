@@ -132,18 +132,27 @@ pub(crate) struct Vms {
 impl Vms {
     /// The class of one VM; its registers ascend by id.
     pub(in crate::fleet) fn class_of(&mut self, config: VcpuConfig, registers: &[(RegisterId, Value)]) -> VmClass {
-        let config = self.configs.intern(config);
-        let mut shapes = std::mem::take(&mut self.shapes);
         let ids: Vec<u64> = registers.iter().map(|(id, _)| id.raw()).collect();
-        let found = shapes.is_last(config, &ids).or_else(|| shapes.find(config, &ids));
-        let shape = found
-            .unwrap_or_else(|| shapes.add((config, self.has_el2(config)), ids.clone(), |register| self.unit(register)));
+        let shape = self.shape(config, &ids);
+        let mut shapes = std::mem::take(&mut self.shapes);
         let word = |at: usize| registers.get(at).and_then(|(_, value)| value.word());
         let value = |at: usize| registers.get(at).map(|(_, value)| value.clone());
         let class = shapes.get_mut(shape).map(|shape| self.class(shape, &ids, word, value));
         let class = class.unwrap_or_else(|| self.unusable_class());
         self.shapes = shapes;
         class
+    }
+
+    /// The number of the shape of vCPUs that are made like this and hold these registers.
+    pub(in crate::fleet) fn shape(&mut self, config: VcpuConfig, ids: &[u64]) -> usize {
+        let number = self.configs.intern(config);
+        if let Some(found) = self.shapes.find(number, ids) {
+            return found;
+        }
+        let mut shapes = std::mem::take(&mut self.shapes);
+        let shape = shapes.add((number, config), ids.to_vec(), |register| self.unit(register));
+        self.shapes = shapes;
+        shape
     }
 
     /// The class of a VM of this shape. `word` gives the value at a place of `ids` where its register has at most 8 bytes,
@@ -168,7 +177,7 @@ impl Vms {
             let word = if column.is_wide { None } else { word(column.at) };
             row.put(column.unit, unit.number(word, || value(column.at), config, context));
         }
-        if shape.is_aarch32(self.begins_in_aarch32(config), &word) {
+        if shape.is_aarch32(&word) {
             let mode = shape.mode(&word);
             shape.general.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, mode), &mut row));
         }
@@ -179,16 +188,6 @@ impl Vms {
         let class = self.classes.intern(row.row());
         self.scratch = row;
         class
-    }
-
-    /// Whether vCPUs made like this have EL2.
-    pub(super) fn has_el2(&self, config: u32) -> bool {
-        self.configs.get(config).is_some_and(|config| config.has("has_el2"))
-    }
-
-    /// Whether vCPUs made like this begin in AArch32.
-    pub(super) fn begins_in_aarch32(&self, config: u32) -> bool {
-        self.configs.get(config).is_some_and(|config| config.has("el1_32bit"))
     }
 
     /// Puts the value of a register that most VMs have like all others into the row, where it is not such a value.

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::members::{Member, UNJUDGED};
 use super::named::{Named, Texts};
+use super::neighbours::{Member, UNJUDGED};
 use super::places::NOWHERE;
 use super::snapshot::State;
 use super::step::{BYTES_OF_A_STEP, Step, Turned};
@@ -93,7 +93,7 @@ impl Change {
     pub fn add_runs(&mut self, rows: Runs<'_>, who: Named<'_>) -> Result<Vec<RowError>, IntakeError> {
         rows.check()?;
         who.check(rows.len())?;
-        let text = who.names.map_or(0, |names| names.text.len());
+        let text = who.names.map_or(0, |names| names.bytes());
         room::ask(who.vms(rows.len()).saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
         let (classes, errors) = intake::classes(self.turn.classes_to_change(), &mut self.known, rows, &pool.pool)?;
@@ -119,7 +119,7 @@ impl Change {
             Some(like) => like.iter().filter_map(|run| classes.get(*run as usize)).enumerate().map(member).collect(),
             None => classes.iter().enumerate().map(member).collect(),
         };
-        let name = |at: usize| who.names.and_then(|names| names.get(at)).unwrap_or("");
+        let name = |at: usize, text: &mut String| who.names.iter().for_each(|names| names.write(at, text));
         self.state.add(&members, name, &mut self.turned);
     }
 
@@ -180,7 +180,9 @@ impl Change {
         let member = |kind: &u32| numbers.get(*kind as usize).map(|kind| Member { class: UNJUDGED, tag: *kind });
         let members: Vec<Member> = kind_of.iter().filter_map(member).collect();
         let own = |at: usize| kind_of.get(at).and_then(|kind| kinds.get(*kind as usize)).map_or("", Host::name);
-        let name = |at: usize| names.map_or_else(|| own(at), |names| names.get(at).unwrap_or(""));
+        let name = |at: usize, text: &mut String| {
+            text.push_str(names.map_or_else(|| own(at), |names| names.get(at).unwrap_or("")));
+        };
         let first = Arc::make_mut(&mut self.state.hosts).add(&members, name);
         self.touched.extend((first..).take(members.len()));
         Ok(HostHandle(first))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::change::Change;
 use super::map::Map;
-use super::members::{Member, UNJUDGED};
+use super::neighbours::{Member, UNJUDGED};
 use super::snapshot::Snapshot;
 use super::step::Turned;
 use super::waiting::{MOST_GONE, can_wait, judged, used_kinds};

@@ -10,132 +10,16 @@ use foldhash::fast::FixedState;
 
 use super::by_class::{Answers, ByClass};
 use super::names::Index;
+use super::neighbours::{MOST, Member, Neighbours, UNJUDGED};
 use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
 use crate::room;
 
-/// What is known of a member besides its name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::fleet) struct Member {
-    pub(in crate::fleet) class: u32,
-    /// Of a VM the place of its home, of a host the number of its kind.
-    pub(in crate::fleet) tag: u32,
-}
-
-/// A copied leaf has room for a name of so many bytes more.
-const ROOM_FOR_A_NAME: usize = 64;
-/// Neighbours at most.
-const MOST: usize = 128;
 /// What a member takes in a leaf, with its name.
 const BYTES_OF_A_ROW: usize = 128;
 /// What a name takes in the index, while that is made.
 const BYTES_OF_A_NAME: usize = 64;
-
-/// Neighbours.
-#[derive(Debug, Default)]
-struct Members {
-    handles: Vec<u64>,
-    known: Vec<Member>,
-    /// Where each name ends.
-    ends: Vec<usize>,
-    text: String,
-}
-
-/// In place of a class: the host is judged at the end of the change.
-pub(super) const UNJUDGED: u32 = u32::MAX;
-
-impl Member {
-    /// The class, where it is judged.
-    fn class(self) -> Option<u32> {
-        Some(self.class).filter(|class| *class != UNJUDGED)
-    }
-}
-
-impl Clone for Members {
-    /// A copy with room for one more: it is made to be changed.
-    fn clone(&self) -> Self {
-        let rows = self.handles.len() + 1;
-        let mut copy = Self {
-            handles: Vec::with_capacity(rows),
-            known: Vec::with_capacity(rows),
-            ends: Vec::with_capacity(rows),
-            text: String::with_capacity(self.text.len() + ROOM_FOR_A_NAME),
-        };
-        copy.append(self);
-        copy
-    }
-}
-
-impl Members {
-    fn name_range(&self, at: usize) -> Option<std::ops::Range<usize>> {
-        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        Some(start..*self.ends.get(at)?)
-    }
-
-    fn name(&self, at: usize) -> &str {
-        self.name_range(at).and_then(|range| self.text.get(range)).unwrap_or("")
-    }
-
-    fn push(&mut self, handle: u64, member: Member, name: &str) {
-        self.handles.push(handle);
-        self.known.push(member);
-        self.text.push_str(name);
-        self.ends.push(self.text.len());
-    }
-}
-
-impl Leaf for Members {
-    type Key = u64;
-    const MOST: usize = MOST;
-
-    fn len(&self) -> usize {
-        self.handles.len()
-    }
-
-    fn key(&self, at: usize) -> Option<u64> {
-        self.handles.get(at).copied()
-    }
-
-    fn find(&self, key: u64) -> Result<usize, usize> {
-        // Handles ascend by one where nobody has left: a row is there, or before.
-        let first = self.handles.first().map_or(0, |first| key.saturating_sub(*first));
-        let most = usize::try_from(first).unwrap_or(usize::MAX);
-        match self.handles.get(most) {
-            Some(there) if *there == key => Ok(most),
-            Some(_) => self.handles.get(..most).unwrap_or(&[]).binary_search(&key),
-            None => self.handles.binary_search(&key),
-        }
-    }
-
-    fn remove(&mut self, at: usize) {
-        let Some(name) = self.name_range(at) else { return };
-        let length = name.len();
-        self.text.drain(name);
-        self.handles.remove(at);
-        self.known.remove(at);
-        self.ends.remove(at);
-        self.ends.iter_mut().skip(at).for_each(|end| *end -= length);
-    }
-
-    fn split_off(&mut self, at: usize) -> Self {
-        let cut = at.checked_sub(1).and_then(|before| self.ends.get(before).copied()).unwrap_or(0);
-        let mut ends = self.ends.split_off(at);
-        for end in &mut ends {
-            *end -= cut;
-        }
-        let (handles, known) = (self.handles.split_off(at), self.known.split_off(at));
-        Self { handles, known, ends, text: self.text.split_off(cut) }
-    }
-
-    fn append(&mut self, other: &Self) {
-        let cut = self.text.len();
-        self.handles.extend_from_slice(&other.handles);
-        self.known.extend_from_slice(&other.known);
-        self.ends.extend(other.ends.iter().map(|end| end + cut));
-        self.text.push_str(&other.text);
-    }
-}
 
 /// Who bears a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +32,7 @@ pub(in crate::fleet) enum Bearer {
 /// All VMs, or all hosts.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Roster {
-    tree: Tree<Members>,
+    tree: Tree<Neighbours>,
     /// How many there have been: the next handle.
     arrivals: u64,
     /// Made when somebody asks by name, and kept from then on.
@@ -176,7 +60,7 @@ impl Roster {
 
     /// What is known of a member.
     pub(in crate::fleet) fn member(&self, handle: u64) -> Option<Member> {
-        self.tree.get(handle).and_then(|(leaf, at)| leaf.known.get(at)).copied()
+        self.tree.get(handle).and_then(|(leaf, at)| leaf.member(at))
     }
 
     /// The name of a member.
@@ -192,7 +76,7 @@ impl Roster {
     /// The member in a row: its handle, and what is known of it.
     pub(in crate::fleet) fn at(&self, row: usize) -> Option<(u64, Member)> {
         let (leaf, at) = self.tree.at(row)?;
-        Some((*leaf.handles.get(at)?, *leaf.known.get(at)?))
+        Some((leaf.handles.get(at)?, leaf.member(at)?))
     }
 
     /// Who bears a name. The empty one is nobody's.
@@ -214,7 +98,7 @@ impl Roster {
         self.index().alike(hash(name)).filter_map(move |handle| {
             let (leaf, at) = self.tree.get(handle)?;
             let is_one = !name.is_empty() && leaf.name(at) == name;
-            leaf.known.get(at).filter(|_| is_one).map(|member| (handle, *member))
+            leaf.member(at).filter(|_| is_one).map(|member| (handle, member))
         })
     }
 
@@ -226,9 +110,9 @@ impl Roster {
     fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             room::need(self.len() * BYTES_OF_A_NAME);
-            let leaves: Vec<&Members> = self.tree.leaves().collect();
-            let of_leaf = |leaf: &&Members| {
-                let names = leaf.handles.iter().enumerate().map(|(at, handle)| (leaf.name(at), *handle));
+            let leaves: Vec<&Neighbours> = self.tree.leaves().collect();
+            let of_leaf = |leaf: &&Neighbours| {
+                let names = (0..leaf.len()).filter_map(|at| Some((leaf.name(at), leaf.handles.get(at)?)));
                 names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| (hash(name), handle)).collect()
             };
             let mut entries: Vec<(u64, u64)> = leaves.iter().map(of_leaf).flat_map(|entries: Vec<_>| entries).collect();
@@ -239,7 +123,11 @@ impl Roster {
 
     /// The class of each row.
     pub(in crate::fleet) fn classes(&self) -> &ClassMap {
-        self.rows.get(|| classes_of(self.len(), || self.tree.leaves().map(|leaf| leaf.known.as_slice())))
+        self.rows.get(|| {
+            let pieces = || self.tree.leaves().map(|leaf| leaf.classes.all());
+            let most = pieces().filter_map(|classes| classes.iter().max().copied()).max().unwrap_or(0);
+            ClassMap::of(self.len(), most, pieces(), |class| *class)
+        })
     }
 
     /// The class of each row, where it was asked for before.
@@ -266,8 +154,7 @@ impl Roster {
     /// All members, by row: handle, what is known, name.
     pub(in crate::fleet) fn iter(&self) -> impl Iterator<Item = (u64, Member, &str)> {
         self.tree.leaves().flat_map(|leaf| {
-            let members = leaf.handles.iter().zip(&leaf.known).enumerate();
-            members.map(|(at, (handle, member))| (*handle, *member, leaf.name(at)))
+            (0..leaf.len()).filter_map(|at| Some((leaf.handles.get(at)?, leaf.member(at)?, leaf.name(at))))
         })
     }
 
@@ -290,40 +177,41 @@ impl Roster {
         (starts, text)
     }
 
-    /// Adds members in order; gives the handle of the first.
-    pub(in crate::fleet) fn add<'a>(&mut self, members: &[Member], name: impl Fn(usize) -> &'a str) -> u64 {
+    /// Adds members in order, whose names `name` writes; gives the handle of the first.
+    pub(in crate::fleet) fn add(&mut self, members: &[Member], name: impl Fn(usize, &mut String)) -> u64 {
         let first = self.arrivals;
         self.forget_answers();
         if self.len() == 0 {
-            self.rows = Rows::of(classes_of(members.len(), || std::iter::once(members)));
+            let most = members.iter().map(|member| member.class).max().unwrap_or(0);
+            self.rows = Rows::of(ClassMap::of(members.len(), most, std::iter::once(members), |member| member.class));
         } else {
             for member in members {
                 self.rows.note(|| Edit::Push(member.class));
             }
         }
         self.arrivals += members.len() as u64;
-        let all = (first..).zip(members).enumerate().map(|(at, (handle, member))| (handle, *member, name(at)));
+        let mut text = String::new();
         if let Some(index) = self.index.get_mut() {
-            for (handle, _, name) in all.clone().filter(|(.., name)| !name.is_empty()) {
-                room::need(BYTES_OF_A_NAME);
-                index.insert(hash(name), handle);
+            for (at, handle) in (first..).take(members.len()).enumerate() {
+                text.clear();
+                name(at, &mut text);
+                if !text.is_empty() {
+                    room::need(BYTES_OF_A_NAME);
+                    index.insert(hash(&text), handle);
+                }
             }
         }
         if members.len() <= FEW {
-            for (handle, member, name) in all {
-                self.tree.insert(handle, |leaf, _| leaf.push(handle, member, name));
+            for (at, (handle, member)) in (first..).zip(members).enumerate() {
+                text.clear();
+                name(at, &mut text);
+                self.tree.insert(handle, |leaf, _| leaf.push(handle, *member, &text));
             }
         } else {
-            let mut all = all;
-            self.tree.append(std::iter::from_fn(|| {
+            self.tree.append(members.chunks(MOST).enumerate().map(|(at, members)| {
                 room::need(MOST * BYTES_OF_A_ROW);
-                let mut leaf = Members::default();
-                leaf.handles.reserve_exact(MOST);
-                leaf.known.reserve_exact(MOST);
-                leaf.ends.reserve_exact(MOST);
-                all.by_ref().take(MOST).for_each(|(handle, member, name)| leaf.push(handle, member, name));
-                leaf.text.shrink_to_fit();
-                (leaf.len() > 0).then_some(leaf)
+                let start = at * MOST;
+                Neighbours::of(first + start as u64, members, |at, text| name(start + at, text))
             }));
         }
         first
@@ -335,8 +223,8 @@ impl Roster {
         let before = std::mem::take(&mut self.tree);
         let mut handles = handles.iter().copied();
         self.tree.append(before.leaves().map(|leaf| {
-            let handles = handles.by_ref().take(leaf.len()).collect();
-            Members { handles, ..leaf.clone() }
+            let handles: Vec<u64> = handles.by_ref().take(leaf.len()).collect();
+            leaf.under(&handles)
         }));
         (self.index, self.arrivals) = (OnceLock::new(), arrivals);
         self.forget_answers();
@@ -345,7 +233,7 @@ impl Roster {
     /// Takes a member away, and tells what was known of it.
     pub(in crate::fleet) fn remove(&mut self, handle: u64) -> Option<Member> {
         let (leaf, at) = self.tree.get(handle)?;
-        let (member, name) = (*leaf.known.get(at)?, leaf.name(at));
+        let (member, name) = (leaf.member(at)?, leaf.name(at));
         if let (Some(index), false) = (self.index.get_mut(), name.is_empty()) {
             index.remove(hash(name), handle);
         }
@@ -363,7 +251,7 @@ impl Roster {
         if after == before {
             return Some(before);
         }
-        self.tree.change(handle, |leaf, at| leaf.known.get_mut(at).map(|member| *member = after));
+        self.tree.change(handle, |leaf, at| leaf.change(at, after));
         if after.class != before.class {
             let row = self.tree.rank(handle);
             if after.class != UNJUDGED {
@@ -376,12 +264,6 @@ impl Roster {
         }
         Some(before)
     }
-}
-
-/// The class of each row of some pieces.
-fn classes_of<'a, I: Iterator<Item = &'a [Member]>>(rows: usize, pieces: impl Fn() -> I) -> ClassMap {
-    let most = pieces().filter_map(|piece| piece.iter().map(|member| member.class).max()).max();
-    ClassMap::of(rows, most.unwrap_or(0), pieces(), |member| member.class)
 }
 
 fn hash(name: &str) -> u64 {

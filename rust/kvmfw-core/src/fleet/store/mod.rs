@@ -3,12 +3,14 @@
 pub(in crate::fleet) mod by_class;
 pub(in crate::fleet) mod change;
 pub(in crate::fleet) mod classes;
+mod column;
 pub(in crate::fleet) mod commit;
 pub(in crate::fleet) mod left;
 pub(in crate::fleet) mod map;
 pub(in crate::fleet) mod members;
 pub(in crate::fleet) mod named;
 mod names;
+pub(in crate::fleet) mod neighbours;
 pub(in crate::fleet) mod places;
 mod rows;
 pub(in crate::fleet) mod shared;

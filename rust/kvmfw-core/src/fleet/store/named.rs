@@ -34,11 +34,71 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Names of VMs.
+#[derive(Clone, Copy, Debug)]
+pub enum Names<'a> {
+    /// As they are.
+    Texts(Texts<'a>),
+    /// As numbers, whose decimal digits they are.
+    Numbers(&'a [i64]),
+}
+
+impl Names<'_> {
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.len(),
+            Self::Numbers(numbers) => numbers.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many bytes they have at most.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Texts(texts) => texts.text.len(),
+            Self::Numbers(numbers) => numbers.len().saturating_mul(MOST_DIGITS),
+        }
+    }
+
+    /// Writes one of them; nothing where there is none.
+    pub(super) fn write(&self, at: usize, text: &mut String) {
+        match self {
+            Self::Texts(texts) => text.push_str(texts.get(at).unwrap_or("")),
+            Self::Numbers(numbers) => numbers.get(at).into_iter().for_each(|number| write(*number, text)),
+        }
+    }
+}
+
+/// Digits of a number of 8 bytes, and its sign.
+const MOST_DIGITS: usize = 20;
+
+/// Writes a number in decimal digits.
+fn write(number: i64, text: &mut String) {
+    let (mut digits, mut left) = ([b'0'; MOST_DIGITS], number.unsigned_abs());
+    let mut first = MOST_DIGITS;
+    for (at, digit) in digits.iter_mut().enumerate().rev() {
+        *digit += u8::try_from(left % 10).unwrap_or(0);
+        (first, left) = (at, left / 10);
+        if left == 0 {
+            break;
+        }
+    }
+    if number < 0 {
+        text.push('-');
+    }
+    text.push_str(digits.get(first..).and_then(|digits| std::str::from_utf8(digits).ok()).unwrap_or(""));
+}
+
 /// Names and homes of VMs given as columns.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Named<'a> {
     /// The name of each VM; none where they have none.
-    pub names: Option<Texts<'a>>,
+    pub names: Option<Names<'a>>,
     /// Names of places where VMs run.
     pub homes: Option<Texts<'a>>,
     /// For each VM which of `homes`; negative where that is not known. Empty where nothing is known.
@@ -73,9 +133,32 @@ impl Named<'_> {
             return problem(row, "a VM names a home that there is not");
         }
         let cut = |texts: &Texts<'_>| (0..texts.len()).find(|at| texts.get(*at).is_none());
-        match self.names.iter().chain(&self.homes).find_map(cut) {
+        let names = self.names.iter().filter_map(|names| match names {
+            Names::Texts(texts) => Some(texts),
+            Names::Numbers(_) => None,
+        });
+        match names.chain(&self.homes).find_map(cut) {
             Some(row) => problem(row, "a name does not start and end where texts do"),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_names_by_their_digits() {
+        let numbers = [0, 7, 10, -1, 1_234_567_890, i64::MAX, i64::MIN];
+        let names = Names::Numbers(&numbers);
+        for (at, number) in numbers.iter().enumerate() {
+            let mut text = String::from("x");
+            names.write(at, &mut text);
+            assert_eq!(text, format!("x{number}"));
+        }
+        let mut text = String::new();
+        names.write(numbers.len(), &mut text);
+        assert_eq!((text.as_str(), names.len(), names.is_empty()), ("", 7, false));
     }
 }

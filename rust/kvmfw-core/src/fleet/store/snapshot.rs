@@ -4,7 +4,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::classes::{ChangedClass, Classes};
 use super::map::Map;
-use super::members::{Member, Roster};
+use super::members::Roster;
+use super::neighbours::Member;
 use super::places::{NOWHERE, Places};
 use super::who::{HostHandle, VmHandle, Who, no_row};
 use crate::error::MissingError;

@@ -6,7 +6,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 
 use super::classes::Classes;
-use super::members::Member;
+use super::neighbours::Member;
 use super::places::NOWHERE;
 use super::snapshot::State;
 use super::who::{HostHandle, VmHandle, Who};
@@ -126,7 +126,10 @@ impl State {
                     Member { class: class.number(), tag }
                 };
                 let members: Vec<Member> = newcomers.iter().map(member).collect();
-                self.add(&members, |at| newcomers.get(at).map_or("", |(_, set)| set.name.as_str()), turned);
+                let name = |at: usize, text: &mut String| {
+                    text.push_str(newcomers.get(at).map_or("", |(_, set)| set.name.as_str()));
+                };
+                self.add(&members, name, turned);
             }
             Kind::Remove(vms) => {
                 for vm in vms {
@@ -155,11 +158,11 @@ impl State {
         }
     }
 
-    /// Adds VMs in order; gives the handle of the first.
-    pub(super) fn add<'n>(
+    /// Adds VMs in order, whose names `name` writes; gives the handle of the first.
+    pub(super) fn add(
         &mut self,
         members: &[Member],
-        name: impl Fn(usize) -> &'n str,
+        name: impl Fn(usize, &mut String),
         turned: &mut Turned,
     ) -> VmHandle {
         if members.len() < FEW {

@@ -1,6 +1,7 @@
 //! How members are named from outside: by row, by name or by handle.
 
-use super::members::{Bearer, Member, Roster};
+use super::members::{Bearer, Roster};
+use super::neighbours::Member;
 use crate::error::MissingError;
 
 /// A VM for as long as it is in the fleet; it never means another one.
