@@ -17,7 +17,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard counts agreement vmm live tables prove collecting openstack schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -61,6 +61,10 @@ browser: $(VENV)/.tests  ## the report in Chromium: axe-core, widths, keys, time
 openstack: build/openstack/.installed  ## the adapter in Nova's own handlers, traits in the real placement service (580 MB of packages)
 	PYTHONPATH=python build/openstack/bin/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
 		-p no:cacheprovider --disable-warnings -q -rP tests/openstack
+
+kubernetes: build/kubernetes/.installed  ## a real etcd, kube-apiserver and kube-scheduler, built from Debian's sources, ask `kvmfw serve` where the pods of examples/ go (needs Debian 12; the first time 6 minutes of CPU and 2 GB)
+	PYTHONPATH=build/kubernetes/client:python $(BIN)/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
+		-p no:cacheprovider -p no:logging --disable-warnings -q -rP tests/control_plane
 
 schemathesis: $(VENV)/.tests  ## the service against its own OpenAPI document: thousands of right and wrong requests
 	$(BIN)/python -m tests.serve.schemathesis
@@ -172,6 +176,11 @@ build/openstack/.installed: $(VENV)/.tests
 		pytest pytest-timeout hypothesis
 	touch $@
 
+build/kubernetes/.installed: $(VENV)/.tests tests/control_plane/build.sh
+	$(BIN)/python -m pip install --quiet kubernetes==37.0.2 --upgrade --target build/kubernetes/client
+	sh tests/control_plane/build.sh build/kubernetes
+	touch $@
+
 # angr names no upper bounds for what it reads code and C with, and does not work with the next ones.
 build/prove/.installed: $(VENV)/.tests
 	$(PYTHON) -m venv build/prove
@@ -184,4 +193,4 @@ build/collecting/.installed: $(VENV)/.tests
 	touch $@
 
 clean:  ## remove what was built
-	rm -rf $(VENV) build/openstack build/collecting build/axe rust/target dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) build/openstack build/collecting build/kubernetes build/axe rust/target dist .pytest_cache .mypy_cache .ruff_cache

@@ -66,6 +66,9 @@ def serve(
         log_level="warning",
         timeout_graceful_shutdown=30,
         server_header=False,
+        # Neither is used, and both cost every request some time.
+        access_log=False,
+        proxy_headers=False,
     )
     bulk = None
     if flight is not None:

@@ -66,6 +66,7 @@ class HostNames:
         self._sets: dict[bytes, frozenset[str]] = {}
         self._summaries: dict[bytes, tuple[tuple[str, list[str]], ...]] = {}
         self._takers: dict[frozenset[str], list[str]] = {}
+        self._numbers: dict[bytes, list[int]] = {}
         self._units: list[str] | None = None
 
     def has(self, vm: Vm) -> bool:
@@ -102,8 +103,10 @@ class HostNames:
 
     def taking_classes(self, vm: Vm) -> list[int]:
         """Give the numbers of the host classes that take a VM."""
-        found: list[int] = np.flatnonzero(self._taken[self.snapshot.class_row(vm)] & self._used).tolist()
-        return found
+        said = self.snapshot.class_row(vm)
+        return _kept(
+            self._numbers, said.tobytes(), lambda: np.flatnonzero(self._taken[said] & self._used).tolist()
+        )
 
     def reasons(self, vm: Vm, hosts: Iterable[str]) -> dict[str, str]:
         """Say for each host what decides: outcome and unit, without values, so that few reasons are different."""

@@ -18,7 +18,6 @@ import kvmfw
 from kvmfw.errors import InputError, MissingError
 from kvmfw.planners.extender import filtered, prioritized
 from kvmfw.planners.factors import Compatibility, why_not
-from kvmfw.planners.host_names import HostNames
 from kvmfw.serve.documents import (
     Batch,
     Candidates,
@@ -31,14 +30,15 @@ from kvmfw.serve.documents import (
 )
 from kvmfw.serve.extender_schema import ExtenderOperation
 from kvmfw.serve.metrics import Metrics
-from kvmfw.serve.state import Service
+from kvmfw.serve.often import CANDIDATES, LONGEST_NAME, Often
+from kvmfw.serve.state import Service, taking
 
 __all__ = ["BODY_LIMIT", "make_app"]
 
 BODY_LIMIT = 4 << 20
 """The longest request, in bytes: a question of the scheduler about 10,000 nodes by name has 128 kB."""
 
-_Name = Annotated[str, Parameter(min_length=1, max_length=1024)]
+_Name = Annotated[str, Parameter(min_length=1, max_length=LONGEST_NAME)]
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The question is malformed."),
     401: ResponseSpec(Problem, description="The token is missing or wrong."),
@@ -77,24 +77,17 @@ def host_classes(state: State) -> list[HostClass]:
     return [HostClass(number, names) for number, names in sorted(members.items())]
 
 
-@get("/v1/candidates", responses=_PROBLEMS, sync_to_thread=False)
+@get(CANDIDATES, responses=_PROBLEMS, sync_to_thread=False)
 def candidates(state: State, vm: _Name, unknown: Word, change: Word, shape: Shape = "classes") -> Candidates:
     """Give the hosts that take a VM: host classes by number, or hosts by name."""
-    return _candidates(_service(state).names(unknown, change), vm, shape)
+    return taking(_service(state).names(unknown, change), vm, shape)
 
 
 @post("/v1/candidates/batch", responses=_PROBLEMS, status_code=200, sync_to_thread=False)
 def candidates_of(state: State, data: Batch) -> CandidatesOf:
     """Give the hosts that take each of up to 1,000 VMs."""
     now = _service(state).names(data.unknown, data.change)
-    return CandidatesOf(now[1], [_candidates(now, vm, data.shape) for vm in data.vms])
-
-
-def _candidates(now: tuple[HostNames, int], vm: str, shape: Shape) -> Candidates:
-    names, load = now
-    if shape == "names":
-        return Candidates(vm, load, hosts=names.takers(vm))
-    return Candidates(vm, load, classes=names.taking_classes(vm))
+    return CandidatesOf(now[1], [taking(now, vm, data.shape) for vm in data.vms])
 
 
 @get("/v1/restore-compat", responses=_PROBLEMS, sync_to_thread=False)
@@ -185,9 +178,13 @@ def _said(status: int, detail: str, headers: dict[str, str] | None = None) -> Re
     return Response(Problem(status, detail), status_code=status, media_type=MediaType.JSON, headers=headers)
 
 
-def make_app(service: Service) -> Litestar:
+def make_app(service: Service) -> Often:
     """Make the application of a service."""
     found = Metrics()
+    return Often(_framework(service, found), service, found)
+
+
+def _framework(service: Service, found: Metrics) -> Litestar:
     security: list[dict[str, list[str]]] = [{"token": []}] if service.token is not None else []
     return Litestar(
         route_handlers=[

@@ -38,8 +38,12 @@ class Metrics:
         """Take note of an answer."""
         started = request.scope["state"].get(_STARTED)
         if started is not None:
-            self._seconds.observe(time.perf_counter() - started)
-            self._requests.labels(request.scope["path_template"]).inc()
+            self.note(request.scope["path_template"], time.perf_counter() - started)
+
+    def note(self, route: str, seconds: float) -> None:
+        """Count an answer."""
+        self._seconds.observe(seconds)
+        self._requests.labels(route).inc()
 
     def text(self, service: Service) -> bytes:
         """Give all of them."""

@@ -10,9 +10,10 @@ from threading import Lock
 from kvmfw.planners.host_names import HostNames
 from kvmfw.planners.watched import Watched
 from kvmfw.questions import Treat
+from kvmfw.serve.documents import Candidates, Shape
 from kvmfw.snapshot import Snapshot
 
-__all__ = ["Service"]
+__all__ = ["Service", "taking"]
 
 
 @dataclass
@@ -55,3 +56,11 @@ class Service:
             if made is None or made.snapshot is not snapshot:
                 made = self._names[unknown, change] = HostNames(snapshot, unknown=unknown, change=change)
         return made, load
+
+
+def taking(now: tuple[HostNames, int], vm: str, shape: Shape) -> Candidates:
+    """Give the hosts that take a VM, of one load."""
+    names, load = now
+    if shape == "names":
+        return Candidates(vm, load, hosts=names.takers(vm))
+    return Candidates(vm, load, classes=names.taking_classes(vm))

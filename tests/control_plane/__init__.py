@@ -1,0 +1,1 @@
+"""Against a real Kubernetes control plane: `make kubernetes`. What it recorded is replayed by tests/serve/test_recorded.py."""
