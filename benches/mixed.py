@@ -72,7 +72,7 @@ class Mixed:
             self.changes += 1
 
     def read(self, number: int) -> None:
-        rng = random.Random(100 + number)
+        rng = random.Random(1000 + number)
         while not self.over.is_set():
             now = self.fleet.snapshot()
             hosts = np.array([int(name.rpartition("-")[2]) for name in now.host_names])
@@ -85,10 +85,10 @@ class Mixed:
                         self.wrong.append(f"generation {now.generation}: {vm}")
                     self.compared += 1
 
-    def run(self, changes: int, seconds: float) -> list[float]:
-        """Let two write so many changes each, and four read, for so long at most; give how much memory there was meanwhile."""
-        writers = [threading.Thread(target=self.write, args=(at, changes)) for at in range(2)]
-        readers = [threading.Thread(target=self.read, args=(at,)) for at in range(4)]
+    def run(self, changes: int, seconds: float, writing: int = 2, reading: int = 4) -> list[float]:
+        """Let some write so many changes each, and others read, for so long at most; give how much memory there was meanwhile."""
+        writers = [threading.Thread(target=self.write, args=(at, changes)) for at in range(writing)]
+        readers = [threading.Thread(target=self.read, args=(at,)) for at in range(reading)]
         for thread in (*writers, *readers):
             thread.start()
         end, resident = time.monotonic() + seconds, []
@@ -110,9 +110,11 @@ def main() -> int:
     )
     parser.add_argument("--vms", type=int, default=200_000)
     parser.add_argument("--hosts", type=int, default=1_000)
+    parser.add_argument("--writers", type=int, default=2)
+    parser.add_argument("--readers", type=int, default=4)
     options = parser.parse_args()
     mixed = Mixed(options.vms, options.hosts)
-    resident = mixed.run(options.changes, options.minutes * 60)
+    resident = mixed.run(options.changes, options.minutes * 60, options.writers, options.readers)
     late = resident[len(resident) // 2 :] or [memory()]
     print(
         f"{mixed.changes:,} changes, {mixed.compared:,} answers compared, {len(mixed.wrong)} wrong {mixed.wrong[:3]}"

@@ -8,10 +8,12 @@ import time
 from pathlib import Path
 
 from tests.deep.injected import disk, memory
-from tests.deep.stored import kills, two_intakes
+from tests.deep.stored import killed_records, killed_reloads, kills, two_intakes
 
 ROWS = {
     "kills": ("SIGKILL in `ingest` at random moments", kills),
+    "killed-records": ("SIGKILL in `audit --record` at random moments", killed_records),
+    "killed-reloads": ("SIGKILL of a service while it reads its fleet anew", killed_reloads),
     "two-intakes": ("two intakes into one fleet at once", two_intakes),
     "disk": ("the n-th open, read, write, sync or change of a folder fails, for every n", disk),
     "memory": ("the n-th request for room is refused, for every n", memory),
