@@ -119,6 +119,18 @@ def test_the_names_of_one_meaning_of_unknown_are_not_those_of_the_other() -> Non
     assert apart[0].unplaced.tolist() == [0]
 
 
+def test_nor_are_those_of_one_meaning_of_change() -> None:
+    """A generation need not tell it: no name is kept, moved or read as that of the other."""
+    fleet = kvmfw.Fleet([tiny_set(workaround_3=0, name="vm")], [tiny_host(workaround_3=1, name="h")])
+    assert fleet.validate_pairs([0], [0])[0] == kvmfw.Outcome.CHANGE
+    old = accept_sets(fleet, unknown="refuse", change="accept")
+    new = accept_sets(fleet, unknown="refuse", change="refuse", known=old.known())
+    assert (old.names_of_hosts()["h"], new.names_of_hosts()["h"]) == (old.names, ())
+    assert_leads_to(generation_of(old), generation_of(new))
+    step = Difference.between(generation_of(old), generation_of(new))
+    assert (step.create, step.moved, step.delete) == (list(new.names), {}, list(old.names))
+
+
 def test_hosts_that_share_a_name_have_what_all_of_them_take() -> None:
     vms = [tiny_set(workaround_3=0, name="any"), tiny_set(workaround_3=1, name="new")]
     fleet = kvmfw.Fleet(vms, [tiny_host(workaround_3=level, name="twin") for level in (1, 0)])
