@@ -66,7 +66,7 @@ kubernetes: build/kubernetes/.installed  ## a real etcd, kube-apiserver and kube
 	PYTHONPATH=build/kubernetes/client:python $(BIN)/python -m pytest -o addopts="--import-mode=importlib" -o filterwarnings=default -o timeout=900 \
 		-p no:cacheprovider -p no:logging --disable-warnings -q -rP tests/control_plane
 
-schemathesis: $(VENV)/.tests  ## the service against its own OpenAPI document: thousands of right and wrong requests
+schemathesis: $(VENV)/.tests  ## the service against its own OpenAPI document: thousands of right and wrong requests, and 10,000 hostile ones
 	$(BIN)/python -m tests.serve.schemathesis
 
 lowest: $(VENV)/.tests  ## tests with the lowest versions that pyproject.toml allows, in an environment of its own
