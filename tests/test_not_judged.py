@@ -54,6 +54,34 @@ def test_vms_without_a_home_are_said_first_and_fail_the_gate(lost: Path) -> None
     assert run("audit", lost, "--fail-on", "homeless").exit_code == 2
 
 
+def test_what_was_judged_beside_registers_is_told_from_what_no_vm_tells(tmp_path: Path) -> None:
+    """Of a QEMU stream, which tells of its interrupt controller, and of a set that tells nothing."""
+    stream = Path(__file__).parent / "data" / "qemu" / "kvm-6.12-neoverse-n1-qemu-11.1.gz"
+    telling = kvmfw.RegisterSet.load(stream)
+    silent = kvmfw.RegisterSet.from_mapping(telling.to_mapping(), features=telling.features, vgic=True)
+    host = kvmfw.Host.load(EXAMPLES / "captures" / "7.3.4+deb13-arm64__neoverse-n1__default.json")
+    rows = []
+    for vm in (telling, silent):
+        fleet = kvmfw.Fleet([vm], [host], vmm="qemu-11.1")
+        (row,) = (
+            row for row in examine(make_frame(fleet)).tables["not_judged"] if row["word"] == "surroundings"
+        )
+        rows.append(row["sentence"])
+    interface, clock = "the CPU interface of the interrupt controller", "the frequency of the counter"
+    judged, open_ends = rows[0].split("not judged are")
+    assert interface in judged
+    assert interface not in open_ends
+    # No stream tells the frequency.
+    assert clock in open_ends.split("as no VM of this fleet tells it")[1]
+    judged, open_ends = rows[1].split("not judged are")
+    assert judged.endswith("and by nothing beside them: ")
+    assert interface in open_ends.split("as no VM of this fleet tells it")[1]
+    made(tmp_path / "fleet", (None, None, None))
+    run("audit", tmp_path / "fleet", "--fail-on", "none", "--html", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "judged by registers of vCPUs, and by nothing beside them" in page
+
+
 def test_json_tells_not_done_from_none(lost: Path) -> None:
     document = json.loads(run("audit", lost, "--format", "json").stdout)
     assert document["not_judged"][0]["word"] == "homeless"

@@ -35,7 +35,7 @@ def test_capture_has_every_part_of_the_format(tmp_path: Path) -> None:
     assert (capture["format"], capture["version"]) == ("kvmfw-capture", 3)
     assert capture["host"]["name"] == "fake"
     assert capture["host"]["kernel"] == os.uname().release
-    assert capture["host"]["capabilities"] == {"16": 1, "126": 1, "170": 1, "230": 1}
+    assert capture["host"]["capabilities"] == {"16": 1, "126": 1, "165": 44, "170": 1, "230": 1}
     assert int(capture["host"]["midr"], 16) >= 0
     assert len(capture["sweeps"]["firmware"]) == 175
     assert len(set(capture["registers"])) == len(capture["registers"])

@@ -98,6 +98,9 @@ ONLY_TEST = 1
 VGIC_ADDRESS_GROUP = 0
 VGIC_ADDRESS_DISTRIBUTOR = 2
 VGIC_ADDRESS_REDISTRIBUTOR = 3
+VGIC_DISTRIBUTOR_GROUP = 1
+GICD_IIDR = 0x8
+GICD_TYPER2 = 0xC
 VGIC_CONTROL_GROUP = 4
 VGIC_CONTROL_INIT = 0
 VGIC_CPU_GROUP = 6
@@ -365,11 +368,15 @@ class Kvm:
     def capability(self, number: int) -> int:
         return self.call(self._fd, CHECK_EXTENSION, number)
 
-    def create_vm(self) -> "Vm":
-        """A new VM; raises Refused."""
+    def address_bits(self) -> int:
+        """The most bits of guest addresses that a VM may have; 0 where all have 40."""
+        return max(self.capability(CAP_ARM_VM_IPA_SIZE), 0)
+
+    def create_vm(self, address_bits: int = 0) -> "Vm":
+        """A new VM, by default of 40 bits; raises Refused."""
         # Hosts with a small physical address space (36 bits) refuse the default of 40.
-        limit = self.capability(CAP_ARM_VM_IPA_SIZE)
-        fd = self.call(self._fd, CREATE_VM, limit if 0 < limit < 40 else 0)
+        limit = self.address_bits()
+        fd = self.call(self._fd, CREATE_VM, address_bits or (limit if 0 < limit < 40 else 0))
         if fd < 0:
             raise Refused(-fd)
         return Vm(self, fd)
@@ -1195,6 +1202,7 @@ def nested_answer(machine: Machine, register: int) -> Optional[Json]:
 # ---------------------------------------------------------------- what stands beside registers
 
 NO_STEAL_TIME = 2**64 - 1
+ADDRESS_BITS = range(31, 55)
 
 
 class Beside(NamedTuple):
@@ -1213,6 +1221,17 @@ def control_values(own: int) -> Iterable[int]:
     return [*numbers, *(own ^ 1 << bit for bit in (0, 1, 6, 14, 15, 18, 19)), own ^ 3 << 14, 0, 2**32 - 1]
 
 
+def distributor_values(own: int) -> Iterable[int]:
+    """GICD_IIDR: each revision, another variant, product and implementer."""
+    revisions = [(own & ~(15 << 12)) | number << 12 for number in range(16)]
+    return [*revisions, *(own ^ 1 << bit for bit in (0, 11, 16, 24, 31)), 0, 2**32 - 1]
+
+
+def feature_values(own: int) -> Iterable[int]:
+    """GICD_TYPER2: VID, VIL and nASSGIcap turned over, and bits that nobody has."""
+    return [*(own ^ 1 << bit for bit in (0, 4, 7, 8, 9, 31)), own ^ 0x180, 0, 2**32 - 1]
+
+
 def revision_values(own: int) -> Iterable[int]:
     """GITS_IIDR: each revision of its tables, another product, another implementer."""
     revisions = [(own & ~(15 << 12)) | number << 12 for number in range(16)]
@@ -1221,6 +1240,8 @@ def revision_values(own: int) -> Iterable[int]:
 
 ATTRIBUTES = (
     Beside("ICC_CTLR_EL1", lambda vm, vgic: vgic, VGIC_CPU_GROUP, ICC_CTLR, control_values),
+    Beside("GICD_IIDR", lambda vm, vgic: vgic, VGIC_DISTRIBUTOR_GROUP, GICD_IIDR, distributor_values),
+    Beside("GICD_TYPER2", lambda vm, vgic: vgic, VGIC_DISTRIBUTOR_GROUP, GICD_TYPER2, feature_values),
     Beside("GITS_IIDR", lambda vm, vgic: vm.create_its(), ITS_REGISTER_GROUP, GITS_IIDR, revision_values),
 )
 
@@ -1271,6 +1292,21 @@ def counter_frequency(kvm: Kvm) -> int:
         return machine.vcpu.stored_word()
 
 
+def address_bits_answer(kvm: Kvm, quick: bool) -> Json:
+    """The most bits of guest addresses, and of which sizes VMs are made."""
+    most = kvm.address_bits()
+    kept: List[str] = []
+    refused: Dict[str, List[str]] = {}
+    for bits in [] if quick else ADDRESS_BITS:
+        try:
+            kvm.create_vm(bits).close()
+            kept.append(hexadecimal(bits))
+        except Refused as error:
+            refused.setdefault(captured_errno(error.number), []).append(hexadecimal(bits))
+    answers = (("kept", kept), ("refused", refused))
+    return {"value": hexadecimal(most), **{key: said for key, said in answers if said}}
+
+
 def there_or_errno(error: int, value: int) -> Json:
     return {"errno": captured_errno(error)} if error else {"value": hexadecimal(value)}
 
@@ -1290,6 +1326,9 @@ def surroundings(kvm: Kvm, quick: bool) -> Json:
         found["VGIC_V2"] = there_or_errno(machine.vm.makes_device(DEVICE_VGIC_V2), 1)
     with contextlib.suppress(Refused):
         found["CNTFRQ_EL0"] = {"value": hexadecimal(counter_frequency(kvm))}
+    if kvm.address_bits():
+        found["IPA_BITS"] = address_bits_answer(kvm, quick)
+    found["PAGE_SIZE"] = {"value": hexadecimal(mmap.PAGESIZE)}
     return found
 
 

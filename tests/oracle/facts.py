@@ -14,8 +14,8 @@ CAP_MTE = 205
 CAP_WRITABLE_IMP_ID_REGS = 239
 
 Version = tuple[int, int, int]
-# series -> (build, point release): Debian's 6.1.0-44 is 6.1.164, and builds only grow
-DEBIAN_BUILDS = {(6, 1): (44, 164), (5, 10): (32, 223)}
+# series -> build -> point release: Debian's 6.1.0-44 is 6.1.164, and builds only grow
+DEBIAN_BUILDS = {(6, 1): {44: 164, 56: 192}, (5, 10): {32: 223}}
 
 
 @dataclass(frozen=True)
@@ -117,10 +117,10 @@ class Facts:
 
         A distribution's own numbering tells no point release, and ".0" may be such a one.
         """
-        point = DEBIAN_BUILDS.get(self.version[:2], (0, 0)) if self.version[2] is None else None
-        if point is not None:
-            first, known = point
-            return True if first and self.build >= first and known >= fix[2] else None
+        if self.version[2] is None:
+            builds = DEBIAN_BUILDS.get(self.version[:2], {})
+            reached = [point for build, point in builds.items() if self.build >= build]
+            return True if reached and max(reached) >= fix[2] else None
         return None if not self.version[2] else self.version[2] >= fix[2]
 
     @cached_property

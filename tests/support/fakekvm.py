@@ -34,9 +34,10 @@ VPIDR_EL2 = 0x603000000013E000
 HCR_ONES, HCR_ZEROS = 0x480000000, 0xFF00000000000000
 
 SVE_FEATURE, PMU_FEATURE, EL2_FEATURE = 1 << 4, 1 << 3, 1 << 7
-CAPABILITIES = {126: 1, 170: 1, 230: 1, 16: 1}
+CAPABILITIES = {126: 1, 165: 44, 170: 1, 230: 1, 16: 1}
 LENGTHS = 0b1011
 CONTROL, ITS = 0x400, 0x4B00043B
+DISTRIBUTOR = {0x8: 0x4B00343B, 0xC: 0}
 
 
 def refusal(number: int) -> Exception:
@@ -66,9 +67,14 @@ class FakeKvm:
     def capability(self, number: int) -> int:
         return self.capabilities.get(number, 0)
 
-    def create_vm(self) -> FakeVm:
+    def address_bits(self) -> int:
+        return self.capability(165)
+
+    def create_vm(self, address_bits: int = 0) -> FakeVm:
         if self.refuse_vm:
             raise refusal(self.refuse_vm)
+        if address_bits and not 32 <= address_bits <= self.address_bits():
+            raise refusal(errno.EINVAL)
         FakeKvm.vms += 1
         return FakeVm(self)
 
@@ -84,6 +90,7 @@ class FakeVm:
         self.memory = False
         self.enabled: list[int] = []
         self.control = CONTROL
+        self.distributor = {**DISTRIBUTOR}
         FakeKvm.open_things += 1
 
     def capability(self, number: int) -> int:
@@ -119,13 +126,22 @@ class FakeVm:
         return errno.ENODEV
 
     def read(self, group: int, attribute: int) -> int:
+        if group == 1:
+            return self.distributor[attribute]
         assert (group, attribute) == (6, 0xC664)
         return self.control
 
     def write(self, group: int, attribute: int, value: int) -> int:
-        """ICC_CTLR_EL1; what is refused leaves its priority bits behind, as the real one does."""
-        assert (group, attribute) == (6, 0xC664)
+        """ICC_CTLR_EL1, of which what is refused leaves priority bits behind, as of the real one; GICD_IIDR and GICD_TYPER2."""
         FakeKvm.writes += 1
+        if (group, attribute) == (1, 0x8):
+            if (value ^ DISTRIBUTOR[attribute]) & ~0xF000 or value >> 12 & 15 not in {2, 3}:
+                return errno.EINVAL
+            self.distributor[attribute] = value
+            return 0
+        if (group, attribute) == (1, 0xC):
+            return 0 if value == self.distributor[attribute] else errno.EBUSY
+        assert (group, attribute) == (6, 0xC664)
         priorities = value & 0x700
         if priorities > self.control & 0x700:
             return errno.EINVAL

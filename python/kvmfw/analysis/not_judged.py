@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from kvmfw.analysis.blockers import CURES, Cures
 from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
-from kvmfw.vmms import find_vmm
+from kvmfw.vmms import Surrounding, find_vmm
 
 __all__ = ["HOMELESS", "OPEN", "NotJudged", "homeless", "not_compared", "not_judged", "not_looked_at"]
 
@@ -163,17 +163,28 @@ def not_judged(
     if frame.fleet.vmm == "kvm":
         why = "what a VMM's own restore policy refuses is not judged (--vmm)"
         found.append(NotJudged("policy", pairs, pairs, "pairs were judged as plain KVM", why))
-    beside = find_vmm(frame.fleet.vmm).not_judged
-    never, alone = (
-        ", ".join(str(one) for one in beside if (one.judged_by is None) is by) for by in (True, False)
-    )
-    what = "pairs were judged by registers of vCPUs, and by what both sides tell beside them"
-    why = f"not judged are {never}; and where a set or a capture does not tell it, {alone} (`kvmfw vmms`)"
-    found.append(NotJudged("surroundings", pairs, pairs, what, why))
+    found.append(_beside(frame, pairs))
     if not {"capture", "cpu", "kernel"} <= columns.keys():
         what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
         found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))
     return found
+
+
+def _beside(frame: Frame, pairs: int) -> NotJudged:
+    """Tell what beside registers was judged: what some VM tells, on hosts that tell it too."""
+    beside, units = find_vmm(frame.fleet.vmm).not_judged, frozenset(frame.fleet.units)
+
+    def named(chosen: Iterable[Surrounding]) -> str:
+        return ", ".join(str(one) for one in chosen)
+
+    told = named(one for one in beside if one.judged_by in units)
+    untold = named(one for one in beside if one.judged_by and one.judged_by not in units)
+    never = named(one for one in beside if one.judged_by is None)
+    by = f"and, where the VM and the host tell it, by {told}" if told else "and by nothing beside them"
+    why = f"not judged are {never}"
+    why += f"; nor, as no VM of this fleet tells it, {untold}" if untold else ""
+    what = f"pairs were judged by registers of vCPUs, {by}"
+    return NotJudged("surroundings", pairs, pairs, what, f"{why} (`kvmfw vmms`)")
 
 
 def not_compared(

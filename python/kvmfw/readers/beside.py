@@ -5,17 +5,31 @@ Nothing is assumed: what a file does not tell is left out, and is not judged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 from kvmfw.registers import named
 
-__all__ = ["NO_STEAL_TIME", "QEMU_STEAL_TIME", "beside", "controls_of_icc", "of_qemu_gicv3", "of_qemu_its"]
+__all__ = [
+    "NO_STEAL_TIME",
+    "QEMU_STEAL_TIME",
+    "address_bits_of_qemu",
+    "beside",
+    "controls_of_icc",
+    "of_qemu_gicv3",
+    "of_qemu_its",
+    "page_size_of_qemu",
+]
 
 NO_STEAL_TIME: Final = (1 << 64) - 1
 """In place of an address where the VM has no steal time; KVM keeps the same (``INVALID_GPA``)."""
 QEMU_STEAL_TIME: Final = 0x090A0000, 64
 """Where QEMU's machine `virt` has steal time, and how much each vCPU takes (`hw/arm/virt.c`)."""
 
+# The RAM of QEMU's machine `virt`, and where it starts (`hw/arm/virt.c`); fewer bits than these no VM has.
+_QEMU_RAM, _QEMU_RAM_START, _FEWEST_BITS = "mach-virt.ram", 1 << 30, 32
+# What is shorter than a page in a block of its own, which QEMU rounds up to pages of the host (`qemu_ram_alloc_internal`).
+_ONE_PAGE = "/rom@etc/acpi/rsdp"
 # `vmstate_gicv3` and `vmstate_gicv3_cpu`, version 1 (`hw/intc/arm_gicv3_common.c`, read in 7.2 to 10.0): the distributor; then
 # for each vCPU its redistributor, of which the non-secure ICC_CTLR_EL1 is the second of two, and its subsections.
 _GIC_VERSION, _ITS_VERSION = 1, 0
@@ -48,6 +62,27 @@ def of_qemu_gicv3(version: int, data: bytes, vcpus: int) -> list[int] | None:
     rest = data[at : at + 2]
     is_whole = at == len(data) or (at < len(data) and rest[0] == _SUBSECTION)
     return found if version == _GIC_VERSION and is_whole else None
+
+
+def address_bits_of_qemu(blocks: Mapping[str, int]) -> int | None:
+    """Give how many bits addresses of a VM have at least, by the sizes of its blocks of RAM; None where they do not tell.
+
+    What may be plugged in later (`maxmem`) and windows of PCI lie above, and no stream tells of them.
+
+    >>> address_bits_of_qemu({"mach-virt.ram": 63 << 30}), address_bits_of_qemu({"mach-virt.ram": 64 << 30})
+    (36, 37)
+    """
+    size = blocks.get(_QEMU_RAM)
+    return None if not size else max(_FEWEST_BITS, (_QEMU_RAM_START + size - 1).bit_length())
+
+
+def page_size_of_qemu(blocks: Mapping[str, int]) -> int | None:
+    """Give the bytes of a page of the host that saved, by a block of RAM that is one page long; None where there is none.
+
+    >>> page_size_of_qemu({"mach-virt.ram": 63 << 30, "/rom@etc/acpi/rsdp": 0x4000})
+    16384
+    """
+    return blocks.get(_ONE_PAGE)
 
 
 def _behind_subsections(data: bytes, at: int) -> int:

@@ -10,7 +10,15 @@ from typing import Annotated
 import msgspec
 
 from kvmfw.errors import FormatError
-from kvmfw.readers.beside import NO_STEAL_TIME, QEMU_STEAL_TIME, beside, of_qemu_gicv3, of_qemu_its
+from kvmfw.readers.beside import (
+    NO_STEAL_TIME,
+    QEMU_STEAL_TIME,
+    address_bits_of_qemu,
+    beside,
+    of_qemu_gicv3,
+    of_qemu_its,
+    page_size_of_qemu,
+)
 
 __all__ = ["BESIDE", "GICS", "Description", "Stream"]
 
@@ -65,8 +73,8 @@ class Stream:
         The trailing description.
     vgic : bool or None
         Whether the VM has a GICv3; None where the stream holds no GIC that is known.
-    blocks : set of str
-        The names of its blocks of RAM.
+    blocks : dict of str to int
+        The sizes of its blocks of RAM, by name.
     devices : dict of str to tuple of (int, bytes)
         The version and the data of what stands beside the vCPUs, as far as it is looked at.
     """
@@ -76,7 +84,7 @@ class Stream:
     versions: dict[int, int] = field(default_factory=dict)
     description: Description | None = None
     vgic: bool | None = None
-    blocks: set[str] = field(default_factory=set)
+    blocks: dict[str, int] = field(default_factory=dict)
     devices: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     @property
@@ -110,6 +118,8 @@ class Stream:
             ICC_CTLR_EL1=controls[place] if controls else None,
             GITS_IIDR=of_qemu_its(*its) if its else None,
             PVTIME_IPA=steal_time if self.blocks else None,
+            PAGE_SIZE=page_size_of_qemu(self.blocks),
+            IPA_BITS=address_bits_of_qemu(self.blocks),
             VGIC_V2=1 if "arm_gic" in self.devices else None,
         )
 

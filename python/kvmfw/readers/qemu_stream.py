@@ -170,8 +170,8 @@ class _Walk:
 
     def _ram_sizes(self, total: int) -> None:
         while total > 0:
-            self.found.blocks.add(self.text())
-            length = self.number(8)
+            name, length = self.text(), self.number(8)
+            self.found.blocks[name] = length
             total -= length
             if "x-ignore-shared" in self.capabilities:
                 self.number(8)

@@ -85,9 +85,12 @@ def vmstate_vcpus(data: bytes, name: str) -> list[SavedVcpu]:
     for number, vcpu in enumerate(found):
         own = name if len(found) == 1 else f"{name}/vcpu{number}"
         features = _feature_names(vcpu)
-        saved.append(
-            SavedVcpu(name, number, register_set(vcpu.registers | vcpu.beside, own, features=features))
-        )
+        made = register_set(vcpu.registers | vcpu.beside, own, features=features)
+        if not made.vgic:
+            # Firecracker makes a GICv3, else a GICv2, and without either no VM (`create_gic`, read in 1.12 to 1.16).
+            both = vcpu.registers | vcpu.beside | beside(VGIC_V2=1)
+            made = register_set(both, own, features=features)
+        saved.append(SavedVcpu(name, number, made))
     return saved
 
 

@@ -204,6 +204,18 @@ pub const CATALOG: &[Register] = &[
         "control of the interrupt controller's CPU interface",
     ),
     entry(
+        RegisterId::GICD_IIDR,
+        "GICD_IIDR",
+        Kind::DistributorRevision,
+        "whose interrupt controller it is, and which revision of it",
+    ),
+    entry(
+        RegisterId::GICD_TYPER2,
+        "GICD_TYPER2",
+        Kind::DistributorFeatures,
+        "whether the guest may have SGIs without an active state",
+    ),
+    entry(
         RegisterId::GITS_IIDR,
         "GITS_IIDR",
         Kind::ItsRevision,
@@ -217,6 +229,8 @@ pub const CATALOG: &[Register] = &[
     ),
     entry(RegisterId::CNTFRQ, "CNTFRQ_EL0", Kind::Frequency, "the frequency of the counter, in Hz"),
     entry(RegisterId::VGIC_V2, "VGIC_V2", Kind::Device, "the VM has a GICv2"),
+    entry(RegisterId::PAGE_SIZE, "PAGE_SIZE", Kind::PageSize, "the bytes of a page of the host"),
+    entry(RegisterId::IPA_BITS, "IPA_BITS", Kind::AddressBits, "the bits that guest addresses have"),
 ];
 
 /// The catalogue's entry for `id`.

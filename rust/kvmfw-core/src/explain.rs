@@ -283,7 +283,9 @@ pub(crate) fn aftermath_finding(
 pub(crate) fn name_consequence(finding: &mut Finding, rule: &VmmRule) {
     let Some(handling) = finding.register.and_then(|id| rule.handles(id)) else { return };
     let follows = match handling {
-        Handling::Writes(_) | Handling::Compares(_) => matches!(finding.judgement.effect, Effect::Refused(_)),
+        Handling::Writes(_) | Handling::PrefersV3(_) | Handling::Compares(_) => {
+            matches!(finding.judgement.effect, Effect::Refused(_))
+        }
         Handling::Leaves(_) => matches!(finding.judgement.effect, Effect::Dropped(_)),
     };
     if follows {
@@ -332,7 +334,13 @@ pub fn rule_of(register: RegisterId, absent: bool) -> RuleId {
         Kind::General => RuleId::Aarch32,
         Kind::SveState => RuleId::SveState,
         Kind::TimerControl => RuleId::Timer,
-        Kind::VgicControl | Kind::ItsRevision | Kind::Device => RuleId::Vgic,
+        Kind::VgicControl
+        | Kind::DistributorRevision
+        | Kind::DistributorFeatures
+        | Kind::ItsRevision
+        | Kind::Device => RuleId::Vgic,
+        Kind::AddressBits => RuleId::AddressBits,
+        Kind::PageSize => RuleId::PageSize,
         Kind::StealTime => RuleId::StealTime,
         Kind::Frequency => RuleId::Clock,
         Kind::Plain | Kind::Masked | Kind::Unlisted => RuleId::Register,

@@ -223,6 +223,12 @@ impl<'a> HostConfig<'a> {
         self.host.surrounding(id)
     }
 
+    /// Whether this host makes a `GICv3` for VMs: as it said when it was asked for one, else as fresh vCPUs show.
+    pub(crate) fn makes_vgic(&self) -> bool {
+        let own = self.surrounding(RegisterId::ICC_CTLR).map(|recorded| &recorded.own);
+        own.map_or_else(|| self.field(catalog::GIC).is_none_or(|shown| shown != 0), Result::is_ok)
+    }
+
     /// Whether the kernel surely hides what is behind this field from VMs whose field is too small.
     pub(crate) fn hides(&self, gate: Gate) -> bool {
         rules::hides(gate, &self.facts(State::Fresh, true)) == Some(true)

@@ -28,7 +28,7 @@ pub enum Group {
     Sve,
     /// Firmware feature bitmaps: the hypercalls that a guest sees.
     FirmwareBitmap,
-    /// What a VMM restores beside registers, or relies on: five ids that are none of KVM's.
+    /// What a VMM restores beside registers, or relies on: nine ids that are none of KVM's.
     Surrounding,
     /// Anything else.
     Other,
@@ -42,6 +42,10 @@ const SIZE_U64: u64 = 0x0030_0000_0000_0000;
 impl RegisterId {
     /// `ICC_CTLR_EL1` of the vGIC: `KVM_DEV_ARM_VGIC_GRP_CPU_SYSREGS`.
     pub const ICC_CTLR: Self = Self::surrounding(7, 6, 0xc664);
+    /// `GICD_IIDR` of a `GICv3`: `KVM_DEV_ARM_VGIC_GRP_DIST_REGS`.
+    pub const GICD_IIDR: Self = Self::surrounding(7, 1, 8);
+    /// `GICD_TYPER2` of a `GICv3`, whose nASSGIcap says that there may be SGIs without an active state (`GICv4.1`).
+    pub const GICD_TYPER2: Self = Self::surrounding(7, 1, 12);
     /// `GITS_IIDR`: `KVM_DEV_ARM_VGIC_GRP_ITS_REGS`.
     pub const GITS_IIDR: Self = Self::surrounding(8, 8, 4);
     /// Where steal time is kept: `KVM_ARM_VCPU_PVTIME_CTRL`.
@@ -50,6 +54,10 @@ impl RegisterId {
     pub const VGIC_V2: Self = Self::surrounding(5, 0xffff, 0);
     /// `CNTFRQ_EL0`, which KVM does not virtualise.
     pub const CNTFRQ: Self = Self::surrounding(0x80, 0, 0xdf00);
+    /// The bits of guest addresses (`KVM_CAP_ARM_VM_IPA_SIZE`, the type of `KVM_CREATE_VM`): those of the VM, and the most of a host.
+    pub const IPA_BITS: Self = Self::surrounding(0x81, 0, 165);
+    /// The bytes of a page of the host, to which QEMU rounds up its blocks of RAM.
+    pub const PAGE_SIZE: Self = Self::surrounding(0x82, 0, 0);
     /// The set of SVE vector lengths, 512 bits.
     pub const SVE_VLS: Self = Self(0x6060_0000_0015_ffff);
 
@@ -117,9 +125,15 @@ impl RegisterId {
         if self.0 >> 60 != ARCHITECTURE_ARM64 >> 60 {
             // Any other such number is what it is to KVM: no register.
             return match self {
-                Self::ICC_CTLR | Self::GITS_IIDR | Self::PVTIME_IPA | Self::VGIC_V2 | Self::CNTFRQ => {
-                    Group::Surrounding
-                }
+                Self::ICC_CTLR
+                | Self::GICD_IIDR
+                | Self::GICD_TYPER2
+                | Self::GITS_IIDR
+                | Self::PVTIME_IPA
+                | Self::VGIC_V2
+                | Self::CNTFRQ
+                | Self::IPA_BITS
+                | Self::PAGE_SIZE => Group::Surrounding,
                 _ => Group::Other,
             };
         }

@@ -7,6 +7,7 @@ use crate::id::RegisterId;
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::surroundings::Handling;
+use crate::value::Value;
 use crate::vmms::{ListTest, VmmRule};
 
 /// How to judge.
@@ -66,7 +67,10 @@ impl Question {
         };
         let own = recorded.own.as_ref().ok().cloned();
         match handling {
-            Handling::Writes(_) => config.acceptor(id, self.scheme, self.state, self.derive_only),
+            Handling::PrefersV3(_) if config.makes_vgic() => Acceptor::Equal(Some(Value::Word(0))),
+            Handling::Writes(_) | Handling::PrefersV3(_) => {
+                config.acceptor(id, self.scheme, self.state, self.derive_only)
+            }
             Handling::Compares(_) => Acceptor::Equal(own),
             Handling::Leaves(_) if self.scheme.judges(id) => Acceptor::Equal(own),
             Handling::Leaves(_) => Acceptor::Unwritten(own),

@@ -103,6 +103,10 @@ rule_ids! {
         "arch/arm64/kvm/vgic-sys-reg-v3.c and vgic/vgic-its.c: docs/semantics.md, 7.";
     StealTime, "KVMFW-STEAL-TIME", [Register], "The host does not take this address of steal time.",
         "arch/arm64/kvm/pvtime.c: docs/semantics.md, 7.";
+    AddressBits, "KVMFW-ADDRESS-BITS", [Register], "The host does not make a VM with so many bits of guest addresses.",
+        "KVM_CAP_ARM_VM_IPA_SIZE, `kvm_init_stage2_mmu` in arch/arm64/kvm/mmu.c: docs/semantics.md, 7.";
+    PageSize, "KVMFW-PAGE-SIZE", [Register], "The VM comes from a host with larger pages.",
+        "`parse_ramblock`, migration/ram.c of QEMU: docs/semantics.md, 7.";
     Clock, "KVMFW-CLOCK", [Register], "The host's counter has another frequency.",
         "CNTFRQ_EL0, which KVM never looks at: docs/semantics.md, 7.";
     VmmRelease, "KVMFW-VMM-RELEASE", [Vcpu List Register], "It depends on the release of the VMM, which was not named.",

@@ -14,6 +14,8 @@ use crate::vcpu::SVE;
 pub(crate) enum Handling {
     /// Lets KVM take or refuse it.
     Writes(&'static str),
+    /// Makes it where the host makes no `GICv3` for VMs; where it does the VM gets one, and its state does not fit.
+    PrefersV3(&'static str),
     /// Refuses by itself where the target's is another.
     Compares(&'static str),
     /// Does nothing: the guest meets the target's own.
@@ -24,14 +26,16 @@ impl Handling {
     /// What follows, to be added to a sentence.
     pub(crate) const fn consequence(self) -> &'static str {
         match self {
-            Self::Writes(words) | Self::Compares(words) | Self::Leaves(words) => words,
+            Self::Writes(words) | Self::PrefersV3(words) | Self::Compares(words) | Self::Leaves(words) => words,
         }
     }
 }
 
-/// Whether every VM has this, as its host makes it; an ITS, steal time or a `GICv2` is what some VMs have.
+/// Whether every VM has this, as its host makes it; an ITS, steal time or a `GICv2` is what some VMs have, and how many bits
+/// guest addresses have its VMM says.
 pub(crate) fn is_every_vms(id: RegisterId, vgic: bool) -> bool {
-    id == RegisterId::CNTFRQ || id == RegisterId::ICC_CTLR && vgic
+    const OF_A_VGIC: [RegisterId; 3] = [RegisterId::ICC_CTLR, RegisterId::GICD_IIDR, RegisterId::GICD_TYPER2];
+    id == RegisterId::CNTFRQ || vgic && OF_A_VGIC.contains(&id)
 }
 
 /// What a VMM does with everything that it knows of beside registers.
@@ -39,42 +43,68 @@ pub(crate) type Handled = &'static [(RegisterId, Handling)];
 
 const ABORTS: &str = "; QEMU's target process aborts here";
 const RUNS_WRONG: &str = "; its clock runs wrong by as much";
+const KEEPS: &str = "; no VMM writes it, and the guest goes on with what it has read";
+const NO_BITS: &str = "; QEMU ends before it makes the VM";
+const LARGER_BLOCKS: &str = "; its smallest blocks of RAM are as long as such a page, and here they are shorter";
+const GETS_V3: &str =
+    "; Firecracker makes a GICv3 where the host has one for VMs, and does not load the state of a GICv2 into it";
 const STOPS: &str = "; cloud-hypervisor stops here";
 const NO_BLOCK: &str = "; QEMU has no block of RAM named pvtime then and refuses the stream";
 
+const IIDR_LEFT: (RegisterId, Handling) = (RegisterId::GICD_IIDR, Handling::Leaves(KEEPS));
+const TYPER2_LEFT: (RegisterId, Handling) = (RegisterId::GICD_TYPER2, Handling::Leaves(KEEPS));
+
 pub(crate) const HANDLED: Handled = &[
     (RegisterId::ICC_CTLR, Handling::Writes("")),
+    (RegisterId::GICD_IIDR, Handling::Writes("")),
+    (RegisterId::GICD_TYPER2, Handling::Writes("")),
     (RegisterId::GITS_IIDR, Handling::Writes("")),
     (RegisterId::PVTIME_IPA, Handling::Writes("")),
     (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
     (RegisterId::VGIC_V2, Handling::Writes("")),
+    (RegisterId::IPA_BITS, Handling::Writes("")),
 ];
 pub(crate) const HANDLED_BY_QEMU: Handled = &[
     (RegisterId::ICC_CTLR, Handling::Writes(ABORTS)),
+    IIDR_LEFT,
+    TYPER2_LEFT,
     (RegisterId::GITS_IIDR, Handling::Writes(ABORTS)),
     (RegisterId::PVTIME_IPA, Handling::Writes(NO_BLOCK)),
     (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
     (RegisterId::VGIC_V2, Handling::Writes("")),
+    (RegisterId::IPA_BITS, Handling::Writes(NO_BITS)),
+    (RegisterId::PAGE_SIZE, Handling::Writes(LARGER_BLOCKS)),
 ];
 pub(crate) const HANDLED_BY_FIRECRACKER: Handled = &[
     (RegisterId::ICC_CTLR, Handling::Writes("")),
+    IIDR_LEFT,
+    TYPER2_LEFT,
     (RegisterId::GITS_IIDR, Handling::Writes("")),
     (RegisterId::PVTIME_IPA, Handling::Writes("")),
     (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+    (RegisterId::VGIC_V2, Handling::PrefersV3(GETS_V3)),
 ];
 pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR_52: Handled = &[
     (RegisterId::ICC_CTLR, Handling::Writes("")),
+    IIDR_LEFT,
+    TYPER2_LEFT,
     (RegisterId::GITS_IIDR, Handling::Writes("")),
     (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
 ];
 pub(crate) const HANDLED_BY_CLOUD_HYPERVISOR: Handled = &[
     (RegisterId::ICC_CTLR, Handling::Writes("")),
+    IIDR_LEFT,
+    TYPER2_LEFT,
     (RegisterId::GITS_IIDR, Handling::Writes("")),
     (RegisterId::CNTFRQ, Handling::Compares(STOPS)),
 ];
 /// Steal time is made anew where the target has it (`aarch64/src/lib.rs`), and what becomes of an ITS was not read.
-pub(crate) const HANDLED_BY_CROSVM: Handled =
-    &[(RegisterId::ICC_CTLR, Handling::Writes("")), (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG))];
+pub(crate) const HANDLED_BY_CROSVM: Handled = &[
+    (RegisterId::ICC_CTLR, Handling::Writes("")),
+    IIDR_LEFT,
+    TYPER2_LEFT,
+    (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
+];
 
 /// One thing that is not judged, unless both sides recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +148,12 @@ const VGIC: Surrounding = beside(
 );
 const VGIC_OF_QEMU: Surrounding =
     beside(VGIC.judged_by, "vgic", VGIC.what, "KVM refuses it as it does everywhere, and QEMU's target process aborts");
+const DISTRIBUTOR: Surrounding = beside(
+    Some(RegisterId::GICD_TYPER2),
+    "distributor",
+    "what the distributor says of itself",
+    "no VMM restores GICD_IIDR and GICD_TYPER2: a guest that came from a GICv4.1 goes on with the bit that it has read",
+);
 const INTERRUPTS: Surrounding = beside(
     None,
     "interrupts",
@@ -144,10 +180,24 @@ const STEAL_TIME_SET: Surrounding = beside(
     "Firecracker sets its address, which a host without it refuses (ENXIO)",
 );
 const ADDRESSES: Surrounding = beside(
-    None,
+    Some(RegisterId::IPA_BITS),
     "address-size",
     "the size of guest addresses",
     "a host with fewer bits does not make a VM that needs more",
+);
+const PAGES: Surrounding = beside(
+    Some(RegisterId::PAGE_SIZE),
+    "page-size",
+    "the size of the host's pages",
+    "QEMU rounds its blocks of RAM up to them, and loads no stream of a host with larger ones",
+);
+const ADDRESSES_UNTOLD: Surrounding = Surrounding { judged_by: None, ..ADDRESSES };
+const ADDRESSES_OF_QEMU: Surrounding = beside(
+    None,
+    "address-size",
+    "guest addresses beyond the VM's memory",
+    "maxmem and windows of PCI are of the target's command line: QEMU makes no VM that needs more bits than the host has, or leaves \
+        the windows out",
 );
 const MEMORY: Surrounding = beside(None, "memory", "memory and its tags", "");
 const PMU_OPTION: Surrounding = beside(None, "no-pmu", "the option --no-pmu", "");
@@ -176,12 +226,33 @@ const GUEST: Surrounding =
 
 /// What plain KVM leaves open.
 pub(crate) const EVERYWHERE: &[Surrounding] =
-    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
-pub(crate) const QEMU: &[Surrounding] =
-    &[VGIC_OF_QEMU, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, VECTOR_LENGTHS, DEVICES, GUEST];
+    &[VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, DEVICES, GUEST];
+pub(crate) const QEMU: &[Surrounding] = &[
+    VGIC_OF_QEMU,
+    DISTRIBUTOR,
+    INTERRUPTS,
+    FREQUENCY,
+    STEAL_TIME,
+    ADDRESSES_OF_QEMU,
+    PAGES,
+    MEMORY,
+    VECTOR_LENGTHS,
+    DEVICES,
+    GUEST,
+];
 pub(crate) const FIRECRACKER: &[Surrounding] =
-    &[SNAPSHOT, VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES, MEMORY, DEVICES, GUEST];
-pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] =
-    &[VGIC, INTERRUPTS, FREQUENCY_REFUSED, STEAL_TIME, ADDRESSES, MEMORY, FP_CONTROL, DEVICES, GUEST];
+    &[SNAPSHOT, VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES_UNTOLD, MEMORY, DEVICES, GUEST];
+pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] = &[
+    VGIC,
+    DISTRIBUTOR,
+    INTERRUPTS,
+    FREQUENCY_REFUSED,
+    STEAL_TIME,
+    ADDRESSES_UNTOLD,
+    MEMORY,
+    FP_CONTROL,
+    DEVICES,
+    GUEST,
+];
 pub(crate) const CROSVM: &[Surrounding] =
-    &[VGIC, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES, MEMORY, PMU_OPTION, DEVICES, GUEST];
+    &[VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES_UNTOLD, MEMORY, PMU_OPTION, DEVICES, GUEST];

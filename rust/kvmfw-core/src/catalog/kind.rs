@@ -51,12 +51,20 @@ pub enum Kind {
     Masked,
     /// `ICC_CTLR_EL1` of the vGIC, which tells how many bits priorities and interrupts have.
     VgicControl,
+    /// `GICD_IIDR`, whose revision says what the vGIC does.
+    DistributorRevision,
+    /// `GICD_TYPER2`, which is what the hardware's `GICv4.1` lets it be.
+    DistributorFeatures,
     /// `GITS_IIDR`, whose revision says in which form the ITS keeps its tables.
     ItsRevision,
     /// The address of steal time.
     StealTime,
     /// The frequency of the counter, which KVM never looks at.
     Frequency,
+    /// How many bits guest addresses have.
+    AddressBits,
+    /// The bytes of a page of the host.
+    PageSize,
     /// A device in the kernel, which a host makes or does not.
     Device,
     /// Stored without a look at the value.
@@ -82,6 +90,8 @@ impl Kind {
             | Self::VectorLengths
             | Self::PmuMachine
             | Self::Frequency
+            | Self::DistributorRevision
+            | Self::DistributorFeatures
             | Self::Unlisted => true,
             Self::OsLockStatus
             | Self::ProcessorState
@@ -96,6 +106,8 @@ impl Kind {
             | Self::VgicControl
             | Self::ItsRevision
             | Self::StealTime
+            | Self::AddressBits
+            | Self::PageSize
             | Self::Device
             | Self::Gated(_)
             | Self::Plain => false,
@@ -145,9 +157,13 @@ impl Kind {
             Self::VgicControl => {
                 "at most the host's priority bits and ID bits, its own SEIS and A3V; of the rest CBPR and EOImode are stored"
             }
+            Self::DistributorRevision => "the host's own value, from 5.19 on with the revisions 2 and 3",
+            Self::DistributorFeatures => "the host's own value",
             Self::ItsRevision => "the form of tables that the kernel knows, 0; the rest is not looked at",
             Self::StealTime => "an address that 64 divides, where the host has steal time",
             Self::Frequency => "not asked: the guest sees the host's own",
+            Self::AddressBits => "32 bits to the most that the host has",
+            Self::PageSize => "not asked: QEMU takes up to the host's own",
             Self::Device => "a device that the host makes",
             Self::Plain => "anything; it is stored without a look at the value",
 

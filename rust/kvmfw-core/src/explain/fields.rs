@@ -89,6 +89,7 @@ pub(super) fn field_sentence(
 
 pub(super) fn refusal(acceptor: &Acceptor) -> &'static str {
     match acceptor {
+        Acceptor::Kvm(target) if target.kind == Kind::PageSize => "QEMU refuses it",
         Acceptor::Kvm(_) | Acceptor::Unwritten(_) | Acceptor::Elsewhere => "KVM refuses it",
         Acceptor::Signed4(_) => "the generic comparison refuses it",
         Acceptor::Equal(_) => "the two differ",

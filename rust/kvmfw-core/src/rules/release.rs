@@ -79,9 +79,10 @@ pub(crate) fn has_change(release: Release, absent: Release, present: Release) ->
     (before || after).then_some(after)
 }
 
-/// Point releases of Debian's kernels that are named by their ABI, with the first ABI that was made of them or a later one
+/// Point releases of Debian's kernels that are named by their ABI, the last ones first, with the first ABI that was made of them or a later one
 /// (the archive's packages: `6.1.0-44` is 6.1.164; `6.1.0-56`, which was run, 6.1.192; `5.10.0-32`, which was run, 5.10.223).
-const DEBIANS: &[(Release, u32)] = &[(Release::new(6, 1, 164), 44), (Release::new(5, 10, 223), 32)];
+const DEBIANS: &[(Release, u32)] =
+    &[(Release::new(6, 1, 192), 56), (Release::new(6, 1, 164), 44), (Release::new(5, 10, 223), 32)];
 
 /// The ABI in what follows the numbers of one of Debian's names.
 fn abi_of(rest: &str) -> Option<u32> {
@@ -223,7 +224,8 @@ mod tests {
             ("5.10.0-32-arm64", Some((5, 10, 223))),
             ("6.1.0-43-arm64", Some((6, 1, 0))),
             ("6.1.0-44-arm64", Some((6, 1, 164))),
-            ("6.1.0-56-cloud-arm64", Some((6, 1, 164))),
+            ("6.1.0-55-arm64", Some((6, 1, 164))),
+            ("6.1.0-56-cloud-arm64", Some((6, 1, 192))),
             ("6.1.0-56-generic", Some((6, 1, 0))),
             ("6.6.0-56-arm64", Some((6, 6, 0))),
             ("6.18.30-61.116.amzn2023.aarch64", Some((6, 18, 30))),

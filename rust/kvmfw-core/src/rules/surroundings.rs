@@ -14,6 +14,10 @@ const ID_BITS: u64 = 0b111 << 11;
 const EXACT: u64 = 0b11 << 14;
 /// `CBPR` and `EOImode`.
 const STORED: u64 = 0b11;
+/// The bits of `GICD_IIDR` that say which revision of the vGIC it is.
+const REVISION: u64 = 0xf << 12;
+const REVISIONS: [u64; 2] = [2 << 12, 3 << 12];
+const FEWEST_ADDRESS_BITS: u64 = 32;
 /// The bits of `GITS_IIDR` that say in which form tables are kept; every kernel read knows the form 0 alone.
 const ITS_FORM: u64 = 0xf << 12;
 /// What KVM keeps of a vCPU without steal time (`INVALID_GPA`), and so what stands for none here.
@@ -25,6 +29,25 @@ const STEAL_TIME_ALIGNED: u64 = 64;
 pub enum Beside {
     /// `ICC_CTLR_EL1`: at most these priority and ID bits, this SEIS and A3V.
     VgicControl(u64),
+    /// `GICD_IIDR`: the host's own value, whose revision may be another one that the kernel knows (from 7.1 on and ported
+    /// back); before, any revision is taken and dropped.
+    DistributorRevision {
+        /// The host's own value.
+        own: u64,
+        /// Whether another revision is stored.
+        stores: bool,
+    },
+    /// Only the host's own value, else this error; which one may not be known.
+    Settled {
+        /// The host's own value.
+        own: u64,
+        /// The error of others.
+        errno: Option<Errno>,
+    },
+    /// The bits of guest addresses: from 32 to these.
+    AddressBits(u64),
+    /// The bytes of a page: at most these.
+    PageSize(u64),
     /// `GITS_IIDR`; the host's own value.
     ItsRevision(u64),
     /// Steal time, which the host has, or refuses with this error.
@@ -40,6 +63,15 @@ impl Beside {
                 let taken = !more(PRI_BITS) && !more(ID_BITS) && (word ^ own) & EXACT == 0;
                 stored(taken, word, word & (PRI_BITS | ID_BITS | EXACT | STORED), own)
             }
+            Self::DistributorRevision { own, stores: true } => {
+                stored((word ^ own) & !REVISION == 0 && REVISIONS.contains(&(word & REVISION)), word, word, own)
+            }
+            Self::DistributorRevision { own, stores: false } => stored((word ^ own) & !REVISION == 0, word, own, own),
+            Self::Settled { own, .. } if word == own => Effect::Kept,
+            Self::Settled { errno, .. } => Effect::Refused(errno),
+            Self::AddressBits(most) => Effect::kept_if((FEWEST_ADDRESS_BITS..=most).contains(&word), Errno::EINVAL),
+            Self::PageSize(own) if word <= own => Effect::Kept,
+            Self::PageSize(_) => Effect::Refused(None),
             Self::ItsRevision(own) => stored(word & ITS_FORM == 0, word, own, own),
             Self::StealTime(_) if word == NO_STEAL_TIME => Effect::Kept,
             Self::StealTime(Some(errno)) => Effect::Refused(Some(errno)),
@@ -109,6 +141,34 @@ mod tests {
         assert_eq!(judge(0x4b00_043b), Effect::Kept);
         assert_eq!(judge(0x4b00_143b), refused(Errno::EINVAL));
         assert_eq!(judge(0), drops_to(0x4b00_043b));
+    }
+
+    #[test]
+    fn another_revision_of_the_vgic_is_stored_dropped_or_refused() {
+        let judge = |stores, word| Beside::DistributorRevision { own: 0x4b00_343b, stores }.judge(&Value::Word(word));
+        assert_eq!([true, false].map(|stores| judge(stores, 0x4b00_343b)), [Effect::Kept, Effect::Kept]);
+        assert_eq!([true, false].map(|stores| judge(stores, 0x4b00_243b)), [Effect::Kept, drops_to(0x4b00_343b)]);
+        assert_eq!(
+            [true, false].map(|stores| judge(stores, 0x4b00_143b)),
+            [refused(Errno::EINVAL), drops_to(0x4b00_343b)]
+        );
+        let others = [0x4b01_343b, 0x4b00_3c3b, 0x4a00_343b];
+        assert!(others.map(|word| judge(false, word)).iter().all(|effect| *effect == refused(Errno::EINVAL)));
+    }
+
+    #[test]
+    fn a_vm_has_at_most_the_address_bits_of_its_host() {
+        let judge = |word| Beside::AddressBits(40).judge(&Value::Word(word));
+        assert_eq!(
+            [31, 32, 40, 41].map(judge),
+            [refused(Errno::EINVAL), Effect::Kept, Effect::Kept, refused(Errno::EINVAL)]
+        );
+    }
+
+    #[test]
+    fn pages_may_grow() {
+        let judge = |word| Beside::PageSize(0x4000).judge(&Value::Word(word));
+        assert_eq!([0x1000, 0x4000, 0x1_0000].map(judge), [Effect::Kept, Effect::Kept, Effect::Refused(None)]);
     }
 
     #[test]

@@ -66,9 +66,15 @@ fn decided(register: RegisterId, facts: &Facts<'_>) -> Rule {
         Kind::PmuCounter => word(&|own| pmu::counter(own, facts)),
         Kind::PmuBits => word(&|own| pmu_bits::bits(register, own, facts)),
         // No registers: see `beside`.
-        Kind::VgicControl | Kind::ItsRevision | Kind::StealTime | Kind::Frequency | Kind::Device => {
-            Rule::Unknown(PROBE)
-        }
+        Kind::VgicControl
+        | Kind::DistributorRevision
+        | Kind::DistributorFeatures
+        | Kind::ItsRevision
+        | Kind::StealTime
+        | Kind::Frequency
+        | Kind::AddressBits
+        | Kind::PageSize
+        | Kind::Device => Rule::Unknown(PROBE),
         Kind::Unlisted => Rule::only_fresh(fresh.clone(), PROBE, facts),
     }
 }
