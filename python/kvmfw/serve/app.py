@@ -12,7 +12,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
-from litestar.params import Parameter
+from litestar.params import FromQuery, JSONBody, QueryParameter
 
 import kvmfw
 from kvmfw.errors import InputError, MissingError
@@ -38,7 +38,7 @@ __all__ = ["BODY_LIMIT", "make_app"]
 BODY_LIMIT = 4 << 20
 """The longest request, in bytes: a question of the scheduler about 10,000 nodes by name has 128 kB."""
 
-_Name = Annotated[str, Parameter(min_length=1, max_length=LONGEST_NAME)]
+_Name = Annotated[str, QueryParameter(min_length=1, max_length=LONGEST_NAME)]
 _PROBLEMS = {
     400: ResponseSpec(Problem, description="The question is malformed."),
     401: ResponseSpec(Problem, description="The token is missing or wrong."),
@@ -78,13 +78,19 @@ def host_classes(state: State) -> list[HostClass]:
 
 
 @get(CANDIDATES, responses=_PROBLEMS, sync_to_thread=False)
-def candidates(state: State, vm: _Name, unknown: Word, change: Word, shape: Shape = "classes") -> Candidates:
+def candidates(
+    state: State,
+    vm: _Name,
+    unknown: FromQuery[Word],
+    change: FromQuery[Word],
+    shape: FromQuery[Shape] = "classes",
+) -> Candidates:
     """Give the hosts that take a VM: host classes by number, or hosts by name."""
     return taking(_service(state).names(unknown, change), vm, shape)
 
 
 @post("/v1/candidates/batch", responses=_PROBLEMS, status_code=200, sync_to_thread=False)
-def candidates_of(state: State, data: Batch) -> CandidatesOf:
+def candidates_of(state: State, data: JSONBody[Batch]) -> CandidatesOf:
     """Give the hosts that take each of up to 1,000 VMs."""
     now = _service(state).names(data.unknown, data.change)
     return CandidatesOf(now[1], [taking(now, vm, data.shape) for vm in data.vms])
@@ -103,7 +109,7 @@ def restore_compat(state: State, vm: _Name, target_node: _Name) -> Compatibility
     status_code=200,
     sync_to_thread=False,
 )
-def kubernetes_filter(state: State, data: dict[str, Any]) -> dict[str, Any]:
+def kubernetes_filter(state: State, data: JSONBody[dict[str, Any]]) -> dict[str, Any]:
     """Answer the scheduler's Filter; UNKNOWN is refused."""
     return filtered(_service(state).names("refuse", "accept")[0], data)
 
@@ -115,7 +121,7 @@ def kubernetes_filter(state: State, data: dict[str, Any]) -> dict[str, Any]:
     status_code=200,
     sync_to_thread=False,
 )
-def kubernetes_prioritize(state: State, data: dict[str, Any]) -> list[dict[str, Any]]:
+def kubernetes_prioritize(state: State, data: JSONBody[dict[str, Any]]) -> list[dict[str, Any]]:
     """Answer the scheduler's Prioritize."""
     return prioritized(_service(state).names("refuse", "accept")[0], data)
 
