@@ -12,6 +12,7 @@ import pytest
 
 import kvmfw
 from kvmfw import readers
+from kvmfw.analysis.compare import diff_captures
 from kvmfw.readers.qemu_stream import stream_vcpus
 from kvmfw.testing import tiny_set
 from tests.oracle.arrival import NONE, Arrival, arrive
@@ -380,3 +381,15 @@ def test_there_are_recordings_of_many_kernels_which_differ() -> None:
         "GITS_IIDR": 1,
         "IPA_BITS": 2,
     }
+
+
+def test_an_update_to_smaller_pages_strands_the_vms_of_qemu() -> None:
+    large, small = (host_with({"PAGE_SIZE": {"value": size}}) for size in ("0x4000", "0x1000"))
+    for before, after, strands in ((large, small, True), (small, large, False)):
+        found = diff_captures(before, after, vmm="qemu-11.1")
+        assert found.strands is strands
+        (left,) = found.not_judged
+        # What is judged is not among what is not.
+        assert "devices" in left.why
+        assert "the size of the host's pages" not in left.why
+    assert not diff_captures(large, small, vmm="firecracker-1.16").strands

@@ -219,4 +219,5 @@ def test_every_rule_that_can_change_something_has_a_weight() -> None:
     )
     audits = {"KVMFW-TRAP", "KVMFW-HOMELESS", "KVMFW-STRANDED", "KVMFW-DRAIN", "KVMFW-FEW-TARGETS"}
     vcpus = {"KVMFW-VCPU", "KVMFW-VMM", "KVMFW-VMM-RELEASE", "KVMFW-UNUSABLE"}
-    assert {rule.id for rule in rules()} - WEIGHTS.keys() == lists | facts | audits | vcpus
+    beside = {"KVMFW-ADDRESS-BITS", "KVMFW-PAGE-SIZE"}
+    assert {rule.id for rule in rules()} - WEIGHTS.keys() == lists | facts | audits | vcpus | beside

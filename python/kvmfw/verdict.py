@@ -190,7 +190,7 @@ class Verdict:
         Examples
         --------
         >>> [beside.word for beside in Verdict(Outcome.ACCEPT, (), "kvm", "kvm").not_judged][:2]
-        ['vgic', 'interrupts']
+        ['vgic', 'distributor']
         """
         beside = find_vmm(self.vmm).not_judged
         return tuple(one for one in beside if self.left_open is None or one.word in self.left_open)

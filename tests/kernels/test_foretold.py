@@ -63,6 +63,30 @@ def test_a_predicted_capture_is_one() -> None:
     assert kvmfw.Host.load(OLD).predicted_from is None
 
 
+def test_what_is_the_machines_stays_under_another_kernel() -> None:
+    document = json.loads(OLD.read_text())
+    document["version"] = 3
+    machine = {
+        "ICC_CTLR_EL1": {"value": "0xcc00"},
+        "CNTFRQ_EL0": {"value": "0x3b9aca0"},
+        "VGIC_V2": {"errno": "ENODEV"},
+    }
+    answered = machine["ICC_CTLR_EL1"] | {"kept": ["0xcc00"]}
+    document["surroundings"] = machine | {"ICC_CTLR_EL1": answered, "PAGE_SIZE": {"value": "0x1000"}}
+    host = host_of(document)
+    then = Foretold(document, host, Target.of("6.12.117")).document()
+    # Pages and answers are the kernel's.
+    assert then["surroundings"] == machine
+    vm = saved()
+    unlike = kvmfw.RegisterSet.from_mapping(
+        vm.to_mapping() | {named("ICC_CTLR_EL1"): 0x8C00},
+        features=vm.features,
+        vgic=vm.vgic,
+        enabled=vm.enabled,
+    )
+    assert kvmfw.validate(unlike, host_of(then)).outcome is kvmfw.Outcome.REFUSE
+
+
 def saved(**more: int) -> kvmfw.RegisterSet:
     """The VM that the host itself would start, as far as that is known, with these values."""
     host = host_of(predicted(OLD, "6.12.117"))

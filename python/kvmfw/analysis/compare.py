@@ -10,7 +10,7 @@ import numpy as np
 
 from kvmfw.analysis.frame import Frame, make_frame
 from kvmfw.analysis.fresh import fresh_verdict
-from kvmfw.analysis.not_judged import OPEN, NotJudged, homeless
+from kvmfw.analysis.not_judged import OPEN, NotJudged, beside, homeless
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
@@ -83,8 +83,13 @@ class CaptureDiff:
         verdicts = [way for one in self.directions for way in (one.forward, one.back) if way is not None]
         unknown = sum(one.outcome is Outcome.UNKNOWN for one in verdicts)
         why = "what is UNKNOWN is not taken; an answer of the host's KVM would tell (kvmfw probe)"
-        found = NotJudged("unknown", unknown, len(verdicts), "directions are UNKNOWN", why)
-        return [found] if unknown else []
+        found = (
+            [NotJudged("unknown", unknown, len(verdicts), "directions are UNKNOWN", why)] if unknown else []
+        )
+        what = "directions were judged by registers of vCPUs and what both captures tell beside them"
+        left = ", ".join(dict.fromkeys(str(one) for verdict in verdicts for one in verdict.not_judged))
+        why = f"not judged are {left} (`kvmfw vmms`)"
+        return [*found, NotJudged("surroundings", len(verdicts), len(verdicts), what, why)]
 
     @property
     def strands(self) -> bool:
@@ -309,7 +314,7 @@ def _not_judged(
         found.append(
             NotJudged("unmatched", every - common, every, "hosts are in one of the fleets only", why)
         )
-    return found
+    return [*found, beside(frame, pairs)]
 
 
 def _transitions(

@@ -12,7 +12,16 @@ from kvmfw.analysis.frame import Frame
 from kvmfw.verdict import Outcome
 from kvmfw.vmms import Surrounding, find_vmm
 
-__all__ = ["HOMELESS", "OPEN", "NotJudged", "homeless", "not_compared", "not_judged", "not_looked_at"]
+__all__ = [
+    "HOMELESS",
+    "OPEN",
+    "NotJudged",
+    "beside",
+    "homeless",
+    "not_compared",
+    "not_judged",
+    "not_looked_at",
+]
 
 HOMELESS = "homeless"
 OPEN = "unknown"
@@ -163,23 +172,23 @@ def not_judged(
     if frame.fleet.vmm == "kvm":
         why = "what a VMM's own restore policy refuses is not judged (--vmm)"
         found.append(NotJudged("policy", pairs, pairs, "pairs were judged as plain KVM", why))
-    found.append(_beside(frame, pairs))
+    found.append(beside(frame, pairs))
     if not {"capture", "cpu", "kernel"} <= columns.keys():
         what, why = "hosts have no capture, kernel or CPU name", "upgrades are not looked for"
         found.append(NotJudged("upgrades", hosts, hosts, what, why, ("upgrades",)))
     return found
 
 
-def _beside(frame: Frame, pairs: int) -> NotJudged:
-    """Tell what beside registers was judged: what some VM tells, on hosts that tell it too."""
-    beside, units = find_vmm(frame.fleet.vmm).not_judged, frozenset(frame.fleet.units)
+def beside(frame: Frame, pairs: int) -> NotJudged:
+    """Tell what beside registers was judged in so many pairs: what some VM tells, on hosts that tell it too."""
+    every, units = find_vmm(frame.fleet.vmm).not_judged, frozenset(frame.fleet.units)
 
     def named(chosen: Iterable[Surrounding]) -> str:
         return ", ".join(str(one) for one in chosen)
 
-    told = named(one for one in beside if one.judged_by in units)
-    untold = named(one for one in beside if one.judged_by and one.judged_by not in units)
-    never = named(one for one in beside if one.judged_by is None)
+    told = named(one for one in every if one.judged_by in units)
+    untold = named(one for one in every if one.judged_by and one.judged_by not in units)
+    never = named(one for one in every if one.judged_by is None)
     by = f"and, where the VM and the host tell it, by {told}" if told else "and by nothing beside them"
     why = f"not judged are {never}"
     why += f"; nor, as no VM of this fleet tells it, {untold}" if untold else ""

@@ -25,6 +25,10 @@ __all__ = ["Foretold", "ForetoldVcpu", "Target"]
 
 _GROUPS = (ids.CORE, ids.SVE, ids.FIRMWARE, ids.FIRMWARE_BITMAP, ids.SYSTEM, ids.DEMUX)
 """The groups of registers in the order of KVM_GET_REG_LIST."""
+_OF_THE_HARDWARE = ("CNTFRQ_EL0", "ICC_CTLR_EL1", "VGIC_V2")
+"""What stands beside registers and is the machine's, whatever its kernel."""
+_OF_THE_HARDWARE = ("CNTFRQ_EL0", "ICC_CTLR_EL1", "VGIC_V2")
+"""What stands beside registers and is the machine's, whatever its kernel."""
 _BY_RELEASE = "what is known of the release"
 _MASKS_SINCE = (6, 7)
 _FIRST = (5, 10)
@@ -196,6 +200,12 @@ class Foretold:
             "vcpus": [self._vcpu_document(made[vcpu.name], vcpu, registers) for vcpu in told],
             "answers": [],
         }
+        was = self._document.get("surroundings", {})
+        if kept := [name for name in _OF_THE_HARDWARE if name in was]:
+            own = ("value", "errno")
+            document["surroundings"] = {
+                name: {key: was[name][key] for key in own if key in was[name]} for name in kept
+            }
         if (masks := self._masks()) is not None and told:
             document["writable_masks"] = [{"vcpus": [vcpu.name for vcpu in told], "masks": masks}]
         return document

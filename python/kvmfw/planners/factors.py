@@ -44,10 +44,11 @@ class Factor(msgspec.Struct, frozen=True):
 
 
 class Compatibility(msgspec.Struct, frozen=True):
-    """Whether a node takes a snapshot, and every factor that does not simply match."""
+    """Whether a node takes a snapshot, every factor that does not simply match, and in words what was not looked at."""
 
     outcome: str
     factors: tuple[Factor, ...]
+    not_judged: tuple[str, ...]
 
 
 def why_not(view: View, vm: Vm, host: On) -> Compatibility:
@@ -77,4 +78,5 @@ def why_not(view: View, vm: Vm, host: On) -> Compatibility:
         )
         for one in verdict.findings
     )
-    return Compatibility(view.explain(vm, host).outcome.name, factors)
+    whole = view.explain(vm, host)
+    return Compatibility(whole.outcome.name, factors, tuple(map(str, whole.not_judged)))

@@ -73,7 +73,15 @@ _BY_RULE = {
     "KVMFW-FACTS-LIST": "capture the host (`kvmfw probe`): a list of registers says less than a capture",
     "KVMFW-FACTS-FIELD": "capture the host (`kvmfw probe`): a list of properties says less than a capture",
     "KVMFW-FACTS-OPEN": "capture the host (`kvmfw probe`): this much cannot be said of it by facts that are less",
-    "KVMFW-VGIC": "choose a target whose interrupt controller has as many priority and ID bits and the same SEIS and A3V",
+    "KVMFW-VGIC": (
+        "choose a target that makes the same interrupt controller for VMs: GICv2 or GICv3, as many priority and ID bits,"
+        " the same SEIS and A3V"
+    ),
+    "KVMFW-ADDRESS-BITS": (
+        "choose a target whose guest addresses have as many bits, or start VMs that need fewer (QEMU: less"
+        " `maxmem`, `highmem=off`)"
+    ),
+    "KVMFW-PAGE-SIZE": "choose a target whose kernel has pages as large, or restart the VM where it shall go",
     "KVMFW-STEAL-TIME": "choose a target with steal time, or start VMs without it",
     "KVMFW-CLOCK": "choose a target whose counter has the same frequency",
     "KVMFW-VCPU": (

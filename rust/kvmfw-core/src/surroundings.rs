@@ -34,8 +34,9 @@ impl Handling {
 /// Whether every VM has this, as its host makes it; an ITS, steal time or a `GICv2` is what some VMs have, and how many bits
 /// guest addresses have its VMM says.
 pub(crate) fn is_every_vms(id: RegisterId, vgic: bool) -> bool {
+    const OF_THE_HOST: [RegisterId; 2] = [RegisterId::CNTFRQ, RegisterId::PAGE_SIZE];
     const OF_A_VGIC: [RegisterId; 3] = [RegisterId::ICC_CTLR, RegisterId::GICD_IIDR, RegisterId::GICD_TYPER2];
-    id == RegisterId::CNTFRQ || vgic && OF_A_VGIC.contains(&id)
+    OF_THE_HOST.contains(&id) || vgic && OF_A_VGIC.contains(&id)
 }
 
 /// What a VMM does with everything that it knows of beside registers.
@@ -173,6 +174,8 @@ const FREQUENCY_REFUSED: Surrounding = beside(
     "cloud-hypervisor refuses another CNTFRQ_EL0 since 53.0; before, the guest's clock runs wrong",
 );
 const STEAL_TIME: Surrounding = beside(Some(RegisterId::PVTIME_IPA), "steal-time", "steal time", "");
+/// No VMM that does nothing with it can be judged by it.
+const STEAL_TIME_UNTOLD: Surrounding = Surrounding { judged_by: None, ..STEAL_TIME };
 const STEAL_TIME_SET: Surrounding = beside(
     STEAL_TIME.judged_by,
     STEAL_TIME.word,
@@ -242,17 +245,29 @@ pub(crate) const QEMU: &[Surrounding] = &[
 ];
 pub(crate) const FIRECRACKER: &[Surrounding] =
     &[SNAPSHOT, VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME_SET, ADDRESSES_UNTOLD, MEMORY, DEVICES, GUEST];
+pub(crate) const CLOUD_HYPERVISOR_52: &[Surrounding] =
+    &[VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME_UNTOLD, ADDRESSES_UNTOLD, MEMORY, DEVICES, GUEST];
 pub(crate) const CLOUD_HYPERVISOR: &[Surrounding] = &[
     VGIC,
     DISTRIBUTOR,
     INTERRUPTS,
     FREQUENCY_REFUSED,
-    STEAL_TIME,
+    STEAL_TIME_UNTOLD,
     ADDRESSES_UNTOLD,
     MEMORY,
     FP_CONTROL,
     DEVICES,
     GUEST,
 ];
-pub(crate) const CROSVM: &[Surrounding] =
-    &[VGIC, DISTRIBUTOR, INTERRUPTS, FREQUENCY, STEAL_TIME, ADDRESSES_UNTOLD, MEMORY, PMU_OPTION, DEVICES, GUEST];
+pub(crate) const CROSVM: &[Surrounding] = &[
+    VGIC,
+    DISTRIBUTOR,
+    INTERRUPTS,
+    FREQUENCY,
+    STEAL_TIME_UNTOLD,
+    ADDRESSES_UNTOLD,
+    MEMORY,
+    PMU_OPTION,
+    DEVICES,
+    GUEST,
+];

@@ -182,7 +182,12 @@ pub(crate) static VMMS: &[VmmRow] = &[
         (FIRECRACKER_WRITABLE_IDS, surroundings::FIRECRACKER),
     ),
     family("cloud-hypervisor", &["cloud-hypervisor-52", "cloud-hypervisor-53"], false, CLOUD_HYPERVISOR_WITHOUT_SVE),
-    release("cloud-hypervisor-52", "read in 52.0", false, (CLOUD_HYPERVISOR_WITHOUT_SVE, surroundings::EVERYWHERE)),
+    release(
+        "cloud-hypervisor-52",
+        "read in 52.0",
+        false,
+        (CLOUD_HYPERVISOR_WITHOUT_SVE, surroundings::CLOUD_HYPERVISOR_52),
+    ),
     release("cloud-hypervisor-53", "read in 53.0, measured", true, CH),
     release("crosvm", "read in the tree of 21 August 2026", false, (CROSVM, surroundings::CROSVM)),
 ];

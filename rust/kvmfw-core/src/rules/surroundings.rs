@@ -63,6 +63,7 @@ impl Beside {
                 let taken = !more(PRI_BITS) && !more(ID_BITS) && (word ^ own) & EXACT == 0;
                 stored(taken, word, word & (PRI_BITS | ID_BITS | EXACT | STORED), own)
             }
+            Self::DistributorRevision { own, .. } if word == own => Effect::Kept,
             Self::DistributorRevision { own, stores: true } => {
                 stored((word ^ own) & !REVISION == 0 && REVISIONS.contains(&(word & REVISION)), word, word, own)
             }
@@ -152,6 +153,9 @@ mod tests {
             [true, false].map(|stores| judge(stores, 0x4b00_143b)),
             [refused(Errno::EINVAL), drops_to(0x4b00_343b)]
         );
+        // A revision that is not known yet is the host's own all the same.
+        let newer = Beside::DistributorRevision { own: 0x4b00_443b, stores: true };
+        assert_eq!(newer.judge(&Value::Word(0x4b00_443b)), Effect::Kept);
         let others = [0x4b01_343b, 0x4b00_3c3b, 0x4a00_343b];
         assert!(others.map(|word| judge(false, word)).iter().all(|effect| *effect == refused(Errno::EINVAL)));
     }
