@@ -219,7 +219,8 @@ def test_a_diff_of_which_nothing_is_known_is_not_green(tmp_path: Path) -> None:
     result = run("diff", one, other, "--format", "json")
     document = json.loads(result.stdout)
     assert document["vcpus"] == [{"vcpu": "vm", "forward": "UNKNOWN", "back": "UNKNOWN"}]
-    (said,) = document["not_judged"]
+    said, beside = document["not_judged"]
+    assert beside["word"] == "surroundings"
     assert (said["word"], said["count"], said["of"]) == ("unknown", 2, 2)
     assert result.exit_code == 2
     text = run("diff", one, other)
