@@ -1221,10 +1221,14 @@ def control_values(own: int) -> Iterable[int]:
     return [*numbers, *(own ^ 1 << bit for bit in (0, 1, 6, 14, 15, 18, 19)), own ^ 3 << 14, 0, 2**32 - 1]
 
 
+def revisions(own: int) -> List[int]:
+    """A value with each revision, which IIDRs have in bits 15:12."""
+    return [(own & ~(15 << 12)) | number << 12 for number in range(16)]
+
+
 def distributor_values(own: int) -> Iterable[int]:
     """GICD_IIDR: each revision, another variant, product and implementer."""
-    revisions = [(own & ~(15 << 12)) | number << 12 for number in range(16)]
-    return [*revisions, *(own ^ 1 << bit for bit in (0, 11, 16, 24, 31)), 0, 2**32 - 1]
+    return [*revisions(own), *(own ^ 1 << bit for bit in (0, 11, 16, 24, 31)), 0, 2**32 - 1]
 
 
 def feature_values(own: int) -> Iterable[int]:
@@ -1234,8 +1238,7 @@ def feature_values(own: int) -> Iterable[int]:
 
 def revision_values(own: int) -> Iterable[int]:
     """GITS_IIDR: each revision of its tables, another product, another implementer."""
-    revisions = [(own & ~(15 << 12)) | number << 12 for number in range(16)]
-    return [*revisions, own ^ 1 << 24, own ^ 1, 0, 2**32 - 1]
+    return [*revisions(own), own ^ 1 << 24, own ^ 1, 0, 2**32 - 1]
 
 
 ATTRIBUTES = (

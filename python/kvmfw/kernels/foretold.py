@@ -27,8 +27,6 @@ _GROUPS = (ids.CORE, ids.SVE, ids.FIRMWARE, ids.FIRMWARE_BITMAP, ids.SYSTEM, ids
 """The groups of registers in the order of KVM_GET_REG_LIST."""
 _OF_THE_HARDWARE = ("CNTFRQ_EL0", "ICC_CTLR_EL1", "VGIC_V2")
 """What stands beside registers and is the machine's, whatever its kernel."""
-_OF_THE_HARDWARE = ("CNTFRQ_EL0", "ICC_CTLR_EL1", "VGIC_V2")
-"""What stands beside registers and is the machine's, whatever its kernel."""
 _BY_RELEASE = "what is known of the release"
 _MASKS_SINCE = (6, 7)
 _FIRST = (5, 10)

@@ -62,6 +62,8 @@ def why_not(view: View, vm: Vm, host: On) -> Compatibility:
     >>> found = why_not(fleet, "snapshot", "node")
     >>> found.outcome, found.factors[0].name, found.factors[0].saved, found.factors[0].host
     ('REFUSE', 'SMCCC_ARCH_WORKAROUND_3', '0x2', '0x1')
+    >>> "devices" in found.not_judged
+    True
     """
     verdict = view.explain_units(vm, host)
     factors = tuple(

@@ -157,50 +157,50 @@ mod tests {
     use super::*;
 
     proptest! {
-           #[test]
-           fn only_who_has_all_that_is_looked_at_is_known(
-               looked_at in proptest::collection::btree_set(0..12_usize, 0..12),
-               vms in proptest::collection::vec((0..2_usize, proptest::collection::vec((0..12_usize, 0..3_u64), 0..4)), 1..80),
-           ) {
-               // Shapes of which one looks at less than the other.
-               let shapes = [looked_at.clone(), looked_at.iter().copied().filter(|at| at % 3 > 0).collect()];
-               let shapes = shapes.map(|at: BTreeSet<usize>| {
-                   let mut shape = Shape::default();
-                   shape.looked_at.extend(at);
-                   shape
-               });
-               let vms: Vec<(usize, Vec<u64>)> = vms.into_iter().map(|(shape, others)| {
-                   let mut values = vec![7; 12];
-                   for (at, value) in others {
-    values[at] = value;
+        #[test]
+        fn only_who_has_all_that_is_looked_at_is_known(
+            looked_at in proptest::collection::btree_set(0..12_usize, 0..12),
+            vms in proptest::collection::vec((0..2_usize, proptest::collection::vec((0..12_usize, 0..3_u64), 0..4)), 1..80),
+        ) {
+            // Shapes of which one looks at less than the other.
+            let shapes = [looked_at.clone(), looked_at.iter().copied().filter(|at| at % 3 > 0).collect()];
+            let shapes = shapes.map(|at: BTreeSet<usize>| {
+                let mut shape = Shape::default();
+                shape.looked_at.extend(at);
+                shape
+            });
+            let vms: Vec<(usize, Vec<u64>)> = vms.into_iter().map(|(shape, others)| {
+                let mut values = vec![7; 12];
+                for (at, value) in others {
+                    values[at] = value;
+                }
+                (shape, values)
+            }).collect();
+            let told = |(shape, values): &(usize, Vec<u64>)| {
+                (*shape, shapes[*shape].looked_at.iter().map(|at| values[*at]).collect::<Vec<_>>())
+            };
+            let (mut memo, mut classes) = (Memo::default(), BTreeMap::new());
+            let mut ask = |vm: &(usize, Vec<u64>)| {
+                let count = classes.len();
+                let class = *classes.entry(told(vm)).or_insert(VmClass::at_place(count));
+                let found = memo.class(vm.0, &shapes[vm.0], &vm.1);
+                if found.is_none() {
+                    memo.learn(class);
+                }
+                (found, class)
+            };
+            for vm in &vms {
+                let (found, class) = ask(vm);
+                prop_assert!(found.is_none_or(|found| found == class));
+            }
+            // By now it is known where VMs differ: what is told of one is kept.
+            for vm in &vms {
+                ask(vm);
+            }
+            for vm in &vms {
+                let (found, class) = ask(vm);
+                prop_assert_eq!(found, Some(class));
+            }
+        }
     }
-                   (shape, values)
-               }).collect();
-               let told = |(shape, values): &(usize, Vec<u64>)| {
-                   (*shape, shapes[*shape].looked_at.iter().map(|at| values[*at]).collect::<Vec<_>>())
-               };
-               let (mut memo, mut classes) = (Memo::default(), BTreeMap::new());
-               let mut ask = |vm: &(usize, Vec<u64>)| {
-                   let count = classes.len();
-                   let class = *classes.entry(told(vm)).or_insert(VmClass::at_place(count));
-                   let found = memo.class(vm.0, &shapes[vm.0], &vm.1);
-                   if found.is_none() {
-                       memo.learn(class);
-                   }
-                   (found, class)
-               };
-               for vm in &vms {
-                   let (found, class) = ask(vm);
-                   prop_assert!(found.is_none_or(|found| found == class));
-               }
-               // By now it is known where VMs differ: what is told of one is kept.
-               for vm in &vms {
-                   ask(vm);
-               }
-               for vm in &vms {
-                   let (found, class) = ask(vm);
-                   prop_assert_eq!(found, Some(class));
-               }
-           }
-       }
 }

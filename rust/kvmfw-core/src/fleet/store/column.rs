@@ -121,7 +121,7 @@ impl<N: Number> Column<N> {
     }
 
     /// Does something with all of them.
-    fn edit<R>(&mut self, edit: impl FnOnce(&mut Vec<N>) -> R) -> R {
+    fn edit(&mut self, edit: impl FnOnce(&mut Vec<N>)) {
         let mut numbers = match std::mem::take(self) {
             Self::Listed(numbers) => numbers,
             even @ Self::Even(count, ..) => {
@@ -130,9 +130,8 @@ impl<N: Number> Column<N> {
                 numbers
             }
         };
-        let done = edit(&mut numbers);
+        edit(&mut numbers);
         *self = Self::Listed(numbers);
-        done
     }
 
     /// Adds one at the end.
@@ -263,7 +262,8 @@ mod tests {
                     prop_assert_eq!(column.len(), list.len());
                     prop_assert_eq!((0..=list.len()).filter_map(|at| column.get(at)).collect::<Vec<_>>(), list.clone());
                     if list.is_sorted_by(|one, next| one < next) {
-                        for wanted in list.iter().flat_map(|one| [one.saturating_sub(1), *one, one.saturating_add(1)]).chain([0]) {
+                        let near = |one: &u32| [one.saturating_sub(1), *one, one.saturating_add(1)];
+                        for wanted in list.iter().flat_map(near).chain([0]) {
                             prop_assert_eq!(column.find(wanted), list.binary_search(&wanted));
                         }
                     }
