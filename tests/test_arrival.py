@@ -14,8 +14,8 @@ import kvmfw
 from kvmfw import readers
 from kvmfw.analysis.compare import diff_captures
 from kvmfw.readers.qemu_stream import stream_vcpus
-from kvmfw.testing import tiny_set
 from tests.oracle.arrival import NONE, Arrival, arrive
+from tests.support.arrival import CAPTURE, host_with, id_of, vm_with
 from tests.support.command import run
 
 DATA = Path(__file__).parent / "data"
@@ -36,27 +36,6 @@ POLICIES = (
 )
 KERNELS_OWN = {"GICD_IIDR": 0x4B00343B, "GITS_IIDR": 0x4B00043B}
 WORDS = {"ICC_CTLR_EL1": "vgic", "CNTFRQ_EL0": "counter-frequency", "PVTIME_IPA": "steal-time"}
-
-
-def id_of(name: str) -> int:
-    found = kvmfw.find_register(name)
-    assert found is not None
-    return found
-
-
-def host_with(beside: dict[str, Any], name: str = "host") -> kvmfw.Host:
-    vcpus = [
-        {"name": words, "features": ["psci_0_2"], "vgic": vgic, "values": []}
-        for words, vgic in (("vm", True), ("bare", False))
-    ]
-    facts = {"name": name, "kernel": "6.12.117", "midr": "0x413fd0c1", "capabilities": {"3": 1}}
-    document = {"format": "kvmfw-capture", "version": 3, "host": facts, "registers": [], "vcpus": vcpus}
-    return kvmfw.Host.from_json(json.dumps(document | {"surroundings": beside}))
-
-
-def vm_with(beside: dict[str, int], name: str = "vm", *, vgic: bool = True) -> kvmfw.RegisterSet:
-    registers = {id_of(key): value for key, value in beside.items()}
-    return kvmfw.RegisterSet.from_mapping(registers, name=name, vgic=vgic)
 
 
 # --- what saved state tells -----------------------------------------------------------------------
@@ -121,38 +100,6 @@ def test_snapshots_of_other_vmms_tell_what_they_hold() -> None:
     }
 
 
-def test_a_set_with_surroundings_says_its_version_and_comes_back() -> None:
-    vm = vm_with({"ICC_CTLR_EL1": 0x400})
-    document = vm.to_document()
-    assert (document["version"], document["surroundings"], document["registers"]) == (
-        2,
-        {"ICC_CTLR_EL1": "0x400"},
-        {},
-    )
-    assert kvmfw.RegisterSet.from_json(json.dumps(document)).to_document() == document
-    assert tiny_set().to_document()["version"] == 1
-    assert len(vm) == 0
-
-
-@pytest.mark.parametrize(
-    ("beside", "problem"),
-    [
-        ({"ICC_CTLR": {"value": "0x0"}}, "`ICC_CTLR` is not known; expected one of ICC_CTLR_EL1, GICD_IIDR"),
-        ({"PSCI_VERSION": {"value": "0x0"}}, "`PSCI_VERSION` is not known"),
-        ({"VGIC_V2": {}}, "has either `value` or `errno`"),
-        ({"VGIC_V2": {"value": "0x1", "errno": "ENODEV"}}, "has either `value` or `errno`"),
-        ({"VGIC_V2": {"errno": "EIEIO"}}, "`EIEIO` is not a known error name"),
-        (
-            {"GITS_IIDR": {"value": "0x1", "kept": ["0x1"], "refused": {"EINVAL": ["0x1"]}}},
-            "is answered twice",
-        ),
-    ],
-)
-def test_a_capture_that_cannot_be_is_refused_with_a_sentence(beside: dict[str, Any], problem: str) -> None:
-    with pytest.raises(kvmfw.FormatError, match=problem):
-        host_with(beside)
-
-
 # --- judged where both sides tell, by the engine as by the oracle -----------------------------------
 
 
@@ -211,7 +158,8 @@ def document_of(own: dict[str, int | str]) -> dict[str, Any]:
 @pytest.mark.parametrize("seed", range(3))
 def test_engine_oracle_and_fleet_agree_on_any_pair(seed: int, policy: str) -> None:
     vms, hosts = fleet_of_any(seed)
-    sets = [vm_with(vm, f"vm{at}") for at, vm in enumerate(vms)]
+    # A VM with a GICv3 has no vCPU on a host without one.
+    sets = [vm_with(vm, f"vm{at}", vgic=False) for at, vm in enumerate(vms)]
     targets = [host_with(document_of(own), f"host{at}") for at, own in enumerate(hosts)]
     fleet = kvmfw.Fleet(sets, targets, vmm=policy)
     outcomes = set()
@@ -242,6 +190,9 @@ def test_who_dies_of_it_is_said() -> None:
     )
     told = {one.name: one.sentence for one in kvmfw.validate(vm, host, vmm="qemu-10.0").findings}
     assert told["ICC_CTLR_EL1"].endswith("KVM refuses it (EINVAL); QEMU's target process aborts here")
+    assert told["PVTIME_IPA"].startswith(
+        "the VM has steal time, and this host has none; KVM refuses it (ENXIO)"
+    )
     assert told["PVTIME_IPA"].endswith("no block of RAM named pvtime then and refuses the stream")
     assert told["CNTFRQ_EL0"].endswith("the guest will see 0x3b9aca00; its clock runs wrong by as much")
     (stops,) = (
@@ -253,7 +204,7 @@ def test_who_dies_of_it_is_said() -> None:
 
 
 def test_firecracker_loads_a_gicv2_only_where_there_is_no_gicv3() -> None:
-    vm = vm_with({"VGIC_V2": 1})
+    vm = vm_with({"VGIC_V2": 1}, vgic=False)
     for beside, outcome, words in (
         ({"ICC_CTLR_EL1": {"value": "0x8c00"}, "VGIC_V2": {"value": "0x1"}}, "REFUSE", "makes a GICv3"),
         ({"ICC_CTLR_EL1": {"value": "0x8c00"}, "VGIC_V2": {"errno": "ENODEV"}}, "REFUSE", "makes a GICv3"),
@@ -267,6 +218,44 @@ def test_firecracker_loads_a_gicv2_only_where_there_is_no_gicv3() -> None:
         assert (
             kvmfw.Fleet([vm], [host], vmm="firecracker-1.16").validate_pairs([0], [0])[0] == verdict.outcome
         )
+
+
+def test_whether_there_is_a_gicv3_is_not_guessed() -> None:
+    """A host that was asked for a GICv2 alone, and shows no register that tells of a GICv3."""
+    vm = vm_with({"VGIC_V2": 1}, vgic=False)
+    for own, outcome in ((1, "UNKNOWN"), ("ENODEV", "REFUSE")):
+        document = json.loads(CAPTURE) | {"surroundings": document_of({"VGIC_V2": own})}
+        host = kvmfw.Host.from_json(json.dumps(document))
+        verdict = kvmfw.validate(vm, host, vmm="firecracker-1.16")
+        assert verdict.outcome.name == outcome
+        judged = arrive("firecracker-1.16", {"VGIC_V2": 1}, {"VGIC_V2": own}, makes_v3=None)
+        assert said(verdict) == words(judged)
+        assert (
+            kvmfw.Fleet([vm], [host], vmm="firecracker-1.16").validate_pairs([0], [0])[0] == verdict.outcome
+        )
+        assert kvmfw.validate(vm, host, vmm="qemu-11.1").outcome.name == ("ACCEPT" if own == 1 else "REFUSE")
+
+
+@pytest.mark.parametrize("policy", ["kvm", "qemu-11.1", "firecracker-1.16", "cloud-hypervisor-53", "crosvm"])
+def test_a_host_that_said_that_it_has_no_gicv3_takes_no_vm_with_one(policy: str) -> None:
+    """Whatever its registers show: here it was asked for nothing else."""
+    document = json.loads(CAPTURE) | {"surroundings": document_of({"ICC_CTLR_EL1": "ENODEV"})}
+    host = kvmfw.Host.from_json(json.dumps(document))
+    verdict = kvmfw.validate(vm_with({}), host, vmm=policy)
+    assert verdict.outcome == kvmfw.Outcome.REFUSE
+    assert "this host makes none for VMs (ENODEV)" in str(verdict.findings[0].sentence)
+
+
+def test_a_fleet_says_of_steal_time_what_a_pair_says() -> None:
+    """Fleets know of an address only whether 64 divides it."""
+    host = host_with({"PVTIME_IPA": {"value": hex(NONE)}})
+    for policy in ("kvm", "qemu-10.0", "firecracker-1.16"):
+        vm = vm_with({"PVTIME_IPA": 0x90A0041})
+        (alone,) = kvmfw.validate(vm, host, vmm=policy).findings
+        (within,) = kvmfw.Fleet([vm], [host], vmm=policy).explain(0, 0).findings
+        assert alone.sentence == within.sentence
+        # That the target's QEMU has no room for it follows of a host without steal time alone.
+        assert alone.sentence == "the address of steal time is no multiple of 64; KVM refuses it (EINVAL)"
 
 
 def test_what_the_distributor_says_is_left_alone_by_every_vmm() -> None:
@@ -286,7 +275,10 @@ def test_qemu_makes_no_vm_for_more_memory_than_a_host_has_addresses_for() -> Non
     vm = vm_with({"IPA_BITS": 41})
     (finding,) = kvmfw.validate(vm, host_with({"IPA_BITS": {"value": "0x28"}}), vmm="qemu-10.0").findings
     assert (finding.name, finding.errno) == ("IPA_BITS", "EINVAL")
-    assert finding.sentence.endswith("QEMU ends before it makes the VM")
+    assert finding.sentence == (
+        "the VM needs 41 bits of guest addresses, this host has 40; KVM refuses it (EINVAL);"
+        " QEMU ends before it makes the VM"
+    )
     enough = kvmfw.validate(vm, host_with({"IPA_BITS": {"value": "0x29"}}), vmm="qemu-10.0")
     assert enough.outcome == kvmfw.Outcome.ACCEPT
     # A stream tells how much memory there is, and not what lies above it.

@@ -59,9 +59,12 @@ def test_what_was_judged_beside_registers_is_told_from_what_no_vm_tells(tmp_path
     stream = Path(__file__).parent / "data" / "qemu" / "kvm-6.12-neoverse-n1-qemu-11.1.gz"
     telling = kvmfw.RegisterSet.load(stream)
     silent = kvmfw.RegisterSet.from_mapping(telling.to_mapping(), features=telling.features, vgic=True)
-    host = kvmfw.Host.load(EXAMPLES / "captures" / "7.3.4+deb13-arm64__neoverse-n1__default.json")
+    capture = json.loads((EXAMPLES / "captures" / "7.3.4+deb13-arm64__neoverse-n1__default.json").read_text())
+    asked = kvmfw.Host.from_json(json.dumps(capture))
+    # As a probe of before left it.
+    not_asked = kvmfw.Host.from_json(json.dumps(capture | {"surroundings": {}}))
     rows = []
-    for vm in (telling, silent):
+    for vm, host in ((telling, asked), (silent, asked), (telling, not_asked)):
         fleet = kvmfw.Fleet([vm], [host], vmm="qemu-11.1")
         (row,) = (
             row for row in examine(make_frame(fleet)).tables["not_judged"] if row["word"] == "surroundings"
@@ -76,6 +79,9 @@ def test_what_was_judged_beside_registers_is_told_from_what_no_vm_tells(tmp_path
     judged, open_ends = rows[1].split("not judged are")
     assert judged.endswith("and by nothing beside them: ")
     assert interface in open_ends.split("as no VM of this fleet tells it")[1]
+    judged, open_ends = rows[2].split("not judged are")
+    assert judged.endswith("and by nothing beside them: ")
+    assert interface in open_ends.split("as no host was asked for it")[1].split("as no VM")[0]
     made(tmp_path / "fleet", (None, None, None))
     run("audit", tmp_path / "fleet", "--fail-on", "none", "--html", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()

@@ -67,6 +67,11 @@ class Questions(Roster):
         """What the units judge, by number: the vCPU, the register list, then registers by name."""
         return [name for _, _, name in self._now().units()]
 
+    @property
+    def told_beside(self) -> frozenset[str]:
+        """Names of what stands beside registers and was judged: what some VM tells and some host, too."""
+        return frozenset(self._now().told_beside())
+
     def class_table(self) -> npt.NDArray[np.uint8]:
         """Give the outcome of every pair of classes, as they are now. Shape (VM classes, host classes).
 

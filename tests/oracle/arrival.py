@@ -146,8 +146,12 @@ def arrive(
     *,
     kernel: str = "6.12.117",
     release_known: bool = True,
+    makes_v3: bool | None = True,
 ) -> list[Arrival]:
-    """What does not arrive as it was saved, under the rule of one release of a VMM."""
+    """What does not arrive as it was saved, under the rule of one release of a VMM.
+
+    `makes_v3` says whether the host makes a GICv3 for VMs, where it was not asked for its ICC_CTLR_EL1.
+    """
     vmm = next(name for name in WRITES if policy == name or policy.startswith(name + "-"))
     found = []
     for name, value in saved.items():
@@ -161,9 +165,14 @@ def arrive(
                 found.append(Arrival(name, reads=own))
         elif name == "VGIC_V2" and vmm == "firecracker":
             # It makes a GICv3 where it can, into which this state does not go.
-            makes_v3 = not isinstance(host.get("ICC_CTLR_EL1", 0), str)
-            if makes_v3 or isinstance(own, str):
-                found.append(Arrival(name, refused=True, errno=None if makes_v3 else str(own)))
+            asked = host.get("ICC_CTLR_EL1")
+            has_v3 = makes_v3 if asked is None else not isinstance(asked, str)
+            if has_v3:
+                found.append(Arrival(name, refused=True))
+            elif isinstance(own, str):
+                found.append(Arrival(name, refused=True, errno=own))
+            elif has_v3 is None:
+                found.append(Arrival(name, unknown=True))
         elif name == "PAGE_SIZE":
             # QEMU alone keeps blocks of memory that are as long as a page.
             if vmm == "qemu" and isinstance(own, int) and value > own:

@@ -181,16 +181,19 @@ def not_judged(
 
 def beside(frame: Frame, pairs: int) -> NotJudged:
     """Tell what beside registers was judged in so many pairs: what some VM tells, on hosts that tell it too."""
-    every, units = find_vmm(frame.fleet.vmm).not_judged, frozenset(frame.fleet.units)
+    every, both = find_vmm(frame.fleet.vmm).not_judged, frame.fleet.told_beside
+    by_vms = frozenset(frame.fleet.units) - both
 
     def named(chosen: Iterable[Surrounding]) -> str:
         return ", ".join(str(one) for one in chosen)
 
-    told = named(one for one in every if one.judged_by in units)
-    untold = named(one for one in every if one.judged_by and one.judged_by not in units)
+    told = named(one for one in every if one.judged_by in both)
+    of_vms = named(one for one in every if one.judged_by in by_vms)
+    untold = named(one for one in every if one.judged_by and one.judged_by not in both | by_vms)
     never = named(one for one in every if one.judged_by is None)
     by = f"and, where the VM and the host tell it, by {told}" if told else "and by nothing beside them"
     why = f"not judged are {never}"
+    why += f"; nor, as no host was asked for it, {of_vms}" if of_vms else ""
     why += f"; nor, as no VM of this fleet tells it, {untold}" if untold else ""
     what = f"pairs were judged by registers of vCPUs, {by}"
     return NotJudged("surroundings", pairs, pairs, what, f"{why} (`kvmfw vmms`)")

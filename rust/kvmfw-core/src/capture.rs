@@ -11,7 +11,7 @@ mod surroundings;
 use self::builder::Builder;
 use self::document::Document;
 pub use self::recorded::{Beside, Capture, Hidden, Made, Trial, Vcpu};
-pub(crate) use self::surroundings::surrounding_at;
+pub(crate) use self::surroundings::{check_version, surrounding_at, surrounding_value};
 use crate::error::FormatError;
 use crate::json;
 

@@ -12,7 +12,34 @@ pub struct FormatError {
 
 impl FormatError {
     pub(crate) fn new(place: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { place: place.into(), problem: problem.into() }
+        Self { place: in_short(place.into()), problem: in_short(problem.into()) }
+    }
+}
+
+/// A sentence that repeats no more of its input than people read: of a longer one the start and the end.
+fn in_short(text: String) -> String {
+    const LONGEST: usize = 400;
+    const START: usize = 120;
+    const END: usize = 240;
+    let letters = text.chars().count();
+    if letters <= LONGEST {
+        return text;
+    }
+    let (start, end): (String, String) =
+        (text.chars().take(START).collect(), text.chars().skip(letters - END).collect());
+    format!("{start} ... {end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_long_is_told_by_its_start_and_its_end() {
+        let told = FormatError::new("place", format!("`{}` is not known; expected a name", "ä".repeat(5000)));
+        assert!(told.problem.starts_with("`ää") && told.problem.ends_with("is not known; expected a name"));
+        assert_eq!(told.problem.chars().count(), 120 + 5 + 240);
+        assert_eq!(FormatError::new("place", "in short").problem, "in short");
     }
 }
 

@@ -1,7 +1,10 @@
 //! Sentences: what a judgement means, in words for people.
 
+mod beside;
 mod fields;
 mod offers;
+
+pub(crate) use beside::name_consequence;
 
 use fields::{error_in_brackets, field_sentence, refusal, spoken_fields};
 pub use offers::number;
@@ -21,10 +24,9 @@ use crate::rule_ids::RuleId;
 use crate::rules::NOT_LISTED;
 use crate::rules::aftermath::{Change, Fate};
 use crate::set::RegisterSet;
-use crate::surroundings::Handling;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-use crate::vmms::{VmmRow, VmmRule};
+use crate::vmms::VmmRow;
 
 /// A finding that is not about one register.
 fn whole_finding(unit: Unit, rule: RuleId, judgement: Judgement, sentence: String) -> Finding {
@@ -138,6 +140,9 @@ pub(crate) fn register_finding(
 /// What happens to a value as a whole.
 fn value_sentence(register: RegisterId, saved: &Value, acceptor: &Acceptor, effect: &Effect) -> String {
     let name = name_of(register);
+    if let Some(sentence) = beside::refusal_sentence(register, saved, acceptor, effect) {
+        return sentence;
+    }
     match effect {
         Effect::Dropped(own) if matches!(acceptor, Acceptor::Unwritten(_)) => {
             let own = own.as_ref().map_or_else(|| "nothing".to_owned(), ToString::to_string);
@@ -276,20 +281,6 @@ pub(crate) fn aftermath_finding(
         },
         fields: Vec::new(),
         sentence,
-    }
-}
-
-/// Says what follows for the VMM and the guest where something beside registers does not arrive.
-pub(crate) fn name_consequence(finding: &mut Finding, rule: &VmmRule) {
-    let Some(handling) = finding.register.and_then(|id| rule.handles(id)) else { return };
-    let follows = match handling {
-        Handling::Writes(_) | Handling::PrefersV3(_) | Handling::Compares(_) => {
-            matches!(finding.judgement.effect, Effect::Refused(_))
-        }
-        Handling::Leaves(_) => matches!(finding.judgement.effect, Effect::Dropped(_)),
-    };
-    if follows {
-        finding.sentence.push_str(handling.consequence());
     }
 }
 

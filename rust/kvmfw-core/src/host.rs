@@ -168,10 +168,7 @@ impl Host {
 
     /// The vCPU configurations that the host made, by name.
     pub fn made(&self) -> impl Iterator<Item = (&str, HostConfig<'_>)> {
-        self.0.vcpus.iter().filter_map(|vcpu| {
-            let indexed = vcpu.made.as_ref().ok()?;
-            Some((vcpu.name.as_str(), HostConfig::asked(indexed, vcpu.config, &self.0)))
-        })
+        self.0.made()
     }
 
     /// Where the capture is in memory: equal for two hosts that share one.
@@ -181,6 +178,14 @@ impl Host {
 }
 
 impl Inner {
+    /// The vCPU configurations that the host made, by name.
+    fn made(&self) -> impl Iterator<Item = (&str, HostConfig<'_>)> {
+        self.vcpus.iter().filter_map(|vcpu| {
+            let indexed = vcpu.made.as_ref().ok()?;
+            Some((vcpu.name.as_str(), HostConfig::asked(indexed, vcpu.config, self)))
+        })
+    }
+
     fn surrounding(&self, id: RegisterId) -> Option<&Beside> {
         let at = self.surroundings.binary_search_by_key(&id, |(known, _)| *known).ok()?;
         self.surroundings.get(at).map(|(_, recorded)| recorded)
@@ -223,10 +228,9 @@ impl<'a> HostConfig<'a> {
         self.host.surrounding(id)
     }
 
-    /// Whether this host makes a `GICv3` for VMs: as it said when it was asked for one, else as fresh vCPUs show.
-    pub(crate) fn makes_vgic(&self) -> bool {
-        let own = self.surrounding(RegisterId::ICC_CTLR).map(|recorded| &recorded.own);
-        own.map_or_else(|| self.field(catalog::GIC).is_none_or(|shown| shown != 0), Result::is_ok)
+    /// Whether this host makes a `GICv3` for VMs; `None` where nothing tells.
+    pub(crate) fn makes_vgic(&self) -> Option<bool> {
+        self.host.makes_vgic()
     }
 
     /// Whether the kernel surely hides what is behind this field from VMs whose field is too small.

@@ -219,6 +219,17 @@ pub(crate) fn parse_id(text: &str) -> Result<RegisterId, String> {
     Ok(id)
 }
 
+/// Reads an id of a register: what stands beside registers has names, see [`crate::capture::surrounding_at`].
+pub(crate) fn parse_register(text: &str) -> Result<RegisterId, String> {
+    let id = parse_id(text)?;
+    if id.is_surrounding() {
+        return Err(format!(
+            "`{text}` is not the id of a register; what stands beside registers is named in `surroundings`"
+        ));
+    }
+    Ok(id)
+}
+
 /// Reads any 64-bit number as an id, as a probe may write ids that cannot exist.
 pub(crate) fn parse_any_id(text: &str) -> Result<RegisterId, String> {
     // A sign is a digit to `from_str_radix`, and so is any number of zeros.

@@ -54,7 +54,7 @@ pub(crate) fn made_for<'a>(host: &'a Host, rule: &VmmRule, saved: VcpuConfig) ->
         return Err(NotMade::Impossible(why, register));
     }
     // Whenever the VMM makes the interrupt controller, before the registers or after them.
-    if saved.vgic && host.makes_no_vgic() {
+    if saved.vgic && host.makes_vgic() == Some(false) {
         return Err(NotMade::NoGic);
     }
     match host.choose(target) {

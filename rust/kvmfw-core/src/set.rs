@@ -2,9 +2,9 @@
 
 use serde::Deserialize;
 
-use crate::capture::surrounding_at;
+use crate::capture::{check_version, surrounding_at, surrounding_value};
 use crate::error::FormatError;
-use crate::id::{RegisterId, parse_id};
+use crate::id::{RegisterId, parse_register};
 use crate::json::{self, Members};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -28,8 +28,7 @@ pub struct RegisterSet {
 struct Document {
     #[serde(rename = "format")]
     _format: String,
-    #[serde(rename = "version")]
-    _version: u64,
+    version: u64,
     #[serde(default)]
     id: String,
     #[serde(default)]
@@ -96,15 +95,15 @@ impl RegisterSet {
             .into_iter()
             .map(|(id, value)| {
                 let place = || format!("registers.{id}");
-                let register = parse_id(&id).map_err(|problem| FormatError::new(place(), problem))?;
+                let register = parse_register(&id).map_err(|problem| FormatError::new(place(), problem))?;
                 let value = Value::parse(&value, register).map_err(|problem| FormatError::new(place(), problem))?;
                 Ok((register, value))
             })
             .collect::<Result<Vec<_>, FormatError>>()?;
+        check_version(!document.surroundings.0.is_empty(), document.version, 2)?;
         let beside = document.surroundings.0.into_iter().map(|(name, value)| {
             let id = surrounding_at(&name, "surroundings")?;
-            let place = || format!("surroundings.{name}");
-            Ok((id, Value::parse(&value, id).map_err(|problem| FormatError::new(place(), problem))?))
+            Ok((id, surrounding_value(&value, id, || format!("surroundings.{name}"))?))
         });
         let beside = beside.collect::<Result<Vec<_>, FormatError>>()?;
         Self::new(document.id, document.host, vcpu, registers.into_iter().chain(beside).collect())

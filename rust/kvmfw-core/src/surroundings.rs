@@ -44,8 +44,9 @@ pub(crate) type Handled = &'static [(RegisterId, Handling)];
 
 const ABORTS: &str = "; QEMU's target process aborts here";
 const RUNS_WRONG: &str = "; its clock runs wrong by as much";
-const KEEPS: &str = "; no VMM writes it, and the guest goes on with what it has read";
+const KEEPS: &str = "; no VMM writes it, and a guest that read it when it started goes on with that";
 const NO_BITS: &str = "; QEMU ends before it makes the VM";
+const IN_THE_KERNEL: &str = ", unless the VM has it in QEMU (kernel-irqchip=off), which a stream does not tell";
 const LARGER_BLOCKS: &str = "; its smallest blocks of RAM are as long as such a page, and here they are shorter";
 const GETS_V3: &str =
     "; Firecracker makes a GICv3 where the host has one for VMs, and does not load the state of a GICv2 into it";
@@ -72,7 +73,7 @@ pub(crate) const HANDLED_BY_QEMU: Handled = &[
     (RegisterId::GITS_IIDR, Handling::Writes(ABORTS)),
     (RegisterId::PVTIME_IPA, Handling::Writes(NO_BLOCK)),
     (RegisterId::CNTFRQ, Handling::Leaves(RUNS_WRONG)),
-    (RegisterId::VGIC_V2, Handling::Writes("")),
+    (RegisterId::VGIC_V2, Handling::Writes(IN_THE_KERNEL)),
     (RegisterId::IPA_BITS, Handling::Writes(NO_BITS)),
     (RegisterId::PAGE_SIZE, Handling::Writes(LARGER_BLOCKS)),
 ];

@@ -92,6 +92,11 @@ impl Snapshot {
         self.0.units().iter().map(words).collect()
     }
 
+    /// The names of what stands beside registers and is told by a VM and by a host.
+    fn told_beside(&self) -> Vec<String> {
+        self.0.told_beside().into_iter().map(|id| unit_name(core::Unit::Register(id))).collect()
+    }
+
     fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
         Ok(enter(py, self.1, || self.0.vm_classes())?.into_pyarray(py))
     }

@@ -121,7 +121,7 @@ impl Builder {
             cores: cores?,
             capabilities,
             spec_store_bypass: spec_store_bypass(&document.host),
-            surroundings: read_surroundings(&document.surroundings)?,
+            surroundings: read_surroundings(&document.surroundings, document.version)?,
             vcpus: self.vcpus,
         })
     }

@@ -9,8 +9,7 @@ use crate::json::Members;
 pub(super) struct Document {
     #[serde(rename = "format")]
     pub(super) _format: String,
-    #[serde(rename = "version")]
-    pub(super) _version: u64,
+    pub(super) version: u64,
     pub(super) host: HostDocument,
     pub(super) registers: Vec<String>,
     pub(super) vcpus: Vec<VcpuDocument>,

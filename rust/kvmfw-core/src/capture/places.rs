@@ -3,7 +3,7 @@
 use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::RegisterId;
-use crate::id::parse_id;
+use crate::id::parse_register;
 use crate::value::Value;
 
 pub(super) fn reject_duplicates(ids: impl Iterator<Item = RegisterId>, place: &str) -> Result<(), FormatError> {
@@ -20,7 +20,7 @@ pub(super) fn capability_number(text: &str) -> Result<u32, FormatError> {
 }
 
 pub(super) fn id_at(text: &str, place: impl Fn() -> String) -> Result<RegisterId, FormatError> {
-    parse_id(text).map_err(|problem| FormatError::new(place(), problem))
+    parse_register(text).map_err(|problem| FormatError::new(place(), problem))
 }
 
 pub(super) fn value_at(text: &str, register: RegisterId, place: impl Fn() -> String) -> Result<Value, FormatError> {

@@ -1,6 +1,6 @@
 //! Which of the vCPUs that a host was asked for judges a VM, and what is known where none does.
 
-use super::{Host, HostConfig};
+use super::{Host, HostConfig, Inner};
 use crate::capabilities::{self, CAPABILITIES};
 use crate::catalog;
 use crate::errno::Errno;
@@ -91,16 +91,9 @@ impl Host {
         (found.field(catalog::GIC)? != 0).then_some(found)
     }
 
-    /// Whether KVM on this host makes no `GICv3` for VMs, so that one is refused with ENODEV: `vgic_v3_probe` registers the
-    /// device, and fresh vCPUs of hosts with it read 1 in `ID_AA64PFR0_EL1.GIC` (`sys_regs.c`, read in 5.10 to 7.3). A `GICv5`
-    /// may make one and not show it.
-    pub(crate) fn makes_no_vgic(&self) -> bool {
-        let said = self.made().filter_map(|(_, made)| {
-            let (shown, newer) = (made.field(catalog::GIC)?, made.field(catalog::GCIE).unwrap_or(0));
-            Some(shown == 0 && newer == 0 && !made.config.vgic)
-        });
-        let mut said = said.peekable();
-        said.peek().is_some() && said.all(|none| none)
+    /// Whether KVM on this host makes a `GICv3` for VMs, see [`Inner::makes_vgic`].
+    pub(crate) fn makes_vgic(&self) -> Option<bool> {
+        self.0.makes_vgic()
     }
 
     /// Whether the host reports a capability; `None` where that is not known.
@@ -142,6 +135,30 @@ impl Host {
             Some(false) => Some(Errno::ENOENT),
             None => None,
         }
+    }
+}
+
+impl Inner {
+    /// Whether KVM on this host makes a `GICv3` for VMs, or refuses one with ENODEV; `None` where nothing tells.
+    ///
+    /// As it said when it was asked for one; else as its fresh vCPUs show: `vgic_v3_probe` registers the device, and fresh vCPUs of
+    /// hosts with it read 1 in `ID_AA64PFR0_EL1.GIC` (`sys_regs.c`, read in 5.10 to 7.3). A `GICv5` may make one and not show it.
+    pub(super) fn makes_vgic(&self) -> Option<bool> {
+        match self.surrounding(RegisterId::ICC_CTLR).map(|recorded| &recorded.own) {
+            Some(Ok(_)) => return Some(true),
+            Some(Err(Errno::ENODEV)) => return Some(false),
+            Some(Err(_)) | None => {}
+        }
+        if self.made().any(|(_, made)| made.config.vgic) {
+            return Some(true);
+        }
+        let shown = self.made().filter_map(|(_, made)| {
+            let newer = made.field(catalog::GCIE).unwrap_or(0);
+            made.field(catalog::GIC).map(|shown| if shown != 0 { Some(true) } else { (newer == 0).then_some(false) })
+        });
+        let mut shown = shown.peekable();
+        let first = shown.peek().copied().flatten()?;
+        shown.all(|one| one == Some(first)).then_some(first)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What stands beside the registers of a vCPU (docs/semantics.md, section 7): devices and their attributes.
 //!
-//! `ICC_CTLR_EL1` and `GITS_IIDR` were run on 5.10, 6.12, 6.18 and 7.3 (tests/data/arrival); `vgic-sys-reg-v3.c` was read in a
-//! current tree. Of steal time only whether a host has it was run; alignment and error are those of `pvtime.c`.
+//! `ICC_CTLR_EL1` and `GITS_IIDR` were run on 5.10 to 7.3 (tests/data/arrival). What `vgic-sys-reg-v3.c` checks was read in trees before and
+//! after its rewriting (before 5.19, and RHEL's), the form of the ITS in 4.14: the same as what was run. Of steal time only whether a host has it was run; alignment and error are those of `pvtime.c`.
 
 use crate::catalog::Kind;
 use crate::errno::Errno;
@@ -50,6 +50,8 @@ pub enum Beside {
     PageSize(u64),
     /// `GITS_IIDR`; the host's own value.
     ItsRevision(u64),
+    /// A device that a VM has (1) or has not (0), which the host makes, or refuses with this error.
+    Made(Option<Errno>),
     /// Steal time, which the host has, or refuses with this error.
     StealTime(Option<Errno>),
 }
@@ -74,6 +76,8 @@ impl Beside {
             Self::PageSize(own) if word <= own => Effect::Kept,
             Self::PageSize(_) => Effect::Refused(None),
             Self::ItsRevision(own) => stored(word & ITS_FORM == 0, word, own, own),
+            Self::Made(Some(errno)) if word != 0 => Effect::Refused(Some(errno)),
+            Self::Made(_) => Effect::Kept,
             Self::StealTime(_) if word == NO_STEAL_TIME => Effect::Kept,
             Self::StealTime(Some(errno)) => Effect::Refused(Some(errno)),
             Self::StealTime(None) => Effect::kept_if(word.is_multiple_of(STEAL_TIME_ALIGNED), Errno::EINVAL),
@@ -167,6 +171,13 @@ mod tests {
             [31, 32, 40, 41].map(judge),
             [refused(Errno::EINVAL), Effect::Kept, Effect::Kept, refused(Errno::EINVAL)]
         );
+    }
+
+    #[test]
+    fn a_device_that_a_vm_has_not_needs_nothing() {
+        let [has, lacks] = [None, Some(Errno::ENODEV)].map(Beside::Made);
+        assert_eq!([0, 1].map(|word| has.judge(&Value::Word(word))), [Effect::Kept, Effect::Kept]);
+        assert_eq!([0, 1].map(|word| lacks.judge(&Value::Word(word))), [Effect::Kept, refused(Errno::ENODEV)]);
     }
 
     #[test]

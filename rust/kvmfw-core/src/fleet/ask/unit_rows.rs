@@ -11,6 +11,7 @@ use crate::fleet::tables::part_row::PartRow;
 use crate::fleet::tables::parts::{Part, key, rows_of};
 use crate::fleet::tables::world::World;
 use crate::fleet::unit::UnitNumber;
+use crate::id::RegisterId;
 use crate::pool::checkpoint;
 use crate::room;
 use crate::taken::Taken;
@@ -48,6 +49,14 @@ impl Snapshot {
             units: self.units().len(),
             parts: world.judged.parts.iter().map(|part| PartRows::new(part, world)).collect(),
         }
+    }
+
+    /// What stands beside registers and is told by a VM and by a host: all that was judged of it.
+    pub fn told_beside(&self) -> Vec<RegisterId> {
+        let world = self.world();
+        let told = |id: &RegisterId| world.hosts.kinds.iter().any(|host| host.surrounding(*id).is_some());
+        let units = world.vms.units.iter().map(|unit| unit.register);
+        units.filter(|id| id.is_surrounding()).filter(told).collect()
     }
 
     /// For each unit and host class a number, the same where the unit judges alike: by unit, then by host class.

@@ -14,8 +14,8 @@ use crate::value::Value;
 pub(crate) fn derive_beside(register: RegisterId, own: Result<&Value, Errno>, facts: &Facts<'_>) -> Rule {
     match (catalog::kind_of(register), own) {
         (Kind::StealTime, Err(errno)) => Rule::Beside(Beside::StealTime(Some(errno))),
+        (Kind::Device, own) => Rule::Beside(Beside::Made(own.err())),
         (_, Err(errno)) => Rule::Refused(errno),
-        (Kind::Device, Ok(_)) => Rule::Kept,
         // Of these the documentation of the ioctl says so (`Documentation/virt/kvm/api.rst`, KVM_CREATE_VM).
         (Kind::AddressBits, Ok(Value::Word(own))) => Rule::Beside(Beside::AddressBits(*own)),
         (Kind::PageSize, Ok(Value::Word(own))) => Rule::Beside(Beside::PageSize(*own)),
