@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import csv
+import html
 import json
 import os
 import re
@@ -269,6 +270,30 @@ def test_tables_fit_the_terminal(width: int) -> None:
         result = run(verb[0], EXAMPLES, *verb[1:], width=width)
         assert result.exit_code in (0, 2), result.output
         assert max(map(len, result.stdout.splitlines())) <= width, verb
+
+
+@needs_examples
+def test_every_cure_of_a_step_is_told_with_what_it_is_about() -> None:
+    plan = json.loads(run("audit", EXAMPLES, "--format", "json").stdout)["plan"]
+    table = " ".join(run("audit", EXAMPLES, width=600).stdout.split())
+    page = html.unescape(re.sub("<[^>]*>", "", run("audit", EXAMPLES, "--format", "html").stdout))
+    parts = 0
+    for step in plan:
+        for line in step["do"]:
+            assert line in table
+            assert line.replace("`", "") in page
+            about, _, cure = line.partition(": ")
+            parts += set(about.split(" and ")[0].split(", ")) <= set(step["cured"]) and bool(cure)
+    assert parts >= 4
+
+
+@needs_examples
+def test_moves_have_one_column_where_a_terminal_is_narrow() -> None:
+    moves = json.loads(run("audit", EXAMPLES, "--format", "json").stdout)["relaxed"]
+    narrow = run("audit", EXAMPLES, "--top", "1000", width=80).stdout
+    for row in moves:
+        assert row["source"] in narrow
+        assert row["target"] in narrow
 
 
 @needs_examples

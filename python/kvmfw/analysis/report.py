@@ -205,10 +205,19 @@ def examine(
     return report
 
 
-def _to_do(report: Report, units: Iterable[int]) -> list[str]:
-    """Say what to do about the rules that speak of these units."""
-    spoken = (rule for unit in units for rule in _rules(report, unit))
-    return list(dict.fromkeys(what_to_do(rule) for rule in spoken))
+def _to_do(report: Report, units: Sequence[int]) -> list[str]:
+    """Say what to do about the rules that speak of these units, and of which where a rule does not speak of all."""
+    about: dict[str, list[str]] = {}
+    for unit in units:
+        for rule in _rules(report, unit):
+            about.setdefault(what_to_do(rule), []).append(report.frame.fleet.units[unit])
+    return [cure if len(of) == len(units) else f"{_some(of)}: {cure}" for cure, of in about.items()]
+
+
+def _some(names: Sequence[str], most: int = 3) -> str:
+    """Name the first of many."""
+    more = f" and {len(names) - most} more" if len(names) > most + 1 else ""
+    return ", ".join(names[:most] if more else names) + more
 
 
 def _facts(frame: Frame, few: int) -> Row:

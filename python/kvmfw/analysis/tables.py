@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -15,12 +15,27 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column for people: its title, how to show a row, whether it is a number, and whether it is too wide for a terminal."""
+    """One column for people.
+
+    Attributes
+    ----------
+    title : str
+        Its title.
+    show : callable
+        How to show a row.
+    number : bool
+        Whether it is a number.
+    wide : bool
+        Whether it is too wide for a terminal.
+    onward : bool
+        Whether it leads on from the column before: on a narrow terminal both share one.
+    """
 
     title: str
     show: Callable[[Row], str]
     number: bool = False
     wide: bool = False
+    onward: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +69,15 @@ class Table:
 _TYPES = get_type_hints(Audit)
 
 
-def _text(key: str, title: str = "", *, wide: bool = False) -> Column:
-    return Column(title or key, lambda row: "-" if row[key] is None else str(row[key]), wide=wide)
+def _text(key: str, title: str = "", *, wide: bool = False, onward: bool = False) -> Column:
+    return Column(
+        title or key, lambda row: "-" if row[key] is None else str(row[key]), wide=wide, onward=onward
+    )
+
+
+def _each(sentences: Sequence[str]) -> str:
+    """Give sentences on lines of their own."""
+    return "\n".join(sentences if len(sentences) < 2 else (f"• {one}" for one in sentences))
 
 
 def _count(key: str, title: str = "") -> Column:
@@ -132,7 +154,7 @@ TABLES = (
         "None.",
         (
             Column("from class", lambda row: f"{row['from']}: {row['from_hosts']}"),
-            Column("to class", lambda row: f"{row['to']}: {row['to_hosts']}"),
+            Column("to class", lambda row: f"{row['to']}: {row['to_hosts']}", onward=True),
             _count("vms", "VMs that can go"),
             _count("residents", "VMs that cannot come back"),
         ),
@@ -161,7 +183,7 @@ TABLES = (
             _count("step"),
             _names("cured", "registers", shown=12),
             _count("freed", "VMs freed so far"),
-            Column("what to do", lambda row: "; or ".join(row["do"][:2])),
+            Column("what to do", lambda row: _each(row["do"])),
         ),
     ),
     Table(
@@ -178,7 +200,7 @@ TABLES = (
         "No upgrade to another capture of this fleet frees more VMs than it strands.",
         (
             _text("capture", "hosts of"),
-            _text("becomes", "become"),
+            _text("becomes", "become", onward=True),
             _count("hosts", "how many"),
             _count("freed", "VMs freed"),
             _count("newly_stranded", "newly stranded"),
@@ -254,7 +276,7 @@ TABLES = (
         (
             _text("gate"),
             _text("source", "from hosts of"),
-            _text("target", "to hosts of"),
+            _text("target", "to hosts of", onward=True),
             _count("vms", "VMs"),
             _count("pairs"),
         ),

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from kvmfw.analysis import SHOWN, OpenedFleet, Report, Table
 from kvmfw.cli.not_judged import print_not_judged
-from kvmfw.cli.screen import ALARM, console, heading, outcome_text, table
+from kvmfw.cli.screen import ALARM, WIDE, console, heading, outcome_text, table
 from kvmfw.provenance import Provenance, provenance
 from kvmfw.published import published
 from kvmfw.quoting import json_text
@@ -101,16 +102,29 @@ def _print_part(out: Console, part: Table, rows: Sequence[dict[str, object]], to
     out.print(title)
     out.print(part.meaning, style="dim")
     columns = [column for column in part.columns if not column.wide]
-    numbers = [column.title for column in columns if column.number]
     shown = len(rows) if part.name in COUNTS else top
-    cells = [
-        [
-            outcome_text(Outcome[column.show(row)]) if column.title == "outcome" else column.show(row)
-            for column in columns
-        ]
-        for row in rows[:shown]
-    ]
-    out.print(table([column.title for column in columns], cells, numbers=numbers))
+    titles = [column.title for column in columns]
+    cells = [[column.show(row) for column in columns] for row in rows[:shown]]
+    numbers = [column.title for column in columns if column.number]
+    if out.width < WIDE:
+        joined = [at for at, column in enumerate(columns) if column.onward]
+        titles, *cells = (_onward(row, joined) for row in (titles, *cells))
+    out.print(table(titles, [[_coloured(text) for text in row] for row in cells], numbers=numbers))
     if len(rows) > shown:
         out.print(f"and {len(rows) - shown:,} more (--top shows more, --format json all)", style="dim")
     out.print()
+
+
+def _onward(row: Sequence[str], joined: Sequence[int]) -> list[str]:
+    """Put each of the joined cells below the one before it."""
+    made: list[str] = []
+    for at, text in enumerate(row):
+        if at in joined:
+            made[-1] += f" →\n{text}"
+        else:
+            made.append(text)
+    return made
+
+
+def _coloured(text: str) -> str | Text:
+    return outcome_text(Outcome[text]) if text in Outcome.__members__ else text

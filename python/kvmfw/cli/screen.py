@@ -24,6 +24,7 @@ from kvmfw.verdict import Outcome
 
 __all__ = [
     "ALARM",
+    "WIDE",
     "console",
     "heading",
     "named_register",
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 ALARM = "bold red"
+WIDE = 120
+"""Columns of letters from which a table has room for all that it can say."""
 
 STYLES = {
     Outcome.ACCEPT: "green",
@@ -117,7 +120,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], *, numbers: Seq
 def _two_lines(title: str) -> str:
     """Break a long title in the middle: columns of numbers are narrower than what they are called."""
     breaks = [at for at, letter in enumerate(title) if letter == " "]
-    if len(title) <= 10 or not breaks:
+    if len(title) <= 6 or not breaks:
         return title
     middle = min(breaks, key=lambda at: abs(at - len(title) / 2))
     return f"{title[:middle]}\n{title[middle + 1 :]}"

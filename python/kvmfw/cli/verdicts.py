@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from kvmfw.cli.door import FINDINGS
-from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
+from kvmfw.cli.screen import WIDE, console, heading, outcome_text, print_json, table
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.telling import Weight, fold, overview, what_to_do
 from kvmfw.telling.knobs import knob_of
@@ -22,7 +22,6 @@ from kvmfw.vmms import find_vmm
 
 __all__ = ["Judged", "all_option", "show"]
 
-WIDE = 120
 GROUPS, NAMES = 10, 3
 
 all_option = click.option(

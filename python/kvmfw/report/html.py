@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Sequence
 from importlib import resources
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
@@ -34,6 +35,7 @@ MEANINGS = {
     "REFUSE": "the restore fails",
 }
 ROWS_SHOWN = 20
+_BETWEEN = re.compile(r"`([^`\n]+)`")
 ROWS_KEPT = 20_000
 # Of so many pairs of classes at once it is asked what stands in the way.
 MOST_PAIRS = 1 << 18
@@ -55,9 +57,9 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
 
     """
     source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
-    template = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_harmless
-    ).from_string(source)
+    made_of = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_harmless)
+    made_of.filters["code"] = _code
+    template = made_of.from_string(source)
     shown = shown_classes(report)
     heat, place = heat_map(report, shown) if shown.cells.size else ("", {})
     graph, left_out = trap_graph(report)
@@ -99,6 +101,12 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
 def _harmless(value: Any) -> Any:
     """Give text without letters that steer a terminal or turn what is read around; what is markup already has none."""
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _code(text: str) -> Markup:
+    """Give lines of text with what stands between backticks as code."""
+    lines = (str(escape(printable(line))) for line in text.split("\n"))
+    return Markup(_BETWEEN.sub(r"<code>\1</code>", "\n".join(lines)))
 
 
 def _json(data: Any) -> str:
