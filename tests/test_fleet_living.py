@@ -97,6 +97,21 @@ def test_candidates_of_many_are_those_of_each() -> None:
 # --- homes ----------------------------------------------------------------------------------------
 
 
+def test_a_host_that_shares_its_name_is_nobodys_home() -> None:
+    """Homes are told by name: the VM would be on the first host of that name, whichever was meant."""
+    host = tiny_host(name="rack")
+    fleet = kvmfw.Fleet([tiny_set(name="a")], [host, tiny_host(name="own"), host])
+    for which in (0, 2, fleet.host(2)):
+        with pytest.raises(kvmfw.MissingError, match="more than one host with the name `rack`"):
+            fleet.move("a", which)
+    fleet.add_hosts([host.renamed("")])
+    with pytest.raises(kvmfw.MissingError, match="a host without a name is nobody's home"):
+        fleet.move("a", 3)
+    assert fleet.vm_homes.tolist() == [-1]
+    fleet.move("a", 1)
+    assert fleet.vm_homes.tolist() == [1]
+
+
 def test_homes_are_set_and_moved() -> None:
     fleet = small()
     assert fleet.vm_homes.tolist() == [0, 0, -1]

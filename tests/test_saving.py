@@ -60,7 +60,9 @@ def changed(
         case 1 if vms:
             fleet.remove_vms(rng.sample(range(vms), rng.randrange(1, vms + 1) // 2))
         case 2 if vms:
-            fleet.move(rng.randrange(vms), rng.choice([None, *range(fleet.shape[1])]))
+            named = list(fleet.host_names)
+            alone = [row for row, name in enumerate(named) if named.count(name) == 1]
+            fleet.move(rng.randrange(vms), rng.choice([None, *alone]))
         case 3 if vms:
             fleet.update_vms({rng.randrange(vms): rng.choice(sets)})
         case 4 if fleet.shape[1] > 1:

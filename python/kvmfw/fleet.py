@@ -304,7 +304,7 @@ class Fleet(View):
         Raises
         ------
         MissingError
-            When there is no such VM or host.
+            When there is no such VM or host, or another host has the same name: homes are told by name.
 
         Examples
         --------

@@ -96,8 +96,18 @@ impl<'a> Step<'a> {
         state: &State,
     ) -> Result<Self, MissingError> {
         let vm = state.vm(vm)?;
-        let host = host.map(|host| host.find(&state.hosts)).transpose()?;
-        Ok(Self::of(Kind::Move(vm, host.and_then(|(host, _)| state.hosts.name(host)).map(Arc::from))))
+        // Homes are told by name, so that a host is one only while nobody else has its name.
+        let named = |host: Who<'_, HostHandle>| {
+            let (handle, _) = host.find(&state.hosts)?;
+            let name = state.hosts.name(handle).filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| {
+                let (row, problem) = (state.hosts.row(handle), "a host without a name is nobody's home");
+                MissingError { problem: problem.to_owned(), row }
+            })?;
+            Who::<HostHandle>::Name(name).find(&state.hosts)?;
+            Ok(Arc::from(name))
+        };
+        Ok(Self::of(Kind::Move(vm, host.map(named).transpose()?)))
     }
 
     /// How many VMs it is about.
