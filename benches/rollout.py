@@ -38,7 +38,9 @@ def homes(fleet: kvmfw.Fleet, capacity: int) -> npt.NDArray[np.int64]:
     # Those first that few hosts take.
     for kind in np.argsort(taken.sum(axis=1), kind="stable").tolist():
         vms = np.flatnonzero(fleet.vm_classes == kind)
-        hosts = np.concatenate([np.empty(0, dtype=np.int64), *(by_class[at] for at in np.flatnonzero(taken[kind]))])
+        hosts = np.concatenate(
+            [np.empty(0, dtype=np.int64), *(by_class[at] for at in np.flatnonzero(taken[kind]))]
+        )
         places = np.repeat(hosts, np.minimum(free[hosts], len(vms)))
         chosen = rng.permutation(places)[: len(vms)]
         found[vms[: len(chosen)]] = chosen
@@ -77,14 +79,18 @@ def planned(vms: int, hosts: int) -> tuple[Rollout, float, float]:
 
 def main() -> None:
     """Plan and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--hosts", type=int, default=10_000)
     parser.add_argument("--vms", type=int, default=200_000)
     asked = parser.parse_args()
     plan, cpu, clock = planned(asked.vms, asked.hosts)
     told = f"{asked.hosts:,} hosts, {asked.vms:,} VMs, {plan.homeless:,} without a home: {clock:.1f} s, {cpu:.1f} s of CPU"
     print(f"{told}; {len(plan.steps)} steps, {plan.moves:,} moves, {plan.upgraded:,} hosts upgraded")
-    print(f"{len(plan.restarts):,} VMs started anew, {len(plan.kept):,} hosts kept back; no order costs less than {plan.bound}")
+    print(
+        f"{len(plan.restarts):,} VMs started anew, {len(plan.kept):,} hosts kept back; no order costs less than {plan.bound}"
+    )
 
 
 if __name__ == "__main__":
