@@ -84,6 +84,22 @@ def test_explain_names_the_pair(files: Path, width: int) -> None:
     assert max(map(len, result.stdout.splitlines())) <= width
 
 
+@pytest.mark.parametrize("vm", ["a", "b", "c"])
+def test_explain_without_a_host_tells_where_a_vm_can_go(files: Path, vm: str) -> None:
+    fleet = kvmfw.Fleet.load(files / "fleet")
+    home = fleet.host_names[fleet.vm_homes[list(fleet.vm_names).index(vm)]]
+    said = {host: fleet.explain(vm, host).outcome.name for host in fleet.host_names if host != home}
+    result = run("explain", files / "fleet", vm)
+    rows = [line.replace(",", "").split() for line in result.stdout.splitlines() if line[:6].isupper()]
+    assert {outcome: set(hosts) for outcome, _, *hosts in rows} == {
+        outcome.name: {host for host, one in said.items() if one == outcome.name} for outcome in kvmfw.Outcome
+    }
+    assert result.exit_code == (2 if set(said.values()) <= {"REFUSE", "UNKNOWN"} else 0)
+    as_json = run("explain", files / "fleet", vm, "--format", "json")
+    assert {one["host"]: one["outcome"] for one in json.loads(as_json.stdout)["verdicts"]} == said
+    assert as_json.exit_code == result.exit_code
+
+
 def test_explain_suggests_names(files: Path) -> None:
     result = run("explain", files / "fleet", "a", "h9")
     assert result.exit_code == 1
@@ -204,7 +220,7 @@ def test_wrong_usage_gives_one_sentence(arguments: tuple[str, ...], words: tuple
 
 def test_a_folder_that_is_no_fleet_is_named(files: Path) -> None:
     (files / "empty").mkdir()
-    assert_one_sentence(run("audit", files / "empty"), "captures", "no such file or folder")
+    assert_one_sentence(run("audit", files / "empty"), "no `captures`", "`kvmfw ingest` makes one")
     (files / "fleet" / "hosts.csv").write_text("host,capture\nh1,older\n")
     assert_one_sentence(run("audit", files / "fleet"), "hosts.csv", "line 2", "`older`")
 
@@ -233,7 +249,7 @@ def test_probe_has_its_own_help() -> None:
 
 
 def test_version_and_help() -> None:
-    assert kvmfw.__version__ in run("--version").stdout
+    assert kvmfw.__version__ in run("--version").stdout == run("-V").stdout
     for verb in ([], *([name] for name in VERBS if name != "probe")):
         result = run(*verb, "--help", width=80)
         assert result.exit_code == 0

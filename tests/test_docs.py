@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import kvmfw
 from tests.support.two_hosts import make_hosts
 
 ROOT = Path(__file__).parents[1]
@@ -109,7 +110,7 @@ def test_task_rollout(tools: Path, tmp_path: Path) -> None:
     ran = task("rollout.sh", EXAMPLES, OLD, CAPTURES / f"{NEW}.json", where=tmp_path, tools=tools)
     assert ran.returncode == 2, ran.stderr
     assert "Ways without return" in ran.stdout
-    assert "1 hosts answer otherwise" in ran.stdout
+    assert "hosts that answer otherwise: 1" in ran.stdout
     fine = task("rollout.sh", EXAMPLES, OLD, CAPTURES / f"{OLD}.json", where=tmp_path, tools=tools)
     assert fine.returncode == 0, fine.stderr
 
@@ -166,8 +167,19 @@ def test_task_failed_migration(tools: Path, tmp_path: Path) -> None:
         "REFUSE  v1-510-a.gic3.fresh on v1-510-nomit",
         "what to do",
         "spoken by",
+        "v1-510-a.gic3.fresh on 21 other hosts",
     ):
         assert words in ran.stdout
+    # The rules that are explained are those of this failure.
+    other = task(
+        "failed-migration.sh", "log", EXAMPLES, "n1-612-a.gic3.fresh", "n1-61-a", where=tmp_path, tools=tools
+    )
+    assert other.returncode == 0, other.stderr
+    explained = set(re.findall(r"^(KVMFW-[A-Z0-9-]+)$", other.stdout, re.MULTILINE))
+    assert explained == {
+        one.rule for one in kvmfw.Fleet.load(EXAMPLES).explain("n1-612-a.gic3.fresh", "n1-61-a").findings
+    }
+    assert "KVMFW-WA3-LEVEL" not in explained
 
 
 def test_task_installed(tools: Path, tmp_path: Path) -> None:

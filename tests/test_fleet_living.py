@@ -115,6 +115,8 @@ def test_a_host_that_shares_its_name_is_nobodys_home() -> None:
 def test_homes_are_set_and_moved() -> None:
     fleet = small()
     assert fleet.vm_homes.tolist() == [0, 0, -1]
+    with pytest.raises(ValueError, match="read-only"):
+        fleet.vm_homes[0] = 1  # who moves a VM says so
     fleet.move("a", "new")
     fleet.move("c", fleet.host("old"))
     fleet.move(1, None)

@@ -291,9 +291,8 @@ def test_every_cure_of_a_step_is_told_with_what_it_is_about() -> None:
 def test_moves_have_one_column_where_a_terminal_is_narrow() -> None:
     moves = json.loads(run("audit", EXAMPLES, "--format", "json").stdout)["relaxed"]
     narrow = run("audit", EXAMPLES, "--top", "1000", width=80).stdout
-    for row in moves:
-        assert row["source"] in narrow
-        assert row["target"] in narrow
+    for name in {row[end] for row in moves for end in ("source", "target")}:
+        assert len(name) > 45 or name in narrow
 
 
 @needs_examples

@@ -130,9 +130,12 @@ class Roster(ABC):
     def vm_homes(self) -> npt.NDArray[np.int64]:
         """The host row that each VM runs on; -1 where that is not known. Shape (VMs,).
 
-        It is not known where a VM names no host, or one that the fleet does not have: see `unmatched_homes`.
+        It is not known where a VM names no host, or one that the fleet does not have: see `unmatched_homes`. Who moves
+        a VM says so (`Fleet.move`): to write here would do nothing, and is an error.
         """
-        return self._now().homes()
+        homes = self._now().homes()
+        homes.flags.writeable = False
+        return homes
 
     @property
     def unmatched_homes(self) -> dict[str, int]:

@@ -17,7 +17,7 @@ VERBS = {
     "collect": "Capture many hosts over ssh.",
     "diff": "Compare before and after an update: what VMs lose.",
     "emit": "Print settings as ready text for a VMM or a scheduler.",
-    "explain": "Explain one pair of a fleet, by name.",
+    "explain": "Explain one pair of a fleet, by name, or where a VM can go.",
     "help": "Explain a verb, or list all.",
     "ingest": "Take sources of any format into a fleet on disk.",
     "kernel": "Read a kernel image: its tables, and which known kernel they are like.",
@@ -42,7 +42,7 @@ VERBS = {
     verbs=VERBS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(_native.build_info()[0], prog_name="kvmfw")
+@click.version_option(_native.build_info()[0], "-V", "--version", prog_name="kvmfw")
 def main() -> None:
     """Tell whether a target host's arm64 KVM takes a VM's saved registers, and why not.
 

@@ -270,7 +270,9 @@ def _fleet_diff_document(result: FleetDiff) -> dict[str, Any]:
 
 def _print_fleets(out: Console, result: FleetDiff, security: Compared) -> None:
     changed = len(result.changed_hosts)
-    out.print(f"{result.vms:,} VMs, {result.hosts:,} hosts in both; {changed:,} hosts answer otherwise\n")
+    out.print(
+        f"{result.vms:,} VMs, {result.hosts:,} hosts in both; hosts that answer otherwise: {changed:,}\n"
+    )
     print_not_judged(out, [(one.word, str(one)) for one in result.not_judged])
     if security:
         out.print(heading("Security of hosts, by what they were"))

@@ -1,4 +1,4 @@
-"""`explain`: one pair of a fleet, by name."""
+"""`explain`: one pair of a fleet, by name, or where a VM can go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kvmfw import readers
+from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import (
     examples,
     fail_on_option,
@@ -18,23 +19,26 @@ from kvmfw.cli.options import (
     scheme_option,
     vmm_option,
 )
+from kvmfw.cli.screen import console, heading, table
 from kvmfw.cli.verdicts import Judged, all_option, show
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.stored import births_of, is_stored, stored_table
-from kvmfw.verdict import validate
+from kvmfw.verdict import Outcome, validate
 
 __all__ = ["explain"]
 
 _UNUSABLE = "KVMFW-UNUSABLE"
+_NAMED = 20
 
 
 @click.command(
-    short_help="Explain one pair of a fleet, by name.", epilog=examples("kvmfw explain examples vm-17 host-3")
+    short_help="Explain one pair of a fleet, by name, or where a VM can go.",
+    epilog=examples("kvmfw explain examples vm-17 host-3", "kvmfw explain examples vm-17"),
 )
 @folder_argument
 @click.argument("vm")
-@click.argument("host")
+@click.argument("host", default="")
 @vmm_option()
 @scheme_option
 @format_option("table", "json")
@@ -43,16 +47,45 @@ _UNUSABLE = "KVMFW-UNUSABLE"
 def explain(
     *, fleet: Path, vm: str, host: str, vmm: str, scheme: str, form: str, fail_on: frozenset[str], every: bool
 ) -> int:
-    """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST."""
+    """Explain one pair of a fleet, by name: all findings of the VM called VM on the host called HOST.
+
+    Without HOST, tell which hosts take the VM; exit code 2 where there is none besides its own.
+    """
     vms, hosts = readers.fleet_folder(fleet)
     opened = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    row, other = _row(opened.vm_names, vm, "VM", fleet), _row(opened.host_names, host, "host", fleet)
-    # A fleet keeps of a VM what hosts look at; the set itself has the values, and the order in which it is written.
-    verdict = opened.explain(row, other)
-    if all(finding.rule != _UNUSABLE for finding in verdict.findings):
-        verdict = validate(vms[row], hosts[other], vmm=vmm, scheme=scheme)
-    judged = Judged(vms[row], hosts[other], verdict, vm, _born(fleet, vm))
-    return show([judged], form, fail_on, [fleet], every=every)
+    row = _row(opened.vm_names, vm, "VM", fleet)
+
+    def judged(other: int) -> Judged:
+        # A fleet keeps of a VM what hosts look at; the set itself has the values, and the order in which it is written.
+        verdict = opened.explain(row, other)
+        if all(finding.rule != _UNUSABLE for finding in verdict.findings):
+            verdict = validate(vms[row], hosts[other], vmm=vmm, scheme=scheme)
+        return Judged(vms[row], hosts[other], verdict, vm, _born(fleet, vm))
+
+    if host:
+        return show(
+            [judged(_row(opened.host_names, host, "host", fleet))], form, fail_on, [fleet], every=every
+        )
+    others = [at for at in range(len(hosts)) if at != opened.vm_homes[row]]
+    outcomes = list(map(Outcome, opened.validate_pairs([row] * len(others), others).tolist()))
+    if form == "json":
+        show([judged(other) for other in others], form, fail_on, [fleet], every=every)
+    else:
+        _print_targets(vm, [opened.host_names[at] for at in others], outcomes)
+    return FINDINGS if all(one.name.lower() in fail_on for one in outcomes) else 0
+
+
+def _print_targets(vm: str, hosts: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+    """Say what the other hosts say to a VM, those that take it first."""
+    out = console()
+    out.print(heading(f"{vm} on {len(hosts):,} other hosts"))
+    rows = []
+    for outcome in Outcome:
+        named = [host for host, said in zip(hosts, outcomes, strict=True) if said is outcome]
+        more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
+        rows.append((outcome, len(named), ", ".join(named[:_NAMED]) + more))
+    out.print(table(("outcome", "hosts", "which"), rows, numbers=("hosts",)))
+    out.print("with the name of a host, `kvmfw explain` says why", style="dim")
 
 
 def _born(fleet: Path, vm: str) -> str | None:

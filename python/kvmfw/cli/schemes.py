@@ -107,7 +107,7 @@ def _print_gates(out: Console, gated: Sequence[GateScore], top: int) -> None:
     ]
     out.print(table(("gate", *numbers), cells, numbers=numbers))
     for one in gated:
-        out.print(f"{one.gate.name} compares {one.gate.compares}. {one.gate.who}.", style="dim")
+        out.print(f"`{one.gate.name}` compares {one.gate.compares}. {one.gate.who}.", style="dim")
     for one in gated:
         if one.relaxed:
             out.print()

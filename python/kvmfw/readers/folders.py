@@ -274,6 +274,9 @@ def fleet_sources(folder: Path) -> tuple[list[Path], list[Host]]:
 
 
 def _named_hosts(folder: Path) -> list[Host]:
+    if not (folder / "captures").exists():
+        problem = "there is no fleet in it: no `captures`; `kvmfw ingest` makes one of tables, streams and other files"
+        raise InputError(problem, file=str(folder))
     captures = {host.name: host for host in _captures(folder / "captures")}
     table = folder / "hosts.csv"
     if not table.exists():

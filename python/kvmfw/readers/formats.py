@@ -92,8 +92,8 @@ def detect(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> str
         if one.is_it(head):
             return one.name
     if head.document is not None:
-        keys = ", ".join(key[:64] for key in sorted(head.keys)[:6])
-        listed = f"it has {keys}" if keys else f"it is {json.dumps(head.document)[:24]}"
+        keys = ", ".join(f"`{key[:64]}`" for key in sorted(head.keys)[:6])
+        listed = f"it has the keys {keys}" if keys else f"it is {json.dumps(head.document)[:24]}"
         raise FormatError(f"this JSON is no format that kvmfw reads; {listed}", file=str(path))
     packed = next((what for start, what in _NOT_READ.items() if head.raw.startswith(start)), None)
     if packed is not None:
