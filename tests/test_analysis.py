@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -250,6 +250,18 @@ def test_schemes_equal_plain_loops(seed: int) -> None:
         assert {(one.unit, one.wrongly_accepted, one.wrongly_refused) for one in score.registers} == (
             by_register(made, slow, score.scheme)
         )
+        assert (score.decided, score.decided_alone) == by_own_registers(
+            made, slow, score.scheme, score.judges
+        )
+
+
+def said_by_unit(made: RandomFleet, v: int, h: int, scheme: str) -> dict[str, Outcome]:
+    fleet = kvmfw.Fleet([made.vms[v]], [made.hosts[h]], scheme=scheme)
+    said: dict[str, Outcome] = {}
+    for finding in fleet.explain_units(0, 0).findings:
+        name = fleet.units[unit_of(fleet, finding)]
+        said[name] = max(said.get(name, Outcome.ACCEPT), finding.outcome)
+    return said
 
 
 def by_register(made: RandomFleet, slow: SlowAudit, scheme: str) -> set[tuple[str, int, int]]:
@@ -257,18 +269,24 @@ def by_register(made: RandomFleet, slow: SlowAudit, scheme: str) -> set[tuple[st
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for v, hosts in slow.others.items():
         for h in hosts:
-            fleets = [kvmfw.Fleet([made.vms[v]], [made.hosts[h]], scheme=one) for one in (scheme, "kvm")]
-            said: dict[str, Outcome] = {}
-            truth: dict[str, Outcome] = {}
-            for fleet, into in zip(fleets, (said, truth), strict=True):
-                for finding in fleet.explain_units(0, 0).findings:
-                    name = fleet.units[unit_of(fleet, finding)]
-                    into[name] = max(into.get(name, Outcome.ACCEPT), finding.outcome)
+            said, truth = (said_by_unit(made, v, h, one) for one in (scheme, "kvm"))
             for at, refuses, takes in ((0, truth, said), (1, said, truth)):
                 for name, outcome in refuses.items():
                     taken = takes.get(name, Outcome.ACCEPT) < Outcome.UNKNOWN
                     counts[name][at] += outcome is Outcome.REFUSE and taken
     return {(name, wrongly, lost) for name, (wrongly, lost) in counts.items() if wrongly or lost}
+
+
+def by_own_registers(made: RandomFleet, slow: SlowAudit, scheme: str, own: Sequence[str]) -> tuple[int, int]:
+    """Count pairs on which a register that the scheme judges is refused, and those on which nothing else is."""
+    counts = [0, 0]
+    for v, hosts in slow.others.items():
+        for h in hosts:
+            both = [said_by_unit(made, v, h, one) for one in (scheme, "kvm")]
+            refused = {name for said in both for name, one in said.items() if one is Outcome.REFUSE}
+            counts[0] += not refused.isdisjoint(own)
+            counts[1] += bool(refused) and refused <= set(own)
+    return counts[0], counts[1]
 
 
 @pytest.mark.parametrize("seed", range(5))

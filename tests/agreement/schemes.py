@@ -176,12 +176,18 @@ def fleet_section(folder: Path) -> list[str]:
     lines = [
         "## Over the example fleet",
         "",
-        "`kvmfw schemes examples --gates`, in pairs of a VM and another host.",
+        "`kvmfw schemes examples --gates`, in pairs of a VM and another host. A scheme speaks for some registers and says of"
+        " the others what KVM does: it decided at all where one of its own was refused, by it or by KVM, and decided alone"
+        " where nothing else was.",
         "",
     ]
-    lines += ["| scheme | judges itself | takes | wrong accept | wrong refuse |", "|---|---|---|---|---|"]
     lines += [
-        f"| {one.scheme} | {one.judges} registers | {one.accepted:,} of {one.pairs:,} |"
+        "| scheme | judges itself | decided at all | alone | takes | wrong accept | wrong refuse |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {one.scheme} | {len(one.judges)} registers | {one.decided:,} | {one.decided_alone:,} |"
+        f" {one.accepted:,} of {one.pairs:,} |"
         f" {one.wrongly_accepted:,} | {one.wrongly_refused:,} |"
         for one in compare_schemes(opened.vms, opened.hosts)
     ]

@@ -59,8 +59,12 @@ class SchemeScore:
         Pairs that the scheme refuses and KVM takes: targets lost.
     undecided : int
         Pairs on which it is not known what KVM says; they count as neither.
-    judges : int
+    judges : tuple of str
         Registers of the fleet that the scheme judges itself; of the others it says what the target's KVM does.
+    decided : int
+        Pairs on which one of these is refused, by the scheme or by KVM: on all others it had nothing to decide.
+    decided_alone : int
+        Of these, pairs on which nothing else is refused.
     registers : tuple of RegisterScore
         The units on which scheme and KVM differ, worst first.
     """
@@ -71,7 +75,9 @@ class SchemeScore:
     wrongly_accepted: int
     wrongly_refused: int
     undecided: int
-    judges: int
+    judges: tuple[str, ...]
+    decided: int
+    decided_alone: int
     registers: tuple[RegisterScore, ...]
 
 
@@ -114,6 +120,8 @@ def compare_schemes(
     scores = []
     for scheme, fleet, said in zip(SCHEMES, fleets, outcomes, strict=True):
         taken = said < Outcome.UNKNOWN
+        judges = _judges(fleet, scheme)
+        decided, decided_alone, registers = _units(truth, fleet, groups, judges)
         scores.append(
             SchemeScore(
                 scheme,
@@ -122,8 +130,10 @@ def compare_schemes(
                 int(flat[taken & (outcomes[0] == Outcome.REFUSE)].sum()),
                 int(flat[(said == Outcome.REFUSE) & (outcomes[0] < Outcome.UNKNOWN)].sum()),
                 undecided,
-                _judges(fleet, scheme),
-                _registers(truth, fleet, groups),
+                judges,
+                decided,
+                decided_alone,
+                registers,
             )
         )
     return scores
@@ -138,9 +148,12 @@ class _Groups:
     weight: npt.NDArray[np.int64]
 
 
-def _judges(fleet: Fleet, scheme: str) -> int:
-    registers = [register for _, register, _ in fleet.snapshot()._native.units() if register is not None]
-    return sum(scheme == SCHEMES[0] or scheme in schemes_of(register) for register in registers)
+def _judges(fleet: Fleet, scheme: str) -> tuple[str, ...]:
+    units = zip(fleet.units, fleet.snapshot()._native.units(), strict=True)
+    registers = [(name, register) for name, (_, register, _) in units if register is not None]
+    return tuple(
+        name for name, register in registers if scheme == SCHEMES[0] or scheme in schemes_of(register)
+    )
 
 
 def _joint(classes: Sequence[npt.NDArray[np.uint32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -149,13 +162,24 @@ def _joint(classes: Sequence[npt.NDArray[np.uint32]]) -> tuple[npt.NDArray[np.in
     return first.astype(np.int64), number.ravel().astype(np.int64)
 
 
-def _registers(truth: Fleet, fleet: Fleet, groups: _Groups) -> tuple[RegisterScore, ...]:
-    """Compare what the units of two fleets of the same VMs and hosts say, VM group by VM group."""
+def _units(
+    truth: Fleet, fleet: Fleet, groups: _Groups, judges: Sequence[str]
+) -> tuple[int, int, tuple[RegisterScore, ...]]:
+    """Compare what the units of two fleets of the same VMs and hosts say, VM group by VM group.
+
+    Returns
+    -------
+    tuple of int, int and tuple of RegisterScore
+        Pairs on which a unit that the scheme judges is refused, of these those on which nothing else is, and the
+        units that differ.
+    """
     names = list(dict.fromkeys([*truth.units, *fleet.units]))
+    own = np.isin(names, judges)
     accepted, refused = np.zeros(len(names), dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+    decided = decided_alone = 0
     for start in range(0, len(groups.vms), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        weight = groups.weight[part]
+        weight = groups.weight[part].ravel()
         said, known = (
             _said(one, groups.vms[part], groups.hosts, {unit: names.index(unit) for unit in one.units})
             for one in (fleet, truth)
@@ -166,12 +190,16 @@ def _registers(truth: Fleet, fleet: Fleet, groups: _Groups) -> tuple[RegisterSco
             there = at < len(takes[0])
             there[there] = takes[0][at[there]] == keys[there]
             pairs, units = np.divmod(keys[~there], len(names))
-            counts[:] += np.bincount(units, weight.ravel()[pairs], len(names)).astype(np.int64)
+            counts[:] += np.bincount(units, weight[pairs], len(names)).astype(np.int64)
+        every = np.concatenate([keys[outcomes == Outcome.REFUSE] for keys, outcomes in (said, known)])
+        pairs, units = np.divmod(every, len(names))
+        mine = np.unique(pairs[own[units]])
+        decided += int(weight[mine].sum())
+        decided_alone += int(weight[np.setdiff1d(mine, pairs[~own[units]])].sum())
     rows = zip(names, accepted.tolist(), refused.tolist(), strict=True)
     found = [RegisterScore(*row) for row in rows if any(row[1:])]
-    return tuple(
-        sorted(found, key=lambda score: (-score.wrongly_accepted - score.wrongly_refused, score.unit))
-    )
+    order = sorted(found, key=lambda score: (-score.wrongly_accepted - score.wrongly_refused, score.unit))
+    return decided, decided_alone, tuple(order)
 
 
 def _said(

@@ -76,7 +76,7 @@ def _print_schemes(out: Console, scores: Sequence[SchemeScore], top: int) -> Non
     rows = [
         (
             one.scheme,
-            one.judges,
+            len(one.judges),
             one.pairs,
             one.accepted,
             one.wrongly_accepted,
@@ -89,6 +89,12 @@ def _print_schemes(out: Console, scores: Sequence[SchemeScore], top: int) -> Non
     out.print(
         "judges: registers that the scheme decides itself; of the others it says what KVM does", style="dim"
     )
+    for score in scores[1:]:
+        more = f" and {len(score.judges) - top} more" if len(score.judges) > top else ""
+        out.print(
+            f"{score.scheme} judges {', '.join(score.judges[:top])}{more}: one of them is refused, by it or by KVM, on"
+            f" {score.decided:,} pairs, and nothing else on {score.decided_alone:,} of these"
+        )
     for score in scores:
         if score.registers:
             out.print()
@@ -130,7 +136,10 @@ def scheme_document(score: SchemeScore) -> dict[str, Any]:
         "wrongly_accepted": score.wrongly_accepted,
         "wrongly_refused": score.wrongly_refused,
         "undecided": score.undecided,
-        "judges": score.judges,
+        "judges": len(score.judges),
+        "judged": list(score.judges),
+        "decided": score.decided,
+        "decided_alone": score.decided_alone,
         "registers": [
             {
                 "register": one.unit,

@@ -48,6 +48,9 @@ class SchemeDocument(TypedDict):
     wrongly_refused: int
     undecided: int
     judges: int
+    judged: list[str]
+    decided: int
+    decided_alone: int
     registers: list[SchemeRegister]
 
 
