@@ -10,7 +10,7 @@ import numpy as np
 
 from kvmfw.analysis.frame import Frame, make_frame
 from kvmfw.analysis.fresh import fresh_verdict
-from kvmfw.analysis.not_judged import OPEN, NotJudged, beside, homeless
+from kvmfw.analysis.not_judged import OPEN, NotJudged, beside, homeless, left_beside
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.sets import Host, RegisterSet
@@ -88,8 +88,7 @@ class CaptureDiff:
         )
         what = "directions were judged by registers of vCPUs and what both captures tell beside them"
         left = ", ".join(dict.fromkeys(str(one) for verdict in verdicts for one in verdict.not_judged))
-        why = f"not judged are {left} (`kvmfw vmms`)"
-        return [*found, NotJudged("surroundings", len(verdicts), len(verdicts), what, why)]
+        return [*found, left_beside(len(verdicts), what, left)]
 
     @property
     def strands(self) -> bool:

@@ -18,6 +18,7 @@ __all__ = [
     "NotJudged",
     "beside",
     "homeless",
+    "left_beside",
     "not_compared",
     "not_judged",
     "not_looked_at",
@@ -192,11 +193,16 @@ def beside(frame: Frame, pairs: int) -> NotJudged:
     untold = named(one for one in every if one.judged_by and one.judged_by not in both | by_vms)
     never = named(one for one in every if one.judged_by is None)
     by = f"and, where the VM and the host tell it, by {told}" if told else "and by nothing beside them"
-    why = f"not judged are {never}"
+    why = never
     why += f"; nor, as no host was asked for it, {of_vms}" if of_vms else ""
     why += f"; nor, as no VM of this fleet tells it, {untold}" if untold else ""
     what = f"pairs were judged by registers of vCPUs, {by}"
-    return NotJudged("surroundings", pairs, pairs, what, f"{why} (`kvmfw vmms`)")
+    return left_beside(pairs, what, why)
+
+
+def left_beside(count: int, what: str, left: str) -> NotJudged:
+    """Tell what stands beside registers and was not judged, of all so many."""
+    return NotJudged("surroundings", count, count, what, f"not judged are {left} (`kvmfw vmms`)")
 
 
 def not_compared(

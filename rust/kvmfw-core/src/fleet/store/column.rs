@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// What columns are made of. They add up without end: after the greatest comes the least.
-pub(super) trait Number: Copy + Ord + Default {
+pub(super) trait Arithmetic: Copy + Ord + Default {
     fn plus(self, other: Self) -> Self;
     fn minus(self, other: Self) -> Self;
     /// So many times this.
@@ -14,7 +14,7 @@ pub(super) trait Number: Copy + Ord + Default {
 
 macro_rules! numbers {
     ($($kind:ty),*) => {$(
-        impl Number for $kind {
+        impl Arithmetic for $kind {
             #[inline]
             fn plus(self, other: Self) -> Self {
                 self.wrapping_add(other)
@@ -48,13 +48,13 @@ pub(super) enum Column<N> {
     Listed(Vec<N>),
 }
 
-impl<N: Number> Default for Column<N> {
+impl<N: Arithmetic> Default for Column<N> {
     fn default() -> Self {
         Self::Even(0, N::default(), N::default())
     }
 }
 
-impl<N: Number> Column<N> {
+impl<N: Arithmetic> Column<N> {
     /// These numbers.
     pub(super) fn of(numbers: impl ExactSizeIterator<Item = N> + Clone) -> Self {
         let mut rest = numbers.clone();
