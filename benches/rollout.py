@@ -3,8 +3,9 @@
     python -m benches.rollout                          # 10,000 hosts, 200,000 VMs, 80 % full
     python -m benches.rollout --hosts 2000 --vms 40000
 
-Every host gets another kernel, which takes more than the one before, but for one field: what a sixth of the VMs have there is taken by each
-twentieth kind of host alone. Those have no room for all of them: who is left over is started anew, or its host is kept back.
+Every host gets another kernel, which takes more than the one before, but for one field: what a sixth of the VMs have there
+is taken by each twentieth kind of host alone. Those have no room for all of them: who is left over is started anew, or its
+host is kept back.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import Counter
 from pathlib import Path
@@ -17,6 +18,7 @@ from kvmfw.rules import rules
 from kvmfw.telling import WEIGHTS, Weight, fold, overview, weight_of, what_to_do
 from kvmfw.telling.folds import names_of
 from kvmfw.telling.knobs import knob_of
+from kvmfw.testing import tiny_host, tiny_set
 from kvmfw.verdict import Outcome
 from tests.support import golden
 
@@ -221,3 +223,19 @@ def test_every_rule_that_can_change_something_has_a_weight() -> None:
     vcpus = {"KVMFW-VCPU", "KVMFW-VMM", "KVMFW-VMM-RELEASE", "KVMFW-UNUSABLE"}
     beside = {"KVMFW-ADDRESS-BITS", "KVMFW-PAGE-SIZE"}
     assert {rule.id for rule in rules()} - WEIGHTS.keys() == lists | facts | audits | vcpus | beside
+
+
+def test_a_verdict_shows_itself_in_words() -> None:
+    vm, host = tiny_set(workaround_3=2, name="a"), tiny_host(workaround_3=1, name="h")
+    verdict = kvmfw.validate(vm, host)
+    (finding,) = verdict.findings
+    assert repr(finding) == f"<Finding REFUSE KVMFW-WA3-LEVEL, {finding.evidence}: {finding.sentence}>"
+    assert str(finding.register) not in repr(verdict)
+    odd = dataclasses.replace(finding, sentence="<b>a\u202e")
+    page = dataclasses.replace(verdict, findings=(finding, odd), vmm="<kvm>")._repr_html_()
+    assert page.count("<tr>") == 3
+    assert finding.sentence in page
+    assert "KVMFW-WA3-LEVEL" in page
+    assert "&lt;b&gt;a" in page
+    assert "\u202e" not in page
+    assert "vmm &lt;kvm&gt;" in page

@@ -67,7 +67,7 @@ class FieldDifference:
     own: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Finding:
     """One unit's part in a verdict.
 
@@ -124,6 +124,9 @@ class Finding:
     def __str__(self) -> str:
         return f"{self.outcome.name}: {self.sentence}"
 
+    def __repr__(self) -> str:
+        return f"<Finding {self.outcome.name} {self.rule}, {self.evidence}: {self.sentence}>"
+
     def to_dict(self) -> dict[str, Any]:
         """Give the finding as JSON-ready data; ids and values are hexadecimal strings."""
         return {
@@ -175,6 +178,19 @@ class Verdict:
 
     def __bool__(self) -> NoReturn:
         raise TruthError(_NO_TRUTH.format(what="a verdict", outcome="verdict.outcome"))
+
+    def _repr_html_(self) -> str:
+        from html import escape  # noqa: PLC0415 - few look at verdicts in a notebook
+
+        from kvmfw.quoting import printable  # noqa: PLC0415 - as above
+
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{escape(printable(cell))}</td>" for cell in cells) + "</tr>"
+            for cells in ((one.outcome.name, one.sentence, one.rule, one.evidence) for one in self.findings)
+        )
+        words = f"{self.outcome.name}, vmm {escape(self.vmm)}, scheme {escape(self.scheme)}"
+        head = "<tr><th>outcome</th><th>finding</th><th>rule</th><th>evidence</th></tr>"
+        return f"<table><caption>{words}</caption>{head}{rows}</table>"
 
     @classmethod
     def _from_native(
