@@ -20,6 +20,7 @@ from kvmfw.roster import On, Vm, whole
 from kvmfw.saving import Writing, read, save
 from kvmfw.sets import Host, RegisterSet
 from kvmfw.snapshot import View
+from kvmfw.vmms import OWN
 from kvmfw.vms import Vms
 
 __all__ = ["Fleet", "Treat"]
@@ -44,7 +45,9 @@ class Fleet(View):
         A file or folder of captures; or hosts (the same object may occur many times); or captures and, for
         each host, the number of its capture.
     vmm : str
-        The restore policy.
+        The restore policy; ``"own"`` judges each pair by the VMM of its host (`Host.vmm`), or that of its VM
+        (`RegisterSet.vmm`, a column ``vmm``) where the host tells none. Where neither does it is UNKNOWN; a host of another
+        VMM than the VM's REFUSEs it.
     scheme : {"kvm", "signed4", "equal"}
         Who judges.
     threads : int, optional
@@ -105,7 +108,7 @@ class Fleet(View):
         self.vmm = vmm
         self.scheme = scheme
         self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
-        self._vms = Vms()
+        self._vms = Vms(by_own=vmm == OWN)
         self._opened: Writing | None = None
         self._own = os.urandom(8).hex()
 
@@ -118,7 +121,8 @@ class Fleet(View):
         folder : path
             The folder.
         vmm : str, optional
-            The restore policy. Default: that of the VMM that its column ``vmm`` tells; ``"kvm"`` where it tells none.
+            The restore policy. Default: that of the VMM that its column ``vmm`` tells, ``"own"`` where it tells several that no
+            name speaks for; ``"kvm"`` where it tells none.
         **options
             As for `Fleet`: ``scheme``, ``threads``, ``on_error``.
 
@@ -127,12 +131,12 @@ class Fleet(View):
         InputError
             When something in it cannot be used; the error names the file.
         ArgumentError
-            When it tells several VMMs that no name speaks for, or one that is not known.
+            When it tells a VMM that is not known.
         """
-        vms, hosts = readers.fleet_folder(Path(folder))
         if vmm is None:
             told = readers.told_vmm(Path(folder), {})
-            vmm = "kvm" if told is None else told.one()
+            vmm = "kvm" if told is None else told.name
+        vms, hosts = readers.fleet_folder(Path(folder), by_own=vmm == OWN)
         return cls(vms, hosts, vmm=vmm, **options)
 
     @classmethod

@@ -36,7 +36,7 @@ from kvmfw.readers.hosts_table import read_hosts_table
 from kvmfw.readers.rejects import Intake, OnError, Reject
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import is_stored
-from kvmfw.readers.tables import COLUMNS, declared_rows, left_out, open_table
+from kvmfw.readers.tables import COLUMNS, check_columns, declared_rows, left_out, open_table
 from kvmfw.store import Draft
 
 __all__ = ["Ingested", "Progress", "ingest"]
@@ -142,10 +142,7 @@ def ingest(
     """
     if from_ is not None:
         check_format(from_)
-    known = dict.fromkeys((*COLUMNS, *births.COLUMNS))
-    for name in columns or {}:
-        if name not in known:
-            raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(known)}")
+    check_columns(columns or {}, (*COLUMNS, *births.COLUMNS))
     files = [file for source in sources for file in _files(Path(source), Path(output))]
     intake = Intake(on_error)
     if rejects is not None:

@@ -371,7 +371,7 @@ class Questions(Roster):
         findings stand in ascending order of registers where the VM's own order of writes is another. `validate` of the set
         tells all.
         """
-        return Verdict._from_native(self._now().explain(vm, host, False), self.vmm, self.scheme)
+        return Verdict._from_native(self._now().explain(vm, host, False), self.scheme)
 
     def explain_units(self, vm: Vm, host: On) -> Verdict:
         """Give what each unit says of one pair by itself, as if the host took all others.
@@ -379,4 +379,4 @@ class Questions(Roster):
         A saved ID register that the host refuses leaves the host's own fields in place, so that `explain` judges what it
         shows and hides by those. What stands in the way, and what a cure must deal with, is told here.
         """
-        return Verdict._from_native(self._now().explain(vm, host, True), self.vmm, self.scheme)
+        return Verdict._from_native(self._now().explain(vm, host, True), self.scheme)

@@ -41,10 +41,15 @@ SCHEMAS = {
         ]
     ),
     "sets": pa.schema(
-        [("vcpu", pa.string()), ("register", pa.large_list(pa.uint64())), ("value", pa.large_binary())]
+        [
+            ("vcpu", pa.string()),
+            ("vmm", pa.string()),
+            ("register", pa.large_list(pa.uint64())),
+            ("value", pa.large_binary()),
+        ]
     ),
     "hosts": pa.schema([("host", pa.large_string()), ("handle", pa.uint64()), ("capture", pa.uint32())]),
-    "captures": pa.schema([("document", pa.large_binary())]),
+    "captures": pa.schema([("document", pa.large_binary()), ("vmm", pa.string())]),
 }
 _PART = "part-00000.parquet"
 _KEPT = 1
@@ -88,9 +93,9 @@ class Left:
         """Let an empty fleet go on where this one was left."""
         vms, sets, hosts, captures = (self._tables[name] for name in SCHEMAS)
         kinds = []
-        for row, document in enumerate(captures.column("document")):
+        for row, one in enumerate(captures.to_pylist()):
             try:
-                kinds.append(_native.Host.from_json(document.as_py()))
+                kinds.append(_native.Host.from_json(one["document"]).with_vmm(one["vmm"]))
             except FormatError as error:
                 error.file = f"{self._folder / 'captures'}: row {row}"
                 raise
@@ -112,7 +117,8 @@ class Left:
         places = _one(vms, "host").dictionary_encode()
         homes = places.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
         # One more stands for VMs whose rows could not be used.
-        configs = [*map(config_of_words, sets.column("vcpu").to_pylist()), None]
+        told = (sets.column(name).to_pylist() for name in ("vcpu", "vmm"))
+        configs = [*((*config_of_words(words), vmm) for words, vmm in zip(*told, strict=True)), None]
         like = _one(vms, "set").fill_null(len(sets)).to_numpy(zero_copy_only=False)
         starts = register.offsets.to_numpy() if len(register) else np.zeros(1, np.int64)
         columns = (starts, register.values.to_numpy(), *_buffers(value))
@@ -196,7 +202,8 @@ def _tables(now: _native.Snapshot, parts: frozenset[str]) -> tuple[tuple[int, in
     )
     kept = np.append(is_usable, True)
     sets = [
-        pa.array([words_of_config(config) for config in configs if config is not None], pa.string()),
+        pa.array([words_of_config(config[:3]) for config in configs if config is not None], pa.string()),
+        pa.array([config[3] for config in configs if config is not None], pa.string()),
         pa.LargeListArray.from_arrays(pa.array(starts[kept]), pa.array(register)),
         pa.LargeBinaryArray.from_buffers(
             pa.large_binary(), int(is_usable.sum()), [None, pa.py_buffer(ends[kept]), pa.py_buffer(value)]
@@ -216,7 +223,10 @@ def _tables(now: _native.Snapshot, parts: frozenset[str]) -> tuple[tuple[int, in
             pa.array(now.handles(True)),
             pa.array(capture_of),
         ],
-        "captures": [pa.array([capture.document for capture in captures], pa.large_binary())],
+        "captures": [
+            pa.array([capture.document for capture in captures], pa.large_binary()),
+            pa.array([capture.vmm for capture in captures], pa.string()),
+        ],
     }
     return arrivals, {name: pa.table(columns[name], schema=SCHEMAS[name]) for name in SCHEMAS}
 

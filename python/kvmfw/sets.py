@@ -83,6 +83,7 @@ class RegisterSet:
         enabled: Iterable[str] = (),
         name: str = "",
         host: str | None = None,
+        vmm: str | None = None,
     ) -> RegisterSet:
         """Make a set from register ids and values.
 
@@ -95,15 +96,13 @@ class RegisterSet:
             How the VMM makes the vCPU: feature names and enabled capabilities (docs/formats.md).
         vgic : bool
             Whether the VM has a GICv3.
-        name : str
-            The VM's name.
-        host : str, optional
-            The host that it runs on.
+        name, host, vmm : str, optional
+            The VM's name, the host that it runs on, and whose VM it is (looked at where pairs are judged by their own).
 
         Raises
         ------
         ArgumentError
-            When a value is wider than its register, or a feature is not known.
+            When a value is wider than its register, or a feature or the VMM is not known.
 
         Examples
         --------
@@ -112,7 +111,8 @@ class RegisterSet:
         ('vm1', 1)
         """
         rows = list(registers.items())
-        native = _native.RegisterSet.from_registers(rows, list(features), vgic, list(enabled), name, host)
+        words = (list(features), vgic, list(enabled))
+        native = _native.RegisterSet.from_registers(rows, *words, name, host, vmm)
         return cls._wrap(native)
 
     @property
@@ -124,6 +124,11 @@ class RegisterSet:
     def host(self) -> str | None:
         """The host that the VM runs on, where known."""
         return self._native.host
+
+    @property
+    def vmm(self) -> str | None:
+        """Whose VM it is, where known."""
+        return self._native.vmm
 
     @property
     def features(self) -> list[str]:
@@ -177,6 +182,7 @@ class RegisterSet:
             enabled=self.enabled,
             name=self.name if name is None else name,
             host=self.host,
+            vmm=self.vmm,
         )
 
     @property
@@ -196,10 +202,12 @@ class RegisterSet:
             vcpu["enabled"] = self.enabled
         rows = self._native.in_file_order()
         beside = {_native.register_name(id_): f"{value:#x}" for id_, value in rows if is_surrounding(id_)}
-        version = 2 if beside else 1
+        version = 3 if self.vmm else 2 if beside else 1
         document: dict[str, object] = {"format": "kvmfw-register-set", "version": version, "id": self.name}
         if self.host is not None:
             document["host"] = self.host
+        if self.vmm is not None:
+            document["vmm"] = self.vmm
         registers = {f"{id_:#x}": f"{value:#x}" for id_, value in rows if not is_surrounding(id_)}
         document |= {"vcpu": vcpu, "registers": registers}
         return document | {"surroundings": beside} if beside else document
@@ -263,6 +271,15 @@ class Host:
         """Read a ``kvmfw-capture`` document."""
         native = _native.Host.from_json(text.encode() if isinstance(text, str) else text)
         return cls._wrap(native, native.name)
+
+    @property
+    def vmm(self) -> str | None:
+        """What restores VMs on the host, where known; looked at where pairs are judged by their own (``vmm="own"``)."""
+        return self._native.vmm
+
+    def with_vmm(self, vmm: str | None) -> Host:
+        """Give the same host with this VMM; nothing is copied."""
+        return Host._wrap(self._native.with_vmm(vmm), self._name)
 
     def renamed(self, name: str) -> Host:
         """Give a host of another name for which the same capture speaks; nothing is copied."""
@@ -365,9 +382,8 @@ class Host:
         registers = self._native.registers(features, vgic, enabled)
         if registers is None:
             return None
-        return RegisterSet.from_mapping(
-            dict(registers), features=features, vgic=vgic, enabled=enabled, name=name, host=self.name
-        )
+        who = (name, self.name, self.vmm)
+        return RegisterSet._wrap(_native.RegisterSet.from_registers(registers, features, vgic, enabled, *who))
 
     def __copy__(self) -> Host:
         return self

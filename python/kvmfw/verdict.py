@@ -193,10 +193,8 @@ class Verdict:
         return f"<table><caption>{words}</caption>{head}{rows}</table>"
 
     @classmethod
-    def _from_native(
-        cls, native: tuple[int, list[tuple[Any, ...]], list[str]], vmm: str, scheme: str
-    ) -> Verdict:
-        outcome, rows, left_open = native
+    def _from_native(cls, native: tuple[int, list[tuple[Any, ...]], list[str], str], scheme: str) -> Verdict:
+        outcome, rows, left_open, vmm = native
         return cls(Outcome(outcome), tuple(_finding(*row) for row in rows), vmm, scheme, tuple(left_open))
 
     @property
@@ -293,4 +291,4 @@ def validate(
     <Outcome.ACCEPT: 0>
     """
     native = _native.validate(vm._native, host._native, vmm, scheme, state, derive_only)
-    return Verdict._from_native(native, vmm, scheme)
+    return Verdict._from_native(native, scheme)

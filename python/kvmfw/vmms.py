@@ -9,7 +9,10 @@ from functools import cache
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
 
-__all__ = ["Surrounding", "Vmm", "beside_registers", "find_vmm", "vmm_of_all", "vmms"]
+__all__ = ["OWN", "Surrounding", "Vmm", "beside_registers", "find_vmm", "vmm_of_all", "vmms"]
+
+OWN = "own"
+"""The name of no VMM: each pair is judged by that of its host, else by that of its VM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,6 @@ class Vmm:
     rule: dict[str, str]
 
 
-@cache
 def vmms() -> tuple[Vmm, ...]:
     """Give all VMMs.
 
@@ -77,6 +79,11 @@ def vmms() -> tuple[Vmm, ...]:
     >>> [one.releases for one in vmms() if one.name == "cloud-hypervisor"]
     [('cloud-hypervisor-52', 'cloud-hypervisor-53')]
     """
+    return tuple(one for one in _names() if one.name != OWN)
+
+
+@cache
+def _names() -> tuple[Vmm, ...]:
     return tuple(
         Vmm(
             name,
@@ -92,7 +99,7 @@ def vmms() -> tuple[Vmm, ...]:
 
 
 def find_vmm(name: str) -> Vmm:
-    """Give the VMM of this name.
+    """Give the VMM of this name; of `OWN` what no VMM of any pair says is not judged.
 
     Raises
     ------
@@ -107,7 +114,7 @@ def find_vmm(name: str) -> Vmm:
     problem = _native.vmm_problem(name)
     if problem is not None:
         raise ArgumentError(problem)
-    return next(one for one in vmms() if one.name == name)
+    return next(one for one in _names() if one.name == name)
 
 
 def vmm_of_all(names: Iterable[str]) -> str | None:

@@ -45,7 +45,9 @@ class Vms:
         Of how many vCPUs of tables nothing says how they are made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, by_own: bool) -> None:
+        # Whether it matters whose VMs they are.
+        self._by_own = by_own
         # VMs of which each kind of vCPU has a row of its own, so that none has their name.
         self._split: frozenset[str] = frozenset()
         # While all names ascend, none needs to be looked up.
@@ -128,6 +130,7 @@ class Vms:
         """Add VMs of a table; give their rows that cannot be used."""
         bad: list[tuple[int, str]] = []
         split: dict[int, str] = {}
+        runs = runs if self._by_own else runs.without_vmms()
         if runs.index is not None:
             runs, found, split = one_of_each_kind(runs)
             bad += chain.from_iterable(found.values())

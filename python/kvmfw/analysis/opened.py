@@ -23,6 +23,7 @@ from kvmfw.readers.own import CAPTURE
 from kvmfw.readers.source import whole
 from kvmfw.readers.stored import births_of, is_stored, read_manifest, stored_table
 from kvmfw.sets import Host, RegisterSet
+from kvmfw.vmms import OWN
 
 __all__ = [
     "OpenedFleet",
@@ -79,7 +80,7 @@ def open_fleet(folder: str | Path, *, vmm: str = "kvm", scheme: str = "kvm") -> 
     InputError
         When something in it cannot be used; the error names the file.
     """
-    vms, hosts, columns, (intake, born) = read_one(Path(folder), _sources)
+    vms, hosts, columns, (intake, born) = read_one(Path(folder), lambda one: _sources(one, vmm == OWN))
     columns = with_kinds(columns, hosts)
     return OpenedFleet(Fleet(vms, hosts, vmm=vmm, scheme=scheme), hosts, vms, columns, intake, born)
 
@@ -95,10 +96,11 @@ def with_kinds(columns: Mapping[str, Sequence[str]], hosts: Sequence[Host]) -> d
 
 def _sources(
     folder: Path,
+    by_own: bool,
 ) -> tuple[
     Sequence[RegisterSet], list[Host], dict[str, Sequence[str]], tuple[tuple[int, int], tuple[int, int]]
 ]:
-    vms, hosts = readers.fleet_folder(folder)
+    vms, hosts = readers.fleet_folder(folder, by_own=by_own)
     return vms, hosts, read_columns(folder, [host.name for host in hosts]), (_intake(folder), _born(folder))
 
 

@@ -31,7 +31,7 @@ __all__ = ["baseline"]
 
 @click.command(short_help="Find the greatest register values that all hosts take.")
 @folder_argument
-@vmm_option()
+@vmm_option(is_one=True)
 @where_option
 @vcpu_options
 @format_option("table", "json", "register-set")

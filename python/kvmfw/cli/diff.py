@@ -35,6 +35,7 @@ from kvmfw.report import sarif
 from kvmfw.report.differences import issues_of_captures, issues_of_fleets
 from kvmfw.sets import Host
 from kvmfw.verdict import Outcome, Verdict
+from kvmfw.vmms import OWN
 
 __all__ = ["diff", "show_fleet_diff"]
 
@@ -85,9 +86,9 @@ def diff(
     if before.is_dir() != after.is_dir():
         raise InputError("one is a file and the other a folder; compare two captures or two fleet folders")
     if before.is_dir():
-        vms, hosts = readers.fleet_folder(before)
+        vms, hosts = readers.fleet_folder(before, by_own=vmm == OWN)
         old = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-        later = readers.fleet_folder(after)[1]
+        later = readers.fleet_folder(after, by_own=vmm == OWN)[1]
         new = Fleet(vms, later, vmm=vmm, scheme=scheme)
         result = diff_fleets(old, new, back=no_returns(old, vms, hosts, later))
         security_of = _security((before, hosts), (after, later))

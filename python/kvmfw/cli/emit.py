@@ -29,13 +29,16 @@ from kvmfw.published import published
 from kvmfw.questions import Treat
 from kvmfw.quoting import json_text
 from kvmfw.report import emit as texts
+from kvmfw.vmms import OWN
 
 __all__ = ["emit"]
+
+_PLANNERS = ("openstack", "kubernetes")
 
 
 @click.command(short_help="Print settings as ready text for a VMM or a scheduler.")
 @folder_argument
-@click.argument("target", type=click.Choice(["qemu", "firecracker", "openstack", "kubernetes", "json"]))
+@click.argument("target", type=click.Choice(["qemu", "firecracker", *_PLANNERS, "json"]))
 @vmm_option(default=None)
 @where_option
 @vcpu_options
@@ -75,11 +78,13 @@ def emit(
     code 2 when some are refused nevertheless; what remains, and for which hosts the goal is reached, is
     said on stderr.
     """
+    if vmm == OWN and target not in _PLANNERS:
+        raise click.UsageError(f"settings for {target} are judged by one VMM; name it (--vmm)")
     means = MEANS.get(target, any_means("kvm"))
     if vmm is not None:
         means = replace(means, vmm=vmm)
     opened = open_fleet(fleet, vmm=means.vmm)
-    if target in ("openstack", "kubernetes"):
+    if target in _PLANNERS:
         frame = make_frame(opened.fleet, columns=opened.columns, where=where)
         left = _told(frame, target, unknown, since, output)
         if left:

@@ -25,6 +25,7 @@ from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.stored import births_of, is_stored, stored_table
 from kvmfw.verdict import Outcome, validate
+from kvmfw.vmms import OWN
 
 __all__ = ["explain"]
 
@@ -51,7 +52,7 @@ def explain(
 
     Without HOST, tell which hosts take the VM; exit code 2 where there is none besides its own.
     """
-    vms, hosts = readers.fleet_folder(fleet)
+    vms, hosts = readers.fleet_folder(fleet, by_own=vmm == OWN)
     opened = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
     row = _row(opened.vm_names, vm, "VM", fleet)
 

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 from kvmfw import _native
 from kvmfw.cli.output import note
 from kvmfw.errors import ArgumentError, InputError
+from kvmfw.vmms import OWN
 
 __all__ = [
     "VMMS",
@@ -90,22 +91,26 @@ def where_option(verb: Verb) -> Verb:
     )(verb)
 
 
-def vmm_option(*more: str, default: str | None = "kvm") -> Callable[[Verb], Verb]:
-    """Add the option --vmm, with further words than the restore policies."""
+def vmm_option(*more: str, default: str | None = "kvm", is_one: bool = False) -> Callable[[Verb], Verb]:
+    """Add the option --vmm, with further words than the restore policies; `is_one`: each pair by its own is no answer."""
 
     def read(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
         if value == default and ctx.get_parameter_source(param.name or "") is ParameterSource.DEFAULT:
-            value = _derived(ctx, param) or value
+            value = _derived(ctx, param, is_one) or value
         problem = None if value is None or value in more else _native.vmm_problem(value)
+        if is_one and value == OWN:
+            problem = "here one VMM is needed"
         if problem is not None:
             raise click.BadParameter(f"{problem} (`kvmfw vmms` lists all)", ctx, param)
         return value
 
     def complete(ctx: click.Context, param: click.Parameter, start: str) -> list[str]:
         del ctx, param
-        return [word for word in (*VMMS, *more) if word.startswith(start)]
+        own = () if is_one else (OWN,)
+        return [word for word in (*VMMS, *own, *more) if word.startswith(start)]
 
-    words = f", or {', '.join(more)}" if more else ""
+    others = (*more, *(() if is_one else ("own, each pair by the VMM that its host, else its VM, tells",)))
+    words = f", or {', or '.join(others)}" if others else ""
     return click.option(
         "--vmm",
         callback=read,
@@ -117,7 +122,7 @@ def vmm_option(*more: str, default: str | None = "kvm") -> Callable[[Verb], Verb
     )
 
 
-def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
+def _derived(ctx: click.Context, param: click.Parameter, is_one: bool) -> str | None:
     """Give the VMM that the fleet itself tells, if it tells one; it was read before what is not given on the command line."""
     fleet = ctx.params.get("fleet")
     if not isinstance(fleet, Path) or not fleet.is_dir():
@@ -131,14 +136,12 @@ def _derived(ctx: click.Context, param: click.Parameter) -> str | None:
         raise InputError(problem, file=str(fleet)) from error
     if told is None:
         return None
-    try:
-        name: str = told.one()
-    except ArgumentError as error:
+    name: str = told.name
+    if name == OWN and is_one:
         part = " (or with `--where vmm=...` some of them)" if told.whose == "hosts" else ""
-        raise click.BadParameter(f"{error}{part}", ctx, param) from error
-    note(
-        f"kvmfw: judged as {name}: the column `vmm` of the {told.whose} says {told.listed} (--vmm names another)"
-    )
+        problem = f"the {told.whose} have several VMMs: {told.listed}; name the one to judge by{part}"
+        raise click.BadParameter(problem, ctx, param)
+    note(f"kvmfw: {told} (--vmm names another)")
     return name
 
 

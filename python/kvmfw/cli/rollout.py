@@ -119,10 +119,12 @@ def _becomes(opened: OpenedFleet, to: tuple[str, ...], fleet: Path) -> dict[int,
             becomes = opened.hosts[rows[0]].renamed(name)
             cpu = cpus[rows[0]]
             rows = [row for row in range(len(captures)) if cpus[row] == cpu and captures[row] != name]
+        # What restores VMs on a host stays with it.
+        kinds = {vmm: becomes.with_vmm(vmm) for vmm in {opened.hosts[row].vmm for row in rows}}
         for row in rows:
             if row in found:
                 raise InputError(f"--to says twice what hosts of `{captures[row]}` become")
-            found[row] = becomes
+            found[row] = kinds[opened.hosts[row].vmm]
     return found
 
 

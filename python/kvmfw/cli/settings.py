@@ -77,7 +77,7 @@ def settings_of(
             return host
         for register in registers:
             hidden = hide_register(hidden, register)
-        return host_of(hidden).renamed(host.name)
+        return host_of(hidden).renamed(host.name).with_vmm(host.vmm)
 
     return find_settings([opened.hosts[row] for row in rows], means, hide=hide, **vcpu)
 

@@ -241,7 +241,7 @@ def _hosts(
     rows = [row for row, capture in enumerate(captures) if capture in made][:first]
     hosts = list(opened.hosts)
     for row in rows:
-        hosts[row] = made[captures[row]].renamed(hosts[row].name)
+        hosts[row] = made[captures[row]].renamed(hosts[row].name).with_vmm(hosts[row].vmm)
     return hosts, security
 
 

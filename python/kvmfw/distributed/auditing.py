@@ -30,12 +30,13 @@ from kvmfw.distributed.tally import (
     names_with,
     tally,
 )
-from kvmfw.errors import InputError
+from kvmfw.errors import ArgumentError, InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers import fleet_sources
 from kvmfw.readers.rejects import twice
 from kvmfw.readers.saved import set_of_words
 from kvmfw.sets import RegisterSet
+from kvmfw.vmms import OWN
 
 __all__ = ["survey_fleet"]
 
@@ -72,6 +73,8 @@ def survey_fleet(
         When something cannot be used; of several such things, whichever is found first.
     """
     folder = Path(folder)
+    if vmm == OWN:
+        raise ArgumentError("workers judge all pairs by one VMM; name it, or audit on one machine")
     files, hosts = fleet_sources(folder)
     paths = [str(file.absolute()) for file in files]
     joined = _Joined({host.name: row for row, host in enumerate(hosts)})

@@ -22,6 +22,7 @@ from kvmfw.fleet import Fleet
 from kvmfw.readers.classes import Classes, words_of_run
 from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.readers.runs import Runs
+from kvmfw.vmms import OWN
 
 __all__ = [
     "CLASSIFIED",
@@ -141,6 +142,8 @@ def decide(
     pyarrow.Buffer
         A small table for `validate_batch`: broadcast it to the workers.
     """
+    if vmm == OWN:
+        raise ArgumentError("batches are judged by one VMM; name it")
     members: dict[bytes, list[dict[str, Any]]] = {}
     for batch in classified:
         found = batch.filter(batch.column("members").is_valid())

@@ -103,8 +103,8 @@ def _told(folder: Path) -> str | None:
     if told is None:
         LOG.warning("neither hosts nor VMs of %s tell their VMM: judged as plain KVM", folder)
         return None
-    LOG.info("judged as %s: the column `vmm` of the %s says %s", told.one(), told.whose, told.listed)
-    return told.one()
+    LOG.info("%s", told)
+    return told.name
 
 
 def _stamp(folder: Path) -> _Stamp:

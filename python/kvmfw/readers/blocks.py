@@ -60,7 +60,7 @@ class Block:
         Which of them are vCPUs of one VM, as the source has it: those have the same number.
     born : list of str, optional
         How each came to have its registers, where they were not saved but derived.
-    vmm : list of str, optional
+    vmm : pyarrow.Array of str, optional
         Which VMM made each, where that is known.
     unusable : dict of str to int
         VMs that were rejected, with the first of their rows: what comes of them later is half a VM.
@@ -80,7 +80,7 @@ class Block:
     first: npt.NDArray[np.int64]
     vms: npt.NDArray[np.int64]
     born: list[str] | None = None
-    vmm: list[str] | None = None
+    vmm: pa.Array | None = None
     unusable: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ def block_of_alike(
         np.full(count, -1, dtype=np.int64),
         np.arange(count, dtype=np.int64),
         [born] * count,
-        [vmm] * count,
+        pa.array([vmm] * count, pa.string()),
     )
 
 
@@ -251,4 +251,5 @@ def _block(runs: Runs, classes: Classes, good: npt.NDArray[np.intp], vms: npt.ND
         np.ones(len(runs), dtype=np.int64) if runs.nested else lengths,
         runs.firsts,
         vms,
+        vmm=runs.vmms,
     )

@@ -208,21 +208,24 @@ def _runs_of(
     problems += unknown
     if problems:
         config_of[[run for run, _, _ in problems]] = UNUSABLE
-    homes = None
-    if "host" in table.column_names:
-        hosts = without_dictionary(one_chunk(table.column("host")).take(pa.array(heads)))
-        homes = _texts(hosts, "host").cast(pa.string())
+    told: dict[str, pa.Array] = {}
+    for name in ("host", "vmm"):
+        if name not in table.column_names:
+            continue
+        cells = without_dictionary(one_chunk(table.column(name)).take(pa.array(heads)))
+        told[name] = _texts(cells, name).cast(pa.string())
         if made.index is not None:
             of_vms = np.append(changes_in(made.vms()), len(made))
-            found = list(_differing(homes, of_vms, native, "host"))
-            problems += [(run, WHOLE, _differs("host", made.names[run].as_py())) for _, run in found]
+            found = list(_differing(told[name], of_vms, native, name))
+            problems += [(run, WHOLE, _differs(name, made.names[run].as_py())) for _, run in found]
             config_of[[run for _, run in found]] = UNUSABLE
     return replace(
         made,
         configs=configs,
         config_of=config_of,
         firsts=firsts,
-        homes=homes,
+        homes=told.get("host"),
+        vmms=told.get("vmm"),
         order=None if made.nested else order,
         problems=tuple(problems),
     )
@@ -241,7 +244,7 @@ def _long(table: pa.Table, native: _native.Fleet, known: _Heads | None) -> Runs:
         starts, index = both, index[both[:-1]]
         problems += _bad_index(np.searchsorted(starts, np.flatnonzero(bad), side="right") - 1)
     problems += _missing(starts, register, told, (no_register, no_value))
-    for name in ("vcpu", "host"):
+    for name in ("vcpu", "host", "vmm"):
         if name in table.column_names:
             found = _differing(one_chunk(table.column(name)), starts, native, name)
             problems += [(run, row, _differs(name, names[run].as_py())) for run, row in found]

@@ -18,7 +18,7 @@ from kvmfw.readers.cloud_hypervisor import STATE
 from kvmfw.readers.cutter import runs_of_stream, runs_of_table
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
-from kvmfw.readers.hosts_table import read_hosts_table
+from kvmfw.readers.hosts_table import VMM, read_hosts_table
 from kvmfw.readers.rejects import Intake, named_twice
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.source import is_gzip
@@ -217,13 +217,13 @@ def hosts(source: Any, *, from_: str | None = None) -> tuple[list[Host], npt.NDA
     return kinds, np.array(numbers, dtype=np.uint32), [host.name for host in listed]
 
 
-def _stored(folder: Path) -> tuple[StoredVms, list[Host]]:
+def _stored(folder: Path, by_own: bool) -> tuple[StoredVms, list[Host]]:
     read_manifest(folder)
-    return StoredVms(folder), stored_hosts(folder)
+    return StoredVms(folder, by_own=by_own), stored_hosts(folder, by_own=by_own)
 
 
-def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
-    """Read a fleet folder: its register sets and its hosts.
+def fleet_folder(folder: Path, *, by_own: bool = False) -> tuple[Sequence[RegisterSet], list[Host]]:
+    """Read a fleet folder: its register sets and its hosts, with the VMMs that they tell where pairs are judged by their own.
 
     Raises
     ------
@@ -234,17 +234,17 @@ def fleet_folder(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
         raise InputError(
             "there is no such folder; expected a fleet folder (docs/formats.md)", file=str(folder)
         )
-    vms, hosts = _parts(folder)
+    vms, hosts = _parts(folder, by_own)
     for what, found in (("host", hosts), ("VM", vms)):
         if not len(found):
             raise InputError(f"the fleet has no {what}: there is nothing to judge", file=str(folder))
     return vms, hosts
 
 
-def _parts(folder: Path) -> tuple[Sequence[RegisterSet], list[Host]]:
+def _parts(folder: Path, by_own: bool) -> tuple[Sequence[RegisterSet], list[Host]]:
     if is_stored(folder):
-        return read_one(folder, _stored)
-    hosts = _named_hosts(folder)
+        return read_one(folder, lambda generation: _stored(generation, by_own))
+    hosts = _named_hosts(folder, by_own)
     sets = list(register_sets(_vms_in(folder)))
     seen: set[str] = set()
     for one in sets:
@@ -270,10 +270,10 @@ def fleet_sources(folder: Path) -> tuple[list[Path], list[Host]]:
     if is_stored(folder):
         problem = "a fleet on disk is read on one machine; expected the folder that it was made of"
         raise InputError(problem, file=str(folder))
-    return files_of(_vms_in(folder), "register sets"), _named_hosts(folder)
+    return files_of(_vms_in(folder), "register sets"), _named_hosts(folder, by_own=False)
 
 
-def _named_hosts(folder: Path) -> list[Host]:
+def _named_hosts(folder: Path, by_own: bool) -> list[Host]:
     if not (folder / "captures").exists():
         problem = "there is no fleet in it: no `captures`; `kvmfw ingest` makes one of tables, streams and other files"
         raise InputError(problem, file=str(folder))
@@ -282,10 +282,15 @@ def _named_hosts(folder: Path) -> list[Host]:
     if not table.exists():
         return list(captures.values())
     named: list[Host] = []
+    captures_of: dict[tuple[str, str], Host] = {}
     for row in read_hosts_table(table):
         capture = captures.get(row.capture)
         if capture is None:
             problem = f"there is no capture named `{row.capture}`"
             raise FormatError(problem, f"line {row.line}", file=str(table))
+        vmm = row.cells.get(VMM) if by_own else None
+        if vmm:
+            key = row.capture, vmm
+            capture = captures_of.setdefault(key, capture.with_vmm(vmm))
         named.append(capture.renamed(row.host))
     return named

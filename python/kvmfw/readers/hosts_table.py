@@ -10,9 +10,10 @@ from kvmfw import numerals
 from kvmfw.errors import FormatError
 from kvmfw.readers.csvs import csv_rows
 
-__all__ = ["CAPACITY", "HostRow", "HostRows", "read_hosts_table"]
+__all__ = ["CAPACITY", "VMM", "HostRow", "HostRows", "read_hosts_table"]
 
 CAPACITY = "capacity"
+VMM = "vmm"
 _MOST_VMS = 1 << 32
 
 

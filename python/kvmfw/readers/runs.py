@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kvmfw import _native
 from kvmfw.names import names_of, texts_of
@@ -48,6 +49,8 @@ class Runs:
         The number of the vCPU in its VM, where the source tells.
     homes : pyarrow.Array, optional
         The host that each runs on.
+    vmms : pyarrow.Array, optional
+        Whose VM each is of.
     order : array of int, optional
         The row of the source that each row was, where rows had to be brought together.
     problems : tuple of (int, int, str)
@@ -64,6 +67,7 @@ class Runs:
     nested: bool
     index: Rows | None = None
     homes: pa.Array | None = None
+    vmms: pa.Array | None = None
     order: Rows | None = None
     problems: tuple[tuple[int, int, str], ...] = field(default=(), repr=False)
 
@@ -79,6 +83,10 @@ class Runs:
         """Add the vCPUs to a fleet; give the rows of the columns that cannot be used."""
         return self._added(change, self.names, self.homes, None)
 
+    def without_vmms(self) -> Runs:
+        """Leave out whose VMs they are."""
+        return replace(self, vmms=None)
+
     def _added(
         self,
         change: _native.Change,
@@ -86,15 +94,17 @@ class Runs:
         homes: pa.Array | None,
         like: npt.NDArray[np.uint32] | None,
     ) -> list[tuple[int, str]]:
-        told = None
+        told = vmms = None
         if homes is not None:
-            places = homes.dictionary_encode()
-            codes = (
-                places.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
-            )
-            told = (texts_of(places.dictionary), codes)
+            places, codes = _numbered(homes)
+            told = (texts_of(places), codes)
+        if self.vmms is not None:
+            words, codes = _numbered(pc.if_else(pc.equal(self.vmms, ""), None, self.vmms))
+            vmms = (words.to_pylist(), codes)
         named = (names_of(names), told, like)
-        return change.add_runs(self.starts, self.register, self.value, self.configs, self.config_of, named)
+        return change.add_runs(
+            self.starts, self.register, self.value, self.configs, self.config_of, named, vmms
+        )
 
     def rows_of(self, run: int) -> Sequence[int]:
         """Give the rows of the source that a run was made of."""
@@ -145,8 +155,24 @@ class Runs:
             firsts=self.firsts[runs],
             index=None if self.index is None else self.index[runs],
             homes=None if self.homes is None else self.homes.take(pa.array(runs)),
+            vmms=None if self.vmms is None else self.vmms.take(pa.array(runs)),
             order=None if self.order is None else self.order[rows],
             problems=(),
+        )
+
+    def taken(self, runs: npt.NDArray[np.int64]) -> Runs:
+        """Give these runs of a table in nested form, of which nothing is wrong; one may be asked for several times."""
+        lengths = np.diff(self.starts)[runs]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        rows = np.arange(starts[-1]) + np.repeat(self.starts[runs] - starts[:-1], lengths)
+        return replace(
+            self,
+            names=self.names.take(pa.array(runs)),
+            starts=starts,
+            register=self.register[rows],
+            value=self.value[rows],
+            config_of=self.config_of[runs],
+            firsts=self.firsts[runs],
         )
 
     def upto(self, count: int) -> Runs:
@@ -162,6 +188,7 @@ class Runs:
             firsts=self.firsts[:count],
             index=None if self.index is None else self.index[:count],
             homes=None if self.homes is None else self.homes[:count],
+            vmms=None if self.vmms is None else self.vmms[:count],
             order=None if self.order is None else self.order[:rows],
             problems=tuple(one for one in self.problems if one[0] < count),
         )
@@ -198,6 +225,13 @@ class Alike:
         kept = np.delete(np.arange(len(self)), vms)
         homes = None if self.homes is None else self.homes.take(pa.array(kept))
         return replace(self, like=self.like[kept], names=self.names.take(pa.array(kept)), homes=homes)
+
+
+def _numbered(texts: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
+    """Give the distinct texts, and for each which of them it is; -1 where there is none."""
+    encoded = texts.dictionary_encode()
+    codes = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+    return encoded.dictionary, codes
 
 
 def codes_of(names: pa.Array) -> Rows:

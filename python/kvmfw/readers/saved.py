@@ -71,7 +71,9 @@ def register_set(
         raise FormatError(error.problem, place) from error
 
 
-def set_of_words(registers: Mapping[int, int], words: str, name: str, host: str | None = None) -> RegisterSet:
+def set_of_words(
+    registers: Mapping[int, int], words: str, name: str, host: str | None = None, vmm: str | None = None
+) -> RegisterSet:
     """Make a set of a vCPU that words with commas between describe."""
     features, vgic, enabled = config_of_words(words)
     return RegisterSet.from_mapping(
@@ -81,4 +83,5 @@ def set_of_words(registers: Mapping[int, int], words: str, name: str, host: str 
         enabled=[word for bit, word in enumerate(ENABLED) if enabled >> bit & 1],
         name=name,
         host=host,
+        vmm=vmm,
     )

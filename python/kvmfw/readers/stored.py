@@ -8,6 +8,7 @@ from its set), ``sets`` (set, vcpu, register, value, wide), ``hosts`` (host, cap
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -23,6 +24,7 @@ from kvmfw.errors import FormatError, InputError
 from kvmfw.readers.classes import Classes
 from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
+from kvmfw.readers.hosts_table import VMM
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.saved import set_of_words
 from kvmfw.readers.source import whole
@@ -161,13 +163,17 @@ class StoredVms(Sequence[RegisterSet]):
     ----------
     folder : Path
         The fleet on disk.
+    by_own : bool
+        Whether it matters whose VMs they are.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, by_own: bool = False) -> None:
         folder = snapshot(folder)
         self._is_own_source = read_manifest(folder).get("source") == SOURCE
         sets = stored_table(folder, "sets", ["set", "register", "value"], ["vcpu", "wide"])
-        vms = stored_table(folder, "vms", ["vm", "set"], ["vcpu", "host", *_OWN], few=("set", "host"))
+        vms = stored_table(
+            folder, "vms", ["vm", "set"], ["vcpu", "host", *[VMM] * by_own, *_OWN], few=("set", "host", VMM)
+        )
         self._sets = sets.combine_chunks()
         self._own: pa.Table | None = None
         rows = _row_of(vms.column("set"), without_dictionary(sets.column("set")), "set", folder / "vms")
@@ -184,6 +190,9 @@ class StoredVms(Sequence[RegisterSet]):
         self._hosts = None
         if "host" in vms.column_names:
             self._hosts = without_dictionary(chosen.column("host")).combine_chunks()
+        self._vmms = None
+        if VMM in vms.column_names:
+            self._vmms = without_dictionary(chosen.column(VMM)).cast(pa.string()).combine_chunks()
         if set(_OWN) <= set(vms.column_names):
             self._own = chosen.select(_OWN).combine_chunks()
 
@@ -208,7 +217,15 @@ class StoredVms(Sequence[RegisterSet]):
         runs = self._runs_of_sets()
         if Classes(runs).bad:
             return None
-        return Alike(runs, self._rows.astype(np.uint32), self._names, self._hosts)
+        if self._vmms is None:
+            return Alike(runs, self._rows.astype(np.uint32), self._names, self._hosts)
+        # VMs of one set and one VMM are alike.
+        vmms = self._vmms.dictionary_encode("encode")
+        codes = vmms.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        pairs, like = np.unique(self._rows * len(vmms.dictionary) + codes, return_inverse=True)
+        sets, told = np.divmod(pairs, len(vmms.dictionary))
+        runs = replace(runs.taken(sets), vmms=vmms.dictionary.take(pa.array(told)))
+        return Alike(runs, like.astype(np.uint32), self._names, self._hosts)
 
     def _differs_for_this_source(self) -> bool:
         """Whether VMs differ from their sets, and it was another core that told that no host can tell them apart."""
@@ -251,7 +268,12 @@ class StoredVms(Sequence[RegisterSet]):
         return ids, values
 
     def _set(
-        self, row: int, name: str, home: str | None, differing: Mapping[int, int] | None = None
+        self,
+        row: int,
+        name: str,
+        home: str | None,
+        differing: Mapping[int, int] | None = None,
+        vmm: str | None = None,
     ) -> RegisterSet:
         ids, values = self._words(row)
         mapping = dict(zip(ids.tolist(), values.tolist(), strict=True)) | dict(differing or {})
@@ -262,7 +284,7 @@ class StoredVms(Sequence[RegisterSet]):
         if not text:
             features, vgic, enabled = derived_vcpu(mapping)
             text = words_of(features, vgic, enabled)
-        return set_of_words(mapping, str(text), name, home)
+        return set_of_words(mapping, str(text), name, home, vmm)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -275,7 +297,8 @@ class StoredVms(Sequence[RegisterSet]):
         if isinstance(row, slice):
             return [self[at] for at in range(*row.indices(len(self)))]
         home = None if self._hosts is None else self._hosts[row].as_py()
-        return self._set(int(self._rows[row]), self._names[row].as_py(), home, self._differing(row))
+        vmm = None if self._vmms is None else self._vmms[row].as_py() or None
+        return self._set(int(self._rows[row]), self._names[row].as_py(), home, self._differing(row), vmm)
 
     def _differing(self, row: int) -> dict[int, int]:
         """Give what a vCPU has instead of what its set has."""
@@ -310,6 +333,8 @@ class StoredVms(Sequence[RegisterSet]):
             part = part.append_column("vm", self._names.slice(start, _BATCH))
             if self._hosts is not None:
                 part = part.append_column("host", self._hosts.slice(start, _BATCH).cast(pa.string()))
+            if self._vmms is not None:
+                part = part.append_column(VMM, self._vmms.slice(start, _BATCH))
             return part.combine_chunks().to_batches()[0]
 
         def batches() -> Iterator[pa.RecordBatch]:
@@ -321,8 +346,8 @@ class StoredVms(Sequence[RegisterSet]):
         return pa.RecordBatchReader.from_batches(batch(0).schema, batches())
 
 
-def stored_hosts(folder: Path) -> list[Host]:
-    """Read the hosts of a fleet on disk; hosts with one capture share it.
+def stored_hosts(folder: Path, *, by_own: bool = False) -> list[Host]:
+    """Read the hosts of a fleet on disk, with their VMMs where asked for; hosts with one capture share it.
 
     Raises
     ------
@@ -331,7 +356,7 @@ def stored_hosts(folder: Path) -> list[Host]:
     """
     folder = snapshot(folder)
     captures = stored_table(folder, "captures", ["capture", "document"])
-    hosts = stored_table(folder, "hosts", ["host", "capture"])
+    hosts = stored_table(folder, "hosts", ["host", "capture"], [VMM] * by_own)
     rows = _row_of(
         without_dictionary(hosts.column("capture")),
         without_dictionary(captures.column("capture")),
@@ -339,13 +364,19 @@ def stored_hosts(folder: Path) -> list[Host]:
         folder / "hosts",
     )
     made: dict[int, Host] = {}
+    told: dict[tuple[int, str], Host] = {}
     found = []
-    for name, row in zip(without_dictionary(hosts.column("host")).to_pylist(), rows.tolist(), strict=True):
+    vmms = hosts.column(VMM).to_pylist() if VMM in hosts.column_names else [None] * len(hosts)
+    named = without_dictionary(hosts.column("host")).to_pylist()
+    for name, row, vmm in zip(named, rows.tolist(), vmms, strict=True):
         if row not in made:
             try:
                 made[row] = Host.from_json(captures.column("document")[row].as_py())
             except FormatError as error:
                 error.file = f"{folder / 'captures'}: row {row}"
                 raise
-        found.append(made[row].renamed(name))
+        host = made[row]
+        if vmm:
+            host = told.setdefault((row, vmm), host.with_vmm(vmm))
+        found.append(host.renamed(name))
     return found

@@ -7,7 +7,7 @@ of the vCPU) and ``host`` where the table has them. What is in the rows is looke
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,6 +32,7 @@ __all__ = [
     "COLUMNS",
     "CSV",
     "PARQUET",
+    "check_columns",
     "columns_of",
     "compacted",
     "declared_rows",
@@ -51,6 +52,7 @@ _NAMES = {
     "index": ("vcpu_index", "index"),
     "vcpu": ("vcpu", "features"),
     "registers": ("registers", "regs"),
+    "vmm": ("vmm",),
 }
 _WORDS = frozenset(word for words in _NAMES.values() for word in words)
 COLUMNS = tuple(_NAMES)
@@ -258,11 +260,17 @@ def left_out(names: Sequence[str], columns: Mapping[str, str] | None = None) -> 
     return [name for name in names if name not in found and name.lower() != "features"]
 
 
+def check_columns(given: Iterable[str], known: Iterable[str]) -> None:
+    """See that columns which are called otherwise than usual are some that are read."""
+    listed = dict.fromkeys(known)
+    for name in given:
+        if name not in listed:
+            raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(listed)}")
+
+
 def columns_of(names: Sequence[str], columns: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
     """Tell which columns of a table are read, by what they are; `columns` names those that have other names than usual."""
-    for name in columns:
-        if name not in _NAMES:
-            raise ArgumentError(f"`{name}` is no column that is read; expected one of {', '.join(_NAMES)}")
+    check_columns(columns, _NAMES)
     given: dict[str, str] = {}
     for name in names:
         if given.setdefault(name.lower(), name) != name and name.lower() in _WORDS:

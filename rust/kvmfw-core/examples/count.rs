@@ -72,8 +72,8 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
         }
         starts.push(i64::try_from(ids.len())?);
     }
-    let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
-    let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[] };
+    let configs = [VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }];
+    let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[], vmm_of: &[] };
     // As where there are many more: a register of which all values differ is split, and there is no class table.
     let few = Limits { unit_cells: 1 << 16, class_cells: 0, ..Limits::default() };
     let fleet = Fleet::with_limits(Question::default(), 1, if differ { few } else { Limits::default() });
@@ -193,7 +193,7 @@ fn audit(fleet: &Snapshot, taken: Taken) -> Result<u64, Box<dyn std::error::Erro
 
 /// Changes of one VM each: of known classes, names included.
 fn live(name: &str, fleet: &Fleet, hosts: &[Host], classes: &[Vec<u64>]) -> Result<u64, Box<dyn std::error::Error>> {
-    let vcpu = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+    let vcpu = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
     let set = |number: u64| {
         let values = classes.get(usize::try_from(number % 300)?).into_iter().flatten();
         let registers =

@@ -21,7 +21,7 @@ fn host(name: &str, level: u64) -> Result<Host, Box<dyn Error>> {
 }
 
 fn vm(name: &str, level: u64) -> Result<RegisterSet, Box<dyn Error>> {
-    let vcpu = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+    let vcpu = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
     Ok(RegisterSet::new(name, None, vcpu, vec![(RegisterId::new(WORKAROUND_3), Value::Word(level))])?)
 }
 

@@ -82,6 +82,18 @@ pub(crate) fn not_made_finding(not_made: &NotMade, saved: VcpuConfig) -> Finding
         format!("it is not known what this host says to a vCPU made with {config}: {needs}")
     };
     let (rule, register, sentence) = match *not_made {
+        NotMade::VmmNotTold => {
+            let sentence = format!(
+                "neither the VM nor this host tells its VMM, by which the pair is judged: {}",
+                making::VMM_NOT_TOLD
+            );
+            (RuleId::VmmRelease, None, sentence)
+        }
+        NotMade::OtherVmm { vm, host } => (
+            RuleId::Vmm,
+            None,
+            format!("the VM is one of {vm}, and this host runs {host}, which reads none of its states"),
+        ),
         NotMade::CapabilitiesNotKnown => (RuleId::Vcpu, None, not_known(saved, making::NOT_RECORDED)),
         NotMade::NotAsked(target) => (RuleId::Vcpu, None, not_known(target, making::NOT_ASKED)),
         NotMade::Impossible(why, register) => (RuleId::Vmm, register, why.to_owned()),

@@ -4,6 +4,7 @@ mod acceptors;
 mod choice;
 mod proved;
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 pub use choice::Choice;
@@ -19,10 +20,11 @@ use crate::rules::aftermath::{Aftermath, Controller};
 use crate::rules::{self, Context, Facts, Release};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
+use crate::vmms;
 
-/// One kind of host: its capture, indexed for judging. Cheap to clone.
+/// One kind of host: its capture, indexed for judging, and its VMM where that is told. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Host(Arc<Inner>);
+pub struct Host(Arc<Inner>, Option<NonZeroU8>);
 
 #[derive(Debug)]
 struct Inner {
@@ -102,7 +104,7 @@ impl Host {
                 HostVcpu { name: vcpu.name, config: vcpu.config, made }
             })
             .collect();
-        Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             document,
             release: Release::parse(&capture.kernel),
             // A name that tells no release may be of any kernel, a vendor's too.
@@ -118,7 +120,24 @@ impl Host {
             spec_store_bypass_mitigated,
             surroundings: capture.surroundings,
             vcpus,
-        }))
+        });
+        Self(inner, None)
+    }
+
+    /// The same host with a VMM that has this number ([`crate::Policy::number`]); nothing is copied.
+    #[must_use]
+    pub fn with_vmm(&self, vmm: Option<NonZeroU8>) -> Self {
+        Self(Arc::clone(&self.0), vmm)
+    }
+
+    /// The number of the host's VMM, where that is told.
+    pub(crate) fn vmm(&self) -> Option<NonZeroU8> {
+        self.1
+    }
+
+    /// Its name.
+    pub fn vmm_name(&self) -> Option<&'static str> {
+        self.1.and_then(vmms::name_of)
     }
 
     /// The host's name.
@@ -171,9 +190,9 @@ impl Host {
         self.0.made()
     }
 
-    /// Where the capture is in memory: equal for two hosts that share one.
-    pub(crate) fn address(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+    /// Where the capture is in memory, and the VMM: equal for two hosts that share both.
+    pub(crate) fn identity(&self) -> (usize, Option<NonZeroU8>) {
+        (Arc::as_ptr(&self.0).addr(), self.1)
     }
 }
 

@@ -10,8 +10,14 @@ use crate::vmms::VmmRule;
 pub(crate) const NOT_RECORDED: &str = "this VMM makes vCPUs by capabilities that were not recorded; probe this host";
 pub(crate) const NOT_ASKED: &str = "probe this host with this vCPU configuration";
 
+pub(crate) const VMM_NOT_TOLD: &str = "tell the VMM of this host, or of the VM, in the column `vmm`";
+
 /// Why there is no vCPU that could judge the VM's registers.
 pub(crate) enum NotMade {
+    /// Neither the VM nor the host tells its VMM, by which the pair is to be judged.
+    VmmNotTold,
+    /// The host runs another VMM than the one that saved the VM.
+    OtherVmm { vm: &'static str, host: &'static str },
     /// The VMM makes vCPUs by capabilities of the target that were not recorded.
     CapabilitiesNotKnown,
     /// The VMM cannot restore such a VM, whatever KVM says, and fails at this register.
@@ -28,8 +34,8 @@ impl NotMade {
     /// What this means for the VM.
     pub(crate) fn outcome(&self) -> Outcome {
         match self {
-            Self::CapabilitiesNotKnown | Self::NotAsked(_) => Outcome::Unknown,
-            Self::Impossible(..) | Self::NoGic | Self::Refused(..) => Outcome::Refuse,
+            Self::VmmNotTold | Self::CapabilitiesNotKnown | Self::NotAsked(_) => Outcome::Unknown,
+            Self::OtherVmm { .. } | Self::Impossible(..) | Self::NoGic | Self::Refused(..) => Outcome::Refuse,
         }
     }
 
@@ -37,9 +43,12 @@ impl NotMade {
     pub(crate) fn judgement(&self) -> Judgement {
         let unknown = |needs| Judgement { effect: Effect::Unknown(needs), evidence: Evidence::None };
         match self {
+            Self::VmmNotTold => unknown(VMM_NOT_TOLD),
             Self::CapabilitiesNotKnown => unknown(NOT_RECORDED),
             Self::NotAsked(_) => unknown(NOT_ASKED),
-            Self::Impossible(..) => Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived },
+            Self::OtherVmm { .. } | Self::Impossible(..) => {
+                Judgement { effect: Effect::Refused(None), evidence: Evidence::Derived }
+            }
             Self::NoGic => Judgement { effect: Effect::Refused(Some(Errno::ENODEV)), evidence: Evidence::Derived },
             Self::Refused(_, errno, evidence) => Judgement { effect: Effect::Refused(*errno), evidence: *evidence },
         }

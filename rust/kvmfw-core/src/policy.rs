@@ -1,15 +1,17 @@
 //! Restore policies by name, and how hosts judge under them. The table of VMMs is in [`crate::vmms`].
 
 use std::fmt;
+use std::num::NonZeroU8;
 
 use crate::catalog::{self, Gate, Kind};
 use crate::host::{context_gate, context_in};
 use crate::id::{Group, RegisterId};
+use crate::making::NotMade;
 use crate::rules::{self, Context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-use crate::vmms::{Order, VMMS, VmmRow, VmmRule};
+use crate::vmms::{OWN, Order, VMMS, VmmRow, VmmRule, name_of, number_of};
 
 /// `VENDOR_HYP_BMAP_2`: QEMU 11.1 lets it be in the stream only, if its value is 0.
 pub(crate) const TOLERATED_ZERO: RegisterId = RegisterId::firmware_bitmap(3);
@@ -35,9 +37,47 @@ impl Policy {
         (0..).zip(VMMS).map(|(number, _)| Self(number))
     }
 
+    /// Each pair by the VMM that its host tells, else by that of its VM. No row of the table, and no VMM.
+    pub const OWN: Self = Self(u8::MAX);
+
     /// The row of the table.
     pub fn row(self) -> &'static VmmRow {
-        VMMS.get(usize::from(self.0)).unwrap_or(&VMMS[0])
+        VMMS.get(usize::from(self.0)).unwrap_or(&OWN)
+    }
+
+    /// The number by which sets and hosts tell it; none of [`Policy::OWN`].
+    pub fn number(self) -> Option<NonZeroU8> {
+        number_of(self.row().name)
+    }
+
+    /// How pairs of a fleet are judged by this name: as [`Policy::named`], or [`Policy::OWN`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Policy::named`].
+    pub fn asked(name: &str) -> Result<Self, String> {
+        if name == OWN.name { Ok(Self::OWN) } else { Self::named(name) }
+    }
+
+    fn told(number: NonZeroU8) -> Option<Self> {
+        name_of(number).and_then(Self::from_name)
+    }
+
+    /// The policy by which a pair is judged whose VM and host tell these VMMs. The host's decides: it is what restores. One that
+    /// tells `kvm` tells of no VMM.
+    pub(crate) fn of_pair(self, vm: Option<NonZeroU8>, host: Option<NonZeroU8>) -> Result<Self, NotMade> {
+        if self != Self::OWN {
+            return Ok(self);
+        }
+        let (vm, host) = (vm.and_then(Self::told), host.and_then(Self::told));
+        let plain = Some(Self::default());
+        match (vm.filter(|_| vm != plain), host.filter(|_| host != plain)) {
+            (Some(vm), Some(host)) if vm.row().family() != host.row().family() => {
+                Err(NotMade::OtherVmm { vm: vm.row().name, host: host.row().name })
+            }
+            (_, Some(one)) | (Some(one), None) => Ok(one),
+            (None, None) => host.or(vm).ok_or(NotMade::VmmNotTold),
+        }
     }
 
     /// The policy of this name.

@@ -2,12 +2,14 @@
 
 use crate::acceptor::{Acceptor, Scheme};
 use crate::answers::State;
-use crate::host::HostConfig;
+use crate::host::{Host, HostConfig};
 use crate::id::RegisterId;
+use crate::making::NotMade;
 use crate::policy::Policy;
 use crate::rules::Rule;
 use crate::surroundings::Handling;
 use crate::value::Value;
+use crate::vcpu::VcpuConfig;
 use crate::vmms::{ListTest, VmmRule};
 
 /// How to judge.
@@ -30,6 +32,16 @@ impl Default for Question {
 }
 
 impl Question {
+    /// How the VMM restores that a pair is judged by.
+    pub(crate) fn policy_of(self, vcpu: VcpuConfig, host: &Host) -> Result<Policy, NotMade> {
+        self.policy.of_pair(vcpu.vmm, host.vmm())
+    }
+
+    /// What tells how a VM's vCPU is restored: whose VM it is only where each pair is judged by its own.
+    pub(crate) fn looked_at(self, vcpu: VcpuConfig) -> VcpuConfig {
+        if self.policy == Policy::OWN { vcpu } else { VcpuConfig { vmm: None, ..vcpu } }
+    }
+
     /// How a host judges `register` under a rule of the policy.
     pub(crate) fn acceptor(self, rule: &VmmRule, config: HostConfig<'_>, register: RegisterId) -> Acceptor {
         if register.is_surrounding() {

@@ -8,6 +8,7 @@ use crate::id::{RegisterId, parse_register};
 use crate::json::{self, Members};
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
+use crate::vmms;
 
 /// The registers saved of one vCPU, ordered by id, and how the vCPU is made. Immutable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +34,8 @@ struct Document {
     id: String,
     #[serde(default)]
     host: Option<String>,
+    #[serde(default)]
+    vmm: Option<String>,
     vcpu: Vcpu,
     #[serde(default, rename = "note")]
     _note: String,
@@ -83,12 +86,17 @@ impl RegisterSet {
     /// When the text is not JSON, not such a document, or contradicts itself: duplicate ids, or values
     /// wider than their register.
     pub fn from_json(text: &[u8]) -> Result<Self, FormatError> {
-        let document: Document = json::read(text, "kvmfw-register-set", 2)?;
+        let document: Document = json::read(text, "kvmfw-register-set", 3)?;
         let features = VcpuConfig::parse_features(document.vcpu.features.iter().map(String::as_str))
             .map_err(|problem| FormatError::new("vcpu.features", problem))?;
         let enabled = VcpuConfig::parse_enabled(document.vcpu.enabled.iter().map(String::as_str))
             .map_err(|problem| FormatError::new("vcpu.enabled", problem))?;
-        let vcpu = VcpuConfig { features, enabled, vgic: document.vcpu.vgic };
+        let number = |name: String| {
+            let problem = || format!("vmm `{name}` is not known (`kvmfw vmms` lists all)");
+            vmms::number_of(&name).ok_or_else(|| FormatError::new("vmm", problem()))
+        };
+        let vmm = document.vmm.map(number).transpose()?;
+        let vcpu = VcpuConfig { features, enabled, vgic: document.vcpu.vgic, vmm };
         let registers = document
             .registers
             .0
@@ -125,6 +133,11 @@ impl RegisterSet {
     /// The place of `register` in its file, where the file was not ascending by id.
     pub(crate) fn place(&self, register: RegisterId) -> Option<u32> {
         self.places.as_ref()?.get(self.at(register)?).copied()
+    }
+
+    /// The name of the VMM whose VM it is, where that is told.
+    pub fn vmm(&self) -> Option<&'static str> {
+        self.vcpu.vmm.and_then(vmms::name_of)
     }
 
     /// The saved value of `register`.
@@ -169,6 +182,7 @@ mod tests {
             (document("{}").replace("\"version\":1", "\"version\":7"), "version"),
             (document("{}").replace("register-set", "capture"), "format"),
             (document("{}").replace("psci_0_2", "psci"), "vcpu.features"),
+            (document("{}").replace("\"id\"", "\"vmm\":\"qemu-1.0\",\"id\""), "vmm"),
             (document("{}")[..40].to_owned(), "line 1 column 40"),
         ] {
             assert_eq!(RegisterSet::from_json(text.as_bytes()).unwrap_err().place, place, "{text}");

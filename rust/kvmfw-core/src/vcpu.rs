@@ -1,6 +1,7 @@
 //! How a vCPU is made: the features that choose which of a host's configurations judges a VM.
 
 use std::fmt;
+use std::num::NonZeroU8;
 
 use crate::catalog;
 use crate::id::RegisterId;
@@ -39,6 +40,8 @@ pub struct VcpuConfig {
     pub enabled: u8,
     /// Whether the VM has a `GICv3`.
     pub vgic: bool,
+    /// Whose VM it is, where that is told: a number that [`crate::Policy::number`] gives.
+    pub vmm: Option<NonZeroU8>,
 }
 
 impl VcpuConfig {
@@ -61,7 +64,7 @@ impl VcpuConfig {
     /// starts, not what it has (`kvm_arch_vcpu_ioctl_vcpu_init`, 5.10 to 7.3 read).
     pub(crate) fn may_be(self) -> Vec<Self> {
         let enabled = self.enabled & !PMU_V3_UNSURE;
-        let made = |features: u32| Self { features: features & !POWER_OFF, enabled, vgic: self.vgic };
+        let made = |features: u32| Self { features: features & !POWER_OFF, enabled, vgic: self.vgic, vmm: None };
         if !self.is_unsure() {
             return vec![made(self.features)];
         }
@@ -146,7 +149,7 @@ fn inferred(saved: [Option<u64>; 11]) -> VcpuConfig {
         ("pmu_v3_unsure", of_old_kernel && matches!(field(dfr0, 8), 1..=14)),
     ];
     let enabled = bits(ENABLED, &enabled);
-    VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic }
+    VcpuConfig { features: bits(FEATURES, &has), enabled: u8::try_from(enabled).unwrap_or(0), vgic, vmm: None }
 }
 
 /// Tells how vCPUs were made from their saved ID registers; places are kept while vCPUs hold the same registers.

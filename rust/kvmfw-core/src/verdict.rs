@@ -12,7 +12,7 @@ use crate::id::RegisterId;
 use crate::judgement::{Effect, Outcome, Unit};
 use crate::list::{HostList, ListFinding, SavedList, gates};
 use crate::making::made_for;
-use crate::policy::{Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
+use crate::policy::{Policy, Way, context_of, gate_of, is_kept_anywhere, is_mostly_kept};
 use crate::question::Question;
 use crate::rules::aftermath::{self, Change};
 use crate::rules::{Rule, other_name};
@@ -30,12 +30,14 @@ pub struct Verdict {
     pub findings: Vec<Finding>,
     /// What the VMM restores beside registers, or relies on, and this verdict says nothing about.
     pub not_judged: Vec<Surrounding>,
+    /// The VMM as which the pair was judged.
+    pub policy: Policy,
 }
 
 impl Verdict {
-    pub(crate) fn new(findings: Vec<Finding>, not_judged: Vec<Surrounding>) -> Self {
+    pub(crate) fn new(findings: Vec<Finding>, not_judged: Vec<Surrounding>, policy: Policy) -> Self {
         let outcome = findings.iter().map(|finding| finding.judgement.outcome()).max().unwrap_or(Outcome::Accept);
-        Self { outcome, findings, not_judged }
+        Self { outcome, findings, not_judged, policy }
     }
 }
 
@@ -51,13 +53,20 @@ pub(crate) fn by_unit(set: &RegisterSet, host: &Host, question: Question) -> Ver
 }
 
 fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Verdict {
+    let policy = match question.policy_of(set.vcpu, host) {
+        Ok(policy) => policy,
+        Err(not_made) => {
+            let findings = vec![explain::not_made_finding(&not_made, set.vcpu)];
+            return Verdict::new(findings, question.policy.row().not_judged(), question.policy);
+        }
+    };
     let by_way = |way: Way| {
         let findings = judge_as(set, host, question, &way, alone);
         (way, findings)
     };
-    let mut said: Vec<(Way, Vec<Finding>)> = question.policy.ways(set.vcpu).into_iter().map(by_way).collect();
+    let mut said: Vec<(Way, Vec<Finding>)> = policy.ways(set.vcpu).into_iter().map(by_way).collect();
     let rules: Vec<&VmmRule> = said.iter().map(|(way, _)| way.rule).collect();
-    let row = question.policy.row();
+    let row = policy.row();
     let mut findings: Vec<Finding> = match said.len() {
         0 | 1 => said.pop().map_or_else(Vec::new, |(_, findings)| findings),
         _ => merged(&said, set),
@@ -71,7 +80,7 @@ fn judge(set: &RegisterSet, host: &Host, question: Question, alone: bool) -> Ver
     if findings.iter().all(|finding| finding.unit != Unit::Vcpu) {
         not_judged.retain(|beside| !rules.iter().all(|rule| is_judged(beside, set, host, rule)));
     }
-    Verdict::new(findings, not_judged)
+    Verdict::new(findings, not_judged, policy)
 }
 
 /// Whether this is judged for the pair: the set holds it and, of what is no register, the host was asked and the VMM does

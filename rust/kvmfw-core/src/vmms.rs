@@ -8,6 +8,8 @@
 
 mod rule;
 
+use std::num::NonZeroU8;
+
 use crate::capabilities;
 use crate::id::Group;
 use crate::surroundings::{self, Surrounding};
@@ -149,6 +151,14 @@ const MERGE_10: (VmmRule, &[Surrounding]) = (QEMU_WITHOUT_EL2, surroundings::QEM
 const FC: (VmmRule, &[Surrounding]) = (FIRECRACKER, surroundings::FIRECRACKER);
 const CH: (VmmRule, &[Surrounding]) = (CLOUD_HYPERVISOR, surroundings::CLOUD_HYPERVISOR);
 
+/// What a fleet says of itself whose pairs are each judged by the VMM of their own.
+pub(crate) static OWN: VmmRow = release(
+    "own",
+    "each pair as the VMM of its host restores, else that of its VM",
+    true,
+    (KVM, surroundings::EVERYWHERE),
+);
+
 /// All rows, in the order in which they are listed.
 pub(crate) static VMMS: &[VmmRow] = &[
     release(
@@ -192,6 +202,17 @@ pub(crate) static VMMS: &[VmmRow] = &[
     release("crosvm", "read in the tree of 21 August 2026", false, (CROSVM, surroundings::CROSVM)),
 ];
 
+/// The number of a VMM ([`crate::Policy::number`]) by its name.
+pub(crate) fn number_of(name: &str) -> Option<NonZeroU8> {
+    let at = VMMS.iter().position(|row| row.name == name)?;
+    NonZeroU8::new(u8::try_from(at + 1).ok()?)
+}
+
+/// The name of the VMM with this number.
+pub(crate) fn name_of(number: NonZeroU8) -> Option<&'static str> {
+    VMMS.get(usize::from(number.get()) - 1).map(|row| row.name)
+}
+
 impl VmmRow {
     /// The name of the VMM without a release.
     #[must_use]
@@ -203,8 +224,9 @@ impl VmmRow {
 
     /// The rows as which this one is judged.
     pub(crate) fn each(&self) -> impl Iterator<Item = &'static Self> {
-        let is_meant = |row: &&Self| {
-            if self.releases.is_empty() { row.name == self.name } else { self.releases.contains(&row.name) }
+        let is_meant = |row: &&Self| match self.releases {
+            [] => row.name == self.name || self.name == OWN.name,
+            releases => releases.contains(&row.name),
         };
         VMMS.iter().filter(is_meant)
     }

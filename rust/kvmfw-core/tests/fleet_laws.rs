@@ -82,7 +82,7 @@ fn capture() -> impl Strategy<Value = Host> {
 }
 
 fn config() -> VcpuConfig {
-    VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }
+    VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }
 }
 
 fn set(saved: &Saved) -> RegisterSet {
@@ -99,7 +99,8 @@ fn add(fleet: &Fleet, vms: &[Saved]) {
         starts.push(i64::try_from(value.len()).expect("few rows"));
     }
     let configs = [config()];
-    let rows = Runs { starts: &starts, register: &register, value: &value, configs: &configs, config_of: &[] };
+    let rows =
+        Runs { starts: &starts, register: &register, value: &value, configs: &configs, config_of: &[], vmm_of: &[] };
     let mut change = fleet.change();
     assert_eq!(change.add_runs(rows, Named::default()), Ok(Vec::new()));
     change.commit();

@@ -33,7 +33,7 @@ fn host(kernel: &str, (level, isar0): Saved) -> Host {
 
 fn set((level, isar0): Saved) -> RegisterSet {
     let registers = [(ISAR0, isar0), (LEVEL, level)].map(|(id, word)| (RegisterId::new(id), Value::Word(word)));
-    let config = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+    let config = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
     RegisterSet::new("", None, config, registers.to_vec()).expect("a set")
 }
 
@@ -253,13 +253,14 @@ fn vms_whose_hashes_are_equal_are_told_apart() {
     assert_eq!(short(one), short(other));
     let fleet = Fleet::new(Question::default(), 1);
     let values = [one, other, one, other];
-    let configs = [VcpuConfig { features: 1 << 2, enabled: 0, vgic: true }];
+    let configs = [VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }];
     let rows = kvmfw_core::Runs {
         starts: &[0, 1, 2, 3, 4],
         register: &[ISAR0; 4],
         value: &values,
         configs: &configs,
         config_of: &[],
+        vmm_of: &[],
     };
     let mut change = fleet.change();
     assert_eq!(change.add_runs(rows, Named::default()), Ok(Vec::new()));

@@ -85,7 +85,7 @@ fn what_came_and_went_leaves_nothing() {
     let own = |number: u64| {
         let registers =
             vec![(RegisterId::new(LEVEL), Value::Word(number % 3)), (RegisterId::new(ISAR0), Value::Word(number))];
-        let vcpu = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+        let vcpu = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
         RegisterSet::new(format!("vm{number}"), None, vcpu, registers).expect("a set")
     };
     let mut most = 0;

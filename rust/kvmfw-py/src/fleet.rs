@@ -1,5 +1,6 @@
 //! `Fleet` and `Change`: how versions come about.
 
+use std::num::NonZeroU8;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -160,6 +161,16 @@ impl Fleet {
     }
 }
 
+/// The number of the VMM of each VM, by names and which of them each has.
+fn numbers_of(py: Python<'_>, names: &[String], of: &[i32]) -> PyResult<Vec<u8>> {
+    let number = |name: &String| {
+        let policy = core::Policy::named(name).map_err(|problem| argument_error(py, &problem))?;
+        Ok(policy.number().map_or(0, NonZeroU8::get))
+    };
+    let numbers = names.iter().map(number).collect::<PyResult<Vec<u8>>>()?;
+    Ok(of.iter().map(|at| usize::try_from(*at).ok().and_then(|at| numbers.get(at).copied()).unwrap_or(0)).collect())
+}
+
 /// Names and homes of VMs, of Python.
 pub(crate) fn named<'a>(py: Python<'_>, (names, homes, like): &'a NamesOf<'_>) -> PyResult<Named<'a>> {
     let names = match names {
@@ -281,8 +292,8 @@ impl Change {
     }
 
     /// Adds VMs given as columns; gives the rows that cannot be used.
-    #[pyo3(signature = (starts, register, value, configs, config_of, who=None))]
-    #[expect(clippy::too_many_arguments, reason = "five columns and their names, as Python has them")]
+    #[pyo3(signature = (starts, register, value, configs, config_of, who=None, vmms=None))]
+    #[expect(clippy::too_many_arguments, reason = "five columns, their names and VMMs, as Python has them")]
     fn add_runs(
         &self,
         py: Python<'_>,
@@ -292,11 +303,14 @@ impl Change {
         configs: Vec<(u32, bool, u8)>,
         config_of: PyReadonlyArray1<'_, u32>,
         who: Option<NamesOf<'_>>,
+        vmms: Option<(Vec<String>, PyReadonlyArray1<'_, i32>)>,
     ) -> PyResult<Vec<(usize, String)>> {
         let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
         let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
         let configs = configs_of(&configs);
-        let rows = Runs { starts, register, value, configs: &configs, config_of };
+        let vmm_of = vmms.map(|(names, of)| numbers_of(py, &names, slice(py, &of, "vmms")?)).transpose()?;
+        let vmm_of = vmm_of.as_deref().unwrap_or(&[]);
+        let rows = Runs { starts, register, value, configs: &configs, config_of, vmm_of };
         let who = who.as_ref().map(|who| named(py, who)).transpose()?.unwrap_or_default();
         let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| intake_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())

@@ -15,20 +15,20 @@ type Open = (&'static str, &'static str, &'static str, Option<String>);
 /// A VMM as its name, the name without a release, releases, source, whether it was measured, what is not judged, and its rule in words.
 type Vmm = (&'static str, &'static str, Vec<&'static str>, &'static str, bool, Vec<Open>, Vec<(&'static str, String)>);
 
-/// The table of VMMs.
+/// The table of VMMs, and behind it what a fleet says of itself whose pairs are each judged by their own.
 #[pyfunction]
 pub(crate) fn vmms() -> Vec<Vmm> {
-    let rows = core::Policy::all().map(core::Policy::row);
+    let rows = core::Policy::all().chain([core::Policy::OWN]).map(core::Policy::row);
     let open = |one: core::Surrounding| (one.word, one.what, one.why, one.judged_by.map(core::catalog::name_of));
     let beside = |row: &core::VmmRow| row.not_judged().into_iter().map(open).collect();
     rows.map(|row| (row.name, row.family(), row.releases.to_vec(), row.source, row.measured, beside(row), row.words()))
         .collect()
 }
 
-/// What is wrong with the name of a VMM; `None` where it is in the table.
+/// What is wrong with a name to judge by; `None` where it is in the table, or `own`.
 #[pyfunction]
 pub(crate) fn vmm_problem(name: &str) -> Option<String> {
-    core::Policy::named(name).err()
+    core::Policy::asked(name).err()
 }
 
 /// The name that speaks for all these; `None` where there is none, a sentence where one of them is not known.
@@ -63,7 +63,7 @@ pub(crate) fn question(
     state: &str,
     derive_only: bool,
 ) -> PyResult<core::Question> {
-    let policy = core::Policy::named(vmm).map_err(|problem| argument_error(py, &problem))?;
+    let policy = core::Policy::asked(vmm).map_err(|problem| argument_error(py, &problem))?;
     let scheme = core::Scheme::from_name(scheme).ok_or_else(|| {
         let known: Vec<&str> = core::Scheme::ALL.iter().map(|scheme| scheme.name()).collect();
         argument_error(py, &format!("scheme `{scheme}` is not known; expected one of {}", known.join(", ")))
@@ -82,8 +82,8 @@ pub(crate) fn unit_name(unit: core::Unit) -> String {
     }
 }
 
-/// A verdict as its outcome, its rows, and the words of what it does not judge.
-pub(crate) type Told = (u8, Vec<Row>, Vec<&'static str>);
+/// A verdict as its outcome, its rows, the words of what it does not judge, and the VMM that it was judged by.
+pub(crate) type Told = (u8, Vec<Row>, Vec<&'static str>, &'static str);
 
 /// A verdict as Python has it.
 pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<Told> {
@@ -113,7 +113,7 @@ pub(crate) fn rows(py: Python<'_>, verdict: &core::Verdict) -> PyResult<Told> {
         ))
     });
     let not_judged = verdict.not_judged.iter().map(|beside| beside.word).collect();
-    Ok((verdict.outcome as u8, rows.collect::<PyResult<_>>()?, not_judged))
+    Ok((verdict.outcome as u8, rows.collect::<PyResult<_>>()?, not_judged, verdict.policy.row().name))
 }
 
 /// Judges one pair.

@@ -43,7 +43,7 @@ impl Kinds {
         let (starts, register) = (slice(py, &starts, "starts")?, slice(py, &register, "register")?);
         let (value, config_of) = (slice(py, &value, "value")?, slice(py, &config_of, "config_of")?);
         let configs = configs_of(&configs);
-        let rows = Runs { starts, register, value, configs: &configs, config_of };
+        let rows = Runs { starts, register, value, configs: &configs, config_of, vmm_of: &[] };
         let (kinds, errors) = self.long(py, |kinds| kinds.of_runs(rows))?.map_err(|error| intake_error(py, &error))?;
         Ok((kinds.into_pyarray(py), errors.into_iter().map(|error| (error.row, error.problem)).collect()))
     }
@@ -77,7 +77,7 @@ impl Kinds {
 
 /// How vCPUs are made, as Python says it.
 pub(crate) fn configs_of(configs: &[(u32, bool, u8)]) -> Vec<VcpuConfig> {
-    configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic }).collect()
+    configs.iter().map(|&(features, vgic, enabled)| VcpuConfig { features, enabled, vgic, vmm: None }).collect()
 }
 
 /// What some VMs of columns have instead of those that they are like: where it starts, ids, values.
@@ -100,7 +100,7 @@ pub(crate) fn differing<'py>(
     let (value, vms) = (slice(py, &value, "value")?, slice(py, &vms, "vms")?);
     let (base_of, base_starts) = (slice(py, &base_of, "base_of")?, slice(py, &base_starts, "base_starts")?);
     let bases = slice(py, &bases, "bases")?;
-    let rows = Runs { starts, register, value, configs: &[], config_of: &[] };
+    let rows = Runs { starts, register, value, configs: &[], config_of: &[], vmm_of: &[] };
     let found = enter(py, Born::now(), || rows.differing(vms, base_of, base_starts, bases))?;
     let found = found.map_err(|error| row_error(py, &error))?;
     Ok((found.starts.into_pyarray(py), found.register.into_pyarray(py), found.value.into_pyarray(py)))

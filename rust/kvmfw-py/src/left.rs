@@ -12,8 +12,8 @@ use crate::fleet::{Change, NamesOf, named};
 use crate::sets::Host;
 use crate::snapshot::Snapshot;
 
-/// How a vCPU is made; none where the rows of a VM could not be used.
-type Config = Option<(u32, bool, u8)>;
+/// How a vCPU is made, and whose VM it is of; none where the rows of a VM could not be used.
+type Config = Option<(u32, bool, u8, Option<String>)>;
 /// Where the ids of each set start, with the end of the last one, and all ids; the same of the bytes of their values.
 type Columns<'py> =
     (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>);
@@ -47,7 +47,9 @@ pub(crate) fn class_sets<'py>(
             }
             starts.push(i64::try_from(ids.len()).unwrap_or(i64::MAX));
             ends.push(i64::try_from(bytes.len()).unwrap_or(i64::MAX));
-            configs.push(set.map(|set| (set.vcpu.features, set.vcpu.vgic, set.vcpu.enabled)));
+            configs.push(
+                set.map(|set| (set.vcpu.features, set.vcpu.vgic, set.vcpu.enabled, set.vmm().map(str::to_owned))),
+            );
         }
         (configs, starts, ids, ends, bytes)
     })?;
@@ -79,13 +81,15 @@ pub(crate) fn add_like(
     let (ends, bytes) = (slice(py, &columns.2, "ends")?, slice(py, &columns.3, "value")?);
     let who: Named<'_> = named(py, &who)?;
     let read = |at: usize, config: Config| {
-        let Some((features, vgic, enabled)) = config else { return Ok(None) };
+        let Some((features, vgic, enabled, vmm)) = config else { return Ok(None) };
+        let vmm = vmm.map(|name| core::Policy::named(&name)).transpose();
+        let vmm = vmm.map_err(|problem| RowError { row: at, problem })?.and_then(core::Policy::number);
         let of =
             |starts: &[i64]| Some(usize::try_from(*starts.get(at)?).ok()?..usize::try_from(*starts.get(at + 1)?).ok()?);
         let (ids, bytes) = (of(starts).and_then(|rows| ids.get(rows)), of(ends).and_then(|rows| bytes.get(rows)));
         registers(ids.unwrap_or(&[]), bytes.unwrap_or(&[]))
             .and_then(|registers| {
-                let vcpu = VcpuConfig { features, enabled, vgic };
+                let vcpu = VcpuConfig { features, enabled, vgic, vmm };
                 core::RegisterSet::new("", None, vcpu, registers).map_err(|error| error.problem)
             })
             .map(Some)

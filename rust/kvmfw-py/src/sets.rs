@@ -1,5 +1,7 @@
 //! `RegisterSet` and `Host`: parsed once, shared by reference.
 
+use std::num::NonZeroU8;
+
 use kvmfw_core as core;
 use kvmfw_core::VcpuConfig;
 use pyo3::prelude::*;
@@ -25,7 +27,8 @@ impl RegisterSet {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (registers, features, vgic, enabled, name, host))]
+    #[pyo3(signature = (registers, features, vgic, enabled, name, host, vmm))]
+    #[expect(clippy::too_many_arguments, reason = "all that a set is, as Python has it")]
     fn from_registers(
         py: Python<'_>,
         registers: Vec<(Id, Bound<'_, PyAny>)>,
@@ -34,8 +37,10 @@ impl RegisterSet {
         enabled: Vec<String>,
         name: String,
         host: Option<String>,
+        vmm: Option<String>,
     ) -> PyResult<Self> {
-        let vcpu = config(py, &features, vgic, &enabled)?;
+        let vmm = vmm.map(|name| vmm_number(py, &name)).transpose()?.flatten();
+        let vcpu = VcpuConfig { vmm, ..config(py, &features, vgic, &enabled)? };
         let registers = registers
             .iter()
             .map(|(Id(register), value)| {
@@ -55,6 +60,11 @@ impl RegisterSet {
     #[getter]
     fn host(&self) -> Option<&str> {
         self.0.host.as_deref()
+    }
+
+    #[getter]
+    fn vmm(&self) -> Option<&'static str> {
+        self.0.vmm()
     }
 
     #[getter]
@@ -109,6 +119,16 @@ impl Host {
     #[getter]
     fn name(&self) -> &str {
         self.0.name()
+    }
+
+    /// The same host with this VMM, or with none.
+    fn with_vmm(&self, py: Python<'_>, name: Option<&str>) -> PyResult<Self> {
+        Ok(Self(self.0.with_vmm(name.map(|name| vmm_number(py, name)).transpose()?.flatten())))
+    }
+
+    #[getter]
+    fn vmm(&self) -> Option<&'static str> {
+        self.0.vmm_name()
     }
 
     #[getter]
@@ -200,11 +220,16 @@ impl Host {
     }
 }
 
+/// The number of a VMM by its name.
+fn vmm_number(py: Python<'_>, name: &str) -> PyResult<Option<NonZeroU8>> {
+    core::Policy::named(name).map(core::Policy::number).map_err(|problem| argument_error(py, &problem))
+}
+
 /// A vCPU configuration by names.
 pub(crate) fn config(py: Python<'_>, features: &[String], vgic: bool, enabled: &[String]) -> PyResult<VcpuConfig> {
     let features = VcpuConfig::parse_features(features.iter().map(String::as_str));
     let enabled = VcpuConfig::parse_enabled(enabled.iter().map(String::as_str));
     let features = features.map_err(|problem| argument_error(py, &problem))?;
     let enabled = enabled.map_err(|problem| argument_error(py, &problem))?;
-    Ok(VcpuConfig { features, enabled, vgic })
+    Ok(VcpuConfig { features, enabled, vgic, vmm: None })
 }

@@ -51,7 +51,7 @@ pub(crate) fn psci_versions() -> Vec<(&'static str, u64)> {
 /// The bits of a register that a VMM can be told for VMs to come.
 #[pyfunction]
 pub(crate) fn settable(py: Python<'_>, vmm: &str, register: u64) -> PyResult<u128> {
-    let policy = core::Policy::named(vmm).map_err(|problem| argument_error(py, &problem))?;
+    let policy = core::Policy::asked(vmm).map_err(|problem| argument_error(py, &problem))?;
     Ok(policy.row().settable(core::RegisterId::new(register)))
 }
 

@@ -272,7 +272,7 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
         .map_err(|problem| FormatError::new(at("features"), problem))?;
     let enabled = VcpuConfig::parse_enabled(document.enabled.iter().map(String::as_str))
         .map_err(|problem| FormatError::new(at("enabled"), problem))?;
-    let mut config = VcpuConfig { features, enabled, vgic: false };
+    let mut config = VcpuConfig { features, enabled, ..VcpuConfig::default() };
     if config.is_unsure() {
         return Err(FormatError::new(at("enabled"), "a host was asked for one vCPU: nothing of it is unsure"));
     }

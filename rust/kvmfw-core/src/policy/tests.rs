@@ -173,3 +173,30 @@ fn a_name_without_a_release_promises_what_all_its_releases_do() {
     let differing: Vec<&str> = words.iter().filter(|(_, said)| said.contains(" | ")).map(|(what, _)| *what).collect();
     assert_eq!(differing, ["registers that one side lacks", "cannot"]);
 }
+
+#[test]
+fn the_vmm_of_the_host_decides_where_pairs_are_judged_by_their_own() {
+    let number = |name: Option<&str>| name.and_then(Policy::from_name).and_then(Policy::number);
+    let judged = |vm, host| Policy::OWN.of_pair(number(vm), number(host)).map(|policy| policy.row().name).ok();
+    for (vm, host, expected) in [
+        (Some("qemu-7.2"), Some("qemu-11.1"), Some("qemu-11.1")),
+        (Some("qemu-7.2"), Some("qemu"), Some("qemu")),
+        (Some("qemu-7.2"), None, Some("qemu-7.2")),
+        (None, Some("crosvm"), Some("crosvm")),
+        (Some("crosvm"), Some("kvm"), Some("crosvm")),
+        (Some("kvm"), Some("crosvm"), Some("crosvm")),
+        (Some("kvm"), None, Some("kvm")),
+        (None, Some("kvm"), Some("kvm")),
+        (Some("kvm"), Some("kvm"), Some("kvm")),
+        (Some("crosvm"), Some("qemu-9.2"), None),
+        (Some("firecracker-1.16"), Some("cloud-hypervisor-53"), None),
+        (None, None, None),
+    ] {
+        assert_eq!(judged(vm, host), expected, "{vm:?} on {host:?}");
+    }
+    let crosvm = Policy::from_name("crosvm").unwrap();
+    let of_pair = |vm, host| crosvm.of_pair(number(vm), number(host)).ok();
+    assert_eq!(of_pair(Some("qemu-9.2"), Some("kvm")), Some(crosvm), "who names one has all judged by it");
+    assert_eq!((Policy::asked("own"), Policy::from_name("own"), Policy::OWN.number()), (Ok(Policy::OWN), None, None));
+    assert!(!Policy::OWN.row().not_judged().is_empty());
+}

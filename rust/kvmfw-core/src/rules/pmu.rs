@@ -111,7 +111,7 @@ pub(super) mod tests {
 
     fn judge(release: &str, state: State, features: &[&str], word: u64) -> Effect {
         let features = VcpuConfig::parse_features(features.iter().copied()).unwrap();
-        let config = VcpuConfig { features, enabled: 0, vgic: true };
+        let config = VcpuConfig { features, vgic: true, ..VcpuConfig::default() };
         let facts = Facts { release: Release::parse(release), config, state, ..Facts::default() };
         control(OWN, &facts).judge(&Value::Word(word), None)
     }

@@ -159,7 +159,7 @@ impl VmmRule {
                 offered.fold(0, |enabled, (bit, _)| enabled | bit)
             }
         };
-        Some(VcpuConfig { features, enabled, vgic: saved.vgic && self.vgic_first })
+        Some(VcpuConfig { features, enabled, vgic: saved.vgic && self.vgic_first, vmm: None })
     }
 
     /// Why this VMM cannot restore such a vCPU at all, whatever the target's KVM says, and at which register it fails.

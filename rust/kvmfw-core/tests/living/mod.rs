@@ -47,7 +47,8 @@ pub(crate) fn set(kind: u64, name: &str, home: Option<String>) -> RegisterSet {
     let registers = registers.into_iter().map(|(id, value)| (RegisterId::new(id), Value::Word(value))).collect();
     // A feature more is a vCPU configuration more.
     let features = if kind % 11 == 10 { 1 << 2 | 1 << 3 } else { 1 << 2 };
-    RegisterSet::new(name, home, VcpuConfig { features, enabled: 0, vgic: true }, registers).expect("a set")
+    RegisterSet::new(name, home, VcpuConfig { features, vgic: true, ..VcpuConfig::default() }, registers)
+        .expect("a set")
 }
 
 pub(crate) fn host(kind: u64, name: &str) -> Host {

@@ -1,5 +1,6 @@
 //! The host side: captures become classes that no unit can tell apart.
 
+use std::num::NonZeroU8;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -14,7 +15,7 @@ use crate::fleet::unit::UnitNumber;
 use crate::host::Host;
 use crate::judgement::Outcome;
 use crate::list::HostList;
-use crate::making::made_for;
+use crate::making::{NotMade, made_for};
 use crate::pool::{Pool, checkpoint};
 use crate::question::Question;
 use crate::room;
@@ -42,8 +43,8 @@ pub(crate) enum UnitAcceptor {
 pub(crate) struct Hosts {
     /// Distinct captures in memory.
     pub(crate) kinds: Vec<Host>,
-    /// The number of each kind, by its address.
-    number_of_kind: HashMap<usize, u32, FixedState>,
+    /// The number of each kind, by its capture's address and its VMM.
+    number_of_kind: HashMap<(usize, Option<NonZeroU8>), u32, FixedState>,
     /// The class of each kind that was compiled.
     pub(in crate::fleet) class_of_kind: Vec<HostClass>,
     /// Acceptors by unit: the vCPU, the list, then the register units.
@@ -55,13 +56,13 @@ pub(crate) struct Hosts {
 impl Hosts {
     /// The number of a kind that is here.
     pub(in crate::fleet) fn find_kind(&self, host: &Host) -> Option<u32> {
-        self.number_of_kind.get(&host.address()).copied()
+        self.number_of_kind.get(&host.identity()).copied()
     }
 
     /// Adds one host and gives the number of its kind.
     pub(crate) fn kind(&mut self, host: &Host) -> u32 {
         // A kind is kept, so its address stays its own.
-        *self.number_of_kind.entry(host.address()).or_insert_with(|| {
+        *self.number_of_kind.entry(host.identity()).or_insert_with(|| {
             self.kinds.push(host.clone());
             u32::try_from(self.kinds.len() - 1).unwrap_or(u32::MAX)
         })
@@ -175,7 +176,14 @@ fn numbers((unit, interner): (usize, &mut Arc<Interner<UnitAcceptor>>), units: u
 fn acceptors(host: &Host, vms: &Vms, question: Question) -> Vec<UnitAcceptor> {
     let mut acceptors = Vec::with_capacity(vms.configs.len() * (UnitNumber::count(vms.units.len())));
     for config in vms.configs.items() {
-        for (number, way) in question.policy.ways(*config).into_iter().enumerate() {
+        let policy = match question.policy_of(*config, host) {
+            Ok(policy) => policy,
+            Err(not_made) => {
+                acceptors.extend(not_made_acceptors(&not_made, vms));
+                continue;
+            }
+        };
+        for (number, way) in policy.ways(*config).into_iter().enumerate() {
             let said = acceptors_of(host, way.vcpu, vms, question, way.rule);
             if number == 0 {
                 acceptors.extend(said);
@@ -197,20 +205,22 @@ fn acceptors_of(
     question: Question,
     rule: &'static VmmRule,
 ) -> Vec<UnitAcceptor> {
-    let mut acceptors = Vec::with_capacity(UnitNumber::count(vms.units.len()));
     let made = match made_for(host, rule, config) {
         Ok(made) => made,
-        Err(not_made) => {
-            acceptors.push(UnitAcceptor::Vcpu(not_made.outcome()));
-            acceptors.extend((0..=vms.units.len()).map(|_| UnitAcceptor::Silent));
-            return acceptors;
-        }
+        Err(not_made) => return not_made_acceptors(&not_made, vms).collect(),
     };
+    let mut acceptors = Vec::with_capacity(UnitNumber::count(vms.units.len()));
     acceptors.push(UnitAcceptor::Silent);
     acceptors.push(UnitAcceptor::List(HostList::new(made, config.vgic, rule, question)));
     let registers = vms.units.iter().map(|unit| unit.register);
     acceptors.extend(registers.map(|register| UnitAcceptor::Register(question.acceptor(rule, made, register))));
     acceptors
+}
+
+/// What a host says to a configuration for which there is no vCPU.
+fn not_made_acceptors(not_made: &NotMade, vms: &Vms) -> impl Iterator<Item = UnitAcceptor> {
+    let others = (0..=vms.units.len()).map(|_| UnitAcceptor::Silent);
+    std::iter::once(UnitAcceptor::Vcpu(not_made.outcome())).chain(others)
 }
 
 impl UnitAcceptor {

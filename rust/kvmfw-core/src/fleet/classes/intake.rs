@@ -4,6 +4,7 @@
 //! before ([`Memo`]) has its class, in this call or an earlier one of the same change. Only VMs that differ from all others are
 //! looked at register by register.
 
+use std::num::NonZeroU8;
 use std::ops::{BitOr, BitXor};
 
 use rayon::prelude::*;
@@ -32,6 +33,8 @@ pub struct Runs<'a> {
     pub configs: &'a [VcpuConfig],
     /// For each VM, which of `configs`, [`Runs::INFERRED`] or [`Runs::UNUSABLE`]; empty where all are the first.
     pub config_of: &'a [u32],
+    /// For each VM the number of its VMM ([`crate::Policy::number`]), 0 where it tells none; empty where none does.
+    pub vmm_of: &'a [u8],
 }
 
 /// Fewer VMs than this are not worth a second thread: they take less than a millisecond.
@@ -121,6 +124,9 @@ impl<'a> Runs<'a> {
             let row = self.starts.iter().enumerate().position(|(row, start)| !fits(start) || !ascends(row));
             return problem(row.unwrap_or(0), "the start of a VM's rows is out of order or out of range");
         }
+        if !self.vmm_of.is_empty() && self.vmm_of.len() != self.len() {
+            return problem(0, "`vmm_of` needs one entry for each VM");
+        }
         if self.config_of.is_empty() {
             let none = self.configs.is_empty() && !self.is_empty();
             return if none { problem(0, "there is no vCPU configuration") } else { Ok(()) };
@@ -137,6 +143,10 @@ impl<'a> Runs<'a> {
         let start = usize::try_from(*self.starts.get(run)?).ok()?;
         let end = usize::try_from(*self.starts.get(run + 1)?).ok()?;
         Some((start, self.register.get(start..end)?, self.value.get(start..end)?))
+    }
+
+    fn vmm(&self, run: usize) -> Option<NonZeroU8> {
+        NonZeroU8::new(*self.vmm_of.get(run)?)
     }
 
     fn made(&self, run: usize) -> Made {
@@ -238,8 +248,8 @@ impl<'a> Intake<'a> {
                 self.inference.look_at(ids);
             }
             let config = match self.rows.made(run) {
-                Made::Told(config) => config,
-                Made::Inferred => self.inference.made(values),
+                Made::Told(config) => VcpuConfig { vmm: self.rows.vmm(run), ..config },
+                Made::Inferred => VcpuConfig { vmm: self.rows.vmm(run), ..self.inference.made(values) },
                 Made::Unusable => {
                     classes.push(vms.unusable_class());
                     last = last.filter(|_| !is_new);

@@ -294,12 +294,13 @@ impl Snapshot {
         let kind = world.hosts.kinds.get(host.tag as usize);
         let kind = kind.ok_or_else(|| no_row::<HostHandle>(self.0.hosts.row(row).unwrap_or(0), &self.0.hosts))?;
         let Some(set) = self.class_set(vm.class) else {
-            return Ok(Verdict::new(vec![unusable_finding()], self.question().policy.row().not_judged()));
+            let policy = self.question().policy;
+            return Ok(Verdict::new(vec![unusable_finding()], policy.row().not_judged(), policy));
         };
         let mut verdict = judge(&set, kind, self.question());
         for finding in &mut verdict.findings {
             if finding.register.is_some_and(|register| is_reduced(register, finding.saved.as_ref())) {
-                forget_value(finding, self.question().policy.row());
+                forget_value(finding, verdict.policy.row());
             } else if finding.register.is_some_and(|register| !is_judged_by_value(register)) {
                 finding.saved = None;
             }

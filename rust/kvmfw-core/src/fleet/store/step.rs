@@ -58,7 +58,7 @@ impl<'a> Step<'a> {
         let mut newcomers = Vec::new();
         for set in sets {
             room::need(BYTES_OF_A_STEP);
-            let class = vms.class_of(set.vcpu, set.registers());
+            let class = vms.class_of(state.settings.question.looked_at(set.vcpu), set.registers());
             room::push(&mut newcomers, (class, set));
             if state.vm_classes.members(class.number()) == 0 {
                 room::push(&mut born, class);
@@ -87,7 +87,8 @@ impl<'a> Step<'a> {
     ) -> Result<Self, MissingError> {
         let vm = state.vm(vm)?;
         room::need(BYTES_OF_A_STEP);
-        Ok(Self::of(Kind::Update(vm, vms.class_of(set.vcpu, set.registers()))))
+        let vcpu = state.settings.question.looked_at(set.vcpu);
+        Ok(Self::of(Kind::Update(vm, vms.class_of(vcpu, set.registers()))))
     }
 
     pub(super) fn moving(

@@ -189,7 +189,7 @@ mod tests {
     const LEVEL: u64 = 0x6030_0000_0014_0003;
 
     fn set(level: u64, name: &str) -> Option<RegisterSet> {
-        let vcpu = VcpuConfig { features: 1 << 2, enabled: 0, vgic: true };
+        let vcpu = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
         RegisterSet::new(name, None, vcpu, vec![(RegisterId::new(LEVEL), Value::Word(level))]).ok()
     }
 

@@ -6,7 +6,7 @@ const PFR0: u64 = 0x1100_0000_0111_0222;
 
 fn facts(state: State, vgic: bool, features: &[&str]) -> Facts<'static> {
     let features = VcpuConfig::parse_features(features.iter().copied()).unwrap();
-    Facts { config: VcpuConfig { features, enabled: 0, vgic }, state, ..Facts::default() }
+    Facts { config: VcpuConfig { features, vgic, ..VcpuConfig::default() }, state, ..Facts::default() }
 }
 
 fn check(register: RegisterId, limit: u64, tree: Tree) -> Check {
