@@ -30,7 +30,7 @@ def set_document(**changes: Any) -> dict[str, Any]:
     ("text", "place", "words"),
     [
         (json.dumps(set_document())[:60], "line 1", "ends too early"),
-        (json.dumps(set_document(version=3)), "version", "reads versions 1 to 3"),
+        (json.dumps(set_document(version=4)), "version", "reads versions 1 to 3"),
         (json.dumps(set_document(format="kvmfw-capture")), "format", "expected `kvmfw-register-set`"),
         (
             json.dumps(set_document(registers={"0x6020000000110000": "0x100000000"})),

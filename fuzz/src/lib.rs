@@ -145,8 +145,8 @@ impl Vm {
     pub fn config(&self) -> VcpuConfig {
         VcpuConfig {
             features: features(self.features),
-            enabled: 0,
             vgic: self.vgic,
+            ..VcpuConfig::default()
         }
     }
 

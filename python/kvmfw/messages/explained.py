@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kvmfw import _native
+from kvmfw.ids import is_surrounding
 from kvmfw.messages.cures import cure_of
 from kvmfw.messages.forms import About
 from kvmfw.messages.told import Told
@@ -101,6 +102,9 @@ def explain(
     saved = told.saved if told.saved is not None else next((one.saved for one in findings), None)
     if register is not None and saved is not None and own is not None and max(saved, own) < 1 << 64:
         fields = tuple(FieldDifference(*row) for row in _native.field_differences(register, saved, own))
+        # Of a number, such as a frequency, bits without a name tell nobody anything.
+        if is_surrounding(register) and not any(one.name for one in fields):
+            fields = ()
     # A verdict has looked at the pair; a message alone says only how KVM or the VMM put it.
     refusing = next((one.rule for one in findings if one.outcome is Outcome.REFUSE), None)
     rule = _rule(told) if refusing is None else find_rule(refusing)

@@ -32,6 +32,7 @@ class About(Enum):
     READ = "a register could not be read"
     SAVE = "some register could not be read, which is not said"
     GIC = "the interrupt controller refuses its state"
+    BESIDE = "what the VM relies on beside registers is not on the target"
     MACHINE = "the two ends are not the same machine"
     WHOLE = "some register was refused, which is not said"
     LOAD = "the VM could not be loaded, and this line does not say why"
@@ -133,6 +134,66 @@ _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
     ("QEMU", About.SAVE, rf"Failed to get registers: {_WHY}", parts.error),
     ("QEMU", About.WHOLE, r"error while loading state for instance \w+ of ?device 'cpu'", parts.nothing),
     ("QEMU", About.GIC, r"error while loading state for instance \w+ of ?device 'arm_gic\w*'", parts.nothing),
+    ("QEMU", About.LOAD, r"error while loading state for instance \w+ of ?device 'ram'", parts.nothing),
+    # The machine of the target was made with another interrupt controller; where the host makes none of this kind it ends before.
+    (
+        "QEMU",
+        About.BESIDE,
+        r"Unknown savevm section or instance 'arm_gic' \d+[^\n]*",
+        parts.beside("VGIC_V2"),
+    ),
+    ("QEMU", About.GIC, r"Unknown savevm section or instance 'arm_gicv3(?:_its)?' \d+[^\n]*", parts.nothing),
+    ("QEMU", About.MACHINE, r"Unknown savevm section or instance '[^'\n]*' \d+[^\n]*", parts.nothing),
+    (
+        "QEMU",
+        About.BESIDE,
+        r"KVM(?: with kernel-irqchip=off)? does not support GICv2 emulation",
+        parts.beside("VGIC_V2"),
+    ),
+    ("QEMU", About.GIC, r"KVM(?: with kernel-irqchip=off)? does not support GICv3 emulation", parts.nothing),
+    ("QEMU", About.GIC, rf"error creating in-kernel (?:VGIC|ITS): {_WHY}", parts.error),
+    (
+        "QEMU",
+        About.GIC,
+        r"This operating system kernel does not support v(?:GICv[23]|ITS) migration",
+        parts.nothing,
+    ),
+    (
+        "QEMU",
+        About.GIC,
+        r"Multiple VGICv3 redistributor regions are not supported by this host kernel",
+        parts.nothing,
+    ),
+    (
+        "QEMU",
+        About.BESIDE,
+        r"Addressing limited to (?P<own>\d+) bits, but memory exceeds it by (?P<more>\d+) bytes",
+        parts.addresses,
+    ),
+    (
+        "QEMU",
+        About.BESIDE,
+        r"require an IPA range \((?P<saved>\d+) bits\) larger than the one supported by the host \((?P<own>\d+) bits\)",
+        parts.addresses,
+    ),
+    # Lengths of blocks of RAM are rounded up to the pages of the host.
+    (
+        "QEMU",
+        About.BESIDE,
+        r"Size (?:mismatch|too large): (?:pvtime|/rom@etc/(?:acpi/rsdp|table-loader)): "
+        r"(?P<saved>0x[0-9a-f]+) (?:!=|>) (?P<own>0x[0-9a-f]+)[^\n]*",
+        parts.pages,
+    ),
+    (
+        "QEMU",
+        About.MACHINE,
+        r"Size (?:mismatch|too large): [^\n:]+: 0x[0-9a-f]+ (?:!=|>) 0x[0-9a-f]+[^\n]*",
+        parts.nothing,
+    ),
+    ("QEMU", About.BESIDE, r'Unknown ramblock "pvtime"[^\n]*', parts.beside("PVTIME_IPA")),
+    ("QEMU", About.BESIDE, rf"PVTIME IPA: KVM_(?:HAS|SET)_DEVICE_ATTR: {_WHY}", parts.beside("PVTIME_IPA")),
+    ("QEMU", About.BESIDE, r"'kvm-steal-time' cannot be enabled on this host", parts.beside("PVTIME_IPA")),
+    ("QEMU", About.VALUE, r"Failed to set (?P<register>KVM_REG_ARM_TIMER_CNT)", parts.named),
     (
         "QEMU",
         About.GIC,
@@ -160,6 +221,25 @@ _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
     ("Firecracker", About.READ, rf"Failed to get register {_ID}: {_WHY}", parts.by_id),
     ("Firecracker", About.VCPU, rf"Error initializing the vcpu: {_WHY}", parts.error),
     ("Firecracker", About.GIC, rf"setting or getting device attributes for the GIC: {_WHY}", parts.error),
+    ("Firecracker", About.GIC, rf"DeviceAttribute\({_DEBUG}, (?:true|false), \d+\)", parts.error),
+    (
+        "Firecracker",
+        About.GIC,
+        rf"Error while calling KVM ioctl for setting up the global interrupt controller: {_WHY}",
+        parts.error,
+    ),
+    (
+        "Firecracker",
+        About.GIC,
+        r"ITS state is missing|MissingItsState|(?:The )?VgicSysRegsState is invalid|InvalidVgicSysRegState",
+        parts.nothing,
+    ),
+    (
+        "Firecracker",
+        About.BESIDE,
+        rf"Failed to set/get device attributes for vCPU: {_WHY}",
+        parts.beside("PVTIME_IPA"),
+    ),
     ("cloud-hypervisor", About.WHOLE, r"Failed to set extended register\W+(?P<why>[^\"\n]*)", parts.error),
     (
         "cloud-hypervisor",
@@ -184,6 +264,18 @@ _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
         About.SAVE,
         rf"Failed to get (?:aarch64 core|system|one) reg(?:ister)?\b{_WHY}",
         parts.error,
+    ),
+    (
+        "cloud-hypervisor",
+        About.BESIDE,
+        r"Saved counter frequency \((?P<saved>\d+) Hz\) != host \((?P<own>\d+) Hz\)",
+        parts.frequency,
+    ),
+    (
+        "cloud-hypervisor",
+        About.BESIDE,
+        r"CntfrqMismatch \{ saved: (?P<saved>\d+), host: (?P<own>\d+) \}",
+        parts.frequency,
     ),
     ("cloud-hypervisor", About.VCPU, rf"Vcpu(?:Init|Finalize)\({_DEBUG}\)", parts.error),
     ("cloud-hypervisor", About.VCPU, rf"Failed to (?:init|finalize) vcpu\b{_WHY}", parts.error),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from kvmfw import numerals
@@ -13,14 +13,18 @@ from kvmfw.readers.symbols import register_of
 from kvmfw.registers import fields_of, find_register, registers
 
 __all__ = [
+    "addresses",
+    "beside",
     "by_id",
     "by_id_unknown",
     "by_symbol",
     "count",
     "error",
+    "frequency",
     "interrupt_controller",
     "named",
     "nothing",
+    "pages",
     "qemu",
     "qemu_unknown",
     "refused",
@@ -30,7 +34,9 @@ __all__ = [
 
 Found = Mapping[str, Any] | None
 _NEAR: Final = 160
-_BESIDE: Final = {one.id & 0xFFFF_FFFF: one.id for one in registers() if is_surrounding(one.id)}
+_NAMED: Final = {one.name: one.id for one in registers() if is_surrounding(one.id)}
+_BESIDE: Final = {id_ & 0xFFFF_FFFF: id_ for id_ in _NAMED.values()}
+_PAGES: Final = {0x1000, 0x4000, 0x10000}
 
 
 def _group(match: re.Match[str], name: str) -> str:
@@ -97,6 +103,36 @@ def interrupt_controller(match: re.Match[str]) -> Found:
     """Read a device attribute: a register of the interrupt controller, where kvmfw knows it."""
     number = int(match["group"][:5]) << 16 | int(match["attr"], 16) & 0xFFFF
     return {"register": _BESIDE.get(number), "errno": errno_of(match["why"])}
+
+
+def beside(name: str) -> Callable[[re.Match[str]], Found]:
+    """Give the reader of a message about this one thing beside registers."""
+
+    def read(match: re.Match[str]) -> Found:
+        return {"register": _NAMED[name], "errno": errno_of(_group(match, "why"))}
+
+    return read
+
+
+def addresses(match: re.Match[str]) -> Found:
+    """Read how many bits of guest addresses a VM needs, and how many the host has."""
+    own = int(match["own"][:3])
+    more = numerals.decimal(_group(match, "more"))
+    saved = numerals.decimal(_group(match, "saved")) if more is None else ((1 << own) + more - 1).bit_length()
+    return {"register": _NAMED["IPA_BITS"], "saved": saved, "own": own}
+
+
+def pages(match: re.Match[str]) -> Found:
+    """Read the lengths of a block of RAM of one page, which is the page of the host; other lengths are of other machines."""
+    saved, own = hexadecimal(match["saved"]), hexadecimal(match["own"])
+    both = {"register": _NAMED["PAGE_SIZE"], "saved": saved, "own": own}
+    return both if {saved, own} <= _PAGES else None
+
+
+def frequency(match: re.Match[str]) -> Found:
+    """Read the frequencies of two counters."""
+    saved, own = numerals.decimal(match["saved"]), numerals.decimal(match["own"])
+    return {"register": _NAMED["CNTFRQ_EL0"], "saved": saved, "own": own}
 
 
 def test_case(match: re.Match[str]) -> Found:
