@@ -212,6 +212,7 @@ def test_a_bad_line_of_many_is_named(files: Path) -> None:
         (("audit", ".", "--format", "xls"), ("xls",)),
         (("guess",), ("No such command 'guess'",)),
         (("schema", "fleet"), ("fleet", "register-set")),
+        (("schema",), ("Missing argument", "Choose from: capture, register-set, ")),
     ],
 )
 def test_wrong_usage_gives_one_sentence(arguments: tuple[str, ...], words: tuple[str, ...]) -> None:

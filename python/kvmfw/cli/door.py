@@ -93,7 +93,7 @@ class Door(click.Group):
 
 
 def _sentence(error: click.ClickException) -> str:
-    text = error.format_message().rstrip(".")
+    text = " ".join(error.format_message().split()).rstrip(".")  # choices stand on lines of their own
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{text}; `{error.ctx.command_path} --help` tells more"
     return text
