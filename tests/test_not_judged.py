@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 import kvmfw
 from kvmfw.analysis import examine, make_frame
 from kvmfw.cli import main
+from kvmfw.report import issues
+from kvmfw.report.html import html_report
 from kvmfw.testing import tiny_host, tiny_set
 from tests.support.slow_audit import random_fleet
 
@@ -218,5 +220,10 @@ def test_a_name_that_no_host_has_is_told() -> None:
     fleet = kvmfw.Fleet(vms, [tiny_host(name="h")])
     assert fleet.unmatched_homes == {"other": 2}
     assert fleet.vm_homes.tolist() == [0, -1, -1, -1]
+    report = examine(make_frame(kvmfw.Fleet(vms[1:], [tiny_host(name="h")])))
+    page = html_report(report, issues(report), title="fleet")
+    read = re.sub(r"<(script|style).*?</\1>", "", page, flags=re.DOTALL)
+    assert read.count("<code>other</code>") > 4
+    assert "`" not in read
     table = {"vm": ["a"], "register": [0x6030000000140001], "value": [1]}
     assert kvmfw.Fleet(__import__("pyarrow").table(table), [tiny_host()]).unmatched_homes == {}

@@ -34,7 +34,7 @@ def in_one_sentence(report: Report) -> str:
         return f"Whether {vms:,} VMs can leave their hosts could not be judged"
     if not stranded:
         return f"Each of {vms:,} VMs has another host that takes it"
-    said = f"{len(stranded):,} of {vms:,} VMs ({len(stranded) / (vms or 1):.0%}) cannot leave their host"
+    said = f"{len(stranded):,} of {vms:,} VMs ({len(stranded) / (vms or 1):.1%}) cannot leave their host"
     blockers = tables["blockers"]
     alone = max(blockers, key=lambda row: row["freed"], default=None)
     if alone is not None and alone["freed"]:

@@ -159,7 +159,7 @@ const DISTRIBUTOR: Surrounding = beside(
 const INTERRUPTS: Surrounding = beside(
     None,
     "interrupts",
-    "its interrupts and tables",
+    "interrupts and tables of the interrupt controller",
     "tables of an ITS lie in guest memory, and KVM refuses a restore that does not find them",
 );
 const FREQUENCY: Surrounding = beside(
