@@ -90,6 +90,8 @@ def test_explain_without_a_host_tells_where_a_vm_can_go(files: Path, vm: str) ->
     home = fleet.host_names[fleet.vm_homes[list(fleet.vm_names).index(vm)]]
     said = {host: fleet.explain(vm, host).outcome.name for host in fleet.host_names if host != home}
     result = run("explain", files / "fleet", vm)
+    assert "(vmm kvm, scheme kvm)" in result.stdout
+    assert "Not judged: " in result.stdout
     rows = [line.replace(",", "").split() for line in result.stdout.splitlines() if line[:6].isupper()]
     assert {outcome: set(hosts) for outcome, _, *hosts in rows} == {
         outcome.name: {host for host, one in said.items() if one == outcome.name} for outcome in kvmfw.Outcome

@@ -20,7 +20,7 @@ from kvmfw.cli.options import (
     vmm_option,
 )
 from kvmfw.cli.screen import console, heading, table
-from kvmfw.cli.verdicts import Judged, all_option, show
+from kvmfw.cli.verdicts import Judged, all_option, policy_of, print_left_open, show
 from kvmfw.errors import InputError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.stored import births_of, is_stored, stored_table
@@ -72,14 +72,21 @@ def explain(
     if form == "json":
         show([judged(other) for other in others], form, fail_on, [fleet], every=every)
     else:
-        _print_targets(vm, [opened.host_names[at] for at in others], outcomes)
+        taken = [at for at, one in zip(others, outcomes, strict=True) if one < Outcome.UNKNOWN]
+        said = [judged(at) for at in (taken or others)[:_NAMED]]
+        _print_targets(vm, [opened.host_names[at] for at in others], outcomes, said)
     return FINDINGS if all(one.name.lower() in fail_on for one in outcomes) else 0
 
 
-def _print_targets(vm: str, hosts: Sequence[str], outcomes: Sequence[Outcome]) -> None:
-    """Say what the other hosts say to a VM, those that take it first."""
+def _print_targets(
+    vm: str, hosts: Sequence[str], outcomes: Sequence[Outcome], said: Sequence[Judged]
+) -> None:
+    """Say what the other hosts say to a VM, those that take it first; some of their verdicts tell what is left open."""
     out = console()
     out.print(heading(f"{vm} on {len(hosts):,} other hosts"))
+    if said:
+        out.print(f"({'; '.join(dict.fromkeys(policy_of(one.verdict) for one in said))})", style="dim")
+        print_left_open(out, said)
     rows = []
     for outcome in Outcome:
         named = [host for host, said in zip(hosts, outcomes, strict=True) if said is outcome]

@@ -20,7 +20,7 @@ from kvmfw.telling.overview import Alike, Reason
 from kvmfw.verdict import Finding, Outcome, Verdict
 from kvmfw.vmms import find_vmm
 
-__all__ = ["Judged", "all_option", "show"]
+__all__ = ["Judged", "all_option", "policy_of", "print_left_open", "show"]
 
 GROUPS, NAMES = 10, 3
 
@@ -73,7 +73,7 @@ def show(
     return FINDINGS if failed else 0
 
 
-def _print_not_judged(out: Console, judged: Sequence[Judged]) -> None:
+def print_left_open(out: Console, judged: Sequence[Judged]) -> None:
     """Say before any finding what no finding is about."""
     beside = dict.fromkeys(str(beside) for one in judged for beside in one.verdict.not_judged)
     out.print(f"Not judged: {', '.join(beside)} (kvmfw vmms)", style="dim")
@@ -83,10 +83,10 @@ def _print_verdict(out: Console, one: Judged, *, every: bool, alone: bool) -> No
     verdict = one.verdict
     line = outcome_text(verdict.outcome)
     line.append(f"  {one.vm_name} on {one.host.name}", style="default not bold")
-    line.append(f"  ({_policy(verdict)})", style="dim")
+    line.append(f"  ({policy_of(verdict)})", style="dim")
     out.print(line, soft_wrap=True)
     if alone:
-        _print_not_judged(out, [one])
+        print_left_open(out, [one])
     if one.born is not None:
         born = f"the registers of the VM were not saved but derived: {one.born} (docs/inventory.md)"
         out.print(born, soft_wrap=True)
@@ -108,11 +108,11 @@ def _print_overview(out: Console, judged: Sequence[Judged], *, every: bool) -> N
     """Say of many pairs how many there are of each outcome, why, and which are alike."""
     found = overview([(one.pair, one.verdict) for one in judged])
     counts = ", ".join(f"{count:,} {outcome.name}" for outcome, count in found.outcomes.items() if count)
-    policies = ", ".join(dict.fromkeys(_policy(one.verdict) for one in judged))
+    policies = ", ".join(dict.fromkeys(policy_of(one.verdict) for one in judged))
     vms, hosts = len({one.vm_name for one in judged}), len({one.host.name for one in judged})
     sizes = f"{vms:,} VM{'s' * (vms != 1)} on {hosts:,} host{'s' * (hosts != 1)}"
     out.print(f"{sizes}: {counts}  ({policies})", soft_wrap=True)
-    _print_not_judged(out, judged)
+    print_left_open(out, judged)
     out.print()
     if found.reasons:
         out.print(heading("Why"))
@@ -183,7 +183,8 @@ def _outcome(outcome: Outcome, weight: Weight | None) -> Text:
     return told
 
 
-def _policy(verdict: Verdict) -> str:
+def policy_of(verdict: Verdict) -> str:
+    """Say by which VMM and scheme it was judged."""
     source = "" if _is_measured(verdict.vmm) else ": from its sources, not measured"
     return f"vmm {verdict.vmm}{source}, scheme {verdict.scheme}"
 
