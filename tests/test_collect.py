@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,8 +23,11 @@ from kvmfw.collect.remote import Remote
 from kvmfw.errors import FormatError
 from kvmfw.published.schemas import schema_of
 from kvmfw.readers.hosts_table import read_hosts_table
+from kvmfw.sets import Host
 from kvmfw.testing import capture_document
 from tests.support.schemas import strict
+
+ROOT = Path(__file__).parents[1]
 
 WA3 = 0x6030000000140003
 SSH = """#!{python}
@@ -302,3 +307,26 @@ def test_probes_made_by_other_means_are_assembled(hosts: Hosts, tmp_path: Path) 
     assert told["hosts"]["a"] == told["hosts"]["b"] != told["hosts"]["c"]
     assert len(list((out / "captures").glob("*.json"))) == 2
     assert {row.cells["host"] for row in read_hosts_table(out / "hosts.csv")} == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize(
+    "capture", sorted((ROOT / "examples" / "captures").glob("*.json"))[::4], ids=lambda path: path.stem
+)
+def test_the_hosts_of_the_demonstration_answer_the_probe_of_today(capture: Path, tmp_path: Path) -> None:
+    # `make collecting` needs sshd; whether its fake hosts understand what the probe asks is known without.
+    table = tmp_path / "hosts.json"
+    table.write_text(json.dumps({"h": str(capture)}))
+    named = {"KVMFW_FAKE_HOST": "h", "KVMFW_FAKE_HOSTS": str(table)}
+    played = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "tests.demo.fakehost", "-", "--quick"],
+        input=Path(kvmfw.probe.__file__).read_text(),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | named | {"PYTHONPATH": f"{ROOT / 'python'}:{ROOT}"},
+        timeout=120,
+        check=False,
+    )
+    assert played.returncode == 0, played.stderr
+    found = Host.from_json(played.stdout)
+    assert (found.name, found.kernel) == ("h", Host.load(capture).kernel)

@@ -186,13 +186,19 @@ class RecordedVcpu:
 
 def fake(probe: ModuleType, text: str, name: str) -> None:
     """Make the probe believe that it runs on the host of a capture."""
-    facts: dict[str, Any] = json.loads(text)["host"]
+    document: dict[str, Any] = json.loads(text)
+    facts = document["host"]
 
     def host_facts(*_: object) -> dict[str, Any]:
         told = {key: value for key, value in facts.items() if key != "capabilities"}
         return {**told, "name": name, "boot_options": f"root=UUID={name} {facts.get('boot_options', '')}"}
 
-    changes = {"Kvm": lambda _: RecordedKvm(probe, text), "host_facts": host_facts}
+    changes = {
+        "Kvm": lambda _: RecordedKvm(probe, text),
+        "host_facts": host_facts,
+        # Devices are not played: what a capture has beside registers is said again.
+        "surroundings": lambda *_: document.get("surroundings", {}),
+    }
     vars(probe).update(changes, settle_on_one_processor=lambda: 0)
     platform.machine = lambda: "aarch64"
 

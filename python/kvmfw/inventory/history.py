@@ -13,6 +13,7 @@ from kvmfw.errors import FormatError
 from kvmfw.files import write_whole
 from kvmfw.inventory.told import moment
 from kvmfw.readers.csvs import csv_rows
+from kvmfw.readers.homes import nearest
 
 __all__ = ["HISTORY", "History", "Period", "read_history", "seen", "write_history"]
 
@@ -103,7 +104,9 @@ class History:
         """
         found = self.hosts.get(name) or self.captures.get(name)
         if found is None:
-            raise FormatError(f"there is no host and no capture called `{name}`")
+            near = nearest(name, [*self.hosts])
+            hint = f"; the nearest host is `{near}`" if near else ""
+            raise FormatError(f"there is no host and no capture called `{name}`{hint}")
         return found
 
     def at(self, name: str, when: datetime | None) -> str:

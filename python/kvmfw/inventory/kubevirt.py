@@ -10,7 +10,7 @@ import msgspec
 
 from kvmfw.documents import parsed_json, typed
 from kvmfw.errors import FormatError
-from kvmfw.inventory.making import Making, making_of_cpu
+from kvmfw.inventory.making import Making, making_of_cpu, words_of_machine
 from kvmfw.inventory.told import Told, moment
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.source import Limits, whole
@@ -18,6 +18,9 @@ from kvmfw.readers.source import Limits, whole
 __all__ = ["FORMAT", "instances_of"]
 
 _KIND = "VirtualMachineInstance"
+# What KubeVirt takes where nothing is asked for, on arm64.
+_PASSTHROUGH = "host-passthrough"
+_SIDECAR = "hooks.kubevirt.io/hookSidecars"
 
 
 class Metadata(msgspec.Struct):
@@ -26,26 +29,34 @@ class Metadata(msgspec.Struct):
     name: str
     namespace: str = "default"
     creationTimestamp: str | None = None  # noqa: N815 - the names are Kubernetes'
+    annotations: dict[str, str] | None = None
 
 
 class Feature(msgspec.Struct):
     """A feature of the CPU."""
 
     name: str
-    policy: str = "require"
+    policy: str | None = None
 
 
 class Cpu(msgspec.Struct):
     """How the CPU is asked for."""
 
-    model: str = "host-passthrough"
-    features: list[Feature] = []
+    model: str | None = None
+    features: list[Feature] | None = None
+
+
+class Machine(msgspec.Struct):
+    """What machine is asked for."""
+
+    type: str | None = None
 
 
 class Domain(msgspec.Struct):
     """What of the domain makes its vCPUs."""
 
-    cpu: Cpu = msgspec.field(default_factory=Cpu)
+    cpu: Cpu | None = None
+    machine: Machine | None = None
 
 
 class Spec(msgspec.Struct):
@@ -90,6 +101,9 @@ def instances_of(document: Any, source: str) -> Iterator[Told]:
     listed = document["items"] if is_list else [document]
     for at, one in enumerate(listed if isinstance(listed, list) else [listed]):
         place = f"items[{at}]" if is_list else ""
+        kind = one.get("kind", _KIND) if isinstance(one, dict) else _KIND
+        if kind != _KIND:
+            raise FormatError(f"this is a `{str(kind)[:40]}`; expected a {_KIND}", place)
         yield _told(typed(one, Instance, place), source, at if is_list else -1)
 
 
@@ -98,6 +112,8 @@ def _told(one: Instance, source: str, row: int) -> Told:
     host, last = one.status.node_name, one.status.migration_state
     problem, making = "", None
     try:
+        if _SIDECAR in (one.metadata.annotations or {}):
+            raise FormatError(f"a sidecar changes its domain ({_SIDECAR}): its vCPUs may be made otherwise")
         making = _making(one.spec)
     except FormatError as error:
         problem = f"`{name}`: {error.problem}"
@@ -128,16 +144,17 @@ def _is_native(host: str | None, last: Migration | None) -> bool | None:
 def _making(spec: Spec) -> Making:
     if spec.architecture != "arm64":
         raise FormatError(f"it is of architecture `{spec.architecture}`; expected arm64")
-    if spec.domain.cpu.model != "host-passthrough":
-        raise FormatError(f"its CPU is `{spec.domain.cpu.model}`; expected host-passthrough")
+    cpu = spec.domain.cpu or Cpu()
+    if (cpu.model or _PASSTHROUGH) != _PASSTHROUGH:
+        raise FormatError(f"its CPU is `{cpu.model}`; expected {_PASSTHROUGH}")
     states = {"require": "on", "force": "on", "disable": "off", "forbid": "off"}
-    for feature in spec.domain.cpu.features:
-        if feature.policy not in states:
-            raise FormatError(
-                f"whether the CPU feature `{feature.name}` is on is not known: {feature.policy}"
-            )
-    options = [f"{feature.name}={states[feature.policy]}" for feature in spec.domain.cpu.features]
-    return making_of_cpu(",".join(["host", *options]))
+    features = {feature.name: feature.policy or "require" for feature in cpu.features or ()}
+    for name, policy in features.items():
+        if policy not in states:
+            raise FormatError(f"whether the CPU feature `{name}` is on is not known: {policy}")
+    options = [f"{name}={states[policy]}" for name, policy in features.items()]
+    machine = words_of_machine((spec.domain.machine or Machine()).type or "virt")
+    return making_of_cpu(",".join(["host", *options])).with_words(machine)
 
 
 def _is_it(head: Head) -> bool:

@@ -71,7 +71,7 @@ def domain_of(text: str, path: Path, name: str) -> Told:
     if architecture not in ("aarch64", "armv7l"):
         raise FormatError(f"the domain is of architecture `{architecture}`; expected aarch64")
     return Told(
-        domain.findtext("name") or name,
+        domain.findtext("name", "").strip() or name,
         str(path),
         folder=path.absolute().parent.name,
         is_native=_REASONS.get(root.get("reason", "")) if root.tag == "domstatus" else None,
@@ -139,6 +139,10 @@ def _words(domain: ElementTree.Element) -> Iterator[tuple[str, bool]]:
         elif feature.tag not in _WITHOUT_REGISTERS:
             raise FormatError(f"whether the feature `{feature.tag[:40]}` changes registers is not known")
     version = _attribute(domain, "features/gic", "version")
+    if version not in (None, "2", "3", "host"):
+        raise FormatError(
+            f"which interrupt controller `{version[:40]}` is, is not known; expected 2, 3 or host"
+        )
     if version in ("2", "3"):
         yield GICV3, version == "3"
         yield GICV2, version == "2"

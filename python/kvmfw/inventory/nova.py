@@ -29,6 +29,8 @@ _ID: Final = ("id", "ID")
 # Status of migrations that took place (`nova/objects/fields.py` and `nova/compute/manager.py`).
 _DONE: Final = frozenset({"completed", "finished", "confirmed", "done"})
 _BACK: Final = "reverted"
+# Of servers: they are nowhere, whatever host is named.
+_NOWHERE: Final = frozenset({"DELETED", "SOFT_DELETED", "SHELVED_OFFLOADED"})
 _LIVE: Final = "live-migration"
 
 
@@ -54,7 +56,7 @@ def servers_of(document: Any, source: str) -> Iterator[Told]:
         name = _first(row, _ID, place)
         if name is None:
             raise FormatError("the server has no id", place)
-        launched = _first(row, _LAUNCHED, place)
+        launched, status = _first(row, _LAUNCHED, place), _first(row, ("Status", "status"), place)
         yield Told(
             name,
             source,
@@ -63,6 +65,7 @@ def servers_of(document: Any, source: str) -> Iterator[Told]:
             since=None if launched is None else moment(launched, place),
             making=making_of_cpu("host,pmu=off") if _without_pmu(row) else None,
             vmm="qemu",
+            problem=f"the server `{name}` is {status}: it runs nowhere" if status in _NOWHERE else "",
         )
 
 

@@ -43,6 +43,8 @@ def settings_of(text: str) -> dict[str, str]:
 
 
 def _making(settings: Mapping[str, str]) -> Making:
+    if settings.get("template") == "1":
+        raise FormatError("it is a template, and no VM (template: 1)")
     if settings.get("kvm") == "0":
         raise FormatError("the VM does not run under KVM (kvm: 0)")
     if (architecture := settings.get("arch", "aarch64")) != "aarch64":

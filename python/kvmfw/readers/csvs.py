@@ -17,8 +17,8 @@ Row = tuple[int, dict[str, str] | str]
 """The line on which a row ends, and its cells by column, or what is wrong with it."""
 
 
-def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
-    """Read the rows of a table in CSV whose first line names the columns.
+def csv_rows(path: Path, needed: Sequence[str], known: Sequence[str] = ()) -> Iterator[Row]:
+    """Read the rows of a table in CSV whose first line names the columns: those that are needed or known in letters of any case.
 
     Raises
     ------
@@ -35,6 +35,8 @@ def csv_rows(path: Path, needed: Sequence[str]) -> Iterator[Row]:
     _, columns = next(rows, (1, []))
     if isinstance(columns, str):
         raise FormatError(columns, "line 1", file=str(path))
+    own = {*needed, *known}
+    columns = [name if (word := name.strip().lower()) not in own else word for name in columns]
     if not set(needed) <= set(columns):
         problem = f"expected the column{'s' if len(needed) > 1 else ''} {' and '.join(needed)}"
         raise FormatError(problem, "line 1", file=str(path))

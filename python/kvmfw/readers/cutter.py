@@ -214,6 +214,8 @@ def _runs_of(
             continue
         cells = without_dictionary(one_chunk(table.column(name)).take(pa.array(heads)))
         told[name] = _texts(cells, name).cast(pa.string())
+        if name == "vmm":
+            told[name] = pc.utf8_trim_whitespace(told[name])
         if made.index is not None:
             of_vms = np.append(changes_in(made.vms()), len(made))
             found = list(_differing(told[name], of_vms, native, name))

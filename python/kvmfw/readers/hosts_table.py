@@ -91,7 +91,8 @@ def read_hosts_table(path: Path, set_aside: Callable[[int, str], None] | None = 
         When a column is missing, the text is not UTF-8, or a row cannot be used.
     """
     rows, found = HostRows(), []
-    for line, cells in csv_rows(path, ("host", "capture")):
+    for line, row in csv_rows(path, ("host", "capture"), (CAPACITY, VMM)):
+        cells = row if isinstance(row, str) else {name: cell.strip() for name, cell in row.items()}
         problem = cells if isinstance(cells, str) else rows.problem(cells)
         if problem is None and not isinstance(cells, str):
             found.append(HostRow(line, cells))

@@ -273,10 +273,9 @@ def columns_of(names: Sequence[str], columns: Mapping[str, str] = MappingProxyTy
     check_columns(columns, _NAMES)
     given: dict[str, str] = {}
     for name in names:
-        if given.setdefault(name.lower(), name) != name and name.lower() in _WORDS:
-            raise ArgumentError(
-                f"the table has the column `{name.lower()}` twice: `{given[name.lower()]}`, `{name}`"
-            )
+        plain = name.strip().lower()
+        if given.setdefault(plain, name) != name and plain in _WORDS:
+            raise ArgumentError(f"the table has the column `{plain}` twice: `{given[plain]}`, `{name}`")
     found = {}
     for name, words in _NAMES.items():
         if name in columns and columns[name] in names:
