@@ -17,7 +17,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -25,6 +25,19 @@ audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/
 test: $(VENV)/.tests  ## set everything up and pass all tests
 	cd rust && cargo test --workspace --locked --quiet
 	$(BIN)/python -m pytest -n logical --dist worksteal
+
+# The module and its Python are copied beside each other, so that nothing is measured of what the environment holds.
+COVERED := build/coverage
+coverage: $(VENV)/.tests  ## which lines of the core and of Python no test reaches, and which branches of Python: build/coverage/*.txt (needs cargo-llvm-cov)
+	rm -rf $(COVERED)/python && mkdir -p $(COVERED) && cp -r python $(COVERED)/python
+	$(BIN)/python -m pip install --quiet --upgrade --target $(COVERED)/tools coverage==7.10.7 pytest-cov==6.3.0
+	cd rust && eval "$$(cargo llvm-cov show-env --sh)" && cargo llvm-cov clean --workspace && \
+	  export CARGO_PROFILE_DEV_OPT_LEVEL=1 && cargo test --quiet --locked -p kvmfw-core && cargo build --quiet --locked -p kvmfw-py && \
+	  cp target/debug/lib_native.so ../$(COVERED)/python/kvmfw/_native.abi3.so && cd .. && \
+	  { PYTHONPATH=$(COVERED)/python:$(COVERED)/tools:. $(BIN)/python -m pytest -n logical --dist worksteal -q -W "ignore:kvmfw is a debug build" \
+	    --cov=kvmfw --cov-branch --cov-report=term-missing:skip-covered -o testpaths="tests $(COVERED)/python" \
+	    -o timeout=900 > $(COVERED)/python.txt; cd rust && cargo llvm-cov report > ../$(COVERED)/rust.txt; }
+	grep TOTAL $(COVERED)/python.txt $(COVERED)/rust.txt
 
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
 	$(BIN)/python -m pytest benches -q
