@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvmfw import _native
 from kvmfw._native import HostHandle, VmHandle
+from kvmfw.any_format import read_other_formats
 from kvmfw.errors import (
     ArgumentError,
     CopyError,
@@ -24,8 +25,6 @@ from kvmfw.errors import (
 )
 from kvmfw.registers import Field, Register, fields_of, find_register, register_name, registers
 from kvmfw.rules import Rule, find_rule, rules
-from kvmfw.sets import Host, RegisterSet, read_other_formats
-from kvmfw.verdict import FieldDifference, Finding, Outcome, Verdict, validate
 from kvmfw.vmms import Vmm, vmms
 
 if TYPE_CHECKING:
@@ -33,7 +32,9 @@ if TYPE_CHECKING:
     from kvmfw import readers as readers
     from kvmfw.audit import Audit
     from kvmfw.fleet import Fleet
+    from kvmfw.sets import Host, RegisterSet
     from kvmfw.snapshot import Snapshot
+    from kvmfw.verdict import FieldDifference, Finding, Outcome, Verdict, validate
 
 __version__, _DEBUG_BUILD, _ = _native.build_info()
 # A child has none of the threads that were at work: it is told so instead of waiting for them.
@@ -42,9 +43,13 @@ os.register_at_fork(after_in_child=_native.forked)
 if _DEBUG_BUILD:
     warnings.warn("kvmfw is a debug build and runs many times slower", RuntimeWarning, stacklevel=2)
 
-# What needs numpy, pyarrow or much else is imported when it is first asked for: `kvmfw --version` needs none of it.
-_LATER = {"Audit": "kvmfw.audit", "Fleet": "kvmfw.fleet", "Snapshot": "kvmfw.snapshot"} | dict.fromkeys(
-    ("probe", "readers"), ""
+# What takes its time is imported when it is first asked for: `kvmfw --version` needs none of it. Not so functions of the name
+# of their module, which would be the module once somebody imports that.
+_LATER = (
+    {"Audit": "kvmfw.audit", "Fleet": "kvmfw.fleet", "Snapshot": "kvmfw.snapshot"}
+    | dict.fromkeys(("Host", "RegisterSet"), "kvmfw.sets")
+    | dict.fromkeys(("FieldDifference", "Finding", "Outcome", "Verdict", "validate"), "kvmfw.verdict")
+    | dict.fromkeys(("probe", "readers"), "")
 )
 
 

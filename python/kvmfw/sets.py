@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NoReturn
 
 from kvmfw import _native
 from kvmfw._native import Host as NativeHost
 from kvmfw._native import RegisterSet as NativeSet
+from kvmfw.any_format import other_host, other_set
 from kvmfw.errors import ArgumentError, CopyError, FormatError
 from kvmfw.files import read_document
 from kvmfw.ids import is_surrounding
 
-__all__ = ["Host", "RegisterSet", "read_other_formats"]
-
-_other_sets: list[Callable[[str | Path], RegisterSet | None]] = []
-_other_hosts: list[Callable[[str | Path], Host | None]] = []
-
-
-def read_other_formats(
-    sets: Callable[[str | Path], RegisterSet | None], hosts: Callable[[str | Path], Host | None]
-) -> None:
-    """Let `RegisterSet.load` and `Host.load` read other formats: readers know sets, not the other way round."""
-    _other_sets.append(sets)
-    _other_hosts.append(hosts)
+__all__ = ["Host", "RegisterSet"]
 
 
 class RegisterSet:
@@ -56,9 +46,8 @@ class RegisterSet:
             return cls.from_json(read_document(Path(path)))
         except FormatError as error:
             error.file = str(path)
-            for read in _other_sets:
-                if (other := read(path)) is not None:
-                    return other
+            if (other := other_set(path)) is not None:
+                return other  # type: ignore[no-any-return]
             raise
 
     @classmethod
@@ -261,9 +250,8 @@ class Host:
             return cls.from_json(read_document(Path(path)))
         except FormatError as error:
             error.file = str(path)
-            for read in _other_hosts:
-                if (other := read(path)) is not None:
-                    return other
+            if (other := other_host(path)) is not None:
+                return other  # type: ignore[no-any-return]
             raise
 
     @classmethod
