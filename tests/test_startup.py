@@ -13,7 +13,7 @@ from kvmfw.cli import VERBS, main
 EXAMPLES = Path(__file__).parents[1] / "examples"
 HEAVY = {"jinja2", "matplotlib", "msgspec", "numpy", "pyarrow", "scipy"}
 ON_A_TERMINAL = {"rich"}
-LATER = {"kvmfw.sets", "kvmfw.verdict"}
+LATER = {"kvmfw.files", "kvmfw.sets", "kvmfw.verdict"}
 CAPTURE = min((EXAMPLES / "captures").glob("*.json"))
 
 

@@ -21,9 +21,10 @@ from kvmfw.cli.options import (
     weaker_option,
     where_option,
 )
-from kvmfw.cli.output import note, output_option, print_or_write
+from kvmfw.cli.output import output_option, print_or_write
 from kvmfw.cli.render import Shown, print_report
 from kvmfw.cli.screen import console, working
+from kvmfw.cli.streams import note
 from kvmfw.distributed.auditing import survey_fleet
 from kvmfw.distributed.engines import ENGINES
 from kvmfw.distributed.engines import engine as engine_named

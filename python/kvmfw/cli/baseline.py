@@ -12,7 +12,6 @@ from kvmfw.analysis.means import any_means
 from kvmfw.analysis.settings import Settings
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, format_option, vmm_option, where_option
-from kvmfw.cli.output import note
 from kvmfw.cli.screen import console, heading, outcome_text, print_json, table
 from kvmfw.cli.settings import (
     gate,
@@ -22,6 +21,7 @@ from kvmfw.cli.settings import (
     some_names,
     vcpu_options,
 )
+from kvmfw.cli.streams import note
 from kvmfw.quoting import json_text
 from kvmfw.telling.folds import names_of
 from kvmfw.verdict import Outcome

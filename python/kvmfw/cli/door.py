@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import click
 
-from kvmfw.cli.output import leaving_reader, note
+from kvmfw.cli.streams import leaving_reader, note
 from kvmfw.errors import KvmfwError
 from kvmfw.quoting import utf8
 

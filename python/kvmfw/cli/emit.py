@@ -12,7 +12,7 @@ from kvmfw.analysis import Frame, make_frame, open_fleet
 from kvmfw.analysis.means import MEANS, any_means
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import folder_argument, vmm_option, where_option
-from kvmfw.cli.output import note, output_option, print_or_write
+from kvmfw.cli.output import output_option, print_or_write
 from kvmfw.cli.settings import (
     gate,
     remains_option,
@@ -21,6 +21,7 @@ from kvmfw.cli.settings import (
     some_names,
     vcpu_options,
 )
+from kvmfw.cli.streams import note
 from kvmfw.planners import kubernetes, openstack
 from kvmfw.planners.accept_sets import accept_sets
 from kvmfw.planners.generations import Difference, generation_of, read_generation, write_generation

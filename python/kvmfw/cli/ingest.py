@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRe
 
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import examples, fail_on_option, format_option, path_type
-from kvmfw.cli.output import note
 from kvmfw.cli.screen import print_json
+from kvmfw.cli.streams import note
 from kvmfw.ingest import Ingested
 from kvmfw.ingest import Progress as Tell
 from kvmfw.ingest import ingest as take_in

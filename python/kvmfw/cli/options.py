@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from kvmfw import _native
-from kvmfw.cli.output import note
+from kvmfw.cli.streams import note
 from kvmfw.errors import ArgumentError, InputError
 from kvmfw.vmms import OWN
 

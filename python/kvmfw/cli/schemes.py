@@ -20,8 +20,8 @@ from kvmfw.cli.options import (
     format_option,
     vmm_option,
 )
-from kvmfw.cli.output import note
 from kvmfw.cli.screen import console, heading, print_json, table
+from kvmfw.cli.streams import note
 from kvmfw.errors import InputError
 
 __all__ = ["schemes"]

@@ -13,7 +13,7 @@ import click
 
 from kvmfw.analysis.extras import need
 from kvmfw.cli.options import folder_argument, vmm_option
-from kvmfw.cli.output import note
+from kvmfw.cli.streams import note
 from kvmfw.errors import InputError
 
 __all__ = ["serve"]

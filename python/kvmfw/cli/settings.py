@@ -17,7 +17,7 @@ from kvmfw.analysis.security import LEVELS
 from kvmfw.analysis.settings import Settings, find_settings
 from kvmfw.cli.door import FINDINGS
 from kvmfw.cli.options import fail_on_option
-from kvmfw.cli.output import note
+from kvmfw.cli.streams import note
 from kvmfw.readers import ENABLED, FEATURES
 from kvmfw.registers import register_name
 from kvmfw.sets import Host
