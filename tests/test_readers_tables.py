@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kvmfw import Fleet, RegisterSet, readers
-from kvmfw.errors import ArgumentError, InputError, RowError
-from kvmfw.readers.formats import vcpus_of
+from kvmfw import Fleet, Host, RegisterSet, readers
+from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
+from kvmfw.readers.formats import detect, vcpus_of
 from kvmfw.registers import register_name
 from kvmfw.testing import tiny_host, tiny_set
 from tests.support.samples import (
@@ -340,3 +341,25 @@ def test_a_source_that_breaks_leaves_the_fleet_as_it_was() -> None:
     with pytest.raises(OSError, match="network gone"):
         fleet.add_vms(pa.RecordBatchReader.from_batches(table.schema, batches()))
     assert (fleet.shape, list(fleet.vm_names)) == ((1, 1), ["a"])
+
+
+@pytest.mark.parametrize(("letter", "name"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("columns", ["vm,register,value", "id,born,since"])
+def test_a_table_without_commas_names_its_separator(
+    letter: str, name: str, columns: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "vms.csv"
+    path.write_text(f"{columns}\na,0x1,0x2\n".replace(",", letter))
+    with pytest.raises(FormatError, match=f"this is a table with {name} between its cells; expected commas"):
+        detect(path)
+
+
+def test_a_file_of_one_document_has_no_row(tmp_path: Path) -> None:
+    """The same VM twice, packed and not."""
+    text = (Path(__file__).parents[1] / "examples" / "vm.json").read_bytes()
+    (tmp_path / "vm.json").write_bytes(text)
+    (tmp_path / "vm.json.gz").write_bytes(gzip.compress(text))
+    host = Host.load(min((Path(__file__).parents[1] / "examples" / "captures").glob("*.json")))
+    with pytest.raises(RowError) as caught:
+        Fleet(tmp_path, [host])
+    assert "row" not in str(caught.value).partition(": ")[2]

@@ -80,7 +80,7 @@ class RowError(InputError):
     Attributes
     ----------
     row : int
-        Number of the row in its input, from 0.
+        Number of the row in its input, from 0; -1 where the input is one document.
     others : tuple of tuple[int, str]
         Further bad rows of the same input: (row, problem).
     """
@@ -94,8 +94,10 @@ class RowError(InputError):
 
     def __str__(self) -> str:
         more = f" (and {len(self.others)} more bad rows)" if self.others else ""
-        place = f"row {self.row}: {self.problem}{more}"
-        return place if self.file is None else f"{self.file}: {place}"
+        # A file of one document has no rows.
+        place = f"row {self.row}: " if self.row >= 0 else ""
+        said = f"{place}{self.problem}{more}"
+        return said if self.file is None else f"{self.file}: {said}"
 
 
 class MissingError(RowError, ArgumentError):

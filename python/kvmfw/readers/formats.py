@@ -100,11 +100,29 @@ def detect(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> str
         raise FormatError(
             f"this is {packed}; expected it unpacked, or packed with gzip, and text in UTF-8", file=str(path)
         )
+    if (separator := _separator(head)) is not None:
+        raise FormatError(
+            f"this is a table with {separator} between its cells; expected commas", "line 1", file=str(path)
+        )
     starts = head.text[:24].decode("ascii", "replace")
     known = ", ".join(FORMATS)
     raise FormatError(
         f"this is no format that kvmfw reads; it starts with `{starts}` (formats: {known})", file=str(path)
     )
+
+
+def _separator(head: Head) -> str | None:
+    """Name what stands between the cells of a table that would be read if commas stood there."""
+    for letter, name in ((b";", "semicolons"), (b"\t", "tabs"), (b"|", "bars")):
+        first = head.text.partition(b"\n")[0]
+        with_commas = Head(head.path, first.replace(letter, b","), head.columns)
+        if (
+            letter in first
+            and first.isascii()
+            and any(one.is_it(with_commas) for one in (births.FORMAT, tables.CSV))
+        ):
+            return name
+    return None
 
 
 def check_format(name: str) -> None:
