@@ -35,7 +35,7 @@ def with_vmms(folder: Path, vmms: Sequence[str]) -> Path:
         (["qemu-8.2", "qemu-7.2"], (), "qemu-7.2"),
         (["firecracker-1.16", "firecracker-1.12"], (), "firecracker-1.12"),
         (["firecracker-1.16", "firecracker"], (), "firecracker"),
-        (["qemu-10.0", "firecracker"], (), None),
+        (["qemu-10.0", "firecracker"], (), "own"),
         (["qemu-10.0", "firecracker"], ("--where", "vmm=firecracker"), "firecracker"),
         (["qemu-10.0", "firecracker"], ("--vmm", "kvm"), "kvm"),
         (["qemu-9.9"], (), None),
@@ -54,10 +54,10 @@ def test_a_fleet_is_judged_by_the_vmm_that_its_hosts_have(
         check_the_api(folder, judged)
     if judged is None:
         assert found.exit_code == 1
-        assert "qemu-10.0 (11), firecracker (11)" in found.stderr or "nearest is qemu-9.2" in found.stderr
+        assert "nearest is qemu-9.2" in found.stderr
         # What is wrong stands in the fleet: nobody gave --vmm.
-        assert ("in the column `vmm`" in found.stderr) == ("nearest" in found.stderr)
-        assert not ("Invalid value for '--vmm'" in found.stderr and "nearest" in found.stderr)
+        assert "in the column `vmm`" in found.stderr
+        assert "Invalid value for '--vmm'" not in found.stderr
         return
     assert json.loads(found.stdout)["vmm"] == judged
     assert ("--vmm names another" in found.stderr) == (judged != "kvm")
@@ -68,7 +68,7 @@ def check_the_api(folder: Path, judged: str | None) -> None:
     if judged is not None:
         assert kvmfw.Fleet.load(folder).vmm == judged
         return
-    with pytest.raises(ArgumentError, match=r"several VMMs: .*name the one to judge by|nearest is qemu-9\.2"):
+    with pytest.raises(ArgumentError, match=r"nearest is qemu-9\.2"):
         kvmfw.Fleet.load(folder)
     assert kvmfw.Fleet.load(folder, vmm="kvm").vmm == "kvm"
 

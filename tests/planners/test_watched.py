@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.planners import watched
 from kvmfw.planners.watched import Watched
@@ -62,17 +61,13 @@ def test_a_fleet_that_is_being_read_has_no_number_yet(
         ([""], "kvm"),
         (["qemu-8.2", "qemu-7.2"], "qemu-7.2"),
         (["qemu-7.2", "qemu-11.1"], "qemu"),
-        (["crosvm", "qemu-7.2"], None),
+        (["crosvm", "qemu-7.2"], "own"),
     ],
 )
 def test_a_folder_is_judged_by_the_vmms_that_it_tells(
-    vmms: list[str], judged: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    vmms: list[str], judged: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = with_vmms(tmp_path / "fleet", vmms)
-    if judged is None:
-        with pytest.raises(ArgumentError, match="several VMMs"):
-            Watched(folder)
-        return
     assert Watched(folder).loaded().snapshot.vmm == judged
     assert ("judged as plain KVM" in caplog.text) == (judged == "kvm")
     assert Watched(folder, vmm="crosvm").loaded().snapshot.vmm == "crosvm"
