@@ -147,6 +147,12 @@ class Synthetic:
         made = [kvmfw.Host.from_json(json.dumps(capture(row, at))) for at, row in enumerate(self.host_values)]
         return made, self.host_class.astype(np.uint32)
 
+    @property
+    def named_hosts(self) -> list[kvmfw.Host]:
+        """Hosts with names of their own, as homes want them."""
+        made, kinds = self.hosts
+        return [made[kind].renamed(f"host{row}") for row, kind in enumerate(kinds.tolist())]
+
     def set_of(self, vm_class: int, name: str = "vm") -> kvmfw.RegisterSet:
         """Give the register set of a class."""
         values = (int(value) for value in self.vm_values[vm_class])

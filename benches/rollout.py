@@ -64,9 +64,7 @@ def upgrades(made: Synthetic) -> list[kvmfw.Host]:
 def planned(vms: int, hosts: int) -> tuple[Rollout, float, float]:
     """Plan it; give the plan, and the seconds of CPU and by the clock."""
     made = Synthetic.make(Shape("rollout", vms, hosts, *KINDS))
-    captures, kinds = made.hosts
-    named = [captures[kind].renamed(f"host{row}") for row, kind in enumerate(kinds.tolist())]
-    fleet, after = kvmfw.Fleet(made.long_table(), named), upgrades(made)
+    fleet, after = kvmfw.Fleet(made.long_table(), made.named_hosts), upgrades(made)
     capacity = round(vms / hosts / FULL)
     for vm, host in enumerate(homes(fleet, capacity).tolist()):
         if host >= 0:

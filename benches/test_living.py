@@ -101,7 +101,7 @@ def test_an_unrelated_thread_runs_while_many_are_added(
 @pytest.mark.parametrize("name", ["small", "large"])
 def test_one_vm(name: str, made: Made, note: Note) -> None:
     one = made(name)
-    fleet = kvmfw.Fleet(named(one), one.hosts, threads=2)
+    fleet = kvmfw.Fleet(named(one), one.named_hosts, threads=2)
     size = f"{fleet.shape[0]:,} VMs"
     first = names_of(fleet, 1)[0]
     fleet.vm(first)
@@ -206,7 +206,7 @@ def test_event_stream(made: Made, request: pytest.FixtureRequest, note: Note) ->
     rng = random.Random(5)
     old = [f"old-{row}" for row in range(1_000)]
     sets = {name: one.set_of(at % 100, name) for at, name in enumerate(old)}
-    fleet = kvmfw.Fleet(list(sets.values()), (kinds, host_of), threads=1)
+    fleet = kvmfw.Fleet(list(sets.values()), one.named_hosts, threads=1)
     script = script_of(rng, old, len(host_of), len(kinds), count)
     pool = [dict(zip(REGISTERS, (int(word) for word in row), strict=True)) for row in one.vm_values[:100]]
     spent, arrived, on = 0.0, 0, host_of.tolist()

@@ -78,11 +78,7 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     let few = Limits { unit_cells: 1 << 16, class_cells: 0, ..Limits::default() };
     let fleet = Fleet::with_limits(Question::default(), 1, if differ { few } else { Limits::default() });
     let mut change = fleet.change();
-    let (mut text, mut ends) = (String::new(), vec![0]);
-    for number in 0..VMS {
-        write!(text, "vm{number}")?;
-        ends.push(i64::try_from(text.len())?);
-    }
+    let (text, ends) = numbered("vm", VMS)?;
     let names = Texts { starts: &ends, text: &text };
     if name == "stream" {
         return streamed(change, rows, names);
@@ -96,7 +92,8 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     }
     let kinds: Vec<u32> = (0..1_000).map(|row| row % 40).collect();
     let mut change = fleet.change();
-    change.add_hosts(&hosts, &kinds, None)?;
+    let (text, ends) = numbered("host", 1_000)?;
+    change.add_hosts(&hosts, &kinds, Some(Texts { starts: &ends, text: &text }))?;
     let living = fleet;
     let fleet = change.commit();
     let taken = Taken { change: true, unknown: false };
@@ -157,6 +154,16 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
 }
 
 /// VMs that come in batches of one change.
+/// So many names.
+fn numbered(word: &str, count: u64) -> Result<(String, Vec<i64>), Box<dyn std::error::Error>> {
+    let (mut text, mut ends) = (String::new(), vec![0]);
+    for number in 0..count {
+        write!(text, "{word}{number}")?;
+        ends.push(i64::try_from(text.len())?);
+    }
+    Ok((text, ends))
+}
+
 fn streamed(mut change: Change, rows: Runs<'_>, names: Texts<'_>) -> Result<u64, Box<dyn std::error::Error>> {
     for part in (0..rows.len()).step_by(BATCH) {
         let starts = rows.starts.get(part..=part + BATCH).ok_or("no rows")?;
