@@ -12,6 +12,7 @@ struct Raw {
     register: Vec<u64>,
     value: Vec<u64>,
     config_of: Vec<u32>,
+    vmm_of: Vec<u8>,
 }
 
 fuzz_target!(|input: (Ask, Vec<Vm>, Vec<Kvm>, Option<Raw>)| {
@@ -23,8 +24,8 @@ fuzz_target!(|input: (Ask, Vec<Vm>, Vec<Kvm>, Option<Raw>)| {
         // Whatever stands there, it is no panic, and what cannot be used changes nothing.
         let configs = [VcpuConfig {
             features: 1 << 2,
-            enabled: 0,
             vgic: true,
+            ..VcpuConfig::default()
         }];
         let rows = Runs {
             starts: &raw.starts,
@@ -32,6 +33,7 @@ fuzz_target!(|input: (Ask, Vec<Vm>, Vec<Kvm>, Option<Raw>)| {
             value: &raw.value,
             configs: &configs,
             config_of: &raw.config_of,
+            vmm_of: &raw.vmm_of,
         };
         let before = change.vm_count();
         if change.add_runs(rows, Named::default()).is_err() {
@@ -56,6 +58,7 @@ fuzz_target!(|input: (Ask, Vec<Vm>, Vec<Kvm>, Option<Raw>)| {
         value: &value,
         configs: &configs,
         config_of: &config_of,
+        vmm_of: &[],
     };
     let errors = change
         .add_runs(rows, Named::default())
