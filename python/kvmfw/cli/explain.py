@@ -54,14 +54,14 @@ def explain(
     """
     vms, hosts = readers.fleet_folder(fleet, by_own=vmm == OWN)
     opened = Fleet(vms, hosts, vmm=vmm, scheme=scheme)
-    row = _row(opened.vm_names, vm, "VM", fleet)
+    row, born = _row(opened.vm_names, vm, "VM", fleet), _born(fleet, vm)
 
     def judged(other: int) -> Judged:
         # A fleet keeps of a VM what hosts look at; the set itself has the values, and the order in which it is written.
         verdict = opened.explain(row, other)
         if all(finding.rule != _UNUSABLE for finding in verdict.findings):
             verdict = validate(vms[row], hosts[other], vmm=vmm, scheme=scheme)
-        return Judged(vms[row], hosts[other], verdict, vm, _born(fleet, vm))
+        return Judged(vms[row], hosts[other], verdict, vm, born)
 
     if host:
         return show(

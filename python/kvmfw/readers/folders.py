@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -282,7 +283,8 @@ def _named_hosts(folder: Path, by_own: bool) -> list[Host]:
     if not table.exists():
         return list(captures.values())
     named: list[Host] = []
-    captures_of: dict[tuple[str, str], Host] = {}
+    # Hosts of one capture and one VMM share both.
+    with_vmm = cache(Host.with_vmm)
     for row in read_hosts_table(table):
         capture = captures.get(row.capture)
         if capture is None:
@@ -290,7 +292,6 @@ def _named_hosts(folder: Path, by_own: bool) -> list[Host]:
             raise FormatError(problem, f"line {row.line}", file=str(table))
         vmm = row.cells.get(VMM) if by_own else None
         if vmm:
-            key = row.capture, vmm
-            capture = captures_of.setdefault(key, capture.with_vmm(vmm))
+            capture = with_vmm(capture, vmm)
         named.append(capture.renamed(row.host))
     return named

@@ -113,8 +113,8 @@ def detect(path: Path, columns: Mapping[str, str] = MappingProxyType({})) -> str
 
 def _separator(head: Head) -> str | None:
     """Name what stands between the cells of a table that would be read if commas stood there."""
+    first = head.text.partition(b"\n")[0]
     for letter, name in ((b";", "semicolons"), (b"\t", "tabs"), (b"|", "bars")):
-        first = head.text.partition(b"\n")[0]
         with_commas = Head(head.path, first.replace(letter, b","), head.columns)
         if (
             letter in first

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, overload
 
@@ -364,7 +365,7 @@ def stored_hosts(folder: Path, *, by_own: bool = False) -> list[Host]:
         folder / "hosts",
     )
     made: dict[int, Host] = {}
-    told: dict[tuple[int, str], Host] = {}
+    with_vmm = cache(Host.with_vmm)
     found = []
     vmms = hosts.column(VMM).to_pylist() if VMM in hosts.column_names else [None] * len(hosts)
     named = without_dictionary(hosts.column("host")).to_pylist()
@@ -375,8 +376,6 @@ def stored_hosts(folder: Path, *, by_own: bool = False) -> list[Host]:
             except FormatError as error:
                 error.file = f"{folder / 'captures'}: row {row}"
                 raise
-        host = made[row]
-        if vmm:
-            host = told.setdefault((row, vmm), host.with_vmm(vmm))
+        host = with_vmm(made[row], vmm) if vmm else made[row]
         found.append(host.renamed(name))
     return found

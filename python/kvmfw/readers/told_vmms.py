@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,8 @@ from kvmfw.vmms import OWN, find_vmm, vmm_of_all
 __all__ = ["ToldVmm", "told_vmm"]
 
 _SHOWN = 4
-PLAIN = "kvm"
+_PLAIN = "kvm"
+"""It tells of no VMM."""
 
 
 class ToldVmm(NamedTuple):
@@ -67,17 +68,12 @@ def told_vmm(folder: Path, where: Mapping[str, str]) -> ToldVmm | None:
     name = vmm_of_all(named[whose]) or OWN
     # Of VMs that another VMM saved than hosts run, and of hosts that tell none where others do, the VMs tell.
     if whose == "hosts" and name != OWN:
-        families = {find_vmm(one).family for one in vmm_names(named["VMs"])}
+        families = {find_vmm(one).family for one in named["VMs"] if one != _PLAIN}
         if families - {find_vmm(name).family}:
             name = OWN
     if name != OWN or not all(named.values()):
         return ToldVmm(name, whose, _listed(hosts if whose == "hosts" else vms))
     return ToldVmm(OWN, "hosts", f"{_listed(hosts)}; that of the VMs {_listed(vms)}")
-
-
-def vmm_names(names: Iterable[str]) -> list[str]:
-    """Leave out the name that stands for no VMM."""
-    return [name for name in names if name != PLAIN]
 
 
 def _listed(told: Counter[str]) -> str:

@@ -153,7 +153,6 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     })
 }
 
-/// VMs that come in batches of one change.
 /// So many names.
 fn numbered(word: &str, count: u64) -> Result<(String, Vec<i64>), Box<dyn std::error::Error>> {
     let (mut text, mut ends) = (String::new(), vec![0]);
@@ -164,6 +163,7 @@ fn numbered(word: &str, count: u64) -> Result<(String, Vec<i64>), Box<dyn std::e
     Ok((text, ends))
 }
 
+/// VMs that come in batches of one change.
 fn streamed(mut change: Change, rows: Runs<'_>, names: Texts<'_>) -> Result<u64, Box<dyn std::error::Error>> {
     for part in (0..rows.len()).step_by(BATCH) {
         let starts = rows.starts.get(part..=part + BATCH).ok_or("no rows")?;

@@ -37,9 +37,14 @@ impl Question {
         self.policy.of_pair(vcpu.vmm, host.vmm())
     }
 
-    /// What tells how a VM's vCPU is restored: whose VM it is only where each pair is judged by its own.
+    /// Whether it matters whose VM it is: where each pair is judged by its own.
+    pub(crate) fn looks_at_vmm(self) -> bool {
+        self.policy == Policy::OWN
+    }
+
+    /// What tells how a VM's vCPU is restored.
     pub(crate) fn looked_at(self, vcpu: VcpuConfig) -> VcpuConfig {
-        if self.policy == Policy::OWN { vcpu } else { VcpuConfig { vmm: None, ..vcpu } }
+        if self.looks_at_vmm() { vcpu } else { VcpuConfig { vmm: None, ..vcpu } }
     }
 
     /// How a host judges `register` under a rule of the policy.

@@ -1,7 +1,8 @@
 //! What stands beside the registers of a vCPU (docs/semantics.md, section 7): devices and their attributes.
 //!
-//! `ICC_CTLR_EL1` and `GITS_IIDR` were run on 5.10 to 7.3 (tests/data/arrival). What `vgic-sys-reg-v3.c` checks was read in trees before and
-//! after its rewriting (before 5.19, and RHEL's), the form of the ITS in 4.14: the same as what was run. Of steal time only whether a host has it was run; alignment and error are those of `pvtime.c`.
+//! `ICC_CTLR_EL1` and `GITS_IIDR` were run on 5.10 to 7.3 (tests/data/arrival). What `vgic-sys-reg-v3.c` checks was read in trees
+//! before and after its rewriting (before 5.19, and RHEL's), the form of the ITS in 4.14: the same as what was run. Of steal time
+//! only whether a host has it was run; alignment and error are those of `pvtime.c`.
 
 use crate::catalog::Kind;
 use crate::errno::Errno;

@@ -14,7 +14,6 @@ use crate::fleet::class::VmClass;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Known, Runs};
 use crate::host::Host;
-use crate::policy::Policy;
 use crate::room;
 use crate::set::RegisterSet;
 
@@ -97,7 +96,7 @@ impl Change {
         let text = who.names.map_or(0, |names| names.bytes());
         room::ask(who.vms(rows.len()).saturating_mul(BYTES_OF_A_MEMBER).saturating_add(text))?;
         let pool = Arc::clone(&self.state.settings);
-        let vmm_of = if pool.question.policy == Policy::OWN { rows.vmm_of } else { &[] };
+        let vmm_of = if pool.question.looks_at_vmm() { rows.vmm_of } else { &[] };
         let rows = Runs { vmm_of, ..rows };
         let (classes, errors) = intake::classes(self.turn.classes_to_change(), &mut self.known, rows, &pool.pool)?;
         self.add_named(&classes, who);
