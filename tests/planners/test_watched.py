@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,29 @@ def test_a_folder_is_judged_by_the_vmms_that_it_tells(
     assert Watched(folder).loaded().snapshot.vmm == judged
     assert ("judged as plain KVM" in caplog.text) == (judged == "kvm")
     assert Watched(folder, vmm="crosvm").loaded().snapshot.vmm == "crosvm"
+
+
+def test_a_folder_that_is_again_what_it_was_has_no_problem_any_more(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = with_vmms(tmp_path / "fleet", ["qemu-7.2"])
+    now = Watched(folder, every=0.0)
+    first = now.loaded()
+
+    def looked(until: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while not until() and time.monotonic() < end:
+            assert now.loaded() is first
+            time.sleep(0.01)
+        assert until()
+
+    hosts = (folder / "hosts.csv").rename(tmp_path / "away.csv")
+    (folder / "hosts.csv").mkdir()
+    looked(lambda: now.problem is not None)
+    assert now.loaded().snapshot is first.snapshot, "the older fleet answers"
+    said = now.problem
+    looked(lambda: now.problem == said)
+    assert caplog.text.count("the fleet is kept as it was") == 1, "it is said once, not at every look"
+    (folder / "hosts.csv").rmdir()
+    hosts.rename(folder / "hosts.csv")
+    looked(lambda: now.problem is None)

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
+import kvmfw
 from tests.support.fakekvm import FakeKvm
 
 ROOT = Path(__file__).resolve().parents[2]
-PROBE = ROOT / "python" / "kvmfw" / "probe.py"
+PROBE = Path(kvmfw.__file__).with_name("probe.py")
 
 
 def load_probe() -> ModuleType:

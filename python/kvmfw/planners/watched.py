@@ -84,8 +84,9 @@ class Watched:
             if stamp != self._stamp:
                 self._loaded = self._load(self._loaded.number + 1)
                 self._stamp = stamp
-                self.problem = None
                 LOG.info("the fleet was read anew: %r", self._loaded.snapshot)
+            # Also where the folder is what it was: after a file that was there for a moment, or a disk that was away.
+            self.problem = None
         except (KvmfwError, OSError) as error:
             if self.problem != str(error):
                 LOG.error("the fleet is kept as it was: %s", error)

@@ -199,10 +199,12 @@ def _runs_of(
     heads = np.arange(len(made), dtype=np.int64) if made.nested else made.starts[:-1]
     firsts = first_row + (heads if order is None else order[heads])
     problems = list(made.problems)
+    # Whose lists differ in length is left without rows, and had some.
+    emptied = {run for run, row, _ in problems if row == WHOLE}
     if "index" in table.column_names:
         problems += _numbered_twice(made)
-    empty = np.flatnonzero(np.diff(made.starts) == 0)
-    problems += [(run, WHOLE, "there is no register in it") for run in empty.tolist()]
+    empty = np.flatnonzero(np.diff(made.starts) == 0).tolist()
+    problems += [(run, WHOLE, "there is no register in it") for run in empty if run not in emptied]
     problems += [(run, WHOLE, "the VM has no name") for run in _nameless(made.names)]
     configs, config_of, unknown = _configs(table, heads)
     problems += unknown

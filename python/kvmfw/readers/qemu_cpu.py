@@ -99,8 +99,9 @@ class Stream:
         layout = self._layout(instance) if described else None
         if layout is None:
             if version != _CPU_VERSION:
-                tells = "its description names" if instance in self.described else "no description tells"
-                problem = f"the cpu section has version {version}, and {tells} no registers of KVM in it"
+                is_described = instance in self.described
+                tells = "its description names no" if is_described else "no description tells of"
+                problem = f"the cpu section has version {version}, and {tells} registers of KVM in it"
                 machine = f" (machine `{self.machine}`)" if self.machine else ""
                 expected = f"expected that of an arm64 VM, version {_CPU_VERSION}"
                 raise FormatError(f"{problem}; {expected}{machine}", f"vCPU {instance}")
