@@ -26,7 +26,7 @@ __all__ = [
     "where_option",
 ]
 
-VMMS = tuple(name for name, *_ in _native.vmms())
+VMMS = tuple(name for name, *_ in _native.vmms() if name != OWN)
 SCHEMES = tuple(_native.schemes())
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
