@@ -66,11 +66,3 @@ class Image:
         return np.unique(
             np.concatenate([there, np.fromiter(self.moved.values(), np.uint64, len(self.moved))])
         )
-
-    def string(self, at: int, longest: int = 256) -> str | None:
-        """Read a C string; None where there is none."""
-        if not 0 <= at < len(self.data):
-            return None
-        end = self.data.find(b"\0", at, at + longest)
-        text = self.data[at:end] if end >= 0 else b""
-        return text.decode("ascii") if text.isascii() and all(32 <= byte < 127 for byte in text) else None
