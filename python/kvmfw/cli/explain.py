@@ -83,7 +83,7 @@ def _print_targets(
 ) -> None:
     """Say what the other hosts say to a VM, those that take it first; some of their verdicts tell what is left open."""
     out = console()
-    out.print(heading(f"{vm} on {len(hosts):,} other hosts"))
+    out.print(heading(f"{vm} on {len(hosts):,} other host{'' if len(hosts) == 1 else 's'}"))
     if said:
         out.print(f"({'; '.join(dict.fromkeys(policy_of(one.verdict) for one in said))})", style="dim")
         print_left_open(out, said)

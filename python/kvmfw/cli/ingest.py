@@ -165,8 +165,8 @@ def _say(found: Ingested, output: Path) -> None:
         )
     if found.born:
         note(
-            f"kvmfw: the registers of {found.born:,} VMs were not saved: they are derived from where the VMs were started"
-            + (f", which of {found.assumed:,} only --born-here says" if found.assumed else "")
+            f"kvmfw: VMs whose registers were not saved but derived from where they were started: {found.born:,}"
+            + (f" (of {found.assumed:,} only --born-here says where)" if found.assumed else "")
         )
     _say_homes(found.homes)
 

@@ -26,6 +26,7 @@ _ABOUT = {
     About.SAVE: _SAVED_NOWHERE,
     About.TAKEN: "nothing for VMs: the test is of another release than the kernel",
     About.LOAD: "read the lines before it: the first that names a register or a device says why",
+    About.MOVE: "give `kvmfw why` the end of /var/log/libvirt/qemu/VM.log on the target: what the QEMU there said stands in it",
 }
 
 

@@ -3,7 +3,7 @@
 Sources: QEMU target/arm/kvm.c, machine.c, cpu64.c and accel/kvm/kvm-all.c (5.2 to 11.1), Firecracker arch/aarch64/vcpu.rs
 (1.0 to 1.16), cloud-hypervisor hypervisor/src/cpu.rs (v37 to v53), crosvm aarch64/src/lib.rs, gem5 cpu/kvm/base.cc, kvmtool,
 kernel tools/testing/selftests/kvm and arch/arm64/kvm/sys_regs.h: read; those of QEMU 10.0 and 11.1, Firecracker 1.12 and 1.16,
-cloud-hypervisor 53.0: run.
+cloud-hypervisor 53.0, libvirt 9.0: run.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class About(Enum):
     MACHINE = "the two ends are not the same machine"
     WHOLE = "some register was refused, which is not said"
     LOAD = "the VM could not be loaded, and this line does not say why"
+    MOVE = "the move failed, and this side does not say why"
     NAMED = "a register is named"
     TAKEN = "a write was taken that the test expects to be refused"
     PASSED = "nothing was refused"
@@ -338,6 +339,7 @@ _ROWS: tuple[tuple[str, About, str, Callable[[re.Match[str]], Found]], ...] = (
     ("a log", About.NAMED, rf"{_SURELY_AN_ID}(?:\W{{1,4}}(?P<saved>0x[0-9a-fA-F]+))?", parts.named),
     ("a log", About.NAMED, rf"(?P<register>{ENCODING})", parts.named),
     ("QEMU", About.LOAD, rf"load of migration failed: {_WHY}", parts.error),
+    ("libvirt", About.MOVE, r"job 'migration out' (?:unexpectedly )?failed", parts.nothing),
 )
 FORMS = tuple(
     Form(speaker, about, re.compile(pattern, re.ASCII), read) for speaker, about, pattern, read in _ROWS

@@ -11,7 +11,7 @@ from kvmfw.messages.forms import FORMS, About, Form
 __all__ = ["Told", "in_the_way", "read_messages"]
 
 _LISTS = re.compile(r"There are \d+ (new|missing) registers\.")
-_ASIDE = frozenset({About.PASSED, About.LOAD, About.NAMED})
+_ASIDE = frozenset({About.PASSED, About.LOAD, About.MOVE, About.NAMED})
 
 
 @dataclass(frozen=True, slots=True)
