@@ -239,7 +239,10 @@ def test_ingest_takes_inventories_and_says_so_everywhere(sources: Path, tmp_path
         "ingest", sources, "-o", fleet, "--cpu", "host,pmu=off", "--born-here", "--on-error", "collect"
     )
     assert found.exit_code == 2
-    assert "not saved but derived from where they were started: 7 (of 2 only --born-here says where)" in found.stderr
+    assert (
+        "not saved but derived from where they were started: 7 (of 2 only --born-here says where)"
+        in found.stderr
+    )
     assert found.stderr.count("rejected") == 1
     assert "`sales/moved` was started, and it came by migration" in found.stderr
     told = json.loads(run("audit", fleet, "--format", "json", "--fail-on", "none").stdout)["not_judged"]

@@ -63,7 +63,7 @@ def test_what_is_derived_from_an_inventory_says_what_the_move_did(
     assert (outcome < kvmfw.Outcome.UNKNOWN) is move["done"]
 
 
-def test_a_vm_that_moved_does_not_come_back(fleet: kvmfw.Fleet) -> None:
+def test_a_vm_that_moved_does_not_come_back() -> None:
     """From its registers as they were saved after the move; the trap was known before it."""
     (back,) = [move for move in MOVES if move["born"] == move["to"]]
     assert not back["done"]
