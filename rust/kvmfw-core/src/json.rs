@@ -1,4 +1,4 @@
-//! Strict reading of JSON documents: places in errors, no duplicate keys, hexadecimal numbers.
+//! Strict reading of JSON documents: places in errors, hexadecimal numbers.
 
 use serde::de::{DeserializeOwned, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 
 use crate::error::FormatError;
 
-/// A JSON object as a list of its members, in order; a repeated key is an error.
+/// A JSON object as a list of its members, in order; whoever takes them rejects what stands twice, also in two spellings.
 #[derive(Clone, Debug)]
 pub(crate) struct Members<T>(pub(crate) Vec<(String, T)>);
 

@@ -136,3 +136,46 @@ impl Placing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Ore's law of matchings: of some VM classes as many VMs find no place as there are more of them than places on all hosts
+    /// that take one of them; of all, what the worst choice of VM classes says.
+    fn by_every_choice(wanted: &[(u64, u64)], places: &[u64]) -> u64 {
+        let left = |choice: usize| {
+            let chosen = || wanted.iter().enumerate().filter(move |(vm, _)| choice >> vm & 1 == 1).map(|(_, one)| one);
+            let hosts = chosen().fold(0, |hosts, (row, _)| hosts | row);
+            let found: u64 =
+                places.iter().enumerate().filter(|(host, _)| hosts >> host & 1 == 1).map(|(_, free)| free).sum();
+            chosen().map(|(_, vms)| vms).sum::<u64>().saturating_sub(found)
+        };
+        (0..1 << wanted.len()).map(left).max().unwrap_or(0)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn no_choice_of_vms_tells_of_more_that_find_no_place(
+            wanted in prop::collection::vec((0_u64..1 << 5, 0_u64..6), 0..7),
+            places in prop::collection::vec(0_u64..6, 5),
+        ) {
+            let rows: Vec<(&[u64], u64)> = wanted.iter().map(|(row, vms)| (std::slice::from_ref(row), *vms)).collect();
+            prop_assert_eq!(unplaced(rows, &places), by_every_choice(&wanted, &places));
+        }
+    }
+
+    #[test]
+    fn whoever_is_left_over_moves_others_on_as_far_as_it_goes() {
+        // A chain: each class may go to its own host or to the next one, and the last host alone has room for two.
+        let rows: Vec<u64> = (0..6).map(|at| 0b11 << at).collect();
+        let mut wanted: Vec<(&[u64], u64)> = rows.iter().map(|row| (std::slice::from_ref(row), 1)).collect();
+        wanted.push((std::slice::from_ref(&rows[0]), 1));
+        assert_eq!(unplaced(wanted.clone(), &[1; 7]), 0);
+        assert_eq!(unplaced(wanted, &[1, 1, 1, 1, 1, 1, 0]), 1);
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::asked::read_asked;
 use super::document::{AnswerDocument, CoreDocument, Document, FirstRunDocument, HostDocument, VcpuDocument};
 use super::hidden::read_hidden;
-use super::places::{capability_number, errno_at, id_at, reject_duplicates, value_at, word_at};
+use super::places::{capability_number, errno_at, id_at, reject_duplicates, reject_repeated, value_at, word_at};
 use super::recorded::{Capture, Hidden, Made, Trial, Vcpu};
 use super::surroundings::read_surroundings;
 use crate::answers::{Answers, ByNibble, ByValue, Code, Codes, State};
@@ -30,12 +30,12 @@ impl Builder {
             .map(|(at, id)| id_at(id, || format!("registers[{at}]")))
             .collect::<Result<Vec<_>, _>>()?;
         reject_duplicates(ids.iter().copied(), "registers")?;
-        if let Some(Members(told)) = &document.host.vulnerabilities {
-            for (at, (name, _)) in told.iter().enumerate() {
-                if told.iter().take(at).any(|(other, _)| other == name) {
-                    return Err(FormatError::new("host.vulnerabilities", format!("`{name}` occurs twice")));
-                }
-            }
+        reject_repeated(&document.sweeps, "sweeps")?;
+        if let Some(told) = &document.host.vulnerabilities {
+            reject_repeated(told, "host.vulnerabilities")?;
+        }
+        if let Some(told) = &document.host.capabilities {
+            reject_repeated(told, "host.capabilities")?;
         }
         let vcpus = document
             .vcpus
@@ -255,6 +255,10 @@ fn read_nibbles(
         })
         .collect::<Result<Vec<_>, FormatError>>()?;
     changed.sort_unstable();
+    if let Some([(twice, _), _]) = changed.windows(2).find(|pair| matches!(pair, [one, other] if one.0 == other.0)) {
+        let problem = format!("the value {twice:#x} of register {register} is answered twice");
+        return Err(FormatError::new(place, problem));
+    }
     Ok(ByNibble {
         value: word_at(&document.value, register, || format!("{place}.value"))?,
         nibbles: table,
@@ -309,6 +313,8 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
                     .collect::<Result<Vec<_>, FormatError>>()
             })
             .transpose()?;
+        let refused = same_value_refused.iter().flatten().map(|(id, _)| *id);
+        reject_duplicates(refused, &at("same_value_refused"))?;
         let hidden = match &document.unknown {
             Some(unknown) => read_hidden(unknown, &registers, &at("unknown"))?,
             None => Hidden::default(),

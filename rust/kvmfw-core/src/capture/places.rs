@@ -4,6 +4,7 @@ use crate::errno::Errno;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::id::parse_register;
+use crate::json::Members;
 use crate::value::Value;
 
 pub(super) fn reject_duplicates(ids: impl Iterator<Item = RegisterId>, place: &str) -> Result<(), FormatError> {
@@ -15,8 +16,20 @@ pub(super) fn reject_duplicates(ids: impl Iterator<Item = RegisterId>, place: &s
     }
 }
 
+/// Rejects a name that stands twice: who takes the first would judge otherwise than who takes the last.
+pub(super) fn reject_repeated<T>(Members(told): &Members<T>, place: &str) -> Result<(), FormatError> {
+    let mut names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first()) {
+        Some(twice) => Err(FormatError::new(place, format!("`{twice}` occurs twice"))),
+        None => Ok(()),
+    }
+}
+
+/// The number of a capability, which is written in one way.
 pub(super) fn capability_number(text: &str) -> Result<u32, FormatError> {
-    text.parse().map_err(|_| FormatError::new("host.capabilities", format!("`{text}` is not a capability number")))
+    let number = text.parse().ok().filter(|number: &u32| number.to_string() == text);
+    number.ok_or_else(|| FormatError::new("host.capabilities", format!("`{text}` is not a capability number")))
 }
 
 pub(super) fn id_at(text: &str, place: impl Fn() -> String) -> Result<RegisterId, FormatError> {
