@@ -248,6 +248,15 @@ def test_what_stands_where_a_number_is_expected_is_told(cell: str, nested: bool)
     assert f"the value of register 0x6030000000140000 is `{cell[:40]}`)" in reason
 
 
+@pytest.mark.parametrize("register", ["603000000013C020", "6030000000140000"])
+def test_an_id_that_was_written_without_0x_is_told_so(register: str) -> None:
+    table = pa.table({"vm": ["a", "b"], "register": [register, f"{WA1:#x}"], "value": ["0", "0"]})
+    fleet = Fleet(table, [tiny_host()], on_error="collect")
+    ((row, reason),) = fleet.rejected
+    assert row == 0
+    assert "without its `0x`" in reason
+
+
 @pytest.mark.parametrize("kind", ["text", "codes", "vcpus", "nested"])
 def test_a_vm_that_stands_on_two_hosts_is_set_aside(kind: str) -> None:
     columns: dict[str, Any] = {

@@ -6,6 +6,7 @@ or contradicts itself, and in the native module what no register can be. `Runs.b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -318,7 +319,9 @@ def _missing(
     found = []
     for run, row in zip(runs.tolist(), rows.tolist(), strict=True):
         if no_register is not None and no_register[row]:
-            what = f"the register is {_cell(told[0][row])}"
+            bare = re.fullmatch("[0-9a-fA-F]{16}", str(told[0][row].as_py()))
+            hint = ", an id in hexadecimal without its `0x`" if bare else ""
+            what = f"the register is {_cell(told[0][row])}{hint}"
         else:
             what = f"the value of register {int(register[row]):#x} is {_cell(told[1][row])}"
         found.append((run, row, f"{MISSING} ({what})"))

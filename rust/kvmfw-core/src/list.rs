@@ -1,39 +1,26 @@
 //! The register list as a unit: registers that only the set or only the host has, and what becomes of the set as a whole.
 
-use std::sync::Arc;
+mod saved;
 
+pub(crate) use self::saved::{Layout, SavedList, gates};
 use crate::Scheme;
 use crate::acceptor::Acceptor;
 use crate::answers::State;
-use crate::catalog::{self, CATALOG, Gate, Kind};
+use crate::catalog::{self, Kind};
 use crate::errno::Errno;
 use crate::host::HostConfig;
 use crate::id::RegisterId;
 use crate::judgement::Outcome;
 use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
 use crate::question::Question;
-use crate::rules::aftermath::{self, Aftermath, Change, Words};
-use crate::rules::{Context, Rule, other_name};
+use crate::rules::aftermath::{Aftermath, Change};
+use crate::rules::{Rule, other_name};
 use crate::value::Value;
 use crate::vmms::{ListTest, VmmRule};
 
 /// `TCR2_EL1`, `PIRE0_EL1` and `PIR_EL1`: QEMU 11.1 lets them be on one side only.
 pub(crate) const TOLERATED: [RegisterId; 3] =
     [RegisterId::system(3, 0, 2, 0, 3), RegisterId::system(3, 0, 10, 2, 2), RegisterId::system(3, 0, 10, 2, 3)];
-/// What the list unit looks at in a register set.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct SavedList {
-    /// The saved registers, ascending.
-    pub(crate) ids: Arc<[RegisterId]>,
-    /// The fields of the saved ID registers that hide registers of the target, in the order of [`gates`].
-    pub(crate) gates: Arc<[Context]>,
-    /// What the aftermath looks at, see [`aftermath::looked_at`].
-    pub(crate) words: Words,
-    /// Whether `VENDOR_HYP_BMAP_2` was saved with a value other than 0.
-    pub(crate) bitmap_2_set: bool,
-    /// Whether there is any core register. QEMU carries them outside of its list, so that sets of such a list have none.
-    pub(crate) has_core: bool,
-}
 
 /// What the list unit looks at in a host.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,50 +79,10 @@ impl ListFinding {
     }
 }
 
-/// The gates of the catalogue, in its order and each once.
-pub(crate) fn gates() -> Vec<Gate> {
-    let mut gates: Vec<Gate> = Vec::new();
-    for register in CATALOG {
-        if let Kind::Gated(gate) = register.kind
-            && !gates.contains(&gate)
-        {
-            gates.push(gate);
-        }
-    }
-    gates
-}
-
 /// Whether this gate hides what is behind it from a VM with these fields.
 fn is_hidden_by(gate: Option<u32>, saved: &SavedList) -> bool {
     let Some(number) = gate.and_then(|number| usize::try_from(number).ok()) else { return false };
-    let field = saved.gates.get(number).copied().flatten();
-    gates().get(number).zip(field).is_some_and(|(gate, field)| field < gate.least)
-}
-
-impl SavedList {
-    /// The list of registers that ascend by id; fields of ID registers that the host `refused` do not count. `nested`: whether
-    /// the vCPU has EL2.
-    pub(crate) fn new(registers: &[(RegisterId, Value)], refused: &[RegisterId], nested: bool) -> Self {
-        let find = |register: RegisterId| {
-            let at = registers.binary_search_by_key(&register, |(id, _)| *id).ok()?;
-            registers.get(at)?.1.word()
-        };
-        let field = |gate: Gate| {
-            let word = find(gate.register).filter(|_| !refused.contains(&gate.register))?;
-            gate.of(word)
-        };
-        let ids: Arc<[RegisterId]> = registers.iter().map(|(id, _)| *id).filter(|id| !id.is_surrounding()).collect();
-        let words = aftermath::looked_at(&ids, nested).into_iter().filter(|(id, _)| !refused.contains(id));
-        let words = words.filter_map(|(id, bits)| Some((id, find(id)? & bits)));
-        let v2 = find(RegisterId::VGIC_V2).filter(|there| *there != 0).map(|there| (RegisterId::VGIC_V2, there));
-        Self {
-            words: words.chain(aftermath::counts(&ids, find)).chain(v2).collect(),
-            ids,
-            gates: gates().into_iter().map(field).collect(),
-            bitmap_2_set: find(TOLERATED_ZERO).is_some_and(|value| value != 0),
-            has_core: registers.iter().any(|(id, _)| id.is_core_field()),
-        }
-    }
+    gates().get(number).zip(saved.field(number)).is_some_and(|(gate, field)| field < gate.least)
 }
 
 impl HostList {
@@ -272,13 +219,13 @@ impl HostList {
         let at = u32::try_from(at).ok()?;
         let found = self.gated.binary_search_by_key(&at, |(place, ..)| *place).ok()?;
         let (_, gate, rule) = self.gated.get(found)?;
-        let context = saved.gates.get(*gate as usize).copied().flatten();
-        rule.judge(&Value::Word(0), context).errno()
+        rule.judge(&Value::Word(0), saved.field(*gate as usize)).errno()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::saved::Fields;
     use super::*;
     use crate::policy::Policy;
 
@@ -301,8 +248,7 @@ mod tests {
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {
         let has_core = ids.iter().any(|id| id.is_core_field());
-        let gates = gates().iter().map(|_| None).collect();
-        SavedList { ids: ids.into(), gates, words: Vec::new().into(), bitmap_2_set, has_core }
+        SavedList { ids: ids.into(), fields: Fields::default(), words: Vec::new().into(), bitmap_2_set, has_core }
     }
 
     #[test]

@@ -214,7 +214,7 @@ fn seen_default(
 
 /// The saved ID registers that decide about others and that this host refuses: its own fields stay in place.
 fn refused_gates(set: &RegisterSet, config: HostConfig<'_>, question: Question, rule: &VmmRule) -> Vec<RegisterId> {
-    let mut registers: Vec<RegisterId> = gates().into_iter().map(|gate| gate.register).collect();
+    let mut registers: Vec<RegisterId> = gates().iter().map(|gate| gate.register).collect();
     registers.extend([catalog::SSBS.register, catalog::PMU_VERSION.register]);
     registers.extend([RegisterId::PSTATE, RegisterId::SVE_VLS]);
     registers.extend(aftermath::FIELDS.map(|(register, ..)| register));

@@ -3,14 +3,12 @@
 //! KVM answers to single writes; a guest sees what is there once it runs. This is the one place that knows the
 //! difference. The verdict and the fleet ask it for a set as a whole, in the list unit.
 
-use std::sync::Arc;
-
 pub use self::change::Mask;
 use self::change::find;
 pub(crate) use self::change::{Change, Fate};
 use self::does::Does;
 use self::reload::Reload;
-pub(crate) use self::reload::{Resets, counts, holds_a_count, left_resets, reset_by};
+pub(crate) use self::reload::{Resets, holds_a_count, left_resets, reset_by};
 use super::facts::Facts;
 use super::release::Release;
 use super::trees;
@@ -351,9 +349,6 @@ fn dependent(facts: &Facts<'_>) -> Does {
     }
     Does::between(facts, DEPENDENT_UNKNOWN, Release::new(7, 2, 12), Release::new(7, 3, 4))
 }
-
-/// What is looked at of a set, as lists keep it.
-pub(crate) type Words = Arc<[(RegisterId, u64)]>;
 
 mod change;
 mod does;

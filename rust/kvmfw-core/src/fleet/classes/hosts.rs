@@ -8,7 +8,8 @@ use hashbrown::HashMap;
 use rayon::prelude::*;
 
 use super::intern::{Interner, RowInterner};
-use super::vms::{Saved, SavedValue, Vms};
+use super::saved::{Saved, SavedValue};
+use super::vms::Vms;
 use crate::acceptor::Acceptor;
 use crate::fleet::class::HostClass;
 use crate::fleet::unit::UnitNumber;

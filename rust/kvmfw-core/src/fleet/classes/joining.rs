@@ -2,7 +2,8 @@
 
 use super::class_map::count;
 use super::class_row::{ClassRow, NewRow};
-use super::vms::{BYTES_OF_A_LIST, Saved, SavedValue, Vms};
+use super::saved::{Saved, SavedValue};
+use super::vms::{BYTES_OF_A_LIST, Vms};
 use crate::error::MemoryError;
 use crate::fleet::class::VmClass;
 use crate::fleet::unit::UnitNumber;
@@ -24,12 +25,8 @@ impl Vms {
         }
         let configs: Vec<u32> = other.configs.items().iter().map(|config| self.configs.intern(*config)).collect();
         let config = |number: u32| configs.get(number as usize).copied().unwrap_or(u32::MAX);
-        let lists: Vec<u32> = other
-            .lists
-            .items()
-            .iter()
-            .map(|list| self.lists.intern(Saved { config: config(list.config), list: list.list.clone() }))
-            .collect();
+        let translated = |list: Saved| Saved { config: config(list.config), ..list };
+        let (lists, new_lists) = self.lists.place(other.lists.into_items().into_iter().map(translated).collect());
         // Numbers first: with them classes are translated while the tables of values grow.
         let (mut units, mut new_values) = (Vec::new(), Vec::new());
         for unit in other.units {
@@ -42,6 +39,7 @@ impl Vms {
             new_values.push((at, new));
         }
         let add_values = || {
+            self.lists.append(new_lists);
             for (at, new) in new_values {
                 if let Some(unit) = at.register().and_then(|at| self.units.get_mut(at)) {
                     unit.values.append(new);

@@ -9,5 +9,6 @@ pub(in crate::fleet) mod intern;
 pub(in crate::fleet) mod joining;
 pub(in crate::fleet) mod kinds;
 mod memo;
+pub(in crate::fleet) mod saved;
 pub(in crate::fleet) mod shape;
 pub(in crate::fleet) mod vms;

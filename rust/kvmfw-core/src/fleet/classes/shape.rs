@@ -5,26 +5,25 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::{HashMap, HashTable};
+use hashbrown::HashTable;
 
 use super::class_row::width_for;
-use crate::catalog::{self, Gate, Kind, PMCR};
+use super::intern::{Interner, short, spread};
+use super::saved::Saved;
+use crate::catalog::{self, Gate, Kind};
 use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
 use crate::id::check_size;
-use crate::list::{self, SavedList};
-use crate::policy::{TOLERATED_ZERO, is_judged_by_value};
-use crate::rules::{self, Context, aftermath, is_aarch32, other_name};
-use crate::value::Value;
+use crate::list::Layout;
+use crate::policy::is_judged_by_value;
+use crate::rules::{self, Context, is_aarch32, other_name};
 use crate::vcpu::VcpuConfig;
 
 /// One list of registers of one vCPU configuration.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) config: u32,
-    /// Whether such a vCPU has EL2.
-    nested: bool,
-    /// Whether it begins in AArch32.
+    /// Whether such a vCPU begins in AArch32.
     begins_in_aarch32: bool,
     /// The ids, in the order of the input.
     pub(in crate::fleet) ids: Vec<u64>,
@@ -45,15 +44,11 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) narrow: Vec<(usize, u32)>,
     /// Places that make such a set unusable, and why.
     pub(in crate::fleet) problems: Vec<(usize, String)>,
-    gates: Vec<(Option<usize>, u32)>,
-    bitmap_2: Option<usize>,
-    /// The places and bits that the aftermath looks at.
-    aftermath: Vec<(usize, u64)>,
-    /// The place of `PMCR_EL0`, and those of counters with its bit that resets them.
-    counters: (Option<usize>, Vec<(usize, u64)>),
-    /// List numbers by what the list unit looks at besides the ids.
-    lists: HashMap<Vec<u64>, u32, FixedState>,
-    key: Vec<u64>,
+    /// What the list unit looks at.
+    layout: Layout,
+    /// Numbers of lists with the ids of this shape, with hashes of all else that lists are told apart by.
+    lists: HashTable<(u32, u32)>,
+    words: Vec<(RegisterId, u64)>,
 }
 
 /// One register whose value is looked at.
@@ -134,7 +129,7 @@ impl Shape {
         ids: Vec<u64>,
         mut unit: impl FnMut(RegisterId) -> (UnitNumber, Option<Gate>),
     ) -> Self {
-        let (nested, begins_in_aarch32) = (vcpu.has("has_el2"), vcpu.has("el1_32bit"));
+        let begins_in_aarch32 = vcpu.has("el1_32bit");
         let mut order: Vec<usize> = (0..ids.len()).collect();
         let id = |at: &usize| RegisterId::new(ids.get(*at).copied().unwrap_or(0));
         order.sort_by_key(|at| (id(at), *at));
@@ -165,26 +160,19 @@ impl Shape {
         let sve: Vec<usize> = kind(Kind::SveState).collect();
         let narrow = order.iter().filter(|at| id(at).size() < 8);
         let narrow = narrow.map(|at| (*at, u32::try_from(id(at).size() * 8).unwrap_or(64))).collect();
-        let gates: Vec<_> = list::gates().into_iter().map(|gate| (place(gate.register), gate.shift)).collect();
-        let (bitmap_2, mode) = (place(TOLERATED_ZERO), place(RegisterId::PSTATE));
-        let lengths = place(RegisterId::SVE_VLS);
-        let ascending: Vec<RegisterId> = order.iter().map(id).collect();
-        let aftermath = aftermath::looked_at(&ascending, nested).into_iter();
-        let aftermath: Vec<_> = aftermath.filter_map(|(id, bits)| Some((place(id)?, bits))).collect();
-        let counters = order.iter().filter_map(|at| Some((*at, aftermath::reset_by(id(at))?)));
-        let (control, counters) = (place(PMCR), counters.collect::<Vec<_>>());
+        let (lengths, mode) = (place(RegisterId::SVE_VLS), place(RegisterId::PSTATE));
+        let ascending: Vec<(RegisterId, usize)> = order.iter().map(|at| (id(at), *at)).collect();
+        let layout = Layout::new(&ascending, vcpu.has("has_el2"));
         // All that a class is made of. Of a Z register, of which bulk intake has the low 8 bytes, no vector is too short.
         let mut looked_at: Vec<usize> = columns.iter().map(|column| column.at).collect();
         looked_at
             .extend(columns.iter().flat_map(|column| [column.other, column.gate.and_then(|(at, _)| at)]).flatten());
         looked_at.extend(sve.iter().copied().filter(|at| id(at).size() < 256).chain(lengths));
-        looked_at.extend(gates.iter().filter_map(|(at, _)| *at).chain([bitmap_2, control].into_iter().flatten()));
-        looked_at.extend(aftermath.iter().map(|(at, _)| *at).chain(counters.iter().map(|(at, _)| *at)));
+        looked_at.extend(layout.places());
         looked_at.sort_unstable();
         looked_at.dedup();
         let shape = Self {
             config,
-            nested,
             begins_in_aarch32,
             ids,
             columns,
@@ -192,10 +180,7 @@ impl Shape {
             looked_at,
             narrow,
             problems,
-            gates,
-            bitmap_2,
-            aftermath,
-            counters: (control, counters),
+            layout,
             ..Self::default()
         };
         Self { general, sve, lengths, mode, ..shape }
@@ -211,34 +196,19 @@ impl Shape {
         rules::mode(word(self.mode?)?)
     }
 
-    /// The number of the list of a set of this shape; `make` interns a list that was not seen before.
-    pub(in crate::fleet) fn list(
-        &mut self,
-        ids: &[u64],
-        field: impl Fn(Option<usize>, u32) -> Option<u8>,
-        word: impl Fn(usize) -> Option<u64>,
-        value: impl Fn(usize) -> Option<Value>,
-        make: impl FnOnce(SavedList) -> u32,
-    ) -> u32 {
-        let bit = self.bitmap_2.and_then(&word).is_some_and(|word| word != 0);
-        let mut key = std::mem::take(&mut self.key);
-        key.clear();
-        key.push(u64::from(bit));
-        key.extend(self.gates.iter().map(|(at, shift)| field(*at, *shift).map_or(16, u64::from)));
-        key.extend(self.aftermath.iter().map(|(at, bits)| word(*at).unwrap_or(0) & bits));
-        let (control, counters) = &self.counters;
-        let control = control.and_then(&word).unwrap_or(0);
-        let counters = counters.iter().filter(|(_, bit)| control & bit != 0);
-        key.extend(counters.map(|(at, _)| u64::from(word(*at).is_some_and(aftermath::holds_a_count))));
-        if let Some(number) = self.lists.get(&key) {
-            self.key = key;
+    /// The number among `lists` of the list of a set of this shape, new if it was not seen before.
+    pub(in crate::fleet) fn list(&mut self, word: impl Fn(usize) -> Option<u64>, lists: &mut Interner<Saved>) -> u32 {
+        let (layout, words) = (&self.layout, &mut self.words);
+        let said = layout.read(word, &[], words);
+        let hash = short(FixedState::default().hash_one((&said, &words)));
+        let is = |&(known, number): &(u32, u32)| {
+            known == hash && lists.get(number).is_some_and(|saved| layout.is(&saved.list, &said, words))
+        };
+        if let Some((_, number)) = self.lists.find(spread(hash), is) {
             return *number;
         }
-        let registers = ids.iter().enumerate().filter_map(|(at, id)| Some((RegisterId::new(*id), value(at)?)));
-        let mut registers: Vec<(RegisterId, Value)> = registers.collect();
-        registers.sort_by_key(|(id, _)| *id);
-        let number = make(SavedList::new(&registers, &[], self.nested));
-        self.lists.insert(key, number);
+        let number = lists.intern(Saved { config: self.config, list: layout.list(&said, words) });
+        self.lists.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
         number
     }
 }
@@ -248,7 +218,7 @@ impl Shape {
 fn check_id(id: RegisterId) -> Result<(), String> {
     check_size(id)?;
     if id.raw() >> 60 == 0 {
-        return Err(format!("{id} is not the id of a register: its architecture is 0"));
+        return Err(format!("{id} is not the id of a register: its architecture is 0 (was it written without its `0x`?)"));
     }
     Ok(())
 }

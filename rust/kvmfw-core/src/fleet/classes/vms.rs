@@ -5,56 +5,18 @@ use std::hash::{Hash, Hasher};
 use super::class_row::{ClassRow, NewRow};
 use super::class_rows::ClassRows;
 use super::intern::Interner;
+use super::saved::{Saved, SavedValue};
 use super::shape::{Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::fleet::class::VmClass;
 use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
-use crate::list::SavedList;
 use crate::policy::{gate_of, is_kept_anywhere};
 use crate::rules::{Context, PmuNames, judged_value, longest_vector, pmu_context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
-
-/// A list unit value: how the vCPU was made, and the list of saved registers.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Saved {
-    pub(crate) config: u32,
-    pub(crate) list: SavedList,
-}
-
-/// What a register unit looks at; equal where no host can tell the two apart.
-#[derive(Clone, Debug)]
-pub(crate) struct SavedValue {
-    pub(crate) config: u32,
-    /// The value that was saved first, of all that are judged alike.
-    pub(crate) value: Value,
-    /// What is looked at in it.
-    pub(crate) judged: Value,
-    pub(crate) context: Context,
-}
-
-impl SavedValue {
-    fn looked_at(&self) -> (u32, &Value, Context) {
-        (self.config, &self.judged, self.context)
-    }
-}
-
-impl PartialEq for SavedValue {
-    fn eq(&self, other: &Self) -> bool {
-        self.looked_at() == other.looked_at()
-    }
-}
-
-impl Eq for SavedValue {}
-
-impl Hash for SavedValue {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.looked_at().hash(state);
-    }
-}
 
 /// One register unit: a register whose value KVM looks at, with the distinct values saved of it.
 #[derive(Clone, Debug)]
@@ -166,7 +128,7 @@ impl Vms {
     ) -> VmClass {
         let field = |at: Option<usize>, shift: u32| u8::try_from(word(at?)? >> shift & 0xf).ok();
         let config = shape.config;
-        let list = shape.list(ids, field, &word, &value, |list| self.lists.intern(Saved { config, list }));
+        let list = shape.list(&word, &mut self.lists);
         let mut row = std::mem::take(&mut self.scratch);
         row.begin(Some(list), shape.width);
         for column in &shape.columns {
@@ -331,5 +293,51 @@ impl Hasher for Bytes {
 
     fn finish(&self) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::catalog::{GIC, ID_AA64DFR0, PMCCNTR, PMCR, S1PIE};
+    use crate::list::SavedList;
+    use crate::policy::TOLERATED_ZERO;
+
+    const LOOKED_AT: [RegisterId; 9] = [
+        GIC.register,
+        S1PIE.register,
+        ID_AA64DFR0,
+        PMCR,
+        PMCCNTR,
+        RegisterId::system(3, 3, 14, 8, 0),
+        TOLERATED_ZERO,
+        RegisterId::PSTATE,
+        RegisterId::VGIC_V2,
+    ];
+
+    proptest! {
+        #[test]
+        fn the_list_of_a_vm_in_a_fleet_is_that_of_its_set(
+            ids in proptest::sample::subsequence(LOOKED_AT.to_vec(), 1..=LOOKED_AT.len()).prop_shuffle(),
+            vms in proptest::collection::vec(proptest::collection::vec(prop_oneof![
+                Just(0), Just(1), Just(6), Just(u64::MAX), any::<u64>(),
+            ], LOOKED_AT.len()), 1..8),
+            features in prop_oneof![Just(0_u32), Just(1 << 7)],
+        ) {
+            let config = VcpuConfig { features, ..VcpuConfig::default() };
+            let raw: Vec<u64> = ids.iter().map(|id| id.raw()).collect();
+            let mut fleet = Vms::default();
+            for values in &vms {
+                let shape = fleet.shape(config, &raw);
+                let class = fleet.class_of_words(shape, values.get(..ids.len()).unwrap());
+                let mut registers: Vec<_> =
+                    ids.iter().zip(values).map(|(id, value)| (*id, Value::Word(*value))).collect();
+                registers.sort_by_key(|(id, _)| *id);
+                let list = fleet.row(class).list().and_then(|list| fleet.lists.get(list)).unwrap();
+                prop_assert_eq!(&list.list, &SavedList::new(&registers, &[], config.has("has_el2")));
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::part_row::PartRow;
 use crate::fleet::classes::intern::RowInterner;
-use crate::fleet::classes::vms::SavedValue;
+use crate::fleet::classes::saved::SavedValue;
 use crate::fleet::grid::found;
 
 /// The values of a split unit that are judged one by one.

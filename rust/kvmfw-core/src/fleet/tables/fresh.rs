@@ -7,7 +7,8 @@ use super::judged::Judged;
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::class_row::NewRow;
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::vms::{Saved, SavedValue, Vms};
+use crate::fleet::classes::saved::{Saved, SavedValue};
+use crate::fleet::classes::vms::Vms;
 use crate::fleet::unit::UnitNumber;
 use crate::set::RegisterSet;
 

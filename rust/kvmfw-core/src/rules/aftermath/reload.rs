@@ -70,14 +70,6 @@ pub(crate) const fn holds_a_count(word: u64) -> bool {
     !matches!(word, 0 | UNWRITTEN) && word != UNWRITTEN & 0xffff_ffff
 }
 
-/// The saved counters that `PMCR_EL0` as it was saved would reset, if it were written again, and that hold something.
-pub(crate) fn counts(ids: &[RegisterId], word: impl Fn(RegisterId) -> Option<u64>) -> Vec<(RegisterId, u64)> {
-    let Some(control) = word(PMCR).filter(|control| control & (EVENTS | CYCLES) != 0) else { return Vec::new() };
-    let is_reset = |id: &RegisterId| reset_by(*id).is_some_and(|bit| control & bit != 0);
-    let counts = ids.iter().filter(|id| is_reset(id)).map(|id| (*id, u64::from(word(*id).is_some_and(holds_a_count))));
-    counts.filter(|(_, holds)| *holds != 0).collect()
-}
-
 /// What a host makes of a PMU at its first run.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Reload {
@@ -164,26 +156,6 @@ mod tests {
     #[test]
     fn pmcr_decides_by_its_resets_its_length_and_its_number() {
         assert_eq!([PMCR, ID_AA64DFR0, PMCCNTR].map(bits), [0xf886, 0xf00, 0]);
-    }
-
-    #[test]
-    fn a_reset_takes_the_counts_that_it_names() {
-        let counts_of = |control| {
-            let word = |id| match id {
-                PMCR => control,
-                PMCCNTR => Some(9),
-                _ if id == counter(0) => Some(7),
-                _ if id == counter(1) => Some(UNWRITTEN),
-                _ if id == counter(2) => Some(UNWRITTEN & 0xffff_ffff),
-                _ => Some(0),
-            };
-            counts(&[PMCR, PMCCNTR, counter(0), counter(1), counter(2), counter(3)], word)
-        };
-        assert_eq!(counts_of(None), []);
-        assert_eq!(counts_of(Some(0xf8f9)), []);
-        assert_eq!(counts_of(Some(EVENTS)), [(counter(0), 1)]);
-        assert_eq!(counts_of(Some(CYCLES)), [(PMCCNTR, 1)]);
-        assert_eq!(counts_of(Some(EVENTS | CYCLES)), [(PMCCNTR, 1), (counter(0), 1)]);
     }
 
     #[test]
