@@ -218,7 +218,9 @@ impl Shape {
 fn check_id(id: RegisterId) -> Result<(), String> {
     check_size(id)?;
     if id.raw() >> 60 == 0 {
-        return Err(format!("{id} is not the id of a register: its architecture is 0 (was it written without its `0x`?)"));
+        return Err(format!(
+            "{id} is not the id of a register: its architecture is 0 (was it written without its `0x`?)"
+        ));
     }
     Ok(())
 }
