@@ -54,6 +54,14 @@ def test_every_document_is_in_the_site() -> None:
         assert f" {page.relative_to(ROOT / 'docs')}\n" in site, page
 
 
+def test_wheels_of_a_release_are_stripped_as_those_by_hand_are() -> None:
+    """Debug sections are three quarters of a wheel, and nobody who installs one reads them."""
+    for name in (".github/workflows/release.yml", "docs/packaging.md", "Makefile"):
+        for line in (ROOT / name).read_text().splitlines():
+            if "maturin build --release" in line:
+                assert "--strip" in line, (name, line)
+
+
 # --- the first verdict ----------------------------------------------------------------------------
 
 
