@@ -49,7 +49,7 @@ pub(crate) struct Hosts {
     /// The class of each kind that was compiled.
     pub(in crate::fleet) class_of_kind: Vec<HostClass>,
     /// Acceptors by unit: the vCPU, the list, then the register units.
-    pub(crate) acceptors: Vec<Arc<Interner<UnitAcceptor>>>,
+    pub(crate) acceptors: Vec<Arc<Interner<Arc<UnitAcceptor>>>>,
     /// For each class and configuration, the acceptor numbers of all units.
     pub(crate) classes: RowInterner,
 }
@@ -156,17 +156,21 @@ const BYTES_OF_A_KIND: usize = 64;
 const WORTH_SHARING: usize = 4;
 
 /// What a kind says to each configuration and unit, with hashes.
-type Derived = Vec<(u32, UnitAcceptor)>;
+type Derived = Vec<(u32, Arc<UnitAcceptor>)>;
 
 fn hashed(acceptors: Vec<UnitAcceptor>) -> Derived {
-    acceptors.into_iter().map(|acceptor| (Interner::hash(&acceptor), acceptor)).collect()
+    acceptors.into_iter().map(Arc::new).map(|acceptor| (Interner::hash(&acceptor), acceptor)).collect()
 }
 
 /// The numbers of the acceptors of one unit, kind by kind.
-fn numbers((unit, interner): (usize, &mut Arc<Interner<UnitAcceptor>>), units: usize, derived: &[Derived]) -> Vec<u32> {
+fn numbers(
+    (unit, interner): (usize, &mut Arc<Interner<Arc<UnitAcceptor>>>),
+    units: usize,
+    derived: &[Derived],
+) -> Vec<u32> {
     let own = derived.iter().flat_map(|kind| kind.iter().skip(unit).step_by(units));
     // Copied only where something is new: the hosts of another version may share it.
-    let number = |(hash, acceptor): &(u32, UnitAcceptor)| {
+    let number = |(hash, acceptor): &(u32, Arc<UnitAcceptor>)| {
         let known = interner.find(*hash, acceptor);
         known.unwrap_or_else(|| Arc::make_mut(interner).intern_hashed(*hash, acceptor))
     };

@@ -4,6 +4,8 @@
 //! chosen (the basis) of which all others are unions; each gets a bit. With n limits of one level those are n bits, with
 //! a bitmap one for each bit of it, and never more than there are columns or values.
 
+use std::sync::Arc;
+
 use super::part_row::PartRow;
 use super::parts::Part;
 use crate::fleet::classes::intern::Interner;
@@ -21,7 +23,8 @@ type Set = Vec<u64>;
 pub(in crate::fleet) struct Cover {
     outcome: u8,
     bits: usize,
-    held: Vec<u64>,
+    /// Shared by versions until there are more rows.
+    held: Arc<Vec<u64>>,
     objected: Vec<u64>,
 }
 
@@ -39,7 +42,7 @@ impl Cover {
             let basis = by_column.basis()?;
             (members(&basis, rows), by_column.contained(&basis), basis.len())
         };
-        Some(Self { outcome, bits, held, objected })
+        Some(Self { outcome, bits, held: Arc::new(held), objected })
     }
 
     /// How many bits there are.
@@ -63,7 +66,7 @@ impl Cover {
         let mut says_all = true;
         for row in self.held.len()..part.row_count() {
             let (bits, all) = self.widest(&self.objected, |column| has(row, column));
-            self.held.push(bits);
+            Arc::make_mut(&mut self.held).push(bits);
             says_all &= all;
         }
         for column in self.objected.len()..part.columns.len() {

@@ -59,8 +59,9 @@ pub(in crate::fleet) struct Masks {
     /// The unit of each bit; ascending within an outcome.
     unit_of: Vec<u16>,
     placed: Vec<Placed>,
-    /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits.
-    held: Vec<Vec<Line>>,
+    /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits. Shared by versions
+    /// until there are more rows.
+    held: Vec<Arc<Vec<Line>>>,
     /// Parts of which the bits do not say all: their tables are asked as well.
     pub(in crate::fleet) left: Vec<usize>,
     /// How many parts were left when bits were chosen, since they would take too many.
@@ -105,7 +106,7 @@ impl Hits {
 impl Masks {
     /// How many bytes of memory a copy takes, with the bits of VM classes, which it shares until there are more.
     pub(in crate::fleet) fn bytes(&self) -> usize {
-        let held = self.held.iter().map(Vec::len).sum::<usize>();
+        let held = self.held.iter().map(|lines| lines.len()).sum::<usize>();
         (self.vms.len() + 2 * self.hosts.len() + held) * size_of::<Line>()
     }
 
@@ -139,7 +140,7 @@ impl Masks {
         let [refuse, unknown, _] = masks.bits_of.clone();
         masks.planes = (0..masks.width).map(|line| [plane(line, &refuse), plane(line, &unknown)]).collect();
         masks.objectors = Objectors::new(masks.unit_of.len());
-        masks.held.resize(parts.len(), Vec::new());
+        masks.held.resize(parts.len(), Arc::default());
         masks.hold_rows(parts);
         for class in HostClass::first(hosts.classes.len()) {
             masks.add_host_class(parts, class);
@@ -153,10 +154,14 @@ impl Masks {
         let known: Vec<usize> = self.held.iter().map(|lines| lines.len() / width).collect();
         for placed in self.placed.iter().filter(|placed| placed.cover.bits() > 0) {
             let (Some(lines), Some(part)) = (self.held.get_mut(placed.part), parts.get(placed.part)) else { continue };
+            let known = known.get(placed.part).copied().unwrap_or(0);
+            if known == part.row_count() {
+                continue;
+            }
             let wanted = part.row_count() * width;
+            let lines = Arc::make_mut(lines);
             room::grow(lines, wanted.saturating_sub(lines.len()));
             lines.resize(wanted, Line::default());
-            let known = known.get(placed.part).copied().unwrap_or(0);
             for (row, lines) in (0..).zip(lines.chunks_mut(width)).skip(known) {
                 set(lines, placed.start, placed.cover.held(PartRow::of_number(row)));
             }

@@ -4,6 +4,7 @@
 //! unit. Units with too many of both are split ([`super::split`]).
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -33,7 +34,8 @@ pub(in crate::fleet) struct Part {
     pub(in crate::fleet) columns: RowInterner,
     /// How many values of a split unit were looked at.
     pub(in crate::fleet) looked_at: usize,
-    grid: Grid,
+    /// Shared by versions until one adds to it.
+    grid: Arc<Grid>,
 }
 
 /// What the rows of a part stand for.
@@ -64,7 +66,7 @@ impl Part {
             column_of: Vec::new(),
             columns: RowInterner::default(),
             looked_at: 0,
-            grid: Grid::default(),
+            grid: Arc::default(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Part {
             room::need(BYTES_OF_A_COLUMN);
             self.column_of.push(self.columns.intern(&key));
         }
-        self.grid = Grid::with_columns(self.columns.len());
+        self.grid = Arc::new(Grid::with_columns(self.columns.len()));
     }
 
     /// Whether a unit is better split.
@@ -159,7 +161,7 @@ impl Part {
 
     /// Appends a row.
     pub(in crate::fleet) fn push_row(&mut self, cells: &[u8]) {
-        self.grid.push_row(cells.iter().copied());
+        Arc::make_mut(&mut self.grid).push_row(cells.iter().copied());
     }
 
     /// Adds a host class, with a new column if it judges like no other. A split unit has learnt its acceptors before.
@@ -200,7 +202,7 @@ impl Part {
                 }
             }
         }
-        self.grid.push_column(cells);
+        Arc::make_mut(&mut self.grid).push_column(cells);
     }
 }
 

@@ -135,7 +135,7 @@ pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Ve
     };
     room::need(values.values.len() * size_of::<SavedValue>() + acceptors.len() * size_of::<(Form, Compare)>());
     let mut words = vec![0, u64::MAX];
-    words.extend(acceptors.items().iter().flat_map(asked_words));
+    words.extend(acceptors.items().iter().flat_map(|acceptor| asked_words(acceptor)));
     words.sort_unstable();
     words.dedup();
     let words: Arc<[u64]> = words.into();
