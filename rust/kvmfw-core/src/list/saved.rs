@@ -2,6 +2,7 @@
 //!
 //! Where it stands depends on the registers alone ([`Layout`]), which many sets have alike; [`SavedList`] is what one set says there.
 
+use std::hash::Hasher;
 use std::sync::{Arc, LazyLock};
 
 use crate::catalog::{CATALOG, Gate, Kind, PMCR};
@@ -13,8 +14,9 @@ use crate::value::Value;
 /// More gates than the catalogue has.
 const MOST_GATES: usize = 16;
 
-/// The fields of a set's ID registers that hide registers of the target, in the order of [`gates`].
-pub(super) type Fields = [Context; MOST_GATES];
+/// The fields of a set's ID registers that hide registers of the target, in the order of [`gates`]; [`NO_FIELD`] where there is none.
+pub(super) type Fields = [u8; MOST_GATES];
+pub(super) const NO_FIELD: u8 = u8::MAX;
 
 /// The gates of the catalogue, in its order and each once.
 pub(crate) fn gates() -> &'static [Gate] {
@@ -116,9 +118,9 @@ impl Layout {
         words: &mut Vec<(RegisterId, u64)>,
     ) -> Said {
         let of = |place: &Place| word(place.at).filter(|_| !refused.contains(&place.register));
-        let mut fields = Fields::default();
+        let mut fields = [NO_FIELD; MOST_GATES];
         for ((field, gate), place) in fields.iter_mut().zip(gates()).zip(&self.gates) {
-            *field = place.as_ref().and_then(of).and_then(|word| gate.of(word));
+            *field = place.as_ref().and_then(of).and_then(|word| gate.of(word)).unwrap_or(NO_FIELD);
         }
         let control = self.control.and_then(&word).unwrap_or(0);
         words.clear();
@@ -153,10 +155,21 @@ impl Layout {
 }
 
 /// What a set says besides the words that are looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub(crate) struct Said {
     fields: Fields,
     bitmap_2_set: bool,
+}
+
+impl Said {
+    /// Writes down what tells lists with the same registers apart, but for which of these are not there.
+    pub(crate) fn hash(&self, words: &[(RegisterId, u64)], state: &mut impl Hasher) {
+        state.write_u128(u128::from_le_bytes(self.fields));
+        state.write_u64(u64::from(self.bitmap_2_set));
+        for (_, word) in words {
+            state.write_u64(*word);
+        }
+    }
 }
 
 impl SavedList {
@@ -172,7 +185,7 @@ impl SavedList {
 
     /// The field of the gate with this number.
     pub(super) fn field(&self, gate: usize) -> Context {
-        self.fields.get(gate).copied().flatten()
+        self.fields.get(gate).copied().filter(|field| *field != NO_FIELD)
     }
 }
 

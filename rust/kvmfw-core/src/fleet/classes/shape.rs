@@ -2,7 +2,7 @@
 //!
 //! Sets of a fleet have few shapes. What depends on the registers alone is worked out once for each of them.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hasher};
 
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
@@ -200,7 +200,9 @@ impl Shape {
     pub(in crate::fleet) fn list(&mut self, word: impl Fn(usize) -> Option<u64>, lists: &mut Interner<Saved>) -> u32 {
         let (layout, words) = (&self.layout, &mut self.words);
         let said = layout.read(word, &[], words);
-        let hash = short(FixedState::default().hash_one((&said, &words)));
+        let mut hasher = FixedState::default().build_hasher();
+        said.hash(words, &mut hasher);
+        let hash = short(hasher.finish());
         let is = |&(known, number): &(u32, u32)| {
             known == hash && lists.get(number).is_some_and(|saved| layout.is(&saved.list, &said, words))
         };
