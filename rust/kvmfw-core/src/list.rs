@@ -225,7 +225,7 @@ impl HostList {
 
 #[cfg(test)]
 mod tests {
-    use super::saved::NO_FIELD;
+    use super::saved::{MOST_GATES, NO_FIELD};
     use super::*;
     use crate::policy::Policy;
 
@@ -248,7 +248,7 @@ mod tests {
 
     fn saved(ids: &[RegisterId], bitmap_2_set: bool) -> SavedList {
         let has_core = ids.iter().any(|id| id.is_core_field());
-        SavedList { ids: ids.into(), fields: [NO_FIELD; _], words: Vec::new().into(), bitmap_2_set, has_core }
+        SavedList { ids: ids.into(), fields: [NO_FIELD; MOST_GATES], words: Vec::new().into(), bitmap_2_set, has_core }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::rules::{Context, aftermath};
 use crate::value::Value;
 
 /// More gates than the catalogue has.
-const MOST_GATES: usize = 16;
+pub(super) const MOST_GATES: usize = 16;
 
 /// The fields of a set's ID registers that hide registers of the target, in the order of [`gates`]; [`NO_FIELD`] where there is none.
 pub(super) type Fields = [u8; MOST_GATES];
