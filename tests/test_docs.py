@@ -7,11 +7,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 import kvmfw
+from kvmfw.cli import main
 from tests.support.two_hosts import make_hosts
 
 ROOT = Path(__file__).parents[1]
@@ -25,6 +29,7 @@ PAGES = sorted(
 )
 CAPTURES = ROOT / "examples" / "captures"
 OLD, NEW = "6.1.0-56-arm64__neoverse-n1__default", "6.12.117+deb13-arm64__neoverse-n1__default"
+PROBED = ("probe", "save", "validate")
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -52,6 +57,40 @@ def test_every_document_is_in_the_site() -> None:
     site = (ROOT / "mkdocs.yml").read_text()
     for page in (ROOT / "docs").rglob("*.md"):
         assert f" {page.relative_to(ROOT / 'docs')}\n" in site, page
+
+
+def commands_in(page: Path) -> Iterator[list[str]]:
+    """Give the words of every call of kvmfw in blocks and between backticks, up to what a shell does with it."""
+    text = re.sub(r"\\\n\s*", " ", page.read_text())
+    blocks = re.findall(r"^```(?:sh|console)\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.splitlines()]
+    lines += re.findall(r"`(kvmfw [a-z][^`\n]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for line in lines:
+        for call in re.split(r"\s+#|&&|;|\$\(|(?<!\|)\|(?!\|)|[<>)]", line):
+            words = call.strip().removeprefix("$ ").split()
+            if words[:1] == ["kvmfw"] and len(words) > 1 and not words[1].startswith("-"):
+                yield words[1:]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_is_shown_is_one_of_kvmfw(page: Path) -> None:
+    if page.name == "CHANGELOG.md":  # What was.
+        return
+    for verb, *words in commands_in(page):
+        if not re.fullmatch("[a-z]+", verb):
+            continue
+        command: click.Command | None = main.get_command(click.Context(main), verb)
+        assert command is not None, verb
+        if isinstance(command, click.Group) and words:
+            command = command.get_command(click.Context(command), words[0]) or command
+        known = {option for param in command.params for option in (*param.opts, *param.secondary_opts)}
+        if verb == "probe":  # Its arguments are those of the script that is copied to hosts.
+            helps = [CliRunner().invoke(main, ["probe", which, "--help"]).output for which in PROBED]
+            known |= set(re.findall(r"--[a-z][a-z-]*", " ".join([command.help or "", *helps])))
+        for word in words:
+            option = word.partition("=")[0]
+            if re.fullmatch(r"--?[a-z][a-z-]*", option):
+                assert option in known | {"--help", "-h"}, f"{verb} {option}"
 
 
 def test_wheels_of_a_release_are_stripped_as_those_by_hand_are() -> None:
