@@ -48,7 +48,7 @@ pub(crate) struct Hosts {
     number_of_kind: HashMap<(usize, Option<NonZeroU8>), u32, FixedState>,
     /// The class of each kind that was compiled.
     pub(in crate::fleet) class_of_kind: Vec<HostClass>,
-    /// Acceptors by unit: the vCPU, the list, then the register units.
+    /// Acceptors by unit: the vCPU, the list, then the register units. A version with more of them shares those that there are.
     pub(crate) acceptors: Vec<Arc<Interner<Arc<UnitAcceptor>>>>,
     /// For each class and configuration, the acceptor numbers of all units.
     pub(crate) classes: RowInterner,

@@ -45,7 +45,7 @@ const WINDOW: usize = 1 << 12;
 /// They are while at least one in so many has a class that was known.
 const WORTH_COMPARING: usize = 8;
 
-/// Lists are few, or else memory is asked for after so many: each takes some kilobytes.
+/// Lists are few, or else memory is asked for after so many.
 const MOST_UNASKED_LISTS: usize = 1 << 9;
 
 /// So many classes of a thread are worth keeping for the next call: they are copied where there is a new one.
