@@ -3,22 +3,23 @@
 use std::hash::BuildHasher;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rayon::prelude::*;
 
 use super::class_map::count;
 use super::class_row::{ClassRow, NewRow};
-use super::intern::{growth, short, spread, table_growth};
+use super::intern::short;
+use super::layers::{Changed, Items, Numbers};
 use crate::fleet::class::VmClass;
 
 /// Interned rows of numbers, none of them empty.
 #[derive(Clone, Debug, Default)]
 pub(in crate::fleet) struct ClassRows {
     /// Where the row of each class starts in `numbers`, and its length; 0 for a class that nobody is of.
-    spans: Vec<(usize, u32)>,
-    numbers: Vec<u32>,
-    /// Class and hash: growing the table does not read the rows again.
-    table: HashTable<(VmClass, u32)>,
+    spans: Items<(usize, u32)>,
+    /// The same of those of which that was settled.
+    moved: Changed<VmClass, (usize, u32)>,
+    numbers: Items<u32>,
+    table: Numbers,
     /// Classes that nobody is of.
     free: Vec<VmClass>,
 }
@@ -36,8 +37,8 @@ impl ClassRows {
     }
 
     fn find(&self, short: u32, row: &[u32]) -> Option<VmClass> {
-        let is = |&(class, known): &(VmClass, u32)| known == short && self.numbers(class) == Some(row);
-        self.table.find(spread(short), is).map(|(class, _)| *class)
+        // A number that is settled may be one of a class that has another row now.
+        self.table.find(short, |class| self.numbers(VmClass::of(class)) == Some(row)).map(VmClass::of)
     }
 
     fn insert(&mut self, short: u32, row: &[u32]) -> VmClass {
@@ -47,15 +48,22 @@ impl ClassRows {
     }
 
     fn place(&mut self, class: VmClass, short: u32, row: &[u32]) {
-        let at = class.place();
-        if self.spans.len() <= at {
-            self.spans.resize(at + 1, (0, 0));
+        let missing = (class.place() + 1).saturating_sub(self.spans.len());
+        self.spans.extend(std::iter::repeat_n((0, 0), missing));
+        self.set_span(class, (self.numbers.len(), count(row.len())));
+        self.numbers.extend(row.iter().copied());
+        self.table.insert(short, class.number());
+    }
+
+    fn set_span(&mut self, class: VmClass, span: (usize, u32)) {
+        match self.spans.get_own(class.place()) {
+            Some(own) => *own = span,
+            None => self.moved.set(class, span),
         }
-        if let Some(span) = self.spans.get_mut(at) {
-            *span = (self.numbers.len(), count(row.len()));
-        }
-        self.numbers.extend_from_slice(row);
-        self.table.insert_unique(spread(short), (class, short), |&(_, known)| spread(known));
+    }
+
+    fn span(&self, class: VmClass) -> Option<(usize, u32)> {
+        self.moved.value(&class).or_else(|| self.spans.get(class.place())).copied()
     }
 
     /// Gives a class this row, in place of the one that it had.
@@ -76,12 +84,8 @@ impl ClassRows {
     fn unlink(&mut self, class: VmClass) -> bool {
         let Some(row) = self.numbers(class).filter(|row| !row.is_empty()) else { return false };
         let short = hash(row);
-        if let Ok(entry) = self.table.find_entry(spread(short), |&(known, _)| known == class) {
-            entry.remove();
-        }
-        if let Some(span) = self.spans.get_mut(class.place()) {
-            span.1 = 0;
-        }
+        self.table.remove(short, class.number());
+        self.set_span(class, (0, 0));
         true
     }
 
@@ -143,8 +147,8 @@ impl ClassRows {
     }
 
     fn numbers(&self, class: VmClass) -> Option<&[u32]> {
-        let (start, length) = *self.spans.get(class.place())?;
-        self.numbers.get(start..start + length as usize)
+        let (start, length) = self.span(class)?;
+        self.numbers.range(start, length as usize)
     }
 
     /// The rows, by class.
@@ -152,16 +156,34 @@ impl ClassRows {
         VmClass::first(self.len()).map_while(|class| self.get(class))
     }
 
+    /// Lets copies share all that there is.
+    pub(in crate::fleet) fn settle(&mut self) {
+        self.spans.settle();
+        self.moved.settle();
+        self.numbers.settle();
+        self.table.settle();
+    }
+
+    /// How many bytes of memory [`ClassRows::settle`] may ask for.
+    pub(in crate::fleet) fn settling(&self) -> usize {
+        let spans = self.spans.settling() + self.moved.settling();
+        spans + self.numbers.settling() + self.table.settling()
+    }
+
+    /// How many bytes of memory all of it takes.
+    pub(in crate::fleet) fn size(&self) -> usize {
+        self.spans.size() + self.numbers.size() + self.table.size()
+    }
+
     /// How many bytes of memory a copy takes.
     pub(in crate::fleet) fn bytes(&self) -> usize {
-        self.growth(0, 0) + size_of_val(self.spans.as_slice()) + size_of_val(self.numbers.as_slice())
+        let spans = self.spans.bytes() + self.moved.bytes() + size_of_val(self.free.as_slice());
+        spans + self.numbers.bytes() + self.table.bytes()
     }
 
     /// How many bytes of memory so many more classes may take at once, with so many numbers in all.
     pub(in crate::fleet) fn growth(&self, classes: usize, numbers: usize) -> usize {
-        growth(self.spans.len(), self.spans.capacity(), classes) * size_of::<(usize, u32)>()
-            + growth(self.numbers.len(), self.numbers.capacity(), numbers) * size_of::<u32>()
-            + table_growth(&self.table, classes)
+        self.spans.growth(classes) + self.numbers.growth(numbers) + self.table.growth(classes)
     }
 
     /// How many numbers there are in all rows.
@@ -181,7 +203,73 @@ fn hash(row: &[u32]) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Intern(u32),
+        Forget(usize),
+        Put(usize, u32),
+        Settle,
+        Keep,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (0..40_u32).prop_map(Step::Intern),
+            2 => any::<usize>().prop_map(Step::Forget),
+            1 => (any::<usize>(), 40..60_u32).prop_map(|(at, row)| Step::Put(at, row)),
+            1 => Just(Step::Settle),
+            1 => Just(Step::Keep),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_class_has_the_row_that_it_was_given_last_and_copies_stay(
+            steps in proptest::collection::vec(step(), 0..120),
+        ) {
+            let row = |of: u32| vec![of; of as usize % 3 + 1];
+            let (mut rows, mut model) = (ClassRows::default(), BTreeMap::new());
+            let mut kept = Vec::new();
+            for step in steps {
+                let some = |at: usize, model: &BTreeMap<VmClass, u32>| model.keys().nth(at % model.len().max(1)).copied();
+                match step {
+                    Step::Intern(of) => {
+                        let class = rows.intern(ClassRow::of(&row(of)));
+                        if let Some((known, _)) = model.iter().find(|(_, known)| **known == of) {
+                            prop_assert_eq!(class, *known);
+                        } else {
+                            prop_assert_eq!(model.insert(class, of), None);
+                        }
+                    }
+                    Step::Forget(at) => {
+                        let Some(class) = some(at, &model) else { continue };
+                        rows.forget(class);
+                        model.remove(&class);
+                    }
+                    Step::Put(at, of) => {
+                        let Some(class) = some(at, &model).filter(|_| !model.values().any(|known| *known == of)) else { continue };
+                        rows.put(class, ClassRow::of(&row(of)));
+                        model.insert(class, of);
+                    }
+                    Step::Settle => rows.settle(),
+                    Step::Keep => kept.push((rows.clone(), model.clone())),
+                }
+            }
+            kept.push((rows, model));
+            for (rows, model) in kept {
+                for class in VmClass::first(rows.len()) {
+                    let numbers = model.get(&class).map(|of| row(*of)).unwrap_or_default();
+                    prop_assert_eq!(rows.get(class), Some(ClassRow::of(&numbers)));
+                }
+            }
+        }
+    }
 
     #[test]
     fn a_number_is_given_back_and_used_again() {

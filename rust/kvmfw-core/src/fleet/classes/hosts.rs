@@ -48,8 +48,8 @@ pub(crate) struct Hosts {
     number_of_kind: HashMap<(usize, Option<NonZeroU8>), u32, FixedState>,
     /// The class of each kind that was compiled.
     pub(in crate::fleet) class_of_kind: Vec<HostClass>,
-    /// Acceptors by unit: the vCPU, the list, then the register units. A version with more of them shares those that there are.
-    pub(crate) acceptors: Vec<Arc<Interner<Arc<UnitAcceptor>>>>,
+    /// Acceptors by unit: the vCPU, the list, then the register units.
+    pub(crate) acceptors: Vec<Interner<Arc<UnitAcceptor>>>,
     /// For each class and configuration, the acceptor numbers of all units.
     pub(crate) classes: RowInterner,
 }
@@ -71,7 +71,7 @@ impl Hosts {
 
     /// Compiles every kind for the configurations and units that the VMs have.
     pub(crate) fn compile(&mut self, vms: &Vms, question: Question, pool: &Pool) {
-        self.acceptors = UnitNumber::all(vms.units.len()).map(|_| Arc::default()).collect();
+        self.acceptors = UnitNumber::all(vms.units.len()).map(|_| Interner::default()).collect();
         self.classes = RowInterner::default();
         self.class_of_kind.clear();
         self.compile_new(vms, question, pool);
@@ -108,19 +108,20 @@ impl Hosts {
                 self.class_of_kind.push(HostClass::of(class));
             }
         }
+        room::need(self.acceptors.iter().map(Interner::settling).sum::<usize>() + self.classes.settling());
+        self.acceptors.iter_mut().for_each(Interner::settle);
+        self.classes.settle();
     }
 
-    /// How many bytes of memory it may take to compile so many kinds: their acceptors twice, and those that there are, where
-    /// another version shares them.
+    /// How many bytes of memory it may take to compile so many kinds: their acceptors twice.
     fn growth(&self, kinds: usize, vms: &Vms) -> usize {
-        let known = self.acceptors.iter().map(|known| known.len()).sum::<usize>();
-        let new = kinds * vms.configs.len() * self.acceptors.len();
-        (known + 2 * new) * BYTES_OF_AN_ACCEPTOR + kinds * vms.configs.len() * BYTES_OF_A_HOST_LIST
+        2 * kinds * vms.configs.len() * self.acceptors.len() * BYTES_OF_AN_ACCEPTOR
+            + kinds * vms.configs.len() * BYTES_OF_A_HOST_LIST
     }
 
     /// How many bytes of memory a copy takes.
     pub(in crate::fleet) fn bytes(&self) -> usize {
-        self.kinds.len() * BYTES_OF_A_KIND + self.class_of_kind.len() * self.acceptors.len() * size_of::<u32>()
+        self.kinds.len() * BYTES_OF_A_KIND
     }
 
     /// The class of a kind that was compiled.
@@ -163,18 +164,9 @@ fn hashed(acceptors: Vec<UnitAcceptor>) -> Derived {
 }
 
 /// The numbers of the acceptors of one unit, kind by kind.
-fn numbers(
-    (unit, interner): (usize, &mut Arc<Interner<Arc<UnitAcceptor>>>),
-    units: usize,
-    derived: &[Derived],
-) -> Vec<u32> {
+fn numbers((unit, interner): (usize, &mut Interner<Arc<UnitAcceptor>>), units: usize, derived: &[Derived]) -> Vec<u32> {
     let own = derived.iter().flat_map(|kind| kind.iter().skip(unit).step_by(units));
-    // Copied only where something is new: the hosts of another version may share it.
-    let number = |(hash, acceptor): &(u32, Arc<UnitAcceptor>)| {
-        let known = interner.find(*hash, acceptor);
-        known.unwrap_or_else(|| Arc::make_mut(interner).intern_hashed(*hash, acceptor))
-    };
-    own.map(number).collect()
+    own.map(|(hash, acceptor)| interner.intern_hashed(*hash, acceptor)).collect()
 }
 
 /// What a host says to each configuration and unit.

@@ -6,21 +6,22 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 use rayon::prelude::*;
 
+use super::layers::{Items, Numbers};
+
 /// Gives dense numbers to distinct items. The seed is fixed: same input, same numbers.
 #[derive(Clone, Debug)]
 pub(crate) struct Interner<T> {
-    items: Vec<T>,
-    /// Number and hash: growing the table does not look at the items again.
-    table: HashTable<(u32, u32)>,
+    items: Items<T>,
+    numbers: Numbers,
 }
 
-impl<T> Default for Interner<T> {
+impl<T: Clone> Default for Interner<T> {
     fn default() -> Self {
-        Self { items: Vec::new(), table: HashTable::new() }
+        Self { items: Items::default(), numbers: Numbers::default() }
     }
 }
 
-impl<T: Eq + Hash> Interner<T> {
+impl<T: Eq + Hash + Clone> Interner<T> {
     /// The number of `item`, new if it was not seen before.
     pub(crate) fn intern(&mut self, item: T) -> u32 {
         let short = Self::hash(&item);
@@ -33,24 +34,20 @@ impl<T: Eq + Hash> Interner<T> {
     }
 
     /// [`Interner::intern`] of an item whose hash another thread may have computed.
-    pub(crate) fn intern_hashed(&mut self, short: u32, item: &T) -> u32
-    where
-        T: Clone,
-    {
+    pub(crate) fn intern_hashed(&mut self, short: u32, item: &T) -> u32 {
         self.find(short, item).unwrap_or_else(|| self.insert(short, item.clone()))
     }
 
     /// The number of an item whose hash is known; `None` where it was not seen before.
-    pub(crate) fn find(&self, short: u32, item: &T) -> Option<u32> {
-        let is = |&(at, known): &(u32, u32)| known == short && self.items.get(at as usize) == Some(item);
-        self.table.find(spread(short), is).map(|(number, _)| *number)
+    fn find(&self, short: u32, item: &T) -> Option<u32> {
+        self.numbers.find(short, |number| self.get(number) == Some(item))
     }
 
     fn insert(&mut self, short: u32, item: T) -> u32 {
         // More than 2^32 distinct items do not fit into memory: each takes at least 16 bytes.
-        let number = u32::try_from(self.items.len()).unwrap_or(u32::MAX);
+        let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
         self.items.push(item);
-        self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
+        self.numbers.insert(short, number);
         number
     }
 
@@ -70,7 +67,7 @@ impl<T: Eq + Hash> Interner<T> {
         for (item, (short, found)) in items.into_iter().zip(found) {
             numbers.push(found.unwrap_or_else(|| {
                 new.push((short, item));
-                u32::try_from(self.items.len() + new.len() - 1).unwrap_or(u32::MAX)
+                u32::try_from(self.len() + new.len() - 1).unwrap_or(u32::MAX)
             }));
         }
         (numbers, new)
@@ -85,15 +82,29 @@ impl<T: Eq + Hash> Interner<T> {
 
     /// The items, by number.
     pub(crate) fn into_items(self) -> Vec<T> {
-        self.items
+        self.items.into_vec()
     }
 
     /// The items, by number.
-    pub(crate) fn items(&self) -> &[T] {
-        &self.items
+    pub(crate) fn items(&self) -> impl Iterator<Item = &T> {
+        self.items.iter()
+    }
+
+    /// Those from a number on.
+    pub(crate) fn items_from(&self, first: usize) -> impl Iterator<Item = &T> {
+        (first..self.len()).map_while(|number| self.items.get(number))
+    }
+
+    /// All of them, for threads that share the work.
+    pub(crate) fn par_items(&self) -> impl IndexedParallelIterator<Item = &T>
+    where
+        T: Sync,
+    {
+        self.items().collect::<Vec<_>>().into_par_iter()
     }
 
     /// The item with this number.
+    #[inline]
     pub(crate) fn get(&self, number: u32) -> Option<&T> {
         self.items.get(number as usize)
     }
@@ -103,14 +114,30 @@ impl<T: Eq + Hash> Interner<T> {
         self.items.len()
     }
 
+    /// Lets copies share all that there is.
+    pub(in crate::fleet) fn settle(&mut self) {
+        self.items.settle();
+        self.numbers.settle();
+    }
+
+    /// How many bytes of memory [`Interner::settle`] may ask for.
+    pub(in crate::fleet) fn settling(&self) -> usize {
+        self.items.settling() + self.numbers.settling()
+    }
+
+    /// How many bytes of memory all of it takes, beside what items point to.
+    pub(in crate::fleet) fn size(&self) -> usize {
+        self.items.size() + self.numbers.size()
+    }
+
     /// How many bytes of memory a copy takes, beside what items point to.
     pub(crate) fn bytes(&self) -> usize {
-        self.items.len() * size_of::<T>() + table_bytes(self.table.capacity())
+        self.items.bytes() + self.numbers.bytes()
     }
 
     /// How many bytes of memory so many more items may take at once, with those that there are moved.
     pub(crate) fn growth(&self, more: usize) -> usize {
-        growth(self.items.len(), self.items.capacity(), more) * size_of::<T>() + table_growth(&self.table, more)
+        self.items.growth(more) + self.numbers.growth(more)
     }
 }
 
@@ -121,7 +148,7 @@ pub(in crate::fleet) fn growth(len: usize, capacity: usize, more: usize) -> usiz
 }
 
 /// How many bytes a table takes: places for a seventh more entries, a power of two of them, each with a byte of its own.
-fn table_bytes(entries: usize) -> usize {
+pub(super) fn table_bytes(entries: usize) -> usize {
     (entries / 7 * 8).next_power_of_two() * (size_of::<(u32, u32)>() + 1)
 }
 
@@ -130,33 +157,13 @@ pub(in crate::fleet) fn table_growth<E>(table: &HashTable<E>, more: usize) -> us
     table_bytes(growth(table.len(), table.capacity(), more))
 }
 
-/// Rows of numbers in one piece of memory.
-#[derive(Clone, Debug, Default)]
-struct Rows {
-    /// Where each row ends in `numbers`.
-    ends: Vec<usize>,
-    numbers: Vec<u32>,
-}
-
-impl Rows {
-    fn push(&mut self, row: &[u32]) {
-        self.numbers.extend_from_slice(row);
-        self.ends.push(self.numbers.len());
-    }
-
-    fn get(&self, number: u32) -> Option<&[u32]> {
-        let at = number as usize;
-        let start = at.checked_sub(1).map_or(Some(0), |before| self.ends.get(before).copied())?;
-        self.numbers.get(start..*self.ends.get(at)?)
-    }
-}
-
 /// An [`Interner`] of short rows of numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowInterner {
-    rows: Rows,
-    /// Number and hash: growing the table does not read the rows again.
-    table: HashTable<(u32, u32)>,
+    /// Where the row of each number starts in `items`, and its length.
+    spans: Items<(usize, u32)>,
+    items: Items<u32>,
+    numbers: Numbers,
 }
 
 /// Fewer items than this are found sooner than a thread wakes.
@@ -165,29 +172,23 @@ const WORTH_SHARING: usize = 1 << 10;
 impl RowInterner {
     /// The number of `row`, new if it was not seen before.
     pub(crate) fn intern(&mut self, row: &[u32]) -> u32 {
-        let short = Self::hash(row);
-        self.find(short, row).unwrap_or_else(|| self.insert(short, row))
-    }
-
-    fn hash(row: &[u32]) -> u32 {
-        short(FixedState::default().hash_one(row))
-    }
-
-    fn find(&self, short: u32, row: &[u32]) -> Option<u32> {
-        let is = |&(at, known): &(u32, u32)| known == short && self.get(at) == Some(row);
-        self.table.find(spread(short), is).map(|(number, _)| *number)
+        let short = short(FixedState::default().hash_one(row));
+        let found = self.numbers.find(short, |number| self.get(number) == Some(row));
+        found.unwrap_or_else(|| self.insert(short, row))
     }
 
     fn insert(&mut self, short: u32, row: &[u32]) -> u32 {
         let number = u32::try_from(self.len()).unwrap_or(u32::MAX);
-        self.rows.push(row);
-        self.table.insert_unique(spread(short), (number, short), |&(_, known)| spread(known));
+        self.spans.push((self.items.len(), u32::try_from(row.len()).unwrap_or(u32::MAX)));
+        self.items.extend(row.iter().copied());
+        self.numbers.insert(short, number);
         number
     }
 
     /// The row with this number.
     pub(crate) fn get(&self, number: u32) -> Option<&[u32]> {
-        self.rows.get(number)
+        let (start, len) = *self.spans.get(number as usize)?;
+        self.items.range(start, len as usize)
     }
 
     /// The rows, by number.
@@ -197,7 +198,19 @@ impl RowInterner {
 
     /// How many distinct rows there are.
     pub(crate) fn len(&self) -> usize {
-        self.rows.ends.len()
+        self.spans.len()
+    }
+
+    /// Lets copies share all that there is.
+    pub(in crate::fleet) fn settle(&mut self) {
+        self.spans.settle();
+        self.items.settle();
+        self.numbers.settle();
+    }
+
+    /// How many bytes of memory [`RowInterner::settle`] may ask for.
+    pub(in crate::fleet) fn settling(&self) -> usize {
+        self.spans.settling() + self.items.settling() + self.numbers.settling()
     }
 }
 
@@ -220,7 +233,7 @@ mod tests {
     fn numbers_follow_first_appearance() {
         let mut interner = Interner::default();
         assert_eq!(["b", "a", "b", "c", "a"].map(|item| interner.intern(item)), [0, 1, 0, 2, 1]);
-        assert_eq!(interner.items(), ["b", "a", "c"]);
+        assert!(interner.items().eq(&["b", "a", "c"]));
         assert_eq!((interner.get(2), interner.get(3), interner.len()), (Some(&"c"), None, 3));
     }
 

@@ -23,7 +23,7 @@ impl Vms {
             *self = other;
             return Ok(classes);
         }
-        let configs: Vec<u32> = other.configs.items().iter().map(|config| self.configs.intern(*config)).collect();
+        let configs: Vec<u32> = other.configs.items().map(|config| self.configs.intern(*config)).collect();
         let config = |number: u32| configs.get(number as usize).copied().unwrap_or(u32::MAX);
         let translated = |list: Saved| Saved { config: config(list.config), ..list };
         let (lists, new_lists) = self.lists.place(other.lists.into_items().into_iter().map(translated).collect());
@@ -72,7 +72,7 @@ impl Vms {
 
     /// The same classes without the values, lists, configurations and units that none of `kept` has; all others are given back.
     pub(in crate::fleet) fn kept(&self, kept: &[VmClass]) -> Self {
-        room::need(2 * self.bytes());
+        room::need(2 * self.size());
         let mut vms = Self::default();
         let (mut lists, mut units) = (vec![None; self.lists.len()], Vec::new());
         for class in kept.iter().filter_map(|class| self.classes.get(*class)) {
@@ -86,7 +86,7 @@ impl Vms {
         }
         let config = |number: u32| {
             let config = self.configs.get(number)?;
-            vms.configs.items().iter().position(|known| known == config).and_then(|at| u32::try_from(at).ok())
+            vms.configs.items().position(|known| known == config).and_then(|at| u32::try_from(at).ok())
         };
         let config: Vec<Option<u32>> = (0..count(self.configs.len())).map(config).collect();
         for (at, unit) in self.units.iter().enumerate() {

@@ -8,6 +8,7 @@ pub(in crate::fleet) mod intake;
 pub(in crate::fleet) mod intern;
 pub(in crate::fleet) mod joining;
 pub(in crate::fleet) mod kinds;
+pub(in crate::fleet) mod layers;
 mod memo;
 pub(in crate::fleet) mod saved;
 pub(in crate::fleet) mod shape;

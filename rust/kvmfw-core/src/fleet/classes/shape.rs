@@ -8,7 +8,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
 use super::class_row::width_for;
-use super::intern::{Interner, short, spread};
+use super::intern::{Interner, short};
+use super::layers::Numbers;
 use super::saved::Saved;
 use crate::catalog::{self, Gate, Kind};
 use crate::fleet::unit::UnitNumber;
@@ -46,10 +47,13 @@ pub(in crate::fleet) struct Shape {
     pub(in crate::fleet) problems: Vec<(usize, String)>,
     /// What the list unit looks at.
     layout: Layout,
-    /// Numbers of lists with the ids of this shape, with hashes of all else that lists are told apart by.
-    lists: HashTable<(u32, u32)>,
+    /// Numbers of lists with the ids of this shape, by hashes of all else that lists are told apart by.
+    lists: Numbers,
     words: Vec<(RegisterId, u64)>,
 }
+
+/// A place of a shape, with what is known of it.
+const BYTES_OF_A_PLACE: usize = size_of::<Column>() + 64;
 
 /// One register whose value is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -120,6 +124,23 @@ impl Shapes {
         let hash_of = |shape: &Shape| state.hash_one((shape.config, shape.ids.as_slice()));
         self.table.insert_unique(hash, number, |at| shapes.get(*at as usize).map_or(0, hash_of));
         self.last
+    }
+}
+
+impl Shapes {
+    /// Lets copies share what is known of lists.
+    pub(in crate::fleet) fn settle(&mut self) {
+        self.all.iter_mut().for_each(|shape| shape.lists.settle());
+    }
+
+    /// How many bytes of memory [`Shapes::settle`] may ask for.
+    pub(in crate::fleet) fn settling(&self) -> usize {
+        self.all.iter().map(|shape| shape.lists.settling()).sum()
+    }
+
+    /// How many bytes of memory a copy takes.
+    pub(in crate::fleet) fn bytes(&self) -> usize {
+        self.all.iter().map(|shape| shape.ids.len() * BYTES_OF_A_PLACE + shape.lists.bytes()).sum()
     }
 }
 
@@ -203,14 +224,12 @@ impl Shape {
         let mut hasher = FixedState::default().build_hasher();
         said.hash(words, &mut hasher);
         let hash = short(hasher.finish());
-        let is = |&(known, number): &(u32, u32)| {
-            known == hash && lists.get(number).is_some_and(|saved| layout.is(&saved.list, &said, words))
-        };
-        if let Some((_, number)) = self.lists.find(spread(hash), is) {
-            return *number;
+        let is = |number: u32| lists.get(number).is_some_and(|saved| layout.is(&saved.list, &said, words));
+        if let Some(number) = self.lists.find(hash, is) {
+            return number;
         }
         let number = lists.intern(Saved { config: self.config, list: layout.list(&said, words) });
-        self.lists.insert_unique(spread(hash), (hash, number), |(hash, _)| spread(*hash));
+        self.lists.insert(hash, number);
         number
     }
 }

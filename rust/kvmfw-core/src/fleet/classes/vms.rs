@@ -187,10 +187,30 @@ impl Vms {
         class.unwrap_or_else(|| self.unusable_class())
     }
 
+    /// Lets copies share all that there is.
+    pub(in crate::fleet) fn settle(&mut self) {
+        self.lists.settle();
+        self.units.iter_mut().for_each(|unit| unit.values.settle());
+        self.classes.settle();
+        self.shapes.settle();
+    }
+
+    /// How many bytes of memory [`Vms::settle`] may ask for.
+    pub(in crate::fleet) fn settling(&self) -> usize {
+        let values = self.units.iter().map(|unit| unit.values.settling()).sum::<usize>();
+        values + self.lists.settling() + self.classes.settling() + self.shapes.settling()
+    }
+
     /// How many bytes of memory a copy takes.
     pub(in crate::fleet) fn bytes(&self) -> usize {
-        let values = self.units.iter().map(|unit| unit.values.bytes()).sum::<usize>();
-        values + self.classes.bytes() + self.lists.len() * BYTES_OF_A_LIST
+        let values = self.units.iter().map(|unit| unit.values.bytes() + size_of::<RegisterUnit>()).sum::<usize>();
+        values + self.lists.bytes() + self.classes.bytes() + self.shapes.bytes()
+    }
+
+    /// How many bytes of memory all of it takes.
+    pub(in crate::fleet) fn size(&self) -> usize {
+        let values = self.units.iter().map(|unit| unit.values.size()).sum::<usize>();
+        values + self.classes.size() + self.lists.len() * BYTES_OF_A_LIST
     }
 
     /// How many bytes of memory so many more VMs may take at once, none of which is like another.

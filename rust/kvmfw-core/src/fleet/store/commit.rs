@@ -43,7 +43,7 @@ impl Change {
         if self.state.hosts.len() == 0 {
             // Without hosts there is nothing to judge.
             let state = &mut self.state;
-            state.tables = Arc::new(Tables::new(Arc::new(World::unjudged(Arc::clone(&self.turn.writer.vms)))));
+            state.tables = Arc::new(Tables::new(Arc::new(World::unjudged(self.turn.writer.shared()))));
             state.fresh = Map::default();
             return;
         }
@@ -64,7 +64,7 @@ impl Change {
         } else {
             let changed: Vec<VmClass> =
                 state.fresh.rows().map(|(class, _)| *class).chain(born.iter().copied()).collect();
-            let (vms, hosts) = (Arc::clone(&self.turn.writer.vms), Arc::clone(&self.hosts));
+            let (vms, hosts) = (self.turn.writer.shared(), Arc::clone(&self.hosts));
             let Some(world) = world.with(vms, hosts, &changed, &state.settings) else {
                 self.rebuild();
                 return;
@@ -90,10 +90,12 @@ impl Change {
     /// Judges everything anew, without what nobody has any more.
     fn rebuild(&mut self) {
         // The writer stays as it is until all is made: work can stop on the way.
-        let (mut vms, mut births) = (Arc::clone(&self.turn.writer.vms), self.turn.writer.births);
+        let (mut vms, mut births) = (self.turn.writer.shared(), self.turn.writer.births);
         if births > MOST_GONE + self.state.vm_classes.used() {
             let kept: Vec<VmClass> = self.state.vm_classes.in_use().map(|(class, _)| VmClass::of(class)).collect();
-            vms = Arc::new(vms.kept(&kept));
+            let mut kept_vms = vms.kept(&kept);
+            kept_vms.settle();
+            vms = Arc::new(kept_vms);
             births = kept.len();
         }
         let (hosts, numbers) = self.hosts.kept(&used_kinds(&self.state, &self.hosts));

@@ -9,6 +9,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::World;
+use crate::room;
 
 /// At least so many VM classes wait before there are new tables, or one for each eight that the tables have; their outcomes
 /// take at most so many bytes.
@@ -60,6 +61,15 @@ impl Writer {
         }
         self.kinds = used_kinds(state, hosts).iter().filter(|used| **used).count();
         kinds > MOST_UNUSED_KINDS + 2 * self.kinds
+    }
+
+    /// Who is alike, for tables: from now on a copy takes as long as what comes.
+    pub(super) fn shared(&mut self) -> Arc<Vms> {
+        if let Some(vms) = Arc::get_mut(&mut self.vms) {
+            room::need(vms.settling());
+            vms.settle();
+        }
+        Arc::clone(&self.vms)
     }
 
     /// Gives numbers of classes to others from the next generation on.

@@ -113,7 +113,7 @@ impl Sets {
 
     /// Sets of which all others are unions.
     fn basis(&self) -> Option<Vec<&Set>> {
-        let mut sets: Vec<&Set> = self.distinct.items().iter().collect();
+        let mut sets: Vec<&Set> = self.distinct.items().collect();
         sets.sort_by_key(|set| set.iter().map(|word| word.count_ones()).sum::<u32>());
         let mut basis: Vec<&Set> = Vec::new();
         for set in sets {
@@ -136,7 +136,7 @@ impl Sets {
         let bits = |set: &Set| {
             basis.iter().enumerate().fold(0, |bits, (bit, part)| bits | u64::from(is_within(part, set)) << bit)
         };
-        let bits: Vec<u64> = self.distinct.items().iter().map(bits).collect();
+        let bits: Vec<u64> = self.distinct.items().map(bits).collect();
         let of = |set: &Option<u32>| set.and_then(|set| bits.get(set as usize)).copied().unwrap_or(0);
         self.set_of.iter().map(of).collect()
     }

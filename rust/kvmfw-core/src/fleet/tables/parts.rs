@@ -13,7 +13,7 @@ use super::part_row::PartRow;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::Hosts;
-use crate::fleet::classes::intern::RowInterner;
+use crate::fleet::classes::intern::{Interner, RowInterner};
 use crate::fleet::classes::saved::SavedValue;
 use crate::fleet::classes::vms::Vms;
 use crate::fleet::grid::{Grid, UNKNOWN, found};
@@ -87,7 +87,7 @@ impl Part {
     /// Whether a unit is better split.
     pub(in crate::fleet) fn is_large(unit: UnitNumber, vms: &Vms, hosts: &Hosts, limits: Limits) -> bool {
         let values = unit.register().and_then(|at| vms.units.get(at));
-        let acceptors = hosts.acceptors.get(unit.at()).map_or(0, |known| known.len());
+        let acceptors = hosts.acceptors.get(unit.at()).map_or(0, Interner::len);
         values.is_some_and(|unit| unit.values.len().saturating_mul(acceptors) > limits.unit_cells)
     }
 
@@ -128,9 +128,9 @@ impl Part {
     /// digit by digit.
     pub(in crate::fleet) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
         if let Source::Special(split, _) = &self.source {
-            let values = vms.unit_of(self.unit).map_or(&[][..], |unit| unit.values.items());
-            let covered = values.iter().skip(self.looked_at).all(|value| !split.is_special(value));
-            self.looked_at = values.len();
+            let Some(unit) = vms.unit_of(self.unit) else { return false };
+            let covered = unit.values.items_from(self.looked_at).all(|value| !split.is_special(value));
+            self.looked_at = unit.values.len();
             return covered;
         }
         if !matches!(self.source, Source::Values) {
@@ -145,7 +145,7 @@ impl Part {
         for row in (self.grid.row_count()..rows).map(PartRow::at_place) {
             checkpoint();
             known.clear();
-            known.resize(hosts.acceptors.get(self.unit.at()).map_or(0, |known| known.len()), None);
+            known.resize(hosts.acceptors.get(self.unit.at()).map_or(0, Interner::len), None);
             let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),

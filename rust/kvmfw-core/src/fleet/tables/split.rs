@@ -97,7 +97,7 @@ pub(in crate::fleet) fn learn(parts: &mut [Part], rests: &mut [Rest], vms: &Vms,
         *known = acceptors.len();
         let rest = rests.iter_mut().find(|rest| rest.unit == unit);
         let (mut forms, mut compares) = (Vec::new(), Vec::new());
-        for acceptor in acceptors.items().iter().skip(first) {
+        for acceptor in acceptors.items_from(first) {
             if asked_words(acceptor).iter().any(|word| !split.has_word(*word)) {
                 return false;
             }
@@ -135,16 +135,15 @@ pub(in crate::fleet) fn split(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> (Ve
     };
     room::need(values.values.len() * size_of::<SavedValue>() + acceptors.len() * size_of::<(Form, Compare)>());
     let mut words = vec![0, u64::MAX];
-    words.extend(acceptors.items().iter().flat_map(|acceptor| asked_words(acceptor)));
+    words.extend(acceptors.items().flat_map(|acceptor| asked_words(acceptor)));
     words.sort_unstable();
     words.dedup();
     let words: Arc<[u64]> = words.into();
     let none = Split::new(&[], Arc::clone(&words));
-    let special: Vec<SavedValue> =
-        values.values.items().iter().filter(|value| none.is_special(value)).cloned().collect();
+    let special: Vec<SavedValue> = values.values.items().filter(|value| none.is_special(value)).cloned().collect();
     let split = Split::new(&special, words);
     let forms: Vec<Option<Form>> =
-        acceptors.items().par_iter().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
+        acceptors.par_items().map(|acceptor| form(acceptor, values.gate.is_some())).collect();
     checkpoint();
 
     let keys = || HostClass::first(hosts.classes.len()).map(|class| key(hosts, class, unit));
