@@ -159,8 +159,6 @@ def _heads(column: pa.Array, native: _native.Fleet, name: str = "vm") -> _Heads:
         heads = column.take(pa.array(starts[:-1]))
         return starts, heads.cast(kind.value_type), False
     if pa.types.is_integer(kind) and not column.null_count:
-        if kind.bit_width < 32:
-            column = column.cast(pa.int32())
         numbers_ = np.require(column.to_numpy(), requirements=["C", "A"])
         starts, found, ascending = native.heads(numbers_)
         return starts, pa.array(found), ascending

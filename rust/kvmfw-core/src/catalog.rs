@@ -11,7 +11,7 @@ mod parts;
 mod plain;
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use self::ids::system;
 pub use self::ids::*;
@@ -235,7 +235,13 @@ pub const CATALOG: &[Register] = &[
 
 /// The catalogue's entry for `id`.
 pub fn lookup(id: RegisterId) -> Option<&'static Register> {
-    CATALOG.iter().find(|register| register.id == id)
+    static BY_ID: LazyLock<Vec<&'static Register>> = LazyLock::new(|| {
+        let mut all: Vec<&'static Register> = CATALOG.iter().collect();
+        all.sort_unstable_by_key(|register| register.id);
+        all
+    });
+    let found = BY_ID.binary_search_by_key(&id, |register| register.id).ok()?;
+    BY_ID.get(found).copied()
 }
 
 /// How KVM treats writes of `id`.

@@ -126,19 +126,15 @@ impl Fleet {
 
     /// Where the VMs of a long table start, with its length, their numbers, and whether those ascend.
     fn heads<'py>(&self, py: Python<'py>, column: &Bound<'py, PyAny>) -> PyResult<Heads<'py>> {
-        if let Ok(column) = column.extract() {
-            return self.heads_of::<u32>(py, &column);
+        macro_rules! heads {
+            ($($number:ty)*) => {
+                $(if let Ok(column) = column.extract() {
+                    return self.heads_of::<$number>(py, &column);
+                })*
+            };
         }
-        if let Ok(column) = column.extract() {
-            return self.heads_of::<i32>(py, &column);
-        }
-        if let Ok(column) = column.extract() {
-            return self.heads_of::<i64>(py, &column);
-        }
-        if let Ok(column) = column.extract() {
-            return self.heads_of::<u64>(py, &column);
-        }
-        Err(argument_error(py, "`vm` must be int64, uint32, int32 or uint64"))
+        heads!(u32 i32 i64 u64 i8 i16 u8 u16);
+        Err(argument_error(py, "`vm` must be integers"))
     }
 
     #[classattr]

@@ -107,17 +107,16 @@ impl ClassRows {
         rows
     }
 
-    /// Adds the rows of others as `translate` writes them, by which they must stay different from each other; gives their
-    /// classes. Threads of the pool in which this is called share all but the adding.
-    pub(in crate::fleet) fn absorb(
+    /// The classes of so many rows, as `write` writes them. Threads of the pool in which this is called share all but the adding.
+    pub(in crate::fleet) fn intern_all(
         &mut self,
-        others: &Self,
-        translate: impl Fn(ClassRow<'_>, &mut NewRow) + Sync,
+        count: usize,
+        write: impl Fn(usize, &mut NewRow) + Sync,
     ) -> Vec<VmClass> {
         let chunk = |known: &Self, first: usize| {
             let (mut numbers, mut found, mut new) = (Vec::new(), Vec::with_capacity(CHUNK), NewRow::default());
-            for class in first..others.len().min(first + CHUNK) {
-                translate(others.get(VmClass::at_place(class)).unwrap_or_default(), &mut new);
+            for at in first..count.min(first + CHUNK) {
+                write(at, &mut new);
                 let row = new.row().numbers();
                 let short = hash(row);
                 found.push((short, row.len(), known.find(short, row)));
@@ -125,15 +124,17 @@ impl ClassRows {
             }
             (numbers, found)
         };
-        let mut classes = Vec::with_capacity(others.len());
-        for start in (0..others.len()).step_by(AT_ONCE) {
-            let firsts: Vec<usize> = (start..others.len().min(start + AT_ONCE)).step_by(CHUNK).collect();
+        let mut classes = Vec::with_capacity(count);
+        for start in (0..count).step_by(AT_ONCE) {
+            let firsts: Vec<usize> = (start..count.min(start + AT_ONCE)).step_by(CHUNK).collect();
             let chunks: Vec<_> = firsts.par_iter().map(|first| chunk(self, *first)).collect();
             for (numbers, found) in &chunks {
                 let mut numbers = numbers.as_slice();
                 for (short, length, found) in found {
                     let (row, rest) = numbers.split_at_checked(*length).unwrap_or_default();
                     numbers = rest;
+                    // It may have come since it was looked for.
+                    let found = found.or_else(|| self.find(*short, row));
                     classes.push(found.unwrap_or_else(|| self.insert(*short, row)));
                 }
             }

@@ -4,12 +4,13 @@
 //! before ([`Memo`]) has its class, in this call or an earlier one of the same change. Only VMs that differ from all others are
 //! looked at register by register.
 
-use std::num::NonZeroU8;
-use std::ops::{BitOr, BitXor};
+use std::ops::{BitOr, BitXor, Range};
 
 use rayon::prelude::*;
 
+use super::different;
 use super::memo::Memo;
+use super::runs::Runs;
 use super::shape::Shape;
 use super::vms::Vms;
 use crate::error::{MemoryError, RowError};
@@ -20,23 +21,6 @@ use crate::room;
 use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 
-/// Registers of many VMs: the rows of each are together.
-#[derive(Clone, Copy, Debug)]
-pub struct Runs<'a> {
-    /// Where the rows of each VM start, and where those of the last one end.
-    pub starts: &'a [i64],
-    /// The register id of each row.
-    pub register: &'a [u64],
-    /// The value; for registers wider than 8 bytes the lowest 8, the rest is 0.
-    pub value: &'a [u64],
-    /// How vCPUs are made.
-    pub configs: &'a [VcpuConfig],
-    /// For each VM, which of `configs`, [`Runs::INFERRED`] or [`Runs::UNUSABLE`]; empty where all are the first.
-    pub config_of: &'a [u32],
-    /// For each VM the number of its VMM ([`crate::Policy::number`]), 0 where it tells none; empty where none does.
-    pub vmm_of: &'a [u8],
-}
-
 /// Fewer VMs than this are not worth a second thread: they take less than a millisecond.
 const WORTH_SHARING: usize = 1 << 12;
 
@@ -44,6 +28,9 @@ const WORTH_SHARING: usize = 1 << 12;
 const WINDOW: usize = 1 << 12;
 /// They are while at least one in so many has a class that was known.
 const WORTH_COMPARING: usize = 8;
+
+/// So many VMs tell whether those of a call are different.
+const FIRST: usize = 1 << 8;
 
 /// Lists are few, or else memory is asked for after so many.
 const MOST_UNASKED_LISTS: usize = 1 << 9;
@@ -83,81 +70,6 @@ struct Intake<'a> {
     errors: Vec<RowError>,
 }
 
-/// How the vCPU of one VM is made.
-enum Made {
-    Told(VcpuConfig),
-    Inferred,
-    Unusable,
-}
-
-impl<'a> Runs<'a> {
-    /// In place of a configuration: the VM's own ID registers tell how its vCPU was made.
-    pub const INFERRED: u32 = u32::MAX - 1;
-    /// In place of a configuration: the rows of this VM cannot be used.
-    pub const UNUSABLE: u32 = u32::MAX;
-
-    /// How many VMs there are.
-    pub fn len(&self) -> usize {
-        self.starts.len().saturating_sub(1)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Checks what the rest relies on: starts ascend within the rows, columns are equally long, configurations exist.
-    ///
-    /// # Errors
-    ///
-    /// The first VM that does not fit.
-    pub fn check(&self) -> Result<(), RowError> {
-        let problem = |row: usize, problem: &str| Err(RowError { row, problem: problem.to_owned() });
-        if self.register.len() != self.value.len() {
-            return problem(self.register.len().min(self.value.len()), "the columns differ in length");
-        }
-        let fits = |start: &i64| usize::try_from(*start).is_ok_and(|start| start <= self.value.len());
-        // Without an end before the last one, millions are compared in vectors.
-        let ascend = self.starts.windows(2).fold(true, |ascend, pair| ascend & (pair.first() <= pair.last()));
-        if !ascend || !self.starts.first().is_none_or(fits) || !self.starts.last().is_none_or(fits) {
-            let ascends = |row: usize| row == 0 || self.starts.get(row - 1) <= self.starts.get(row);
-            let row = self.starts.iter().enumerate().position(|(row, start)| !fits(start) || !ascends(row));
-            return problem(row.unwrap_or(0), "the start of a VM's rows is out of order or out of range");
-        }
-        if !self.vmm_of.is_empty() && self.vmm_of.len() != self.len() {
-            return problem(0, "`vmm_of` needs one entry for each VM");
-        }
-        if self.config_of.is_empty() {
-            let none = self.configs.is_empty() && !self.is_empty();
-            return if none { problem(0, "there is no vCPU configuration") } else { Ok(()) };
-        }
-        let known = |config: &u32| *config >= Self::INFERRED || (*config as usize) < self.configs.len();
-        match self.config_of.iter().position(|config| !known(config)) {
-            _ if self.config_of.len() != self.len() => problem(0, "`config_of` needs one entry for each VM"),
-            Some(row) => problem(row, "a VM names a vCPU configuration that there is not"),
-            None => Ok(()),
-        }
-    }
-
-    pub(super) fn rows_of(&self, run: usize) -> Option<(usize, &'a [u64], &'a [u64])> {
-        let start = usize::try_from(*self.starts.get(run)?).ok()?;
-        let end = usize::try_from(*self.starts.get(run + 1)?).ok()?;
-        Some((start, self.register.get(start..end)?, self.value.get(start..end)?))
-    }
-
-    fn vmm(&self, run: usize) -> Option<NonZeroU8> {
-        NonZeroU8::new(*self.vmm_of.get(run)?)
-    }
-
-    fn made(&self, run: usize) -> Made {
-        match self.config_of.get(run).copied().unwrap_or(0) {
-            Self::INFERRED => Made::Inferred,
-            Self::UNUSABLE => Made::Unusable,
-            at => self.configs.get(at as usize).copied().map_or(Made::Unusable, Made::Told),
-        }
-    }
-}
-
 /// Classes of VMs in their order, and rows that cannot be used.
 type Classes = (Vec<VmClass>, Vec<RowError>);
 
@@ -173,21 +85,27 @@ pub(in crate::fleet) fn classes(
     pool: &Pool,
 ) -> Result<Classes, MemoryError> {
     room::ask(rows.len().saturating_mul(2 * size_of::<VmClass>()))?;
-    if rows.len() < WORTH_SHARING || pool.threads() == 1 {
-        return Intake::new(rows, 1, &mut known.memo).classes(vms, 0..rows.len());
+    let mut all: Classes = (Vec::with_capacity(rows.len()), Vec::new());
+    if rows.len() >= WORTH_SHARING {
+        first_classes(vms, known, rows, pool, &mut all)?;
     }
-    let chunk = rows.len().div_ceil(pool.threads());
-    let starts: Vec<usize> = (0..rows.len()).step_by(chunk).collect();
+    let rest = all.0.len()..rows.len();
+    if rest.len() < WORTH_SHARING || pool.threads() == 1 {
+        Intake::new(rows, 1, &mut known.memo).classes(vms, rest, &mut all)?;
+        return Ok(all);
+    }
+    let chunk = rest.len().div_ceil(pool.threads());
+    let starts: Vec<usize> = rest.clone().step_by(chunk).collect();
     known.parts.resize_with(starts.len().max(known.parts.len()), Part::default);
     // One hand-over for all of it: waking threads again and again would take longer than small parts.
     pool.run(|| {
         let classes = |(part, start): (&mut Part, &usize)| {
-            let runs = *start..(start + chunk).min(rows.len());
-            Intake::new(rows, starts.len(), &mut part.memo).classes(&mut part.vms, runs)
+            let mut own = (Vec::with_capacity(chunk), Vec::new());
+            let runs = *start..(start + chunk).min(rest.end);
+            Intake::new(rows, starts.len(), &mut part.memo).classes(&mut part.vms, runs, &mut own).map(|()| own)
         };
         let found: Vec<Classes> = known.parts.par_iter_mut().zip(&starts).map(classes).collect::<Result<_, _>>()?;
         // Classes are numbered by first appearance, so parts that follow each other give the numbers of the whole.
-        let mut all = (Vec::with_capacity(rows.len()), Vec::new());
         for ((classes, errors), part) in found.into_iter().zip(&mut known.parts) {
             part.join(vms)?;
             let none = VmClass::at_place(usize::MAX);
@@ -198,6 +116,36 @@ pub(in crate::fleet) fn classes(
             }
         }
         Ok(all)
+    })
+}
+
+/// The classes of the first VMs, as far as these are mostly different from all before them.
+fn first_classes(
+    vms: &mut Vms,
+    known: &mut Known,
+    rows: Runs<'_>,
+    pool: &Pool,
+    all: &mut Classes,
+) -> Result<(), MemoryError> {
+    let mut before = vms.classes.len();
+    let mut differ = |seen: usize, vms: &Vms| {
+        let new = vms.classes.len() - std::mem::replace(&mut before, vms.classes.len());
+        (seen - new) * WORTH_COMPARING < seen
+    };
+    Intake::new(rows, 1, &mut known.memo).classes(vms, 0..FIRST, all)?;
+    if !differ(FIRST, vms) {
+        return Ok(());
+    }
+    pool.run(|| {
+        while all.0.len() < rows.len() {
+            checkpoint();
+            let start = all.0.len();
+            let window = start..rows.len().min(start + different::WINDOW);
+            if !different::add(vms, rows, window.clone(), &mut all.0)? || !differ(window.len(), vms) {
+                break;
+            }
+        }
+        Ok(())
     })
 }
 
@@ -221,9 +169,9 @@ impl<'a> Intake<'a> {
         Self { rows, threads, lists: 0, memo, compares: true, inference, errors }
     }
 
-    fn classes(mut self, vms: &mut Vms, runs: std::ops::Range<usize>) -> Result<Classes, MemoryError> {
+    fn classes(mut self, vms: &mut Vms, runs: Range<usize>, all: &mut Classes) -> Result<(), MemoryError> {
         let mut last: Option<(VcpuConfig, usize)> = None;
-        let mut classes = Vec::with_capacity(runs.len());
+        let classes = &mut all.0;
         let mut known = vms.classes.len();
         let count = runs.len();
         for (at, run) in runs.enumerate() {
@@ -247,14 +195,10 @@ impl<'a> Intake<'a> {
             if is_new {
                 self.inference.look_at(ids);
             }
-            let config = match self.rows.made(run) {
-                Made::Told(config) => VcpuConfig { vmm: self.rows.vmm(run), ..config },
-                Made::Inferred => VcpuConfig { vmm: self.rows.vmm(run), ..self.inference.made(values) },
-                Made::Unusable => {
-                    classes.push(vms.unusable_class());
-                    last = last.filter(|_| !is_new);
-                    continue;
-                }
+            let Some(config) = self.rows.config(run, values, &mut self.inference) else {
+                classes.push(vms.unusable_class());
+                last = last.filter(|_| !is_new);
+                continue;
             };
             let shape = match last {
                 Some((known, shape)) if known == config && !is_new => shape,
@@ -263,7 +207,8 @@ impl<'a> Intake<'a> {
             last = Some((config, shape));
             classes.push(self.class(vms, start, shape, values));
         }
-        Ok((classes, self.errors))
+        all.1.extend(self.errors);
+        Ok(())
     }
 
     fn class(&mut self, vms: &mut Vms, start: usize, shape: usize, values: &[u64]) -> VmClass {

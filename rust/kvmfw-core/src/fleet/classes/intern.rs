@@ -28,6 +28,11 @@ impl<T: Eq + Hash + Clone> Interner<T> {
         self.find(short, &item).unwrap_or_else(|| self.insert(short, item))
     }
 
+    /// The number of `item`, if it was seen before.
+    pub(crate) fn number(&self, item: &T) -> Option<u32> {
+        self.find(Self::hash(item), item)
+    }
+
     /// The hash of an item, for [`Interner::intern_hashed`].
     pub(crate) fn hash(item: &T) -> u32 {
         short(FixedState::default().hash_one(item))

@@ -51,7 +51,11 @@ impl Vms {
             let (own, numbers) = units.get(unit.register()?)?;
             Some((*own, *numbers.get(number as usize)?))
         };
-        let add_classes = || self.classes.absorb(&other.classes, |class, row| translate(class, list, value, row));
+        let write = |class: usize, row: &mut NewRow| {
+            let class = other.classes.get(VmClass::at_place(class)).unwrap_or_default();
+            translate(class, list, value, row);
+        };
+        let add_classes = || self.classes.intern_all(other.classes.len(), write);
         Ok(rayon::join(add_values, add_classes).1)
     }
 

@@ -1,6 +1,7 @@
 //! Who is alike among VMs that nobody keeps, and what they have instead of those that they are like.
 
-use super::intake::{self, Known, Runs};
+use super::intake::{self, Known};
+use super::runs::Runs;
 use super::vms::Vms;
 use crate::error::{IntakeError, RowError};
 use crate::fleet::class::VmClass;

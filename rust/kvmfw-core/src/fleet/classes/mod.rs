@@ -3,6 +3,7 @@
 pub(in crate::fleet) mod class_map;
 pub(in crate::fleet) mod class_row;
 pub(in crate::fleet) mod class_rows;
+mod different;
 pub(in crate::fleet) mod hosts;
 pub(in crate::fleet) mod intake;
 pub(in crate::fleet) mod intern;
@@ -10,6 +11,7 @@ pub(in crate::fleet) mod joining;
 pub(in crate::fleet) mod kinds;
 pub(in crate::fleet) mod layers;
 mod memo;
+pub(in crate::fleet) mod runs;
 pub(in crate::fleet) mod saved;
 pub(in crate::fleet) mod shape;
 pub(in crate::fleet) mod vms;

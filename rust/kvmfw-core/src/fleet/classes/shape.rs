@@ -16,8 +16,9 @@ use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
 use crate::id::check_size;
 use crate::list::Layout;
-use crate::policy::is_judged_by_value;
-use crate::rules::{self, Context, is_aarch32, other_name};
+use crate::policy::{is_judged_by_value, is_kept_anywhere};
+use crate::rules::{self, Context, is_aarch32, longest_vector, other_name};
+use crate::value::Value;
 use crate::vcpu::VcpuConfig;
 
 /// One list of registers of one vCPU configuration.
@@ -86,11 +87,16 @@ impl Shapes {
         if self.all.get(self.last).is_some_and(|last| last.config == config && last.ids == ids) {
             return Some(self.last);
         }
+        self.last = self.known(config, ids)?;
+        Some(self.last)
+    }
+
+    /// The number of the shape with these ids.
+    pub(in crate::fleet) fn known(&self, config: u32, ids: &[u64]) -> Option<usize> {
         let is = |shape: &Shape| shape.config == config && shape.ids == ids;
         let hash = self.state.hash_one((config, ids));
         let found = self.table.find(hash, |at| self.all.get(*at as usize).is_some_and(is));
-        self.last = *found? as usize;
-        Some(self.last)
+        found.map(|number| *number as usize)
     }
 
     /// Whether the last shape that was found has these ids: a comparison of memory.
@@ -215,6 +221,34 @@ impl Shape {
     /// The mode of a set of this shape.
     pub(in crate::fleet) fn mode(&self, word: impl Fn(usize) -> Option<u64>) -> Context {
         rules::mode(word(self.mode?)?)
+    }
+
+    /// The places whose values are looked at in this set alone, each with what decides about it: general registers in AArch32
+    /// modes, and SVE registers that use more than some vectors have.
+    pub(in crate::fleet) fn rarely_judged(
+        &self,
+        ids: &[u64],
+        word: impl Fn(usize) -> Option<u64>,
+        value: impl Fn(usize) -> Option<Value>,
+    ) -> impl Iterator<Item = (usize, Context)> {
+        let (mode, longest) = (self.mode(&word), self.lengths.and_then(&value).as_ref().and_then(longest_vector));
+        let general = if self.is_aarch32(&word) { self.general.as_slice() } else { &[] };
+        let general = general.iter().map(move |at| (*at, mode));
+        let all = general.chain(self.sve.iter().map(move |at| (*at, longest)));
+        all.filter(move |(at, context)| {
+            let register = ids.get(*at).map(|id| RegisterId::new(*id));
+            let seen = word(*at).map(Value::Word).or_else(|| value(*at));
+            register.zip(seen).is_some_and(|(register, seen)| !is_kept_anywhere(register, &seen, *context))
+        })
+    }
+
+    /// Whether nothing is special about a set of this shape: its rows can be used, and all that is looked at stands in `columns`.
+    pub(in crate::fleet) fn is_plain(&self, values: &[u64]) -> bool {
+        let word = |at: usize| values.get(at).copied();
+        let value = |at: usize| Value::from_word(word(at)?, RegisterId::new(*self.ids.get(at)?)).ok();
+        self.problems.is_empty()
+            && self.narrow.iter().all(|(at, bits)| word(*at).is_some_and(|word| word >> bits == 0))
+            && self.rarely_judged(&self.ids, word, value).next().is_none()
     }
 
     /// The number among `lists` of the list of a set of this shape, new if it was not seen before.

@@ -6,14 +6,14 @@ use super::class_row::{ClassRow, NewRow};
 use super::class_rows::ClassRows;
 use super::intern::Interner;
 use super::saved::{Saved, SavedValue};
-use super::shape::{Shape, Shapes};
+use super::shape::{Column, Shape, Shapes};
 use crate::catalog::Gate;
 use crate::error::FormatError;
 use crate::fleet::class::VmClass;
 use crate::fleet::unit::UnitNumber;
 use crate::id::RegisterId;
-use crate::policy::{gate_of, is_kept_anywhere};
-use crate::rules::{Context, PmuNames, judged_value, longest_vector, pmu_context};
+use crate::policy::gate_of;
+use crate::rules::{Context, PmuNames, judged_value, pmu_context};
 use crate::set::RegisterSet;
 use crate::value::Value;
 use crate::vcpu::VcpuConfig;
@@ -63,6 +63,23 @@ impl RegisterUnit {
     ) -> Option<u32> {
         let known = word.and_then(|word| self.recent.get(word, config, context));
         known.or_else(|| value().map(|value| self.other_number(value, config, context)))
+    }
+
+    /// The number of the value in a column of a VM, see [`Vms::class`].
+    #[inline]
+    pub(super) fn number_at(
+        &mut self,
+        column: &Column,
+        config: u32,
+        word: impl Fn(usize) -> Option<u64>,
+        value: impl FnOnce(usize) -> Option<Value>,
+    ) -> Option<u32> {
+        let field = |at: Option<usize>, shift: u32| u8::try_from(word(at?)? >> shift & 0xf).ok();
+        let found = column.gate.and_then(|(at, shift)| field(at, shift));
+        let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
+        let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
+        let narrow = if column.is_wide { None } else { word(column.at) };
+        self.number(narrow, || value(column.at), config, context)
     }
 
     #[inline(never)]
@@ -126,51 +143,24 @@ impl Vms {
         word: impl Fn(usize) -> Option<u64>,
         value: impl Fn(usize) -> Option<Value>,
     ) -> VmClass {
-        let field = |at: Option<usize>, shift: u32| u8::try_from(word(at?)? >> shift & 0xf).ok();
         let config = shape.config;
         let list = shape.list(&word, &mut self.lists);
         let mut row = std::mem::take(&mut self.scratch);
         row.begin(Some(list), shape.width);
         for column in &shape.columns {
             let Some(unit) = self.unit_mut(column.unit) else { continue };
-            let found = column.gate.and_then(|(at, shift)| field(at, shift));
-            let names = || PmuNames::of(word(column.at), column.other.and_then(&word));
-            let context = if column.has_two_names { Some(pmu_context(found, names())) } else { found };
-            let word = if column.is_wide { None } else { word(column.at) };
-            row.put(column.unit, unit.number(word, || value(column.at), config, context));
+            row.put(column.unit, unit.number_at(column, config, &word, &value));
         }
-        if shape.is_aarch32(&word) {
-            let mode = shape.mode(&word);
-            shape.general.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, mode), &mut row));
-        }
-        if !shape.sve.is_empty() {
-            let longest = shape.lengths.and_then(&value).as_ref().and_then(longest_vector);
-            shape.sve.iter().for_each(|at| self.rarely_judged(*at, ids, &word, &value, (config, longest), &mut row));
+        for (at, context) in shape.rarely_judged(ids, &word, &value) {
+            let Some(register) = ids.get(at).map(|id| RegisterId::new(*id)) else { continue };
+            let (number, _) = self.unit(register);
+            if let Some(unit) = self.unit_mut(number) {
+                row.put(number, unit.number(None, || value(at), config, context));
+            }
         }
         let class = self.classes.intern(row.row());
         self.scratch = row;
         class
-    }
-
-    /// Puts the value of a register that most VMs have like all others into the row, where it is not such a value.
-    fn rarely_judged(
-        &mut self,
-        at: usize,
-        ids: &[u64],
-        word: impl Fn(usize) -> Option<u64>,
-        value: impl Fn(usize) -> Option<Value>,
-        (config, context): (u32, Context),
-        row: &mut NewRow,
-    ) {
-        let Some(register) = ids.get(at).map(|id| RegisterId::new(*id)) else { return };
-        let Some(seen) = word(at).map(Value::Word).or_else(|| value(at)) else { return };
-        if is_kept_anywhere(register, &seen, context) {
-            return;
-        }
-        let (number, _) = self.unit(register);
-        if let Some(unit) = self.unit_mut(number) {
-            row.put(number, unit.number(None, || value(at), config, context));
-        }
     }
 
     /// The class of a VM of the shape with this number, whose values are given as words, in the order of the ids.

@@ -20,14 +20,16 @@ impl Change {
             classes.sort_unstable();
             classes.dedup();
         }
-        let state = &mut self.state;
+        let (state, lose) = (&mut self.state, !left.is_empty());
         left.retain(|class| state.vm_classes.members(class.number()) == 0);
         for class in &left {
             state.fresh.forget(*class);
         }
-        // One that lost all of its members and got others is none that was not there before.
-        let is_new = |class: &VmClass| self.turn.base.vm_classes.members(class.number()) == 0;
-        born.retain(|class| is_new(class) && state.vm_classes.members(class.number()) > 0);
+        if lose {
+            // One that lost all of its members and got others is none that was not there before.
+            let is_new = |class: &VmClass| self.turn.base.vm_classes.members(class.number()) == 0;
+            born.retain(|class| is_new(class) && state.vm_classes.members(class.number()) > 0);
+        }
         self.turn.writer.births += born.len();
         self.judge(&born);
         let Self { state, mut turn, .. } = self;

@@ -141,22 +141,41 @@ impl Part {
             UnitNumber::LIST => PartRow::for_lists(vms.lists.len()),
             unit => PartRow::for_values(vms.unit_of(unit).map_or(0, |unit| unit.values.len())),
         };
-        let mut known = Vec::new();
-        for row in (self.grid.row_count()..rows).map(PartRow::at_place) {
+        let new: Vec<usize> = (self.grid.row_count()..rows).collect();
+        let width = self.columns.len();
+        // Lists are one unit, which may have as many rows as all others: threads share those too.
+        for some in new.chunks(CHUNK * CHUNK) {
+            room::need(some.len() * width);
+            let cells: Vec<Vec<u8>> = if some.len() <= CHUNK {
+                vec![self.cells(some, vms, hosts)]
+            } else {
+                some.par_chunks(CHUNK).map(|some| self.cells(some, vms, hosts)).collect()
+            };
+            for (some, cells) in some.chunks(CHUNK).zip(&cells) {
+                for at in 0..some.len() {
+                    self.push_row(cells.get(at * width..(at + 1) * width).unwrap_or(&[]));
+                }
+            }
+        }
+        true
+    }
+
+    /// The cells of rows of values, row by row.
+    fn cells(&self, rows: &[usize], vms: &Vms, hosts: &Hosts) -> Vec<u8> {
+        let (mut known, mut cells) = (Vec::new(), Vec::with_capacity(rows.len() * self.columns.len()));
+        for row in rows.iter().copied().map(PartRow::at_place) {
             checkpoint();
             known.clear();
             known.resize(hosts.acceptors.get(self.unit.at()).map_or(0, Interner::len), None);
-            let outcome = |acceptor: u32, known: &mut Vec<Option<u8>>| match known.get_mut(acceptor as usize) {
+            let mut outcome = |acceptor: u32| match known.get_mut(acceptor as usize) {
                 Some(Some(outcome)) => *outcome,
                 Some(slot) => *slot.insert(outcome(vms, hosts, self.unit, row, acceptor)),
                 None => found(None),
             };
             let row = RowOf::new(vms, self.unit, row);
-            let cells: Vec<u8> =
-                self.columns.rows().map(|key| row.cell(key, |acceptor| outcome(acceptor, &mut known))).collect();
-            self.push_row(&cells);
+            cells.extend(self.columns.rows().map(|key| row.cell(key, &mut outcome)));
         }
-        true
+        cells
     }
 
     /// Appends a row.
