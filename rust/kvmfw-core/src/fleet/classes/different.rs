@@ -8,7 +8,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::class_row::NewRow;
+use super::class_rows::ClassRows;
+use super::intern::Interner;
 use super::runs::Runs;
+use super::saved::Saved;
 use super::shape::{Column, Shape, Shapes};
 use super::vms::{RegisterUnit, Vms};
 use crate::error::MemoryError;
@@ -20,11 +23,43 @@ use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 
 /// So many VMs are looked at before the next register is: what they have of it fits into a core's caches.
-pub(super) const WINDOW: usize = 1 << 13;
+const WINDOW: usize = 1 << 13;
 /// VMs whose shape one thread looks for at a time.
 const CHUNK: usize = 1 << 9;
 /// VMs of more shapes than this are looked at one by one.
 const MOST_SHAPES: usize = 1 << 4;
+
+/// Adds the classes of the VMs that follow those of `classes`, as long as most of them are new (`are_new` tells of how many how
+/// many are) and none has to be looked at by itself: because it has a shape that nobody had, or what few VMs have. The threads of
+/// the pool in which this is called share the work.
+///
+/// # Errors
+///
+/// When there is no memory for it.
+pub(super) fn add(
+    vms: &mut Vms,
+    rows: Runs<'_>,
+    are_new: impl Fn(usize, usize) -> bool,
+    classes: &mut Vec<VmClass>,
+) -> Result<(), MemoryError> {
+    let after = |end: usize| end..rows.len().min(end + WINDOW);
+    let mut now = after(classes.len());
+    room::ask(vms.growth(WINDOW))?;
+    let mut ready = Registers::of(vms).0.window(rows, now.clone());
+    while let Some(window) = ready {
+        checkpoint();
+        room::ask(vms.growth(2 * WINDOW))?;
+        let (known, next) = (vms.classes.len(), after(now.end));
+        let (mut registers, all) = Registers::of(vms);
+        // Classes get their numbers one after the other: meanwhile other threads go on with who comes next.
+        let add = || all.intern_all(now.len(), |at, row| window.write(at, row));
+        let (found, then) = rayon::join(add, || registers.window(rows, next.clone()));
+        classes.extend(found);
+        let goes_on = are_new(now.len(), vms.classes.len() - known);
+        (ready, now) = (then.filter(|_| goes_on), next);
+    }
+    Ok(())
+}
 
 /// A VM of a window.
 #[derive(Clone, Copy)]
@@ -50,76 +85,88 @@ struct Look {
     columns: Vec<Option<Column>>,
 }
 
-/// Adds the classes of the VMs in `runs`, at most [`WINDOW`] of them; `false`, and nothing is added, where one of them has to be
-/// looked at by itself: it has a shape that nobody had, or what few VMs have. The threads of the pool in which this is called
-/// share the work.
-///
-/// # Errors
-///
-/// When there is no memory for it.
-pub(super) fn add(
-    vms: &mut Vms,
-    rows: Runs<'_>,
-    runs: Range<usize>,
-    classes: &mut Vec<VmClass>,
-) -> Result<bool, MemoryError> {
-    room::ask(vms.growth(runs.len()))?;
-    let starts: Vec<usize> = runs.clone().step_by(CHUNK).collect();
-    let plain = |start: &usize| plain(vms, rows, *start..runs.end.min(start + CHUNK));
-    let Some(found) = starts.par_iter().map(plain).collect::<Option<Vec<Vec<Vm<'_>>>>>() else { return Ok(false) };
-    let window = found.concat();
-    let Vms { lists, units, shapes, .. } = vms;
-    let Some(looks) = looks(&window, shapes, units.len()) else { return Ok(false) };
-    let list = |vm: &Vm<'_>| shapes.get_mut(vm.shape).map(|shape| shape.list(|at| vm.word(at), lists));
-    let numbers = || -> Vec<Vec<Option<u32>>> {
-        let units = units.par_iter_mut().enumerate().with_max_len(1);
-        units.map(|(at, unit)| numbers(at, unit, &window, &looks)).collect()
-    };
-    let (lists, numbers) = rayon::join(|| window.iter().map(list).collect::<Vec<_>>(), numbers);
-    checkpoint();
-    let write = |at: usize, row: &mut NewRow| {
-        let look = window.get(at).and_then(|vm| look_of(&looks, vm.shape));
-        row.begin(lists.get(at).copied().flatten(), look.map_or(1, |look| look.width));
-        let columns = look.into_iter().flat_map(|look| look.columns.iter().zip(&numbers).enumerate());
-        for (unit, (column, numbers)) in columns {
-            if column.is_some() {
-                row.put(UnitNumber::of_register(unit), numbers.get(at).copied().flatten());
-            }
-        }
-    };
-    classes.extend(vms.classes.intern_all(window.len(), write));
-    Ok(true)
+/// VMs whose registers have numbers.
+struct Window<'a> {
+    vms: Vec<Vm<'a>>,
+    looks: Vec<Look>,
+    /// The number of the list of each VM.
+    lists: Vec<Option<u32>>,
+    /// By register unit the number of the value of each VM.
+    numbers: Vec<Vec<Option<u32>>>,
 }
 
-/// VMs with their shapes, where all of these are known and nothing is special about any VM.
-fn plain<'a>(vms: &Vms, rows: Runs<'a>, runs: Range<usize>) -> Option<Vec<Vm<'a>>> {
-    let (mut inference, mut last) = (Inference::default(), None::<(&[u64], VcpuConfig, usize)>);
-    let mut found = Vec::with_capacity(runs.len());
-    for run in runs {
-        let (_, ids, values) = rows.rows_of(run)?;
-        let known = last.filter(|(known, ..)| *known == ids);
-        if known.is_none() {
-            inference.look_at(ids);
+impl Window<'_> {
+    /// The row of a VM.
+    fn write(&self, at: usize, row: &mut NewRow) {
+        let look = self.vms.get(at).and_then(|vm| look_of(&self.looks, vm.shape));
+        row.begin(self.lists.get(at).copied().flatten(), look.map_or(1, |look| look.width));
+        let columns = look.into_iter().flat_map(|look| look.columns.iter().zip(&self.numbers).enumerate());
+        for (unit, (_, numbers)) in columns.filter(|(_, (column, _))| column.is_some()) {
+            row.put(UnitNumber::of_register(unit), numbers.get(at).copied().flatten());
         }
-        let config = rows.config(run, values, &mut inference)?;
-        let shape = match known {
-            Some((_, known, shape)) if known == config => shape,
-            _ => vms.shapes.known(vms.configs.number(&config)?, ids)?,
-        };
-        last = Some((ids, config, shape));
-        if !vms.shapes.get(shape)?.is_plain(values) {
-            return None;
-        }
-        found.push(Vm { values, shape });
     }
-    Some(found)
+}
+
+/// All of [`Vms`] but the classes.
+struct Registers<'v> {
+    configs: &'v Interner<VcpuConfig>,
+    lists: &'v mut Interner<Saved>,
+    units: &'v mut [RegisterUnit],
+    shapes: &'v mut Shapes,
+}
+
+impl<'v> Registers<'v> {
+    fn of(vms: &'v mut Vms) -> (Self, &'v mut ClassRows) {
+        let Vms { configs, lists, units, shapes, classes, .. } = vms;
+        (Self { configs, lists, units, shapes }, classes)
+    }
+
+    /// Gives numbers to what VMs have; `None` where there is no VM, or one has to be looked at by itself.
+    fn window<'a>(&mut self, rows: Runs<'a>, runs: Range<usize>) -> Option<Window<'a>> {
+        let starts: Vec<usize> = runs.clone().step_by(CHUNK).collect();
+        let plain = |start: &usize| self.plain(rows, *start..runs.end.min(start + CHUNK));
+        let vms = starts.par_iter().map(plain).collect::<Option<Vec<Vec<Vm<'_>>>>>()?.concat();
+        let looks = looks(&vms, self.shapes, self.units.len())?;
+        let Self { lists, units, shapes, .. } = self;
+        let list = |vm: &Vm<'_>| shapes.get_mut(vm.shape).map(|shape| shape.list(|at| vm.word(at), lists));
+        let numbers = || -> Vec<Vec<Option<u32>>> {
+            let units = units.par_iter_mut().enumerate().with_max_len(1);
+            units.map(|(at, unit)| numbers(at, unit, &vms, &looks)).collect()
+        };
+        let (lists, numbers) = rayon::join(|| vms.iter().map(list).collect(), numbers);
+        (!vms.is_empty()).then_some(Window { vms, looks, lists, numbers })
+    }
+
+    /// VMs with their shapes, where all of these are known and nothing is special about any VM.
+    fn plain<'a>(&self, rows: Runs<'a>, runs: Range<usize>) -> Option<Vec<Vm<'a>>> {
+        let (mut inference, mut last) = (Inference::default(), None::<(&[u64], VcpuConfig, usize)>);
+        let mut found = Vec::with_capacity(runs.len());
+        for run in runs {
+            let (_, ids, values) = rows.rows_of(run)?;
+            let known = last.filter(|(known, ..)| *known == ids);
+            if known.is_none() {
+                inference.look_at(ids);
+            }
+            let config = rows.config(run, values, &mut inference)?;
+            let shape = match known {
+                Some((_, known, shape)) if known == config => shape,
+                _ => self.shapes.known(self.configs.number(&config)?, ids)?,
+            };
+            last = Some((ids, config, shape));
+            if !self.shapes.get(shape)?.is_plain(values) {
+                return None;
+            }
+            found.push(Vm { values, shape });
+        }
+        Some(found)
+    }
 }
 
 /// What there is to know of the shapes of a window, if these are few.
-fn looks(window: &[Vm<'_>], shapes: &Shapes, units: usize) -> Option<Vec<Look>> {
+fn looks(vms: &[Vm<'_>], shapes: &Shapes, units: usize) -> Option<Vec<Look>> {
     let mut looks: Vec<Look> = Vec::new();
-    for vm in window {
-        if looks.last().is_some_and(|last| last.shape == vm.shape) || look_of(&looks, vm.shape).is_some() {
+    for vm in vms {
+        if look_of(&looks, vm.shape).is_some() {
             continue;
         }
         if looks.len() == MOST_SHAPES {
@@ -140,12 +187,13 @@ fn look_of(looks: &[Look], shape: usize) -> Option<&Look> {
 }
 
 /// The numbers of the values that VMs have of one register.
-fn numbers(at: usize, unit: &mut RegisterUnit, window: &[Vm<'_>], looks: &[Look]) -> Vec<Option<u32>> {
+fn numbers(at: usize, unit: &mut RegisterUnit, vms: &[Vm<'_>], looks: &[Look]) -> Vec<Option<u32>> {
+    checkpoint();
     let register = unit.register;
     let number = |vm: &Vm<'_>| {
         let look = look_of(looks, vm.shape)?;
         let column = look.columns.get(at)?.as_ref()?;
         unit.number_at(column, look.config, |at| vm.word(at), |at| Value::from_word(vm.word(at)?, register).ok())
     };
-    window.iter().map(number).collect()
+    vms.iter().map(number).collect()
 }

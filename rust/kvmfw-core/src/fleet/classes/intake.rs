@@ -127,26 +127,13 @@ fn first_classes(
     pool: &Pool,
     all: &mut Classes,
 ) -> Result<(), MemoryError> {
-    let mut before = vms.classes.len();
-    let mut differ = |seen: usize, vms: &Vms| {
-        let new = vms.classes.len() - std::mem::replace(&mut before, vms.classes.len());
-        (seen - new) * WORTH_COMPARING < seen
-    };
+    let are_new = |seen: usize, new: usize| (seen - new) * WORTH_COMPARING < seen;
+    let before = vms.classes.len();
     Intake::new(rows, 1, &mut known.memo).classes(vms, 0..FIRST, all)?;
-    if !differ(FIRST, vms) {
-        return Ok(());
+    if are_new(FIRST, vms.classes.len() - before) {
+        pool.run(|| different::add(vms, rows, are_new, &mut all.0))?;
     }
-    pool.run(|| {
-        while all.0.len() < rows.len() {
-            checkpoint();
-            let start = all.0.len();
-            let window = start..rows.len().min(start + different::WINDOW);
-            if !different::add(vms, rows, window.clone(), &mut all.0)? || !differ(window.len(), vms) {
-                break;
-            }
-        }
-        Ok(())
-    })
+    Ok(())
 }
 
 impl Part {
