@@ -326,7 +326,7 @@ proptest! {
     fn vms_looked_at_register_by_register_are_those_looked_at_one_by_one(
         kinds in proptest::collection::vec((prop_oneof![4 => Just(0_u32), 2 => Just(1), 1 => Just(Runs::INFERRED)], saved()), 1..5),
         repeats in prop_oneof![Just(0_u64), Just(9), Just(3)],
-        special in proptest::collection::vec((0..40_000_usize, 0..5_u8), 0..3),
+        special in proptest::collection::vec((0..40_000_usize, 0..5_u8), 0..4),
         hosts in proptest::collection::vec(capture(), 1..4),
     ) {
         const PSTATE: u64 = 0x6030_0000_0010_0042;
@@ -338,17 +338,21 @@ proptest! {
             vm.retain(|(id, _)| *id != PFR1);
             // One in so many is like one before it.
             let own = if repeats > 0 && number % repeats == 0 { number / 2 } else { number };
-            vm.push((PFR1, own << 8));
+            vm.extend([(PFR1, own << 8), (PSTATE, 5), (X0, number), (NARROW, 0)]);
             vm.sort_unstable();
             vms.push((made, vm));
         }
         for (at, what) in special {
             let (made, vm) = &mut vms[at];
+            let mut set = |register: u64, value: u64| vm.iter_mut().filter(|(id, _)| *id == register).for_each(|row| row.1 = value);
             match what {
                 0 => *made = Runs::UNUSABLE,
-                1 => vm.extend([(PSTATE, 0x10), (X0, 1 << 40)]),
-                2 => vm.push((NARROW, 1 << 32)),
-                3 => vm.push((LEVEL + 0x100, 7)),
+                1 => {
+                    set(PSTATE, 0x10);
+                    set(X0, 1 << 40);
+                }
+                2 => set(NARROW, 1 << 32),
+                3 => vm.push((PFR0 + 0x100, 7)),
                 _ => vm.extend_from_within(0..1),
             }
         }

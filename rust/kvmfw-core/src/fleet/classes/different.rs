@@ -23,15 +23,15 @@ use crate::value::Value;
 use crate::vcpu::{Inference, VcpuConfig};
 
 /// So many VMs are looked at before the next register is: what they have of it fits into a core's caches.
-const WINDOW: usize = 1 << 13;
+pub(super) const WINDOW: usize = 1 << 13;
 /// VMs whose shape one thread looks for at a time.
 const CHUNK: usize = 1 << 9;
 /// VMs of more shapes than this are looked at one by one.
 const MOST_SHAPES: usize = 1 << 4;
 
-/// Adds the classes of the VMs that follow those of `classes`, as long as most of them are new (`are_new` tells of how many how
-/// many are) and none has to be looked at by itself: because it has a shape that nobody had, or what few VMs have. The threads of
-/// the pool in which this is called share the work.
+/// Adds the classes of the VMs that follow those of `classes`, until there is one who has to be looked at by himself: because he
+/// has a shape that nobody had, or what few VMs have; or until most of them are not new (`are_new` tells of how many how many are),
+/// and `false` is given. The threads of the pool in which this is called share the work.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub(super) fn add(
     rows: Runs<'_>,
     are_new: impl Fn(usize, usize) -> bool,
     classes: &mut Vec<VmClass>,
-) -> Result<(), MemoryError> {
+) -> Result<bool, MemoryError> {
     let after = |end: usize| end..rows.len().min(end + WINDOW);
     let mut now = after(classes.len());
     room::ask(vms.growth(WINDOW))?;
@@ -55,10 +55,12 @@ pub(super) fn add(
         let add = || all.intern_all(now.len(), |at, row| window.write(at, row));
         let (found, then) = rayon::join(add, || registers.window(rows, next.clone()));
         classes.extend(found);
-        let goes_on = are_new(now.len(), vms.classes.len() - known);
-        (ready, now) = (then.filter(|_| goes_on), next);
+        if !are_new(now.len(), vms.classes.len() - known) {
+            return Ok(false);
+        }
+        (ready, now) = (then, next);
     }
-    Ok(())
+    Ok(true)
 }
 
 /// A VM of a window.

@@ -127,11 +127,16 @@ fn first_classes(
     pool: &Pool,
     all: &mut Classes,
 ) -> Result<(), MemoryError> {
-    let are_new = |seen: usize, new: usize| (seen - new) * WORTH_COMPARING < seen;
-    let before = vms.classes.len();
-    Intake::new(rows, 1, &mut known.memo).classes(vms, 0..FIRST, all)?;
-    if are_new(FIRST, vms.classes.len() - before) {
-        pool.run(|| different::add(vms, rows, are_new, &mut all.0))?;
+    let are_new = |seen: usize, new: usize| seen.saturating_sub(new) * WORTH_COMPARING < seen;
+    let mut some = 0..FIRST;
+    while !some.is_empty() {
+        // Who has to be looked at by himself is, and who is near him.
+        let (before, seen) = (vms.classes.len(), some.len());
+        Intake::new(rows, 1, &mut known.memo).classes(vms, some, all)?;
+        if !are_new(seen, vms.classes.len() - before) || !pool.run(|| different::add(vms, rows, are_new, &mut all.0))? {
+            break;
+        }
+        some = all.0.len()..rows.len().min(all.0.len() + different::WINDOW);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::vms::Vms;
-use crate::fleet::grid::found;
+use crate::fleet::grid::{UNKNOWN, found};
 use crate::fleet::limits::Limits;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
@@ -97,17 +97,7 @@ impl Judged {
         }
         let mut out = vec![0; hosts.classes.len()];
         self.masks.row_of(&self.parts, &rows, &mut out);
-        for at in &self.masks.left {
-            let (Some(part), Some(row)) = (self.parts.get(*at), rows.get(*at)) else { continue };
-            for (out, column) in out.iter_mut().zip(&part.column_of) {
-                *out = (*out).max(part.cell(*row, *column));
-            }
-        }
-        for rest in &self.rests {
-            for (host, out) in HostClass::first(hosts.classes.len()).zip(&mut out) {
-                *out = (*out).max(rest_of_class(rest, vms, hosts, class, host));
-            }
-        }
+        self.add_unmasked(vms, hosts, Some(class), |at| rows.get(at).copied(), &mut out);
         for unit in unseen {
             judge_unseen(vms, hosts, class, unit, &mut out);
         }
@@ -173,8 +163,35 @@ impl Judged {
     pub(in crate::fleet) fn row(&self, vms: &Vms, hosts: &Hosts, vm: VmClass, out: &mut [u8]) {
         self.masks.row(vm, out);
         if self.is_unmasked() {
-            for (host, out) in HostClass::first(hosts.classes.len()).zip(out) {
-                self.each_unmasked(vms, hosts, vm, host, |_, outcome| *out = (*out).max(outcome));
+            let class = vms.classes.get(vm);
+            let row = |part: usize| class.zip(self.parts.get(part)).map(|(class, part)| part.row(vms, class));
+            self.add_unmasked(vms, hosts, class, row, out);
+        }
+    }
+
+    /// Adds to the outcomes of a VM class on all host classes what the masks do not say; `row` gives its row in a part.
+    fn add_unmasked(
+        &self,
+        vms: &Vms,
+        hosts: &Hosts,
+        class: Option<ClassRow<'_>>,
+        row: impl Fn(usize) -> Option<PartRow>,
+        out: &mut [u8],
+    ) {
+        for at in &self.masks.left {
+            let Some(part) = self.parts.get(*at) else { continue };
+            let row = row(*at);
+            for (out, column) in out.iter_mut().zip(&part.column_of) {
+                *out = (*out).max(found(row.map(|row| part.cell(row, *column))));
+            }
+        }
+        for rest in &self.rests {
+            let saved = class.map(|class| value(vms, rest.unit, class));
+            let Some(saved) = saved else { return out.fill(UNKNOWN) };
+            let Some(saved) = saved.filter(|saved| !rest.is_silent(saved)) else { continue };
+            for (host, out) in HostClass::first(hosts.classes.len()).zip(out.iter_mut()) {
+                let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
+                *out = (*out).max(found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor))));
             }
         }
     }
@@ -215,11 +232,9 @@ impl Judged {
 /// What is left of a split unit says about a pair of classes.
 pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass) -> u8 {
     let Some(class) = vms.classes.get(vm) else { return found(None) };
-    rest_of_class(rest, vms, hosts, class, host)
-}
-
-fn rest_of_class(rest: &Rest, vms: &Vms, hosts: &Hosts, class: ClassRow<'_>, host: HostClass) -> u8 {
-    let Some(saved) = value(vms, rest.unit, class) else { return Outcome::Accept as u8 };
+    let Some(saved) = value(vms, rest.unit, class).filter(|saved| !rest.is_silent(saved)) else {
+        return Outcome::Accept as u8;
+    };
     let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
     found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor)))
 }

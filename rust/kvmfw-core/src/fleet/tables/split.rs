@@ -55,11 +55,13 @@ enum Compare {
 }
 
 impl Rest {
-    /// The outcome of the rest of a unit for a value and an acceptor.
+    /// Whether the rest of a unit has nothing to say of a value.
+    pub(in crate::fleet) fn is_silent(&self, saved: &SavedValue) -> bool {
+        self.split.is_special(saved)
+    }
+
+    /// The outcome of the rest of a unit for a value of which it has something to say, and an acceptor.
     pub(in crate::fleet) fn judge(&self, hosts: &Hosts, saved: &SavedValue, acceptor: u32) -> u8 {
-        if self.split.is_special(saved) {
-            return 0;
-        }
         match (self.forms.get(acceptor as usize), saved.value.word()) {
             (Some(Compare::With { own, same, .. }), Some(word)) if word == *own => *same,
             (Some(Compare::With { other, .. }), _) => *other,
