@@ -2,19 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a law that cannot be set up has failed")]
 
-use std::fmt::Write as _;
+mod saved;
 
-use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Value, VcpuConfig, validate};
+use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Value, validate};
 use proptest::prelude::*;
-use proptest::sample::select;
-
-const LEVEL: u64 = 0x6030_0000_0014_0001;
-const WORKAROUND_2: u64 = 0x6030_0000_0014_0002;
-const BITMAP: u64 = 0x6030_0000_0016_0000;
-const PFR0: u64 = 0x6030_0000_0013_c020;
-const PFR1: u64 = 0x6030_0000_0013_c021;
-const ISAR0: u64 = 0x6030_0000_0013_c030;
-const REGISTERS: [u64; 6] = [LEVEL, WORKAROUND_2, PFR0, PFR1, ISAR0, BITMAP];
+use saved::{ISAR0, LEVEL, Saved, capture, config, hosts_of, saved};
 
 const WAYS: [Limits; 5] = [
     Limits { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 },
@@ -23,67 +15,6 @@ const WAYS: [Limits; 5] = [
     Limits { unit_cells: 0, group_rows: 8, class_cells: 0, unpacked_cells: 0 },
     Limits { unit_cells: 0, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 },
 ];
-
-type Saved = Vec<(u64, u64)>;
-
-fn word(register: u64) -> BoxedStrategy<u64> {
-    match register {
-        LEVEL | WORKAROUND_2 | BITMAP => (0..4_u64).boxed(),
-        _ => prop_oneof![
-            Just(0),
-            Just(u64::MAX),
-            Just(0x10),
-            proptest::collection::vec(0..3_u64, 16)
-                .prop_map(|digits| { digits.iter().fold(0, |word, digit| word << 4 | digit) })
-        ]
-        .boxed(),
-    }
-}
-
-fn saved() -> impl Strategy<Value = Saved> {
-    let registers = REGISTERS.map(|register| (Just(register), word(register), any::<bool>(), any::<bool>()));
-    registers.to_vec().prop_map(|registers| {
-        let kept = registers.into_iter().filter(|(.., a, b)| *a || *b);
-        kept.map(|(register, value, ..)| (register, value)).collect()
-    })
-}
-
-fn capture() -> impl Strategy<Value = Host> {
-    let codes = proptest::collection::vec(proptest::string::string_regex("[.!i]{16}").expect("a regex"), 16);
-    let kernels = select(vec!["5.10.13", "6.6.30", "6.12.8", "7.3.4"]);
-    (saved(), codes, any::<[bool; 6]>(), "[.!i]{4}", kernels).prop_map(|(registers, codes, measured, four, kernel)| {
-        let texts = |part: fn(&(u64, u64)) -> u64| {
-            registers.iter().map(|row| format!("\"{:#x}\"", part(row))).collect::<Vec<_>>().join(",")
-        };
-        let mut answers = Vec::new();
-        for ((register, own), _) in registers.iter().zip(measured).filter(|(_, measured)| *measured) {
-            let mut text = format!(
-                r#"{{"register":"{register:#x}","asked_on":[{{"vcpus":["vm"],"states":["fresh"]}}],"value":"{own:#x}","#
-            );
-            if [PFR0, PFR1, ISAR0].contains(register) {
-                let nibbles = (0..8).map(|at| format!("\"{}\":\"{}\"", 8 * at, codes[at])).collect::<Vec<_>>();
-                let [same, other, zero, ones] = [0, 1, 2, 3].map(|at| &four[at..=at]);
-                write!(text, r#""nibbles":{{{}}},"same":"{same}","other":"{other}","zero":"{zero}","ones":"{ones}"}}"#, nibbles.join(","))
-                    .expect("a string");
-            } else {
-                write!(text, r#""kept":["{own:#x}"],"refused":{{"EINVAL":["{:#x}"]}}}}"#, own + 1).expect("a string");
-            }
-            answers.push(text);
-        }
-        let text = format!(
-            r#"{{"format":"kvmfw-capture","version":1,"host":{{"name":"h","kernel":"{kernel}","midr":"0x1"}},
-            "registers":[{}],"vcpus":[{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":[{}]}}],"answers":[{}]}}"#,
-            texts(|row| row.0),
-            texts(|row| row.1),
-            answers.join(",")
-        );
-        Host::from_json(text.as_bytes()).expect("a capture")
-    })
-}
-
-fn config() -> VcpuConfig {
-    VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }
-}
 
 fn set(saved: &Saved) -> RegisterSet {
     let registers = saved.iter().map(|(id, value)| (RegisterId::new(*id), Value::Word(*value))).collect();
@@ -103,13 +34,6 @@ fn add(fleet: &Fleet, vms: &[Saved]) {
         Runs { starts: &starts, register: &register, value: &value, configs: &configs, config_of: &[], vmm_of: &[] };
     let mut change = fleet.change();
     assert_eq!(change.add_runs(rows, Named::default()), Ok(Vec::new()));
-    change.commit();
-}
-
-fn hosts_of(fleet: &Fleet, hosts: &[Host]) {
-    let numbers: Vec<u32> = (0..).take(hosts.len()).collect();
-    let mut change = fleet.change();
-    assert!(change.add_hosts(hosts, &numbers, None).is_ok());
     change.commit();
 }
 
@@ -291,92 +215,6 @@ proptest! {
         let classes = fleets.map(|fleet| fleet.snapshot().vm_classes());
         prop_assert_eq!(&classes[0], &classes[1]);
         prop_assert_eq!(&classes[0], &classes[2]);
-    }
-}
-
-/// VMs in columns: how each is made, and its registers.
-fn add_made(fleet: &Fleet, vms: &[(u32, Saved)]) -> Vec<usize> {
-    let mut starts = vec![0_i64];
-    let (mut register, mut value, mut config_of) = (Vec::new(), Vec::new(), Vec::new());
-    for (made, vm) in vms {
-        register.extend(vm.iter().map(|(id, _)| *id));
-        value.extend(vm.iter().map(|(_, value)| *value));
-        starts.push(i64::try_from(value.len()).expect("few rows"));
-        config_of.push(*made);
-    }
-    let configs = [config(), VcpuConfig { vgic: false, ..config() }];
-    let rows = Runs {
-        starts: &starts,
-        register: &register,
-        value: &value,
-        configs: &configs,
-        config_of: &config_of,
-        vmm_of: &[],
-    };
-    let mut change = fleet.change();
-    let errors = change.add_runs(rows, Named::default()).expect("columns that fit");
-    change.commit();
-    errors.into_iter().map(|error| error.row).collect()
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
-
-    #[test]
-    fn vms_looked_at_register_by_register_are_those_looked_at_one_by_one(
-        kinds in proptest::collection::vec((prop_oneof![4 => Just(0_u32), 2 => Just(1), 1 => Just(Runs::INFERRED)], saved()), 1..5),
-        repeats in prop_oneof![Just(0_u64), Just(9), Just(3)],
-        special in proptest::collection::vec((0..40_000_usize, 0..5_u8), 0..4),
-        hosts in proptest::collection::vec(capture(), 1..4),
-    ) {
-        const PSTATE: u64 = 0x6030_0000_0010_0042;
-        const X0: u64 = 0x6030_0000_0010_0000;
-        const NARROW: u64 = 0x6020_0000_0010_00d4;
-        let mut vms: Vec<(u32, Saved)> = Vec::new();
-        for number in 0..40_000_u64 {
-            let (made, mut vm) = kinds[usize::try_from(number).expect("small") % kinds.len()].clone();
-            vm.retain(|(id, _)| *id != PFR1);
-            // One in so many is like one before it.
-            let own = if repeats > 0 && number % repeats == 0 { number / 2 } else { number };
-            vm.extend([(PFR1, own << 8), (PSTATE, 5), (X0, number), (NARROW, 0)]);
-            vm.sort_unstable();
-            vms.push((made, vm));
-        }
-        for (at, what) in special {
-            let (made, vm) = &mut vms[at];
-            let mut set = |register: u64, value: u64| vm.iter_mut().filter(|(id, _)| *id == register).for_each(|row| row.1 = value);
-            match what {
-                0 => *made = Runs::UNUSABLE,
-                1 => {
-                    set(PSTATE, 0x10);
-                    set(X0, 1 << 40);
-                }
-                2 => set(NARROW, 1 << 32),
-                3 => vm.push((PFR0 + 0x100, 7)),
-                _ => vm.extend_from_within(0..1),
-            }
-        }
-        let fleets = [1, 2, 3].map(|threads| Fleet::new(Question::default(), threads));
-        let errors = fleets.each_ref().map(|fleet| add_made(fleet, &vms));
-        let one_by_one = Fleet::new(Question::default(), 1);
-        let mut wanted = Vec::new();
-        let mut before = 0;
-        for some in vms.chunks(1_000) {
-            wanted.extend(add_made(&one_by_one, some).into_iter().map(|row| before + row));
-            before += some.iter().map(|(_, vm)| vm.len()).sum::<usize>();
-        }
-        let classes = one_by_one.snapshot().vm_classes();
-        hosts_of(&one_by_one, &hosts);
-        let outcomes = one_by_one.snapshot();
-        for (fleet, errors) in fleets.iter().zip(errors) {
-            prop_assert_eq!(&errors, &wanted);
-            prop_assert!(fleet.snapshot().vm_classes() == classes);
-            hosts_of(fleet, &hosts);
-            let fleet = fleet.snapshot();
-            for vm in (0..vms.len()).step_by(397) {
-                prop_assert_eq!(fleet.row_of(vm), outcomes.row_of(vm));
-            }
-        }
     }
 }
 

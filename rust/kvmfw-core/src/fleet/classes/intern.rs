@@ -3,7 +3,6 @@
 use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
 use rayon::prelude::*;
 
 use super::layers::{Items, Numbers};
@@ -146,22 +145,6 @@ impl<T: Eq + Hash + Clone> Interner<T> {
     }
 }
 
-/// How many entries memory is asked for when a vector gets more: none while they fit, else twice as many as fitted.
-pub(in crate::fleet) fn growth(len: usize, capacity: usize, more: usize) -> usize {
-    let wanted = len.saturating_add(more);
-    if wanted <= capacity { 0 } else { wanted.max(capacity.saturating_mul(2)) }
-}
-
-/// How many bytes a table takes: places for a seventh more entries, a power of two of them, each with a byte of its own.
-pub(super) fn table_bytes(entries: usize) -> usize {
-    (entries / 7 * 8).next_power_of_two() * (size_of::<(u32, u32)>() + 1)
-}
-
-/// How many bytes a table asks for when it gets more entries.
-pub(in crate::fleet) fn table_growth<E>(table: &HashTable<E>, more: usize) -> usize {
-    table_bytes(growth(table.len(), table.capacity(), more))
-}
-
 /// An [`Interner`] of short rows of numbers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RowInterner {
@@ -223,11 +206,6 @@ impl RowInterner {
 pub(crate) const fn short(hash: u64) -> u32 {
     let [.., a, b, c, d] = hash.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
-}
-
-/// A short hash over all bits, as the table wants it: it takes the place from the low bits and a tag from the high ones.
-pub(crate) const fn spread(short: u32) -> u64 {
-    (short as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]

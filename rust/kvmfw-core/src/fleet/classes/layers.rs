@@ -9,8 +9,6 @@ use std::sync::Arc;
 use foldhash::fast::FixedState;
 use hashbrown::{HashMap, HashTable};
 
-use super::intern::{growth, spread, table_bytes, table_growth};
-
 /// A layer that is not so many times as long as the next one becomes one with it.
 const STEP: usize = 8;
 
@@ -245,6 +243,27 @@ impl<K: Hash + Eq + Clone, V: Clone> Changed<K, V> {
         }
         self.own.get(key).or_else(|| self.settled.iter().rev().find_map(|layer| layer.get(key)))
     }
+}
+
+/// How many entries memory is asked for when a vector gets more: none while they fit, else twice as many as fitted.
+fn growth(len: usize, capacity: usize, more: usize) -> usize {
+    let wanted = len.saturating_add(more);
+    if wanted <= capacity { 0 } else { wanted.max(capacity.saturating_mul(2)) }
+}
+
+/// How many bytes a table takes: places for a seventh more entries, a power of two of them, each with a byte of its own.
+fn table_bytes(entries: usize) -> usize {
+    (entries / 7 * 8).next_power_of_two() * (size_of::<(u32, u32)>() + 1)
+}
+
+/// How many bytes a table asks for when it gets more entries.
+pub(in crate::fleet) fn table_growth<E>(table: &HashTable<E>, more: usize) -> usize {
+    table_bytes(growth(table.len(), table.capacity(), more))
+}
+
+/// A short hash over all bits, as the table wants it: it takes the place from the low bits and a tag from the high ones.
+pub(crate) const fn spread(short: u32) -> u64 {
+    (short as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 #[cfg(test)]

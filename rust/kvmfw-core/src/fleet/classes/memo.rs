@@ -8,7 +8,8 @@ use std::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
 
-use super::intern::{short, spread, table_growth};
+use super::intern::short;
+use super::layers::{spread, table_growth};
 use super::shape::Shape;
 use crate::fleet::class::VmClass;
 
