@@ -16,6 +16,8 @@ const PAIRS: u64 = 400_000;
 const CHANGES: u64 = 3_000;
 /// VMs that are at hand, for changes of VMs that come and go.
 const STEP: u64 = VMS / CHANGES;
+/// VMs that come one by one, each of a class of its own.
+const BIRTHS: u64 = 400;
 /// How often a cheap question is asked: counts of one setup differ by 60,000, which must stay far below its own work.
 const TIMES: u64 = 20;
 /// VMs that come at once where they are streamed.
@@ -61,7 +63,7 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
     let hosts = (0..HOSTS).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
     let mut classes: Vec<Vec<u64>> = Vec::new();
     classes.resize_with(300, || (0..REGISTERS).map(|_| numbers.next(3)).collect());
-    let differ = matches!(name, "different" | "bits" | "class_row");
+    let differ = matches!(name, "different" | "bits" | "class_row" | "births");
     let (mut ids, mut values, mut starts) = (Vec::new(), Vec::new(), vec![0_i64]);
     for number in 0..VMS {
         let class = usize::try_from(numbers.next(300))?;
@@ -134,6 +136,10 @@ fn run(name: &str) -> Result<u64, Box<dyn std::error::Error>> {
             }
             all
         }
+        "births" => {
+            drop(fleet);
+            births(&living, &mut numbers)?
+        }
         "audit" => audit(&fleet, taken)?,
         "candidates" => {
             let mut all = 0;
@@ -196,6 +202,26 @@ fn audit(fleet: &Snapshot, taken: Taken) -> Result<u64, Box<dyn std::error::Erro
     let census = Census::of(&fleet.unit_rows(), &takers, residents, taken, &watch)?;
     let (circles, passages) = (takers.circles(residents, &watch)?, takers.passages(residents, 100, &watch)?);
     Ok(census.said.len() as u64 + circles.moves.len() as u64 + passages.count)
+}
+
+/// VMs that are like nobody, and captures that no host had: what there is of the others is not copied for them.
+fn births(fleet: &Fleet, numbers: &mut Numbers) -> Result<u64, Box<dyn std::error::Error>> {
+    let vcpu = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
+    let mut sum = fleet.snapshot().vm("vm0")?.0 + 1;
+    for number in 0..BIRTHS {
+        let values = (0..REGISTERS).map(|at| if at + 1 < REGISTERS { numbers.next(3) } else { (VMS + number) << 8 });
+        let registers = (0..).map(register).map(RegisterId::new).zip(values.map(Value::Word)).collect();
+        let set = RegisterSet::new(format!("new{number}"), None, vcpu, registers)?;
+        let mut turn = fleet.turn();
+        let step = turn.adding([&set]);
+        sum += turn.make(&step);
+        if number % 20 == 19 {
+            let mut change = fleet.change();
+            change.update_hosts([(usize::try_from(number)?, &host(numbers)?)])?;
+            sum += change.commit().generation();
+        }
+    }
+    Ok(sum)
 }
 
 /// Changes of one VM each: of known classes, names included.
