@@ -17,7 +17,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible deny sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -133,6 +133,9 @@ reproducible: $(VENV)/.dev  ## build the wheel in two folders and compare
 	  git clone --quiet . build/twice/$$folder && $(MAKE) -C build/twice/$$folder VENV=$(abspath $(VENV)) -o $(abspath $(VENV))/.dev wheel || exit 1; done
 	sha256sum build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
 	cmp build/twice/one/dist/*.whl build/twice/two/deeper/dist/*.whl
+
+deny:  ## advisories, licences, sources and versions of the crates (needs cargo-deny, and asks github.com for advisories)
+	cd rust && cargo deny check
 
 sbom: wheel  ## what is in the wheel, and what it needs, as CycloneDX: dist/*.cdx.json
 	rm -rf build/sbom && $(PYTHON) -m venv build/sbom/kvmfw && $(PYTHON) -m venv build/sbom/tool
