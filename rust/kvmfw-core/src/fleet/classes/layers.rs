@@ -53,10 +53,13 @@ impl<L: Layer> Layers<L> {
     pub(in crate::fleet) fn settling(&self) -> usize {
         let own = self.own.entries();
         let mut all = own;
-        for layer in self.settled.iter().rev().take_while(|layer| layer.entries() < STEP * own.max(1)) {
-            all += layer.entries();
+        for layer in self.settled.iter().rev().map(|layer| layer.entries()) {
+            if layer >= STEP * all {
+                break;
+            }
+            all += layer;
         }
-        if all == own { 0 } else { L::bytes(all) }
+        if own == 0 || all == own { 0 } else { L::bytes(all) }
     }
 
     /// How many bytes of memory all of it takes.
@@ -292,12 +295,16 @@ mod tests {
                 if keeps {
                     kept.push((items.clone(), all.len()));
                 }
+                let layers = items.settled.len();
+                prop_assert_eq!(items.size(), all.len() * size_of::<usize>());
+                prop_assert_eq!(items.bytes(), (items.own.len() + layers) * size_of::<usize>());
                 if settles {
-                    let asked = items.settling();
-                    let before = items.settled.len();
+                    let (asked, new) = (items.settling(), items.own.len());
                     items.settle();
                     numbers.settle();
-                    prop_assert_eq!(items.settled.len() <= before && count > 0, asked > 0 && count > 0);
+                    let last = items.settled.last().map_or(0, |last| last.len());
+                    prop_assert_eq!(asked, if new > 0 && last > new { last * size_of::<usize>() } else { 0 });
+                    prop_assert_eq!((items.own.len(), numbers.own.len(), items.settled.len()), (0, 0, numbers.settled.len()));
                     prop_assert!(items.settled.windows(2).all(|two| two[0].len() >= STEP * two[1].len()));
                 }
             }
