@@ -122,3 +122,19 @@ def test_a_forked_child_has_its_own_threads() -> None:
         same = np.array_equal(fleet.validate_pairs(vm, host), wanted)
         os._exit(0 if same else 1)
     ends_well(child, "threads that it does not have")
+
+
+def test_what_changes_that_failed_had_is_let_go_of_with_the_next_one() -> None:
+    """It stayed for ever, and each new capture was asked about it."""
+    fleet = kvmfw.Fleet([tiny_set(name="known")], [tiny_host()])
+    for round_ in range(8):
+        values = range(1000 * round_, 1000 * round_ + 1000)
+        sets = [
+            kvmfw.RegisterSet.from_mapping({0x6030_0000_0013_C030: value}, name=f"vm{value}")
+            for value in values
+        ]
+        with pytest.raises(kvmfw.errors.InputError):
+            fleet.add_vms([*sets, tiny_set(name="known")])
+    fleet.add_vms([tiny_set(name="next")])
+    fleet.update_hosts({0: tiny_host(name="other")})
+    assert fleet.class_shape == (1, 1)

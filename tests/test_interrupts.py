@@ -138,3 +138,49 @@ def test_a_process_that_was_forked_goes_on(made: Synthetic) -> None:
             os._exit(0)
         os.wait()
         assert fleet.counts("vm").shape[0] == 2000
+
+
+GROWN = """
+import os, sys
+from benches.fleets import Shape, Synthetic
+import kvmfw
+
+made = Synthetic.make(Shape("all different", 3000, 12, None, None))
+made.hosts
+
+
+def grown():
+    fleet = kvmfw.Fleet(made.long_table(0, 1000), made.hosts, threads=1)
+    fleet.add_vms(made.long_table(1000, 1000))
+    assert fleet.counts("vm").shape[0] == 2000
+    return fleet
+
+
+def threads():
+    return sorted(open(f"/proc/self/task/{task}/comm").read() for task in os.listdir("/proc/self/task"))
+
+
+before = threads()
+fleet = grown()
+own = [name for name in threads() if name.startswith("kvmfw")]
+assert own == ["kvmfw-0\\n"], (before, own)
+if os.fork() == 0:
+    grown()
+    os._exit(7)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def test_a_fleet_that_grows_has_no_threads_but_its_own_and_its_child_grows_too() -> None:
+    """Rows of new VMs were judged on threads that nobody asked for, which a child of fork waited for in vain."""
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", GROWN],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert (found.returncode, found.stdout) == (0, "7\n"), found.stderr

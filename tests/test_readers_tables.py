@@ -91,6 +91,22 @@ def test_decimals_that_are_no_words_set_their_vm_aside(value: int | None) -> Non
     assert [row for row, *_ in fleet.rejected] == [0]
 
 
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int8(), pa.string()])
+@pytest.mark.parametrize("codes", [pa.int8(), pa.uint8(), pa.int16(), pa.uint16(), pa.int32()])
+def test_vms_in_a_dictionary_of_narrow_codes_are_those_in_plain_columns(kind: Any, codes: Any) -> None:
+    """Numbers among the words of a dictionary with rows that have none were an error of Arrow."""
+    names = pa.DictionaryArray.from_arrays(
+        pa.array([0, 0, None, None, 1, 1], codes), pa.array([7, 8]).cast(kind)
+    )
+    rows = {"register": pa.array([WA1, WA1 + 2] * 3, pa.uint64()), "value": pa.array([2, 1] * 3, pa.uint64())}
+    found = []
+    for column in (names, names.cast(kind)):
+        fleet = Fleet(pa.table({"vm": column, **rows}), [tiny_host()], on_error="collect")
+        found.append((list(fleet.vm_names), fleet.counts("vm").tolist(), fleet.rejected))
+    assert found[0] == found[1]
+    assert found[0][2] == [(2, "the VM has no name")]
+
+
 def test_names_that_are_bytes_and_no_text_are_refused() -> None:
     table = pa.table({"vm": [b"\xff"], "register": pa.array([*REGISTERS][:1], pa.uint64()), "value": [1]})
     with pytest.raises(ArgumentError, match="column `vm` is binary"):

@@ -157,7 +157,8 @@ def _heads(column: pa.Array, native: _native.Fleet, name: str = "vm") -> _Heads:
     if pa.types.is_dictionary(kind):
         starts, _, _ = _heads(_codes(column), native, name)
         heads = column.take(pa.array(starts[:-1]))
-        return starts, heads.cast(kind.value_type), False
+        heads = heads.cast(kind.value_type)
+        return starts, _texts(heads, name) if heads.null_count else heads, False
     if pa.types.is_integer(kind) and not column.null_count:
         numbers_ = np.require(column.to_numpy(), requirements=["C", "A"])
         starts, found, ascending = native.heads(numbers_)

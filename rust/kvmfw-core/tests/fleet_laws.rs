@@ -4,7 +4,7 @@
 
 mod saved;
 
-use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Value, validate};
+use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Taken, Value, validate};
 use proptest::prelude::*;
 use saved::{ISAR0, LEVEL, Saved, capture, config, hosts_of, saved};
 
@@ -71,6 +71,35 @@ fn assert_counts(fleet: &Fleet, outcomes: &[u8]) {
     assert_eq!((of_vms, of_hosts), (by_vm, by_host));
 }
 
+/// Every question about all pairs has these answers.
+fn assert_all_ways(fleet: &Fleet, outcomes: &[u8]) {
+    assert_counts(fleet, outcomes);
+    let fleet = fleet.snapshot();
+    let hosts = fleet.host_count();
+    let of_host: Vec<usize> = fleet.host_classes().iter().map(|class| *class as usize).collect();
+    for (change, unknown) in [(true, true), (true, false), (false, false)] {
+        let taken = Taken { change, unknown };
+        let is_taken = |outcome: u8| match outcome {
+            0 => true,
+            1 => change,
+            2 => unknown,
+            _ => false,
+        };
+        let width = hosts.div_ceil(8);
+        let mut bits = vec![0; fleet.vm_count() * width];
+        assert_eq!(fleet.matrix(0..fleet.vm_count(), taken, &mut bits), Ok(()));
+        for (vm, row) in outcomes.chunks(hosts).enumerate() {
+            let takers: Vec<u32> =
+                (0..).zip(row).filter(|(_, outcome)| is_taken(**outcome)).map(|(host, _)| host).collect();
+            assert_eq!(fleet.candidates(vm, taken).expect("a VM")[..], takers);
+            let of_matrix = |host: usize| bits[vm * width + host / 8] >> (host % 8) & 1 == 1;
+            assert!((0..hosts).all(|host| of_matrix(host) == is_taken(row[host])), "matrix, VM {vm}");
+            let classes = fleet.row_of(vm).expect("a VM");
+            assert!((0..hosts).all(|host| classes[of_host[host]] == row[host]), "row, VM {vm}");
+        }
+    }
+}
+
 fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
     let sets: Vec<RegisterSet> = vms.iter().map(set).collect();
     let outcome = |set, host| validate(set, host, Question::default()).outcome as u8;
@@ -114,7 +143,14 @@ fn a_host_added_to_split_units_is_judged_like_the_first() {
         let fleet = fleet(&vms, std::slice::from_ref(&first), 1, WAYS[3]);
         all_pairs(&fleet);
         hosts_of(&fleet, std::slice::from_ref(&second));
-        assert_eq!(all_pairs(&fleet).0, direct(&vms, &[first, second]));
+        let wanted = direct(&vms, &[first.clone(), second.clone()]);
+        assert_eq!(all_pairs(&fleet).0, wanted);
+        assert_all_ways(&fleet, &wanted);
+        // The same without a table of classes, and made at once.
+        let at_once = Fleet::with_limits(Question::default(), 1, Limits { class_cells: 0, ..WAYS[3] });
+        add(&at_once, &vms);
+        hosts_of(&at_once, &[first, second]);
+        assert_all_ways(&at_once, &wanted);
     }
 }
 
@@ -144,7 +180,7 @@ proptest! {
             let fleet = fleet(&vms, &hosts, 2, limits);
             let (outcomes, units) = all_pairs(&fleet);
             prop_assert_eq!(&outcomes, &wanted);
-            assert_counts(&fleet, &wanted);
+            assert_all_ways(&fleet, &wanted);
             prop_assert!(outcomes.iter().zip(&units).all(|(outcome, unit)| (*outcome == 0) == (*unit == u16::MAX)));
             let hosts = hosts.len();
             for (vm, row) in wanted.chunks(hosts).enumerate() {

@@ -73,12 +73,14 @@ impl ClassRows {
         self.place(class, hash(row), row);
     }
 
-    /// Gives the number of a class back.
-    pub(in crate::fleet) fn forget(&mut self, class: VmClass) {
+    /// Gives the number of a class back; tells whether it was that of one.
+    pub(in crate::fleet) fn forget(&mut self, class: VmClass) -> bool {
+        let was_there = self.unlink(class);
         // Where there is no memory for it the number is lost, and nothing else: this is also how changes are undone.
-        if self.unlink(class) && self.free.try_reserve(1).is_ok() {
+        if was_there && self.free.try_reserve(1).is_ok() {
             self.free.push(class);
         }
+        was_there
     }
 
     fn unlink(&mut self, class: VmClass) -> bool {

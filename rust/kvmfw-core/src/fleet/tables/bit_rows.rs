@@ -9,7 +9,6 @@ use rayon::prelude::*;
 
 use super::groups::{Group, Groups};
 use super::judged::Judged;
-use super::parts::value;
 use crate::audit::pack;
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::{Class, ClassMap};
@@ -129,12 +128,11 @@ impl Plane {
         let mut hosts = vec![0; (sides.rows.len() - start).min(out.len() * 64 * STRIP)];
         sides.rows.write(start, &mut hosts);
         for rest in &sides.judged.rests {
-            let saved = sides.vms.classes.get(class).and_then(|class| value(sides.vms, rest.unit, class));
+            let saved = sides.vms.classes.get(class).and_then(|class| rest.value(sides.vms, class));
             let Some(saved) = saved else { continue };
             for (word, hosts) in out.iter_mut().flat_map(|strip| &mut strip.0).zip(hosts.chunks(64)) {
                 for (bit, host) in hosts.iter().enumerate() {
-                    let acceptor = sides.hosts.acceptor_number(HostClass::of(*host), saved.config, rest.unit);
-                    let found = acceptor.map_or(0, |acceptor| rest.judge(sides.hosts, saved, acceptor));
+                    let found = rest.judge(sides.hosts, saved, HostClass::of(*host));
                     *word |= u64::from(found >= self.least) << bit;
                 }
             }

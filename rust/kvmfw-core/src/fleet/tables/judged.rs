@@ -35,7 +35,7 @@ impl Judged {
             if Part::is_large(*unit, vms, hosts, limits) {
                 split(*unit, vms, hosts)
             } else {
-                (vec![Part::of_values(*unit, vms, hosts)], None)
+                (vec![Part::of_values(*unit, vms, hosts, pool)], None)
             }
         };
         let judged: Vec<(Vec<Part>, Option<Rest>)> = pool.run(|| units.par_iter().map(judge).collect());
@@ -69,7 +69,7 @@ impl Judged {
         for class in new_hosts.clone() {
             self.parts.iter_mut().for_each(|part| part.add_host_class(vms, hosts, class));
         }
-        if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts)) {
+        if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts, pool)) {
             return None;
         }
         let masks_fit = self.masks.learn(&self.parts);
@@ -186,12 +186,10 @@ impl Judged {
             }
         }
         for rest in &self.rests {
-            let saved = class.map(|class| value(vms, rest.unit, class));
-            let Some(saved) = saved else { return out.fill(UNKNOWN) };
-            let Some(saved) = saved.filter(|saved| !rest.is_silent(saved)) else { continue };
+            let Some(class) = class else { return out.fill(UNKNOWN) };
+            let Some(saved) = rest.value(vms, class) else { continue };
             for (host, out) in HostClass::first(hosts.classes.len()).zip(out.iter_mut()) {
-                let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
-                *out = (*out).max(found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor))));
+                *out = (*out).max(rest.judge(hosts, saved, host));
             }
         }
     }
@@ -232,11 +230,7 @@ impl Judged {
 /// What is left of a split unit says about a pair of classes.
 pub(in crate::fleet) fn rest_of(rest: &Rest, vms: &Vms, hosts: &Hosts, vm: VmClass, host: HostClass) -> u8 {
     let Some(class) = vms.classes.get(vm) else { return found(None) };
-    let Some(saved) = value(vms, rest.unit, class).filter(|saved| !rest.is_silent(saved)) else {
-        return Outcome::Accept as u8;
-    };
-    let acceptor = hosts.acceptor_number(host, saved.config, rest.unit);
-    found(acceptor.map(|acceptor| rest.judge(hosts, saved, acceptor)))
+    rest.value(vms, class).map_or(Outcome::Accept as u8, |saved| rest.judge(hosts, saved, host))
 }
 
 /// What a unit says of a value that has no row: each acceptor is asked once.

@@ -51,10 +51,10 @@ pub(in crate::fleet) enum Source {
 
 impl Part {
     /// The part of a unit with a row for each of its values.
-    pub(in crate::fleet) fn of_values(unit: UnitNumber, vms: &Vms, hosts: &Hosts) -> Self {
+    pub(in crate::fleet) fn of_values(unit: UnitNumber, vms: &Vms, hosts: &Hosts, pool: &Pool) -> Self {
         let mut part = Self::empty(unit, Source::Values);
         part.set_columns(HostClass::first(hosts.classes.len()).map(|class| key(hosts, class, unit)));
-        part.judge_new_rows(vms, hosts);
+        part.judge_new_rows(vms, hosts, pool);
         part
     }
 
@@ -126,7 +126,7 @@ impl Part {
 
     /// Judges the values that appeared since the last time. `false` where a split unit has a new value that is not judged
     /// digit by digit.
-    pub(in crate::fleet) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts) -> bool {
+    pub(in crate::fleet) fn judge_new_rows(&mut self, vms: &Vms, hosts: &Hosts, pool: &Pool) -> bool {
         if let Source::Special(split, _) = &self.source {
             let Some(unit) = vms.unit_of(self.unit) else { return false };
             let covered = unit.values.items_from(self.looked_at).all(|value| !split.is_special(value));
@@ -149,7 +149,7 @@ impl Part {
             let cells: Vec<Vec<u8>> = if some.len() <= CHUNK {
                 vec![self.cells(some, vms, hosts)]
             } else {
-                some.par_chunks(CHUNK).map(|some| self.cells(some, vms, hosts)).collect()
+                pool.run(|| some.par_chunks(CHUNK).map(|some| self.cells(some, vms, hosts)).collect())
             };
             for (some, cells) in some.chunks(CHUNK).zip(&cells) {
                 for at in 0..some.len() {

@@ -11,11 +11,12 @@ use rayon::prelude::*;
 
 use super::digits::{Kinds, Split};
 use super::part_row::PartRow;
-use super::parts::{Part, Source, key};
+use super::parts::{Part, Source, key, value};
 use crate::acceptor::{Acceptor, Target};
 use crate::answers::Answers;
 use crate::catalog::Kind;
 use crate::fleet::class::HostClass;
+use crate::fleet::classes::class_row::ClassRow;
 use crate::fleet::classes::hosts::{Hosts, UnitAcceptor};
 use crate::fleet::classes::saved::SavedValue;
 use crate::fleet::classes::vms::Vms;
@@ -54,14 +55,20 @@ enum Compare {
     Judge,
 }
 
+/// A value that is not among the special ones, of which their part says all.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::fleet) struct RestValue<'a>(&'a SavedValue);
+
 impl Rest {
-    /// Whether the rest of a unit has nothing to say of a value.
-    pub(in crate::fleet) fn is_silent(&self, saved: &SavedValue) -> bool {
-        self.split.is_special(saved)
+    /// The value that a VM class has of the unit, where the rest has something to say of it.
+    pub(in crate::fleet) fn value<'a>(&self, vms: &'a Vms, class: ClassRow<'_>) -> Option<RestValue<'a>> {
+        value(vms, self.unit, class).filter(|saved| !self.split.is_special(saved)).map(RestValue)
     }
 
-    /// The outcome of the rest of a unit for a value of which it has something to say, and an acceptor.
-    pub(in crate::fleet) fn judge(&self, hosts: &Hosts, saved: &SavedValue, acceptor: u32) -> u8 {
+    /// The outcome of the rest of a unit for a value on a host class.
+    pub(in crate::fleet) fn judge(&self, hosts: &Hosts, saved: RestValue<'_>, host: HostClass) -> u8 {
+        let RestValue(saved) = saved;
+        let Some(acceptor) = hosts.acceptor_number(host, saved.config, self.unit) else { return found(None) };
         match (self.forms.get(acceptor as usize), saved.value.word()) {
             (Some(Compare::With { own, same, .. }), Some(word)) if word == *own => *same,
             (Some(Compare::With { other, .. }), _) => *other,
