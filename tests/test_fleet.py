@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from benches.fleets import Shape, Synthetic
 
+from kvmfw.analysis import examine, make_frame, take_census, unit_outcomes
 from tests.support.fleets import (
     WAYS,
     check,
@@ -66,6 +69,27 @@ def test_the_deciding_unit_is_in_the_verdict(way: str, seed: int) -> None:
             assert not decisive
         elif names[unit] not in ("vCPU", "register list"):
             assert names[unit] in decisive
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("seed", range(3))
+def test_fleets_whose_hosts_were_asked_value_by_value_agree(way: str, seed: int) -> None:
+    """Special values of a split unit have rows of their own, of which what is left of the unit says nothing."""
+    made = Synthetic.make(Shape("hostile", 50, 6), seed=seed)
+    kinds, host_of = made.hosts
+    sets = [made.set_of(vm) for vm in range(50)]
+    outcomes, _ = direct(sets, kinds, host_of)
+    fleet, plain = (fleet_of(sets, kinds, host_of, way=one) for one in (way, "table"))
+    check(fleet, outcomes)
+    taken = {"unknown": "refuse", "change": "accept"}
+    assert fleet.audit(**taken).to_dict() == plain.audit(**taken).to_dict()
+    frames = [make_frame(one) for one in (fleet, plain)]
+    for found in (take_census, unit_outcomes):
+        of_way, wanted = (asdict(found(frame)) for frame in frames)
+        assert of_way.keys() == wanted.keys()
+        assert all(np.array_equal(of_way[name], wanted[name]) for name in wanted)
+    of_way, wanted = (examine(frame).to_dict() for frame in frames)
+    assert of_way == wanted
 
 
 @pytest.mark.parametrize("way", WAYS)
