@@ -86,11 +86,14 @@ class Names(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            return [self[at] for at in range(*row.indices(len(self)))]
-        count, at = len(self), index(row)
-        name = self._native.name(self._of_hosts, at % count) if -count <= at < count else None
+            rows = range(*row.indices(len(self)))
+            return self.to_arrow(row).to_pylist() if rows.step == 1 else [self[at] for at in rows]
+        at = index(row)
+        if at < 0:
+            at += len(self)
+        name = self._native.name(self._of_hosts, at) if at >= 0 else None
         if name is None:
-            raise IndexError(f"row {row} is out of range; there are {count}")
+            raise IndexError(f"row {row} is out of range; there are {len(self)}")
         return name
 
     def __len__(self) -> int:

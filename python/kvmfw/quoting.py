@@ -24,6 +24,8 @@ def printable(text: str) -> str:
     >>> printable("vm\x1b[2J")
     'vm�[2J'
     """
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 

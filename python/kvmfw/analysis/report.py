@@ -241,17 +241,19 @@ def _vms(frame: Frame, few: int) -> list[Row]:
     rows, targets = frame.vm_rows[kept], frame.group_targets[frame.group_of[kept]]
     vms = frame.named(rows)
     at = np.searchsorted(rows, np.array([row for row, _ in vms], dtype=np.int64))
+    homes = frame.homes[rows[at]].tolist()
     hosts = frame.fleet.host_names
+    named = {home: hosts[home] for home in set(homes) if home >= 0}
     return [
         {
             "vm": name,
-            "host": hosts[home] if home >= 0 else None,
+            "host": named.get(home),
             "vm_class": vm_class,
             "targets": count,
         }
         for (_, name), home, vm_class, count in zip(
             vms,
-            frame.homes[rows[at]].tolist(),
+            homes,
             frame.vm_class[rows[at]].tolist(),
             targets[at].tolist(),
             strict=True,

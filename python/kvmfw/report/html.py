@@ -235,4 +235,4 @@ def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
 
 
 def _packed(array: Any) -> str:
-    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes(), 9)).decode("ascii")
+    return base64.b64encode(zlib.compress(np.ascontiguousarray(array).tobytes())).decode("ascii")
