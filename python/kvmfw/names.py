@@ -88,12 +88,10 @@ class Names(Sequence[str]):
         if isinstance(row, slice):
             rows = range(*row.indices(len(self)))
             return self.to_arrow(row).to_pylist() if rows.step == 1 else [self[at] for at in rows]
-        at = index(row)
-        if at < 0:
-            at += len(self)
-        name = self._native.name(self._of_hosts, at) if at >= 0 else None
+        count, at = len(self), index(row)
+        name = self._native.name(self._of_hosts, at % count) if -count <= at < count else None
         if name is None:
-            raise IndexError(f"row {row} is out of range; there are {len(self)}")
+            raise IndexError(f"row {row} is out of range; there are {count}")
         return name
 
     def __len__(self) -> int:
