@@ -10,6 +10,7 @@ FIELD ?= ../shared/data/field
 TRUTH ?= ../shared/data/truth
 DUMPS ?= ../shared/data/firecracker
 MINUTES ?= 10
+BRANCHES ?=
 FUZZED ?= sets captures fleets batches
 ROUNDS ?= 200
 MODE ?= run
@@ -28,19 +29,19 @@ test: $(VENV)/.tests  ## set everything up and pass all tests
 
 # The module and its Python are copied beside each other, so that nothing is measured of what the environment holds.
 COVERED := $(CURDIR)/build/coverage
-coverage: $(VENV)/.tests  ## which lines of the core and of Python no test reaches, and which branches of Python: build/coverage/*.txt (needs cargo-llvm-cov)
+coverage: $(VENV)/.tests  ## which lines of the core and of Python no test reaches, and which branches of Python: build/coverage/*.txt (needs cargo-llvm-cov; BRANCHES=1 for those of the core too, with nightly Rust)
 	rm -rf $(COVERED)/python && mkdir -p $(COVERED) && cp -r python $(COVERED)/python
 	$(BIN)/python -m pip install --quiet --upgrade --target $(COVERED)/tools coverage==7.10.7 pytest-cov==6.3.0
 	@# What tests start in processes of their own counts too.
 	printf 'import os\n\nif "COV_CORE_SOURCE" in os.environ:\n    from pytest_cov.embed import init\n\n    init()\n' > $(COVERED)/tools/sitecustomize.py
 	printf '[run]\nsigterm = true\n' > $(COVERED)/rc
-	cd rust && eval "$$(cargo llvm-cov show-env --sh)" && cargo llvm-cov clean --workspace && \
+	cd rust && $(if $(BRANCHES),export RUSTUP_TOOLCHAIN=nightly &&) eval "$$(cargo llvm-cov show-env --sh $(if $(BRANCHES),--branch))" && cargo llvm-cov clean --workspace && \
 	  export CARGO_PROFILE_DEV_OPT_LEVEL=1 && cargo test --quiet --locked -p kvmfw-core && cargo build --quiet --locked -p kvmfw-py && \
 	  cp target/debug/lib_native.so $(COVERED)/python/kvmfw/_native.abi3.so && cd .. && \
 	  { COVERAGE_FILE=$(COVERED)/data PYTHONPATH=$(COVERED)/python:$(COVERED)/tools:$(CURDIR) $(BIN)/python -m pytest -n logical --dist worksteal -q -W "ignore:kvmfw is a debug build" \
 	    --cov=$(COVERED)/python/kvmfw --cov-config=$(COVERED)/rc --cov-branch --cov-report=term-missing:skip-covered -o testpaths="tests $(COVERED)/python" \
 	    --ignore-glob="$(COVERED)/python/kvmfw/distributed/*" --ignore=$(COVERED)/python/kvmfw/planners/nova.py \
-	    -o timeout=900 > $(COVERED)/python.txt; cd rust && cargo llvm-cov report > $(COVERED)/rust.txt; }
+	    -o timeout=900 > $(COVERED)/python.txt; cd rust && cargo llvm-cov report $(if $(BRANCHES),--branch) > $(COVERED)/rust.txt; }
 	grep TOTAL $(COVERED)/python.txt $(COVERED)/rust.txt
 
 bench: $(VENV)/.bench  ## time the hot paths beside what people would use instead
