@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +63,10 @@ def children(ask: Callable[[], Any], rounds: int) -> Counter[str]:
             except ForkError:
                 own = kvmfw.Fleet([tiny_set(name="a")], [tiny_host()])
                 code = 1 if own.candidates("a", unknown="refuse", change="accept").tolist() == [0] else 2
+            except BaseException:
+                # Nobody else hears of it.
+                os.write(2, traceback.format_exc().encode())
+                raise
             finally:
                 os._exit(code)
         status = os.waitpid(child, 0)[1]

@@ -93,22 +93,22 @@ class Audit:
             }
         )
         stranded_rows = np.flatnonzero(targets == 0)
-        hosts = fleet.host_names
-        homes_of = [hosts[home] if home >= 0 else None for home in homes[stranded_rows].tolist()]
+        hosts = fleet.host_names.to_arrow()
+        homes_of = homes[stranded_rows]
         stranded = pa.table(
             {
-                "vm": pa.array([fleet.vm_names[row] for row in stranded_rows.tolist()], pa.string()),
-                "host": pa.array(homes_of, pa.string()),
+                "vm": pa.array(fleet.vm_names.take(stranded_rows), pa.string()),
+                "host": hosts.take(pa.array(homes_of, mask=homes_of < 0)).cast(pa.string()),
                 "vm_class": pa.array(fleet.vm_classes[stranded_rows], pa.uint32()),
                 "targets": pa.array(targets[stranded_rows], pa.uint64()),
             }
         )
         classes = fleet.host_classes
-        members = [np.flatnonzero(np.isin(classes, trap[0])).tolist() for trap in traps]
+        members = [np.flatnonzero(np.isin(classes, trap[0])) for trap in traps]
         trapped = pa.table(
             {
                 "classes": pa.array([trap[0] for trap in traps], pa.list_(pa.uint32())),
-                "names": pa.array([[hosts[row] for row in rows] for rows in members], pa.list_(pa.string())),
+                "names": pa.array([hosts.take(rows).to_pylist() for rows in members], pa.list_(pa.string())),
                 "hosts": pa.array([trap[1] for trap in traps], pa.uint64()),
                 "entrants": pa.array([trap[2] for trap in traps], pa.uint64()),
                 "residents": pa.array([trap[3] for trap in traps], pa.uint64()),

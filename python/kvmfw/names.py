@@ -80,6 +80,15 @@ class Names(Sequence[str]):
         start, stop, _ = rows.indices(len(self))
         return arrow_texts(self._native.names(self._of_hosts, start, max(start, stop)))
 
+    def take(self, rows: npt.NDArray[np.int64]) -> list[str]:
+        """Give the names in some rows, in any order; IndexError where there is no such row."""
+        # A row below zero is none: as a number without a sign it is far beyond the last.
+        names = arrow_texts(self._native.names_at(self._of_hosts, rows.astype(np.uint64)))
+        if len(names) != len(rows):
+            raise IndexError(f"rows are out of range; there are {len(self)}")
+        taken: list[str] = names.to_pylist()
+        return taken
+
     @overload
     def __getitem__(self, row: int) -> str: ...
     @overload

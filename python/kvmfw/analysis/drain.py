@@ -137,10 +137,8 @@ def drain_hosts(frame: Frame, *, capacity: Sequence[int] | None = None) -> list[
         return left
 
     emptied = _Emptied(set_of, vm_class, vms, takers, places)
-    names = frame.fleet.host_names
-    found = _checked(
-        frame, emptied, [names[row] for row in living.tolist()], np.ones(len(living), dtype=np.int64), slots
-    )
+    names = frame.fleet.host_names.take(living)
+    found = _checked(frame, emptied, names, np.ones(len(living), dtype=np.int64), slots)
     return sorted(found, key=lambda one: (-one.stranded, -one.unplaced, -one.residents, one.name))
 
 

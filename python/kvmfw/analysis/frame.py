@@ -284,8 +284,7 @@ class Frame:
 
     def vm_names(self, rows: Ints) -> list[str]:
         """Give the names of VMs by row of the fleet."""
-        names = self.fleet.vm_names
-        return [names[row] for row in rows.tolist()]
+        return self.fleet.vm_names.take(rows)
 
     def home_name(self, vm_row: int) -> str | None:
         """Give the name of the host that a VM runs on."""

@@ -241,9 +241,9 @@ def _vms(frame: Frame, few: int) -> list[Row]:
     rows, targets = frame.vm_rows[kept], frame.group_targets[frame.group_of[kept]]
     vms = frame.named(rows)
     at = np.searchsorted(rows, np.array([row for row, _ in vms], dtype=np.int64))
-    homes = frame.homes[rows[at]].tolist()
-    hosts = frame.fleet.host_names
-    named = {home: hosts[home] for home in set(homes) if home >= 0}
+    homes = frame.homes[rows[at]]
+    known = np.unique(homes[homes >= 0])
+    named = dict(zip(known.tolist(), frame.fleet.host_names.take(known), strict=True))
     return [
         {
             "vm": name,
@@ -253,7 +253,7 @@ def _vms(frame: Frame, few: int) -> list[Row]:
         }
         for (_, name), home, vm_class, count in zip(
             vms,
-            homes,
+            homes.tolist(),
             frame.vm_class[rows[at]].tolist(),
             targets[at].tolist(),
             strict=True,

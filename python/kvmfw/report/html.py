@@ -7,12 +7,12 @@ import json
 import re
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from importlib import resources
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment
+from jinja2 import Environment, Template
 from markupsafe import Markup, escape
 
 import kvmfw
@@ -56,10 +56,6 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
         Where it comes from; without it the page says so.
 
     """
-    source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
-    made_of = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_harmless)
-    made_of.filters["code"] = _code
-    template = made_of.from_string(source)
     shown = shown_classes(report)
     heat, place = heat_map(report, shown) if shown.cells.size else ("", {})
     graph, left_out = trap_graph(report)
@@ -69,7 +65,7 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
         for part in SHOWN
         if part.name in present and part.name not in ("not_judged", "totals", "same_cpu")
     ]
-    text: str = template.render(
+    text: str = _template().render(
         title=title,
         version=kvmfw.__version__,
         headline=headline(report),
@@ -96,6 +92,14 @@ def html_report(report: Report, found: Sequence[Issue], *, title: str, made: Pro
         data=Markup(_json(_classes(report, shown, place))),
     )
     return text
+
+
+@cache
+def _template() -> Template:
+    source = resources.files("kvmfw").joinpath("report", "template.html").read_text("utf-8")
+    made_of = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, finalize=_harmless)
+    made_of.filters["code"] = _code
+    return made_of.from_string(source)
 
 
 def _harmless(value: Any) -> Any:
@@ -204,14 +208,21 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
 def _cpus_of_vms(report: Report, shown: Classes, cpus: dict[int, str]) -> list[str]:
     """Give for each row the CPU that its VMs run on; nothing where it is not known or they run on several."""
     frame = report.frame
-    listed = np.array([one for group in shown.alike for one in group], dtype=np.int64)
-    known = (frame.group_home_class >= 0) & np.isin(frame.group_vm_class, listed)
-    found: dict[int, set[str]] = {}
-    pairs = zip(frame.group_vm_class[known].tolist(), frame.group_home_class[known].tolist(), strict=True)
-    for vm_class, host_class in pairs:
-        found.setdefault(vm_class, set()).add(cpus.get(host_class, ""))
-    rows = ({cpu for one in group for cpu in found.get(one, ())} for group in shown.alike)
-    return [next(iter(row)) if len(row) == 1 else "" for row in rows]
+    row_of = np.full(frame.fleet.class_shape[0], -1, dtype=np.int64)
+    for row, group in enumerate(shown.alike):
+        row_of[group] = row
+    names = sorted({*cpus.values(), ""})
+    number = {name: at for at, name in enumerate(names)}
+    cpu_of = np.full(frame.fleet.class_shape[1], number[""], dtype=np.int64)
+    cpu_of[list(cpus)] = [number[name] for name in cpus.values()]
+    rows = row_of[frame.group_vm_class]
+    known = (frame.group_home_class >= 0) & (rows >= 0)
+    on = np.zeros((len(shown.alike), len(names)), dtype=np.bool_)
+    on[rows[known], cpu_of[frame.group_home_class[known]]] = True
+    return [
+        names[cpu] if several == 1 else ""
+        for cpu, several in zip(on.argmax(axis=1).tolist(), on.sum(axis=1).tolist(), strict=True)
+    ]
 
 
 def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
@@ -226,11 +237,23 @@ def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
         units = unit_outcomes(report.frame, vms[start : start + at_once])
         listed = column_of[units.host_class] >= 0
         row, column = row_of[units.vm_class[listed]], column_of[units.host_class[listed]]
-        number_of = units.unit[listed].astype(np.int64)
-        starts = np.flatnonzero(np.r_[True, (row[1:] != row[:-1]) | (column[1:] != column[:-1])][: len(row)])
-        places = zip(row[starts].tolist(), column[starts].tolist(), strict=True)
-        for (first, end), place in zip(pairwise([*starts.tolist(), len(row)]), places, strict=True):
-            set_of[place] = sets.setdefault(number_of[first:end].tobytes(), len(sets))
+        number_of = units.unit[listed]
+        if not len(row):
+            continue
+        is_first = np.r_[True, (row[1:] != row[:-1]) | (column[1:] != column[:-1])][: len(row)]
+        starts = np.flatnonzero(is_first)
+        # Many cells have the same units, which are told once.
+        bits = np.zeros((len(starts), len(report.frame.fleet.units)), dtype=np.bool_)
+        bits[np.cumsum(is_first) - 1, number_of] = True
+        packed = np.packbits(bits, axis=1)
+        _, first, same = np.unique(
+            packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True
+        )
+        ends = np.r_[starts[1:], len(row)]
+        numbers = [
+            sets.setdefault(number_of[starts[at] : ends[at]].tobytes(), len(sets)) for at in first.tolist()
+        ]
+        set_of[row[starts], column[starts]] = np.array(numbers, dtype=np.int64)[same]
     return set_of, [np.frombuffer(one, dtype=np.int64).tolist() for one in sets]
 
 

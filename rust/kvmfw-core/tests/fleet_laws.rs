@@ -4,7 +4,10 @@
 
 mod saved;
 
-use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Taken, Value, validate};
+use kvmfw_core::audit::{UnitRoom, UnitRows};
+use kvmfw_core::{
+    Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Scheme, Taken, Value, validate,
+};
 use proptest::prelude::*;
 use saved::{ISAR0, LEVEL, Saved, capture, config, hosts_of, saved};
 
@@ -38,7 +41,11 @@ fn add(fleet: &Fleet, vms: &[Saved]) {
 }
 
 fn fleet(vms: &[Saved], hosts: &[Host], threads: usize, limits: Limits) -> Fleet {
-    let fleet = Fleet::with_limits(Question::default(), threads, limits);
+    fleet_by(Question::default(), vms, hosts, threads, limits)
+}
+
+fn fleet_by(question: Question, vms: &[Saved], hosts: &[Host], threads: usize, limits: Limits) -> Fleet {
+    let fleet = Fleet::with_limits(question, threads, limits);
     add(&fleet, vms);
     hosts_of(&fleet, hosts);
     fleet
@@ -77,6 +84,17 @@ fn assert_all_ways(fleet: &Fleet, outcomes: &[u8]) {
     let fleet = fleet.snapshot();
     let hosts = fleet.host_count();
     let of_host: Vec<usize> = fleet.host_classes().iter().map(|class| *class as usize).collect();
+    let (units, mut room) = (fleet.unit_rows(), UnitRoom::default());
+    for (row, class) in fleet.vm_classes().iter().enumerate() {
+        let mut worst = vec![0_u8; units.host_classes()];
+        units.each(*class, &mut room, &mut |_, room| {
+            for (outcome, said) in (1..).zip(&room.said) {
+                let is_said = |host: usize| said[host / 64] >> (host % 64) & 1 == 1;
+                (0..worst.len()).filter(|host| is_said(*host)).for_each(|host| worst[host] = worst[host].max(outcome));
+            }
+        });
+        assert_eq!(worst, fleet.row_of(row).expect("a VM"), "what units say of VM {row}");
+    }
     for (change, unknown) in [(true, true), (true, false), (false, false)] {
         let taken = Taken { change, unknown };
         let is_taken = |outcome: u8| match outcome {
@@ -101,8 +119,12 @@ fn assert_all_ways(fleet: &Fleet, outcomes: &[u8]) {
 }
 
 fn direct(vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
+    direct_by(Question::default(), vms, hosts)
+}
+
+fn direct_by(question: Question, vms: &[Saved], hosts: &[Host]) -> Vec<u8> {
     let sets: Vec<RegisterSet> = vms.iter().map(set).collect();
-    let outcome = |set, host| validate(set, host, Question::default()).outcome as u8;
+    let outcome = |set, host| validate(set, host, question).outcome as u8;
     sets.iter().flat_map(|set| hosts.iter().map(move |host| outcome(set, host))).collect()
 }
 
@@ -187,6 +209,24 @@ proptest! {
                 let classes = fleet.snapshot().row_of(vm).expect("a VM");
                 let found: Vec<u8> = fleet.snapshot().host_classes().iter().map(|class| classes[*class as usize]).collect();
                 prop_assert_eq!(&found, row);
+            }
+        }
+    }
+
+    #[test]
+    fn every_scheme_judges_in_every_way_what_it_judges_directly(
+        vms in proptest::collection::vec(saved(), 1..12),
+        hosts in proptest::collection::vec(capture(), 1..8),
+        more in proptest::collection::vec(saved(), 1..4),
+    ) {
+        for scheme in [Scheme::Signed4, Scheme::Equal] {
+            let question = Question { scheme, ..Question::default() };
+            let all = [vms.as_slice(), &more].concat();
+            for limits in WAYS {
+                let fleet = fleet_by(question, &vms, &hosts, 2, limits);
+                assert_all_ways(&fleet, &direct_by(question, &vms, &hosts));
+                add(&fleet, &more);
+                assert_all_ways(&fleet, &direct_by(question, &all, &hosts));
             }
         }
     }

@@ -334,6 +334,21 @@ impl Snapshot {
         Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
     }
 
+    /// The names of VMs or hosts in rows that do not follow each other, in the same form. Rows that there are not are left out.
+    fn names_at<'py>(
+        &self,
+        py: Python<'py>,
+        of_hosts: bool,
+        rows: PyReadonlyArray1<'py, u64>,
+    ) -> PyResult<Names<'py>> {
+        let rows = rows.as_slice()?;
+        let names = enter(py, self.1, || {
+            let rows = rows.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
+            if of_hosts { self.0.host_names(rows) } else { self.0.vm_names(rows) }
+        })?;
+        Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
+    }
+
     /// The numbers of the handles of all VMs, or of all hosts.
     fn handles<'py>(&self, py: Python<'py>, of_hosts: bool) -> PyResult<Bound<'py, PyArray1<u64>>> {
         let handles: Vec<u64> = enter(py, self.1, || {

@@ -15,7 +15,6 @@ use super::shape::Shape;
 use super::vms::Vms;
 use crate::error::{MemoryError, RowError};
 use crate::fleet::class::VmClass;
-use crate::id::RegisterId;
 use crate::pool::{Pool, checkpoint};
 use crate::room;
 use crate::value::Value;
@@ -223,13 +222,9 @@ impl<'a> Intake<'a> {
         for (at, problem) in &shape.problems {
             self.errors.push(RowError { row: start + at, problem: problem.clone() });
         }
-        for (at, bits) in &shape.narrow {
-            let word = values.get(*at).copied().unwrap_or(0);
-            if word >> bits != 0 {
-                let register = RegisterId::new(shape.ids.get(*at).copied().unwrap_or(0));
-                if let Err(problem) = Value::from_word(word, register) {
-                    self.errors.push(RowError { row: start + at, problem });
-                }
+        for (at, register, word) in shape.too_wide(values) {
+            if let Err(problem) = Value::from_word(word, register) {
+                self.errors.push(RowError { row: start + at, problem });
             }
         }
         self.errors.len() > before

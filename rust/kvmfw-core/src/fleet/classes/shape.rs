@@ -43,7 +43,7 @@ pub(in crate::fleet) struct Shape {
     /// The places whose values may make a class, ascending.
     pub(in crate::fleet) looked_at: Vec<usize>,
     /// The places of registers of less than 8 bytes, and how many bits they have.
-    pub(in crate::fleet) narrow: Vec<(usize, u32)>,
+    narrow: Vec<(usize, u32)>,
     /// Places that make such a set unusable, and why.
     pub(in crate::fleet) problems: Vec<(usize, String)>,
     /// What the list unit looks at.
@@ -242,12 +242,20 @@ impl Shape {
         })
     }
 
+    /// The values of a set of this shape that are too wide for their registers: places, registers and values.
+    pub(in crate::fleet) fn too_wide(&self, values: &[u64]) -> impl Iterator<Item = (usize, RegisterId, u64)> {
+        self.narrow.iter().filter_map(|(at, bits)| {
+            let (id, word) = self.ids.get(*at).zip(values.get(*at))?;
+            (word >> bits != 0).then(|| (*at, RegisterId::new(*id), *word))
+        })
+    }
+
     /// Whether nothing is special about a set of this shape: its rows can be used, and all that is looked at stands in `columns`.
     pub(in crate::fleet) fn is_plain(&self, values: &[u64]) -> bool {
         let word = |at: usize| values.get(at).copied();
         let value = |at: usize| Value::from_word(word(at)?, RegisterId::new(*self.ids.get(at)?)).ok();
         self.problems.is_empty()
-            && self.narrow.iter().all(|(at, bits)| word(*at).is_some_and(|word| word >> bits == 0))
+            && self.too_wide(values).next().is_none()
             && self.rarely_judged(&self.ids, word, value).next().is_none()
     }
 

@@ -158,21 +158,20 @@ impl Roster {
         })
     }
 
-    /// The names of some rows.
-    pub(in crate::fleet) fn names(&self, rows: std::ops::Range<usize>) -> (Vec<i64>, String) {
+    /// The names of some rows, of those that there are.
+    pub(in crate::fleet) fn names(&self, rows: impl Iterator<Item = usize>) -> (Vec<i64>, String) {
         let (mut starts, mut text) = (vec![0], String::new());
-        room::need(2 * rows.len().min(self.len()) * size_of::<i64>());
-        let mut left = rows.len();
-        let mut row = rows.start;
-        while let Some((leaf, at)) = self.tree.at(row).filter(|_| left > 0) {
+        room::need(2 * rows.size_hint().0.min(self.len()) * size_of::<i64>());
+        let mut near: Option<(&Neighbours, usize)> = None;
+        for row in rows {
+            let here = near.filter(|(leaf, first)| (*first..*first + leaf.len()).contains(&row));
+            near = here.or_else(|| self.tree.at(row).map(|(leaf, at)| (leaf, row - at)));
+            let Some((leaf, first)) = near else { continue };
+            let name = leaf.name(row - first);
             // A text that is full is moved to a larger place.
-            room::need(if text.capacity() - text.len() < leaf.text.len() { 2 * text.len() } else { 0 });
-            for at in (at..leaf.len()).take(left) {
-                text.push_str(leaf.name(at));
-                starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
-            }
-            let taken = (leaf.len() - at).min(left);
-            (left, row) = (left - taken, row + taken);
+            room::need(if text.capacity() - text.len() < name.len() { 2 * text.len() } else { 0 });
+            text.push_str(name);
+            starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
         }
         (starts, text)
     }

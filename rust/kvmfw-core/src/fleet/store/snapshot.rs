@@ -134,13 +134,14 @@ impl Snapshot {
         self.home_name(vm).and_then(|name| self.0.first_host(name))
     }
 
-    /// The names of the VMs in some rows: where each starts, with the end of the last one, and all of them together.
-    pub fn vm_names(&self, rows: std::ops::Range<usize>) -> (Vec<i64>, String) {
+    /// The names of the VMs in some rows: where each starts, with the end of the last one, and all of them together. Rows that there
+    /// are not are left out.
+    pub fn vm_names(&self, rows: impl Iterator<Item = usize>) -> (Vec<i64>, String) {
         self.0.vms.names(rows)
     }
 
     /// The names of the hosts in some rows, in the same form.
-    pub fn host_names(&self, rows: std::ops::Range<usize>) -> (Vec<i64>, String) {
+    pub fn host_names(&self, rows: impl Iterator<Item = usize>) -> (Vec<i64>, String) {
         self.0.hosts.names(rows)
     }
 
