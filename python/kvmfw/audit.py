@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from kvmfw.names import Names
 from kvmfw.verdict import Outcome
 
 __all__ = ["Audit"]
@@ -26,9 +26,9 @@ class Audited(Protocol):
     @property
     def class_shape(self) -> tuple[int, int]: ...
     @property
-    def vm_names(self) -> Sequence[str]: ...
+    def vm_names(self) -> Names: ...
     @property
-    def host_names(self) -> Sequence[str]: ...
+    def host_names(self) -> Names: ...
     @property
     def vm_classes(self) -> npt.NDArray[np.uint32]: ...
     @property

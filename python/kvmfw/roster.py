@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from operator import index
 from typing import Any, NamedTuple
 
@@ -87,12 +86,12 @@ class Roster(ABC):
         return Changes(now.generation(), dict(vm_classes), dict(host_classes))
 
     @property
-    def vm_names(self) -> Sequence[str]:
+    def vm_names(self) -> Names:
         """The names of the VMs, by row, of the generation in which they are asked for."""
         return Names(self._now(), of_hosts=False)
 
     @property
-    def host_names(self) -> Sequence[str]:
+    def host_names(self) -> Names:
         """The names of the hosts, by row, of the generation in which they are asked for."""
         return Names(self._now(), of_hosts=True)
 

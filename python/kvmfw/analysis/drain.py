@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,8 +15,7 @@ from kvmfw.analysis.keys import counted
 __all__ = ["Drain", "drain_groups", "drain_hosts"]
 
 
-@dataclass(frozen=True, slots=True)
-class Drain:
+class Drain(NamedTuple):
     """Whether hosts can be emptied.
 
     Attributes

@@ -5,9 +5,7 @@
 mod saved;
 
 use kvmfw_core::audit::{UnitRoom, UnitRows};
-use kvmfw_core::{
-    Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Scheme, Taken, Value, validate,
-};
+use kvmfw_core::{Fleet, Host, Limits, Named, Question, RegisterId, RegisterSet, Runs, Scheme, Taken, Value, validate};
 use proptest::prelude::*;
 use saved::{ISAR0, LEVEL, Saved, capture, config, hosts_of, saved};
 

@@ -1,7 +1,7 @@
 //! NumPy arrays in and out.
 
 use kvmfw_core::Texts;
-use numpy::{Element, PyReadonlyArray1, PyReadwriteArray1};
+use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 
 use crate::errors::argument_error;
@@ -32,4 +32,12 @@ pub(crate) fn texts<'a>(py: Python<'_>, (starts, bytes): &'a Columns<'_>, name: 
     let text = std::str::from_utf8(slice(py, bytes, name)?);
     let text = text.map_err(|error| argument_error(py, &format!("`{name}` is not UTF-8: {error}")))?;
     Ok(Texts { starts: slice(py, starts, name)?, text })
+}
+
+/// Where each name starts, with the end of the last one, and their bytes.
+pub(crate) type Names<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>);
+
+/// Names for Python.
+pub(crate) fn names_of(py: Python<'_>, (starts, text): (Vec<i64>, String)) -> Names<'_> {
+    (starts.into_pyarray(py), text.into_bytes().into_pyarray(py))
 }

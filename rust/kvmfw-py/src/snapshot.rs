@@ -6,7 +6,7 @@ use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1}
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::arrays::{slice, slice_mut};
+use crate::arrays::{Names, names_of, slice, slice_mut};
 use crate::door::{Born, attend, enter, step};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
@@ -30,8 +30,6 @@ type Members<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
 /// Members of VM classes and of host classes; where the targets of each VM class start, all targets, their outcomes.
 type Arcs<'py> =
     ((Members<'py>, Members<'py>), (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u8>>));
-/// Where each name starts, with the end of the last one, and their bytes.
-type Names<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>>);
 
 pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
     traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
@@ -57,6 +55,27 @@ impl Snapshot {
     ) -> PyResult<T> {
         let is_short = self.0.host_count() <= FEW_HOSTS && (!matches!(vm, Who::Name(_)) || self.0.knows_vm_names());
         if is_short { step(py, self.1, work) } else { self.long(py, work) }
+    }
+
+    fn pairs_of<I: RowIndex + Element>(
+        &self,
+        py: Python<'_>,
+        vm: &PyReadonlyArray1<'_, I>,
+        host: &PyReadonlyArray1<'_, I>,
+        out: &mut [u8],
+        units: Option<&mut [u16]>,
+    ) -> PyResult<()> {
+        let (vm, host) = (slice(py, vm, "vm_rows")?, slice(py, host, "host_rows")?);
+        let lengths = [vm.len(), host.len(), out.len(), units.as_ref().map_or(vm.len(), |units| units.len())];
+        if lengths.iter().any(|length| *length != vm.len()) {
+            let problem =
+                format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
+            return Err(argument_error(py, &problem));
+        }
+        let pairs = vm.len();
+        let work = || self.0.pairs(vm, host, out, units);
+        let done = if pairs < MANY_PAIRS { enter(py, self.1, work) } else { self.long(py, work) };
+        done?.map_err(|RowError { row, problem }| missing_error(py, &MissingError { problem, row: Some(row) }))
     }
 }
 
@@ -329,24 +348,15 @@ impl Snapshot {
 
     /// The names of VMs or hosts in some rows: where each starts, with the end of the last one, and their bytes.
     fn names<'py>(&self, py: Python<'py>, of_hosts: bool, start: usize, stop: usize) -> PyResult<Names<'py>> {
-        let names =
-            enter(py, self.1, || if of_hosts { self.0.host_names(start..stop) } else { self.0.vm_names(start..stop) })?;
-        Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
+        let names = || if of_hosts { self.0.host_names(start..stop) } else { self.0.vm_names(start..stop) };
+        Ok(names_of(py, enter(py, self.1, names)?))
     }
 
-    /// The names of VMs or hosts in rows that do not follow each other, in the same form. Rows that there are not are left out.
-    fn names_at<'py>(
-        &self,
-        py: Python<'py>,
-        of_hosts: bool,
-        rows: PyReadonlyArray1<'py, u64>,
-    ) -> PyResult<Names<'py>> {
-        let rows = rows.as_slice()?;
-        let names = enter(py, self.1, || {
-            let rows = rows.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
-            if of_hosts { self.0.host_names(rows) } else { self.0.vm_names(rows) }
-        })?;
-        Ok((names.0.into_pyarray(py), names.1.into_bytes().into_pyarray(py)))
+    /// The same in rows that need not follow each other. Rows that there are not are left out.
+    fn names_at<'py>(&self, py: Python<'py>, of_hosts: bool, rows: PyReadonlyArray1<'py, u64>) -> PyResult<Names<'py>> {
+        let rows = slice(py, &rows, "rows")?.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
+        let names = || if of_hosts { self.0.host_names(rows) } else { self.0.vm_names(rows) };
+        Ok(names_of(py, enter(py, self.1, names)?))
     }
 
     /// The numbers of the handles of all VMs, or of all hosts.
@@ -384,28 +394,5 @@ impl Snapshot {
         let changes = self.long(py, || self.0.changes_since(generation))?.map_err(|error| missing_error(py, &error))?;
         let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
         Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
-    }
-}
-
-impl Snapshot {
-    fn pairs_of<I: RowIndex + Element>(
-        &self,
-        py: Python<'_>,
-        vm: &PyReadonlyArray1<'_, I>,
-        host: &PyReadonlyArray1<'_, I>,
-        out: &mut [u8],
-        units: Option<&mut [u16]>,
-    ) -> PyResult<()> {
-        let (vm, host) = (slice(py, vm, "vm_rows")?, slice(py, host, "host_rows")?);
-        let lengths = [vm.len(), host.len(), out.len(), units.as_ref().map_or(vm.len(), |units| units.len())];
-        if lengths.iter().any(|length| *length != vm.len()) {
-            let problem =
-                format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
-            return Err(argument_error(py, &problem));
-        }
-        let pairs = vm.len();
-        let work = || self.0.pairs(vm, host, out, units);
-        let done = if pairs < MANY_PAIRS { enter(py, self.1, work) } else { self.long(py, work) };
-        done?.map_err(|RowError { row, problem }| missing_error(py, &MissingError { problem, row: Some(row) }))
     }
 }
