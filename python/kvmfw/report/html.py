@@ -18,6 +18,7 @@ from markupsafe import Markup, escape
 import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.frame import Ints
+from kvmfw.analysis.keys import numbered
 from kvmfw.provenance import Provenance
 from kvmfw.quoting import printable
 from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
@@ -156,7 +157,7 @@ def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str
 def _section(part: Table, report: Report) -> dict[str, Any]:
     rows = report.tables.get(part.name, [])
     why = report.not_done.get(part.name)
-    shown = [[column.show(row) for column in part.columns] for row in rows[:ROWS_KEPT]]
+    shown = [list(map(column.show, rows[:ROWS_KEPT])) for column in part.columns]
     return {
         "table": part.name,
         "title": part.title,
@@ -166,8 +167,8 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
         "count": len(rows),
         "left_out": max(len(rows) - ROWS_KEPT, 0),
         "columns": [{"title": column.title, "number": column.number} for column in part.columns],
-        "rows": shown[:ROWS_SHOWN],
-        "all": Markup(_json(shown)) if len(shown) > ROWS_SHOWN else None,
+        "rows": list(zip(*(column[:ROWS_SHOWN] for column in shown), strict=True)),
+        "all": Markup(_json(shown)) if len(rows) > ROWS_SHOWN else None,
     }
 
 
@@ -243,12 +244,12 @@ def _in_the_way(report: Report, shown: Classes) -> tuple[Ints, list[list[int]]]:
         is_first = np.r_[True, (row[1:] != row[:-1]) | (column[1:] != column[:-1])][: len(row)]
         starts = np.flatnonzero(is_first)
         # Many cells have the same units, which are told once.
-        bits = np.zeros((len(starts), len(report.frame.fleet.units)), dtype=np.bool_)
+        bits = np.zeros((len(starts), -(-len(report.frame.fleet.units) // 32) * 32), dtype=np.bool_)
         bits[np.cumsum(is_first) - 1, number_of] = True
-        packed = np.packbits(bits, axis=1)
-        _, first, same = np.unique(
-            packed.view(f"V{packed.shape[1]}").ravel(), return_index=True, return_inverse=True
-        )
+        same = np.zeros(len(starts), dtype=np.int64)
+        for word in np.packbits(bits, axis=1).view(np.uint32).astype(np.int64).T:
+            same = numbered(same * len(starts) + numbered(word)[2])[2]
+        _, first = np.unique(same, return_index=True)
         ends = np.r_[starts[1:], len(row)]
         numbers = [
             sets.setdefault(number_of[starts[at] : ends[at]].tobytes(), len(sets)) for at in first.tolist()
