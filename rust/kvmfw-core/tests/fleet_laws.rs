@@ -349,3 +349,33 @@ fn hosts_that_take_only_their_own_value_agree_too() {
         }
     }
 }
+
+/// Who takes a VM is worked out from bits of each class where host classes are few, host by host where they are many.
+#[test]
+fn hosts_of_many_classes_are_candidates_like_those_of_few() {
+    let values: Vec<u64> = (0..300).map(|number| 0x10 + (number << 8)).collect();
+    let vms: Vec<Saved> = values.iter().step_by(40).map(|value| vec![(ISAR0, *value)]).collect();
+    let hosts: Vec<Host> = values.iter().map(|value| strict(*value)).collect();
+    for limits in [WAYS[0], WAYS[2], WAYS[3]] {
+        assert_all_ways(&fleet(&vms, &hosts, 2, limits), &direct(&vms, &hosts));
+    }
+}
+
+/// After a change the classes of all VMs are not written down for the sake of a few pairs.
+#[test]
+fn few_pairs_of_a_fleet_that_was_changed_are_those_of_all() {
+    let vms: Vec<Saved> = (0..64).map(|number| vec![(LEVEL, number % 4), (ISAR0, 0x10 + number)]).collect();
+    let hosts = [strict(0x10), strict(0x11), host_with(0x12, "6.12.8", None)];
+    let wanted = direct(&vms, &hosts);
+    let late = fleet(&vms[..63], &hosts, 1, WAYS[0]);
+    all_pairs(&late);
+    add(&late, &vms[63..]);
+    let now = late.snapshot();
+    let mut out = [9; 3];
+    assert_eq!(now.pairs(&[63_u32, 0, 17], &[2, 0, 1], &mut out, None), Ok(()));
+    assert_eq!(out, [wanted[63 * 3 + 2], wanted[0], wanted[17 * 3 + 1]]);
+    let stray = now.pairs(&[1_u32, 64], &[0, 0], &mut out[..2], None).expect_err("a row that there is not");
+    assert_eq!(stray.row, 1);
+    assert_eq!(stray.problem, "pair (VM row 64, host row 0) is out of range; there are 64 VMs and 3 hosts");
+    assert_all_ways(&late, &wanted);
+}

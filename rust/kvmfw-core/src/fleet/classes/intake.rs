@@ -312,3 +312,23 @@ impl<T: Number> Heads<T> {
 fn number(row: usize) -> i64 {
     i64::try_from(row).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_of_a_long_column_do_not_depend_on_threads() {
+        let ascending: Vec<i64> = (0..number(WORTH_SPLITTING + 77)).map(|row| row / 5).collect();
+        let mut falling = ascending.clone();
+        falling[WORTH_SPLITTING / 2] = -1;
+        for (column, ascends) in [(ascending, true), (falling, false)] {
+            let [one, three] = [1, 3].map(|threads| heads(&column, &Pool::new(threads)));
+            assert_eq!(one, three);
+            assert_eq!(one.ascending, ascends);
+            let length = |at: usize| usize::try_from(one.starts[at + 1] - one.starts[at]).unwrap_or(0);
+            let again = one.numbers.iter().enumerate().flat_map(|(at, number)| vec![*number; length(at)]);
+            assert!(again.eq(column));
+        }
+    }
+}
