@@ -120,3 +120,15 @@ def test_names_are_a_sequence(number: int) -> None:
     for other in (0.7, "a", None):
         with pytest.raises(TypeError):
             fleet().vm_names[other]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("count", [1, 70, 3000])
+def test_names_are_taken_in_any_order(count: int) -> None:
+    names = kvmfw.Fleet([tiny_set(name=f"vm ä{row}") for row in range(count)], [tiny_host()]).vm_names
+    rows = np.random.default_rng(count).integers(0, count, 5 * count)
+    assert names.take(rows) == [names[row] for row in rows.tolist()]
+    assert names.take(rows[::2]) == [names[row] for row in rows[::2].tolist()]
+    assert names.take(rows[:0]) == []
+    for stray in (-1, count, -(1 << 63)):
+        with pytest.raises(IndexError, match=f"row {stray} is out of range; there are {count}"):
+            names.take(np.array([0, stray, 0]))

@@ -81,11 +81,31 @@ class Names(Sequence[str]):
         return arrow_texts(self._native.names(self._of_hosts, start, max(start, stop)))
 
     def take(self, rows: npt.NDArray[np.int64]) -> list[str]:
-        """Give the names in some rows, in any order; IndexError where there is no such row."""
+        """Give the names in some rows, in any order: many take a tenth of the time of one after the other.
+
+        Parameters
+        ----------
+        rows : array of int64
+            Rows, each from 0 on.
+
+        Raises
+        ------
+        IndexError
+            When there is no such row.
+
+        Examples
+        --------
+        >>> import kvmfw
+        >>> from kvmfw.testing import tiny_host, tiny_set
+        >>> fleet = kvmfw.Fleet([tiny_set(name="a"), tiny_set(name="b")], [tiny_host()])
+        >>> fleet.vm_names.take(np.array([1, 0, 1]))
+        ['b', 'a', 'b']
+        """
         # A row below zero is none: as a number without a sign it is far beyond the last.
         names = arrow_texts(self._native.names_at(self._of_hosts, rows.astype(np.uint64)))
         if len(names) != len(rows):
-            raise IndexError(f"rows are out of range; there are {len(self)}")
+            stray = int(rows[(rows < 0) | (rows >= len(self))][0])
+            raise IndexError(f"row {stray} is out of range; there are {len(self)}")
         taken: list[str] = names.to_pylist()
         return taken
 

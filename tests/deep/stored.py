@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -129,7 +130,7 @@ def two_intakes(folder: Path, rounds: int) -> tuple[int, int, int]:
     sources = [fleet_source(folder / tag, tag, 20, tag) for tag in "abc"]
     survived = 0
     for number in range(rounds):
-        fleet = folder / f"fleet-{number % 8}-{number}"
+        fleet = folder / f"fleet-{number}"
         ingest([sources[0]], fleet)
         children = [FORK.Process(target=ingest, args=([one], fleet)) for one in sources[1:]]
         for child in children:
@@ -137,5 +138,8 @@ def two_intakes(folder: Path, rounds: int) -> tuple[int, int, int]:
         for child in children:
             child.join()
         names = pq.read_table(fleet / "vms").column("vm").to_pylist()
-        survived += len(set(names)) == len(names) == 60 and [child.exitcode for child in children] == [0, 0]
+        is_whole = len(set(names)) == len(names) == 60 and [child.exitcode for child in children] == [0, 0]
+        survived += is_whole
+        if is_whole:
+            shutil.rmtree(fleet)
     return rounds, survived, rounds - survived
