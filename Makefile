@@ -32,7 +32,8 @@ COVERED := $(CURDIR)/build/coverage
 coverage: $(VENV)/.tests  ## which lines of the core and of Python no test reaches, and which branches of Python: build/coverage/*.txt (needs cargo-llvm-cov; BRANCHES=1 for those of the core too, with nightly Rust)
 	rm -rf $(COVERED)/python && mkdir -p $(COVERED) && cp -r python $(COVERED)/python
 	$(BIN)/python -m pip install --quiet --upgrade --target $(COVERED)/tools coverage==7.10.7 pytest-cov==6.3.0
-	@# What tests start in processes of their own counts too.
+	@# What tests start in processes of their own counts too. Children that are forked while threads work would inherit a lock that
+	@# coverage.py holds: these tests run without it alone.
 	printf 'import os\n\nif "COV_CORE_SOURCE" in os.environ:\n    from pytest_cov.embed import init\n\n    init()\n' > $(COVERED)/tools/sitecustomize.py
 	printf '[run]\nsigterm = true\n' > $(COVERED)/rc
 	cd rust && $(if $(BRANCHES),export RUSTUP_TOOLCHAIN=nightly &&) eval "$$(cargo llvm-cov show-env --sh $(if $(BRANCHES),--branch))" && cargo llvm-cov clean --workspace && \
@@ -40,6 +41,7 @@ coverage: $(VENV)/.tests  ## which lines of the core and of Python no test reach
 	  cp target/debug/lib_native.so $(COVERED)/python/kvmfw/_native.abi3.so && cd .. && \
 	  { COVERAGE_FILE=$(COVERED)/data PYTHONPATH=$(COVERED)/python:$(COVERED)/tools:$(CURDIR) $(BIN)/python -m pytest -n logical --dist worksteal -q -W "ignore:kvmfw is a debug build" \
 	    --cov=$(COVERED)/python/kvmfw --cov-config=$(COVERED)/rc --cov-branch --cov-report=term-missing:skip-covered -o testpaths="tests $(COVERED)/python" \
+	    --deselect tests/test_interrupts.py::test_a_child_forked_while_others_work_works_or_says_so \
 	    --ignore-glob="$(COVERED)/python/kvmfw/distributed/*" --ignore=$(COVERED)/python/kvmfw/planners/nova.py \
 	    -o timeout=900 > $(COVERED)/python.txt; cd rust && cargo llvm-cov report $(if $(BRANCHES),--branch) > $(COVERED)/rust.txt; }
 	grep TOTAL $(COVERED)/python.txt $(COVERED)/rust.txt
