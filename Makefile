@@ -18,7 +18,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible deny sbom sdist-offline lowest deep fuzz lint format types docs site ci clean
+.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible deny sbom sdist-offline lowest deep fuzz fuzz-readers lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -105,6 +105,12 @@ fuzz:  ## fuzz the core, MINUTES for each of FUZZED, and print how many inputs w
 	  mkdir -p fuzz/corpus/$$target && \
 	  cargo +nightly fuzz run $(FUZZER) $$target fuzz/corpus/$$target fuzz/seeds/$$target -- \
 	    -max_total_time=$$((60 * $(MINUTES))) -timeout=60 -max_len=16384 -print_final_stats=1 || exit 1; done
+
+fuzz-readers: $(VENV)/.tests  ## fuzz what reads files, MINUTES long, and print how many inputs were run (atheris: CPython 3.11 to 3.13)
+	$(BIN)/python -m pip install --quiet --upgrade --target build/atheris atheris==3.0.0
+	mkdir -p build/readers
+	PYTHONPATH=build/atheris:python:. $(BIN)/python -W ignore -m tests.support.fuzzed build/readers -max_total_time=$$((60 * $(MINUTES))) \
+	  -timeout=60 -max_len=65536 -print_final_stats=1
 
 lint: $(VENV)/.dev  ## format and lints, without changing anything
 	cd rust && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings

@@ -7,17 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import kvmfw
+from kvmfw import Fleet, readers
 from kvmfw.analysis.security import Protection, compare_security
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.ingest import ingest
 from kvmfw.planners.rollout.planning import Ask, plan_rollout
 from kvmfw.readers.stored import StoredVms
 from kvmfw.testing import capture_document, tiny_host, tiny_set
-from tests.support.samples import WA1, WA3
+from tests.support.samples import WA1, WA3, long_table, write_table
 
 TREAT: dict[str, Any] = {"unknown": "refuse", "change": "accept"}
 
@@ -120,3 +122,15 @@ def test_a_manifest_of_something_else_is_told(tmp_path: Path) -> None:
 def test_texts_of_vulnerabilities_are_weighed(before: str | None, after: str | None, word: str) -> None:
     one, other = (Protection("", {"spectre_v2": text}) for text in (before, after))
     assert compare_security(one, other).security.value == word
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow", "csv"])
+def test_a_name_of_a_column_that_is_no_text_is_told(kind: str, tmp_path: Path) -> None:
+    table = long_table()
+    path = write_table(tmp_path, kind, table.append_column("zoneofit", pa.array(["a"] * len(table))))
+    path.write_bytes(path.read_bytes().replace(b"zoneofit", b"zone\xffxit"))
+    for road in (readers.register_sets, lambda path: [Fleet(path, [tiny_host()])]):
+        with pytest.raises(FormatError, match=f"{path.name}: the name of a column is not UTF-8"):
+            list(road(path))
+    taken = ingest([path], tmp_path / "fleet", on_error="collect")
+    assert (taken.used, taken.rejected) == (0, 1)

@@ -26,6 +26,7 @@ from kvmfw.report import issues, junit, read_waivers, sarif, waive, write_tables
 from kvmfw.report.html import html_report
 from kvmfw.report.issues import expired
 from kvmfw.report.shown import shown_classes
+from kvmfw.testing import tiny_host, tiny_set
 from tests.support.command import EXAMPLES, needs_examples, run
 from tests.support.slow_audit import random_fleet
 
@@ -183,6 +184,30 @@ def test_html_stands_alone_and_its_links_lead_somewhere(seed: int) -> None:
     data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
     assert len(data["vms"]) == report.facts["vm_classes"]
     assert page == html_report(report, issues(report), title="<fleet> & co")
+
+
+def test_a_name_is_one_text_wherever_the_page_has_it() -> None:
+    """Names are no sentences: they have no code between backticks, and no letter that steers a terminal or turns what is read."""
+    names = ["a`b`c", "\x1b[31mred", "two\nlines", "\u202eturned", *(f"vm{row}" for row in range(30))]
+    shown = ["a`b`c", "\ufffd[31mred", "two\ufffdlines", "\ufffdturned"]
+    hosts = [tiny_host(workaround_3=level, name=f"h`{level}`\x1b") for level in (0, 1)]
+    vms = [tiny_set(workaround_3=2, name=name) for name in names]
+    homes = np.zeros(len(names), dtype=np.int64)
+    report = examine(make_frame(kvmfw.Fleet(vms, hosts), homes=homes))
+    page = html_report(report, issues(report), title="fleet")
+    assert [row["vm"] for row in report.tables["stranded"]] == names
+    (drawn,) = (
+        json.loads(text)
+        for text in re.findall(r'<script type="application/json">(.*?)</script>', page, re.DOTALL)
+    )
+    assert drawn[0][:4] == shown
+    cells = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", page)
+    assert [cell for cell, _ in cells if cell in shown] == shown
+    assert {host for cell, host in cells if cell in shown} == {"h`0`\ufffd"} == set(drawn[1])
+    data = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    assert data["vmNames"] == shown[:1]
+    assert "h`0`\ufffd" in " ".join(data["hostLabels"])
+    assert not re.search(r"\\u00[01]", page)
 
 
 @pytest.mark.parametrize("seed", range(4))

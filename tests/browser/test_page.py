@@ -129,6 +129,20 @@ def test_arrow_keys_choose_cells_and_unlike_cpus_are_dimmed(page: str, tmp_path:
     assert shown(page, script, tmp_path) == [3, False, True, True, False]
 
 
+def test_what_a_sorted_table_says_is_what_it_said(page: str, tmp_path: Path) -> None:
+    script = """
+      const odd = [];
+      for (const box of document.querySelectorAll("[data-table]")) {
+        const rows = () => [...box.querySelectorAll("tbody tr")].slice(0, 20).map(row => row.innerHTML).sort();
+        const before = rows(), codes = box.querySelectorAll("td code").length, few = !box.querySelector("script");
+        box.querySelector("th button").click();
+        if (few && JSON.stringify(before) !== JSON.stringify(rows())) odd.push(box.dataset.table);
+        if (few && box.querySelectorAll("td code").length !== codes) odd.push("code of " + box.dataset.table);
+      }
+      return odd;"""
+    assert shown(page, script, tmp_path) == []
+
+
 def large() -> str:
     """Give the page of 20,000 VMs in hundreds of classes on 400 classes of hosts."""
     levels = range(24)

@@ -98,6 +98,7 @@ class Work:
             lambda: fleet.candidates("vm-00000064", **TREAT),
             lambda: fleet.validate_pairs(rows, rows % HOSTS, units=np.empty(len(rows), dtype=np.uint16)),
             lambda: (fleet.vm_homes, fleet.vm_handles, fleet.vm_classes, list(fleet.vm_names)),
+            lambda: fleet.vm_names.take(np.zeros(6_000_000, dtype=np.int64)),
             lambda: fleet.audit(**TREAT),
             fleet.tables,
         ]

@@ -29,6 +29,8 @@ class Column:
         Whether it is too wide for a terminal.
     onward : bool
         Whether it leads on from the column before: on a narrow terminal both share one.
+    sentence : bool
+        Whether kvmfw says it: lines of text with code between backticks. All else is names and numbers, as they are.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Column:
     number: bool = False
     wide: bool = False
     onward: bool = False
+    sentence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,10 @@ def _text(key: str, title: str = "", *, wide: bool = False, onward: bool = False
     )
 
 
+def _sentence(key: str, title: str = "", *, wide: bool = False) -> Column:
+    return Column(title or key, lambda row: str(row[key]), wide=wide, sentence=True)
+
+
 def _each(sentences: Sequence[str]) -> str:
     """Give sentences on lines of their own."""
     return "\n".join(sentences if len(sentences) < 2 else (f"• {one}" for one in sentences))
@@ -102,8 +109,8 @@ TABLES = (
         (
             _count("count", "how many"),
             _count("of"),
-            _text("what"),
-            _text("why", "what it means"),
+            _sentence("what"),
+            _sentence("why", "what it means"),
         ),
     ),
     Table(
@@ -183,7 +190,7 @@ TABLES = (
             _count("step"),
             _names("cured", "registers", shown=12),
             _count("freed", "VMs freed so far"),
-            Column("what to do", lambda row: _each(row["do"])),
+            Column("what to do", lambda row: _each(row["do"]), sentence=True),
         ),
     ),
     Table(
@@ -205,7 +212,7 @@ TABLES = (
             _count("freed", "VMs freed"),
             _count("newly_stranded", "newly stranded"),
             _count("stranded", "stranded after"),
-            Column("security", lambda row: ": ".join([row["security"], *row["reasons"][:1]])),
+            Column("security", lambda row: ": ".join([row["security"], *row["reasons"][:1]]), sentence=True),
         ),
     ),
     Table(
@@ -258,14 +265,14 @@ TABLES = (
         "There are no pairs.",
         (
             _text("gate"),
-            _text("compares", wide=True),
+            _sentence("compares", wide=True),
             _count("pairs"),
             _count("allowed", "let through"),
             _count("wrongly_allowed", "of these KVM refuses"),
             _count("wrongly_forbidden", "forbidden, KVM takes"),
             _count("undecided", "KVM unknown"),
             _count("vms", "VMs kept back"),
-            _text("who", "who has it", wide=True),
+            _sentence("who", "who has it", wide=True),
         ),
     ),
     Table(
@@ -288,7 +295,7 @@ TABLES = (
         "None.",
         (
             _text("unit", "register"),
-            _text("needs", "what would tell"),
+            _sentence("needs", "what would tell"),
             _count("decisive", "decisive pairs"),
             _count("pairs"),
             _count("hosts"),

@@ -79,9 +79,19 @@ def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatch
             pass
         batches = {"parquet": _parquet, "arrow": _arrow, "csv": _csv}[kind](path, limits)
         schema = next(batches)
+        _spell(schema)
+    except UnicodeDecodeError as error:
+        raise FormatError("the name of a column is not UTF-8", file=str(path)) from error
     except _BROKEN as error:
         raise _damaged(path, error) from error
     return pa.RecordBatchReader.from_batches(schema, ahead(_guarded(path, batches)))
+
+
+def _spell(fields: Iterable[pa.Field]) -> None:
+    """Look at all names of columns, of parts of columns too: Arrow gives them as they are."""
+    for one in fields:
+        _ = one.name
+        _spell(one.type.field(at) for at in range(one.type.num_fields))
 
 
 def declared_rows(path: Path, kind: str) -> int:

@@ -19,6 +19,7 @@ import kvmfw
 from kvmfw.analysis import SHOWN, Report, Table, unit_outcomes
 from kvmfw.analysis.frame import Ints
 from kvmfw.analysis.keys import numbered
+from kvmfw.analysis.tables import Column, Row
 from kvmfw.provenance import Provenance
 from kvmfw.quoting import printable
 from kvmfw.report.charts import COLOURS, blocker_bars, heat_map, trap_graph
@@ -110,8 +111,7 @@ def _harmless(value: Any) -> Any:
 
 def _code(text: str) -> Markup:
     """Give lines of text with what stands between backticks as code."""
-    lines = (str(escape(printable(line))) for line in text.split("\n"))
-    return Markup(_BETWEEN.sub(r"<code>\1</code>", "\n".join(lines)))
+    return Markup(_BETWEEN.sub(r"<code>\1</code>", str(escape(_lines(text)))))
 
 
 def _json(data: Any) -> str:
@@ -157,7 +157,7 @@ def _card(link: str, number: str, what: str, more: str, alarm: bool) -> dict[str
 def _section(part: Table, report: Report) -> dict[str, Any]:
     rows = report.tables.get(part.name, [])
     why = report.not_done.get(part.name)
-    shown = [list(map(column.show, rows[:ROWS_KEPT])) for column in part.columns]
+    shown = [_cells(column, rows[:ROWS_KEPT]) for column in part.columns]
     return {
         "table": part.name,
         "title": part.title,
@@ -166,18 +166,30 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
         "done": why is None,
         "count": len(rows),
         "left_out": max(len(rows) - ROWS_KEPT, 0),
-        "columns": [{"title": column.title, "number": column.number} for column in part.columns],
+        "columns": part.columns,
         "rows": list(zip(*(column[:ROWS_SHOWN] for column in shown), strict=True)),
         "all": Markup(_json(shown)) if len(rows) > ROWS_SHOWN else None,
     }
+
+
+def _cells(column: Column, rows: Sequence[Row]) -> list[str]:
+    """Show a column; what is drawn later is the same text as what stands there first."""
+    texts = map(column.show, rows)
+    if column.number:
+        return list(texts)
+    return [_lines(text) for text in texts] if column.sentence else [printable(text) for text in texts]
+
+
+def _lines(text: str) -> str:
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[str, Any]:
     """Give what the script needs to tell what stands in the way of a pair of classes."""
     frame, (vms, hosts) = report.frame, (shown.vms, shown.hosts)
     set_of, sets = _in_the_way(report, shown)
-    labels = {row["class"]: row["label"] for row in report.tables["host_classes"]}
-    cpus = {row["class"]: ", ".join(row.get("cpu", [])) for row in report.tables["host_classes"]}
+    labels = {row["class"]: printable(row["label"]) for row in report.tables["host_classes"]}
+    cpus = {row["class"]: printable(", ".join(row.get("cpu", []))) for row in report.tables["host_classes"]}
     listed = set(hosts.tolist())
     said = (report.census.unit, report.census.host_class, report.census.outcome)
     examples = {}
@@ -191,7 +203,7 @@ def _classes(report: Report, shown: Classes, place: dict[str, float]) -> dict[st
         "place": place,
         "vms": vms.tolist(),
         "vmWeights": [int(frame.class_vms[group].sum()) for group in shown.alike],
-        "vmNames": frame.vm_names(frame.first_rows()[0][vms]),
+        "vmNames": [printable(name) for name in frame.vm_names(frame.first_rows()[0][vms])],
         "alike": {one: row for row, group in enumerate(shown.alike) for one in group[1:MOST_ALIKE]},
         "alikeCounts": [len(group) for group in shown.alike],
         "vmCpus": _cpus_of_vms(report, shown, cpus),

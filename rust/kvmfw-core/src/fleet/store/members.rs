@@ -169,9 +169,11 @@ impl Roster {
             let Some((leaf, first)) = near else { continue };
             let name = leaf.name(row - first);
             // A text that is full is moved to a larger place.
-            room::need(if text.capacity() - text.len() < name.len() { 2 * text.len() } else { 0 });
+            if text.capacity() - text.len() < name.len() {
+                room::need(2 * (text.len() + name.len()));
+            }
             text.push_str(name);
-            starts.push(i64::try_from(text.len()).unwrap_or(i64::MAX));
+            room::push(&mut starts, i64::try_from(text.len()).unwrap_or(i64::MAX));
         }
         (starts, text)
     }
