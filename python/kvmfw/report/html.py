@@ -174,9 +174,9 @@ def _section(part: Table, report: Report) -> dict[str, Any]:
 
 def _cells(column: Column, rows: Sequence[Row]) -> list[str]:
     """Show a column; what is drawn later is the same text as what stands there first."""
-    texts = map(column.show, rows)
-    if column.number:
-        return list(texts)
+    texts = list(map(column.show, rows))
+    if "".join(texts).isprintable():
+        return texts
     return [_lines(text) for text in texts] if column.sentence else [printable(text) for text in texts]
 
 
