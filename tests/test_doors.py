@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import kvmfw
-from kvmfw import Fleet, readers
+from kvmfw import readers
 from kvmfw.analysis.security import Protection, compare_security
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.ingest import ingest
@@ -129,7 +129,7 @@ def test_a_name_of_a_column_that_is_no_text_is_told(kind: str, tmp_path: Path) -
     table = long_table()
     path = write_table(tmp_path, kind, table.append_column("zoneofit", pa.array(["a"] * len(table))))
     path.write_bytes(path.read_bytes().replace(b"zoneofit", b"zone\xffxit"))
-    for road in (readers.register_sets, lambda path: [Fleet(path, [tiny_host()])]):
+    for road in (readers.register_sets, lambda path: [kvmfw.Fleet(path, [tiny_host()])]):
         with pytest.raises(FormatError, match=f"{path.name}: the name of a column is not UTF-8"):
             list(road(path))
     taken = ingest([path], tmp_path / "fleet", on_error="collect")

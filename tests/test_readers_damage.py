@@ -39,6 +39,7 @@ from tests.support.damage import (
     with_cell,
     with_head,
 )
+from tests.support.damaged import FACTS
 from tests.support.samples import MIDR, REGISTERS, WA1, long_table, write_table
 
 DOCS = Path(__file__).parents[1] / "docs" / "formats.md"
@@ -221,7 +222,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
 
 
 def read(path: Path, form: str) -> None:
-    if form in ("get-reg-list", "qemu-props"):
+    if form in FACTS:
         readers.detect(path)
         readers.read_facts(path)
     elif form in INVENTORIES:
@@ -253,7 +254,7 @@ def test_damage_gives_a_clear_error(form: str, name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("form", "name"), CASES)
 def test_damage_is_set_aside_and_counts_add_up(form: str, name: str, tmp_path: Path) -> None:
-    if form in ("get-reg-list", "qemu-props"):
+    if form in FACTS:
         pytest.skip("facts about a host are no part of a fleet")
     make, _ = DAMAGES[form][name]
     (tmp_path / "in").mkdir()

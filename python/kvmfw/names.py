@@ -115,8 +115,7 @@ class Names(Sequence[str]):
     def __getitem__(self, row: slice) -> list[str]: ...
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
-            rows = range(*row.indices(len(self)))
-            return self.to_arrow(row).to_pylist() if rows.step == 1 else [self[at] for at in rows]
+            return self.take(np.arange(*row.indices(len(self))))
         count, at = len(self), index(row)
         name = self._native.name(self._of_hosts, at % count) if -count <= at < count else None
         if name is None:
