@@ -131,6 +131,40 @@ fn who_is_not_there_is_told_in_one_way() {
     assert_eq!(change.vm_count(), 2);
 }
 
+/// Whoever is no different from others needs no judging: the end of such a change waits for no thread.
+#[test]
+fn a_change_ends_promptly_where_all_in_it_is_known() {
+    type Begin = fn(&mut kvmfw_core::Change, &[Host]);
+
+    let fleet = Fleet::new(Question::default(), 1);
+    let kinds: Vec<Host> = (0..3).map(|kind| host(kind * 4, &format!("h{kind}"))).collect();
+    let mut change = fleet.change();
+    assert!(!change.ends_promptly(), "there are no hosts to be judged for");
+    change.add_hosts(&kinds, &[0, 1, 1], None).expect("hosts");
+    change.add_sets(&[set(0, "a", None), set(1, "b", None)]);
+    assert!(!change.ends_promptly(), "all of it is new");
+    change.commit();
+    let mut change = fleet.change();
+    change.add_sets(&[set(0, "c", None)]);
+    change.move_vm("a", None).expect("a VM");
+    change.update_hosts([(2, &kinds[0])]).expect("a host");
+    change.remove_vms(["b"]).expect("a VM");
+    assert!(change.ends_promptly());
+    let before = fleet.snapshot().class_counts();
+    assert_eq!(change.commit().class_counts(), before);
+    let others: [Begin; 2] = [
+        |change, kinds| change.update_hosts([(0, &kinds[2])]).expect("a host"),
+        |change, _| {
+            change.add_sets(&[set(2, "d", None)]);
+        },
+    ];
+    for begin in others {
+        let mut change = fleet.change();
+        begin(&mut change, &kinds);
+        assert!(!change.ends_promptly());
+    }
+}
+
 /// Readers ask while writers change: every answer is that of the generation that it says.
 #[test]
 fn readers_beside_writers_see_whole_versions() {

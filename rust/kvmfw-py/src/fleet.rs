@@ -47,8 +47,9 @@ pub(crate) enum NameColumn<'py> {
     Texts(Columns<'py>),
 }
 
-/// Members of a fleet from which on the end of a change may take longer than a hand-over to another thread is worth.
-const LARGE: usize = 1 << 16;
+/// With more classes, or pairs of them, all may be judged anew in longer than an interrupt should wait (a tenth of a second).
+const MOST_CLASSES: usize = 1 << 15;
+const MOST_PAIRS: usize = 1 << 23;
 /// A change of more VMs than this may take longer than the GIL can be kept.
 const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
@@ -232,8 +233,8 @@ impl Fleet {
 impl Fleet {
     /// Whether the end of a change may take long.
     fn is_large(&self) -> bool {
-        let now = self.0.snapshot();
-        now.vm_count() + now.host_count() > LARGE
+        let (vms, hosts) = self.0.snapshot().class_counts();
+        vms + hosts > MOST_CLASSES || vms.saturating_mul(hosts) > MOST_PAIRS
     }
 }
 
@@ -345,13 +346,17 @@ impl Change {
 
     /// Lets readers see the change; gives the version that it made.
     fn commit(&self, py: Python<'_>) -> PyResult<Snapshot> {
-        let work = || self.lock().take().map(core::Change::commit);
-        let made = if self.is_large.load(Relaxed) {
-            attend(py, self.born, &self.threads, work)
-        } else {
-            enter(py, self.born, work)
+        // A thread to wait for takes a hundred times as long as what ends in microseconds.
+        let promptly = || {
+            let mut begun = self.lock();
+            let is_prompt = !self.is_large.load(Relaxed) || begun.as_mut().is_none_or(core::Change::ends_promptly);
+            is_prompt.then(|| begun.take().map(core::Change::commit))
         };
-        made?.map(|made| Snapshot(made, self.born)).ok_or_else(|| argument_error(py, "the change is over"))
+        let made = match enter(py, self.born, promptly)? {
+            Some(made) => made,
+            None => attend(py, self.born, &self.threads, || self.lock().take().map(core::Change::commit))?,
+        };
+        made.map(|made| Snapshot(made, self.born)).ok_or_else(|| argument_error(py, "the change is over"))
     }
 
     /// Ends the change as if it had not begun, if it is not over.

@@ -32,17 +32,22 @@ impl Strip {
     }
 
     /// How many bits are set. A processor that may lack an instruction for it counts in parts of vectors: two words a step, all
-    /// bits of the strip at once.
+    /// bits of the strip at once. No part overflows; a check of that would take the words out of their vectors one by one.
     #[inline]
     pub(in crate::fleet) fn count(&self) -> u64 {
-        let pairs = self.0.map(|word| word - (word >> 1 & BITS));
-        let halves = pairs.map(|word| (word & PAIRS) + (word >> 2 & PAIRS));
+        let halve = |word: u64, mask: u64, shift: u32| (word & mask).wrapping_add(word >> shift & mask);
+        let pairs = self.0.map(|word| word.wrapping_sub(word >> 1 & BITS));
+        let halves = pairs.map(|word| halve(word, PAIRS, 2));
         // Four and four in half a byte, sixteen in a byte: no sum of eight words is more than there is room for.
-        let sums: [u64; STRIP / 2] = std::array::from_fn(|at| halves[at] + halves[at + STRIP / 2]);
-        let bytes = sums.map(|word| (word & HALVES) + (word >> 4 & HALVES));
-        let [low, high] = bytes.as_chunks::<2>().0.iter().fold([0; 2], |[low, high], [a, b]| [low + a, high + b]);
-        let wide = |word: u64| (word & BYTES) + (word >> 8 & BYTES);
-        (wide(low) + wide(high)).wrapping_mul(u64::MAX / 0xffff) >> 48
+        let sums: [u64; STRIP / 2] = std::array::from_fn(|at| halves[at].wrapping_add(halves[at + STRIP / 2]));
+        let bytes = sums.map(|word| halve(word, HALVES, 4));
+        let [low, high] = bytes
+            .as_chunks::<2>()
+            .0
+            .iter()
+            .fold([0_u64; 2], |[low, high], [a, b]| [low.wrapping_add(*a), high.wrapping_add(*b)]);
+        let wide = |word: u64| halve(word, BYTES, 8);
+        wide(low).wrapping_add(wide(high)).wrapping_mul(u64::MAX / 0xffff) >> 48
     }
 }
 

@@ -11,7 +11,21 @@ use super::waiting::{MOST_GONE, can_wait, judged, used_kinds};
 use crate::fleet::class::VmClass;
 use crate::fleet::tables::world::{Tables, World};
 
+/// A change that touches more classes or hosts than this may end late.
+const FEW: usize = 1 << 10;
+
 impl Change {
+    /// Whether [`Change::commit`] takes microseconds: nothing of it is new to the tables.
+    pub fn ends_promptly(&mut self) -> bool {
+        let world = Arc::clone(&self.turn.base.tables.world);
+        self.turned.born.is_empty()
+            && self.turned.left.len().max(self.touched.len()) <= FEW
+            && self.state.hosts.len() > 0
+            && self.hosts.kinds.len() == world.hosts.kinds.len()
+            && world.can_learn(&self.turn.writer.vms)
+            && !self.turn.writer.lets_go(&self.state, &self.hosts)
+    }
+
     /// Judges what is new, and lets readers see it. Where memory is short it unwinds, and the change has not been:
     /// [`crate::Threads::attend`] makes an error of that.
     pub fn commit(mut self) -> Snapshot {
