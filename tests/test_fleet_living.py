@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import resource
 import threading
 import time
 from collections.abc import Callable
@@ -273,3 +275,26 @@ def test_a_child_goes_on_where_another_thread_was_changing() -> None:
         change.abandon()
     fleet.remove_vms(["a"])
     assert fleet.shape == (2, 2)
+
+
+def test_short_questions_and_changes_wait_for_no_thread() -> None:
+    """A thread for each call takes a hundred microseconds; whoever waits for one gives up its core at least once."""
+    known, other = tiny_host(workaround_3=1), tiny_host(workaround_3=0)
+    fleet = kvmfw.Fleet([tiny_set(workaround_3=1)], [known, other, known])
+    names = map(str, itertools.count())
+    fleet.update_hosts({0: other})
+    generation = fleet.generation
+    calls: dict[str, Callable[[], object]] = {
+        "update_hosts": lambda: fleet.update_hosts({0: known}),
+        "explain": lambda: fleet.explain(0, 1),
+        "changes_since": lambda: fleet.changes_since(generation),
+        "add_vms": lambda: fleet.add_vms([tiny_set(workaround_3=1, name=next(names)) for _ in range(20)]),
+    }
+    waited = {}
+    for name, call in calls.items():
+        call()
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        for _ in range(200):
+            call()
+        waited[name] = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before
+    assert max(waited.values()) < 100, waited

@@ -11,7 +11,8 @@ use pyo3::prelude::*;
 use crate::arrays::slice;
 use crate::door::{Born, attend_watched, enter};
 use crate::errors::{argument_error, audit_error};
-use crate::snapshot::{Snapshot, TrapRow, trap_rows};
+use crate::snapshot::Snapshot;
+use crate::traps::{TrapRow, trap_rows};
 
 type Tell<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 type Array<T> = Py<PyArray1<T>>;

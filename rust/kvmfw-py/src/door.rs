@@ -87,6 +87,17 @@ pub(crate) fn attend<T: Send>(
     run(py, born, threads, |is_interrupted| !is_interrupted, work)
 }
 
+/// Runs `work` as [`attend`] does where it is long, else as [`enter`]: a thread to wait for takes a hundred microseconds.
+pub(crate) fn attend_if<T: Send>(
+    is_long: bool,
+    py: Python<'_>,
+    born: Born,
+    threads: &Threads,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    if is_long { attend(py, born, threads, work) } else { enter(py, born, work) }
+}
+
 /// Runs the long `work` of an audit: meanwhile `tell` is told how far it is, in thousandths; once at least.
 pub(crate) fn attend_watched<T: Send>(
     py: Python<'_>,

@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use crate::arrays::{Columns, slice, texts};
-use crate::door::{Born, attend, enter, step};
+use crate::door::{Born, attend, attend_if, enter, step};
 use crate::errors::{argument_error, intake_error, missing_error, row_error};
 use crate::judge::question;
 use crate::kinds::configs_of;
@@ -54,6 +54,8 @@ const MOST_PAIRS: usize = 1 << 23;
 const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
 const FEW: usize = 256;
+/// A column of fewer rows is read through in less time than a thread takes to wake.
+const MANY_ROWS: usize = 1 << 16;
 /// How long a signal may wait for one who waits.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
@@ -153,7 +155,8 @@ impl Fleet {
         column: &PyReadonlyArray1<'py, T>,
     ) -> PyResult<Heads<'py>> {
         let column = slice(py, column, "vm")?;
-        let found = attend(py, self.1, &self.0.threads(), || self.0.heads(column))?;
+        let is_long = column.len() >= MANY_ROWS;
+        let found = attend_if(is_long, py, self.1, &self.0.threads(), || self.0.heads(column))?;
         Ok((found.starts.into_pyarray(py), found.numbers.into_pyarray(py).into_any(), found.ascending))
     }
 }
@@ -212,10 +215,12 @@ impl Fleet {
         plan: impl FnOnce(&mut core::Turn) -> Result<core::Step<'a>, E> + Send,
     ) -> PyResult<Result<(), E>> {
         let mut turn = self.turn(py)?;
-        let planned = if vms <= FEW_AT_ONCE && is_prompt(&turn) {
+        let threads = self.0.threads();
+        let is_prompt = is_prompt(&turn);
+        let planned = if vms <= FEW_AT_ONCE && is_prompt {
             step(py, self.1, || plan(&mut turn))?
         } else {
-            attend(py, self.1, &self.0.threads(), || plan(&mut turn))?
+            attend_if(vms > FEW || !is_prompt, py, self.1, &threads, || plan(&mut turn))?
         };
         let planned = match planned {
             Ok(planned) => planned,
@@ -224,7 +229,8 @@ impl Fleet {
         if turn.is_prompt(&planned) {
             step(py, self.1, || turn.make(&planned))?;
         } else {
-            attend(py, self.1, &self.0.threads(), || turn.make(&planned))?;
+            let is_long = vms > FEW || !turn.ends_promptly(&planned);
+            attend_if(is_long, py, self.1, &threads, || turn.make(&planned))?;
         }
         Ok(Ok(()))
     }

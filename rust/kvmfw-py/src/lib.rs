@@ -18,6 +18,7 @@ mod sets;
 mod snapshot;
 mod tables;
 mod told;
+mod traps;
 mod values;
 mod who;
 mod words;

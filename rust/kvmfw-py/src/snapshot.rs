@@ -7,9 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrays::{Names, names_of, slice, slice_mut};
-use crate::door::{Born, attend, enter, step};
+use crate::door::{Born, attend, attend_if, enter, step};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
+use crate::traps::{TrapRow, trap_rows};
 use crate::who::{HostHandle, VmHandle, number, who};
 use crate::words::{taken, with_home};
 
@@ -19,8 +20,6 @@ pub(crate) struct Snapshot(pub(crate) core::Snapshot, pub(crate) Born);
 
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
-/// Host classes, hosts, entrants, residents.
-pub(crate) type TrapRow = (Vec<u32>, u64, u64, u64);
 /// Numbers of classes, and whether they have members.
 type Changed = Vec<(u32, bool)>;
 /// Where the entries of each row start, with the end of the last one, and all of them.
@@ -31,12 +30,8 @@ type Members<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
 type Arcs<'py> =
     ((Members<'py>, Members<'py>), (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u8>>));
 
-pub(crate) fn trap_rows(traps: Vec<core::audit::Trap>) -> Vec<TrapRow> {
-    traps.into_iter().map(|trap| (trap.host_classes, trap.hosts, trap.entrants, trap.residents)).collect()
-}
-
-/// Fewer pairs than this take less time than whoever waits for them looks around.
-const MANY_PAIRS: usize = 1 << 16;
+/// Fewer answers about one VM and one host each take less time than an interrupt may wait.
+const MANY_ANSWERS: usize = 1 << 20;
 /// Hosts up to which the hosts of one VM are told faster than the GIL is let go and taken back.
 const FEW_HOSTS: usize = 1 << 15;
 
@@ -57,6 +52,11 @@ impl Snapshot {
         if is_short { step(py, self.1, work) } else { self.long(py, work) }
     }
 
+    /// Runs a question that is long where it has many answers.
+    fn by_size<T: Send>(&self, py: Python<'_>, answers: usize, work: impl FnOnce() -> T + Send) -> PyResult<T> {
+        attend_if(answers >= MANY_ANSWERS, py, self.1, &self.0.threads(), work)
+    }
+
     fn pairs_of<I: RowIndex + Element>(
         &self,
         py: Python<'_>,
@@ -72,9 +72,7 @@ impl Snapshot {
                 format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
             return Err(argument_error(py, &problem));
         }
-        let pairs = vm.len();
-        let work = || self.0.pairs(vm, host, out, units);
-        let done = if pairs < MANY_PAIRS { enter(py, self.1, work) } else { self.long(py, work) };
+        let done = self.by_size(py, vm.len(), || self.0.pairs(vm, host, out, units));
         done?.map_err(|RowError { row, problem }| missing_error(py, &MissingError { problem, row: Some(row) }))
     }
 }
@@ -223,7 +221,8 @@ impl Snapshot {
         let (taken, home) = (taken(py, change, unknown)?, with_home(py, home)?);
         let rows = slice(py, &vms, "vms")?.iter().map(|row| usize::try_from(*row).unwrap_or(usize::MAX));
         let rows: Vec<usize> = rows.collect();
-        let found = self.long(py, || self.0.candidates_of(rows, taken, home))?;
+        let answers = rows.len().saturating_mul(self.0.host_count());
+        let found = self.by_size(py, answers, || self.0.candidates_of(rows, taken, home))?;
         let (starts, all) = found.map_err(|error| missing_error(py, &error))?;
         Ok((starts.into_pyarray(py), all.into_pyarray(py)))
     }
@@ -295,7 +294,8 @@ impl Snapshot {
         unknown: bool,
     ) -> PyResult<UnitRows> {
         let classes = slice(py, &vm_classes, "vm_classes")?;
-        let found = self.long(py, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
+        let answers = classes.len().saturating_mul(self.0.class_counts().1);
+        let found = self.by_size(py, answers, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
         let found = found.map_err(|error| missing_error(py, &error))?;
         let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
         let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
@@ -310,8 +310,10 @@ impl Snapshot {
         by_unit: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (vm, host) = (who(vm)?, who(host)?);
-        let verdict =
-            self.long(py, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
+        let is_known = !matches!(vm, Who::Name(_)) || self.0.knows_vm_names();
+        let answers = if is_known { 1 } else { self.0.vm_count() };
+        let verdict = self
+            .by_size(py, answers, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
         let verdict = verdict.map_err(|error| missing_error(py, &error))?;
         Ok(rows(py, &verdict)?.into_pyobject(py)?.into_any())
     }
@@ -331,14 +333,12 @@ impl Snapshot {
 
     /// The row of a VM.
     fn vm_row(&self, py: Python<'_>, vm: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let vm = self.vm(py, vm)?;
-        Ok(self.0.vm_row(vm.0).unwrap_or_default())
+        Ok(self.0.vm_row(self.vm(py, vm)?.0).unwrap_or_default())
     }
 
     /// The row of a host.
     fn host_row(&self, py: Python<'_>, host: &Bound<'_, PyAny>) -> PyResult<usize> {
-        let host = self.host(py, host)?;
-        Ok(self.0.host_row(host.0).unwrap_or_default())
+        Ok(self.0.host_row(self.host(py, host)?.0).unwrap_or_default())
     }
 
     /// The name of a VM or of a host, by row; `None` where there is no such row.
@@ -391,7 +391,8 @@ impl Snapshot {
     /// VM classes and host classes that mean something else than in a generation: number, and whether they have members.
     fn changes_since(&self, py: Python<'_>, generation: &Bound<'_, PyAny>) -> PyResult<(Changed, Changed)> {
         let generation = number(generation, "generation")?;
-        let changes = self.long(py, || self.0.changes_since(generation))?.map_err(|error| missing_error(py, &error))?;
+        let changes = enter(py, self.1, || self.0.changes_since(generation))?;
+        let changes = changes.map_err(|error| missing_error(py, &error))?;
         let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
         Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
     }

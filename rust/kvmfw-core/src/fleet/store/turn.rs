@@ -94,8 +94,13 @@ impl Turn {
 
     /// Whether a step is made in microseconds: nothing large is made for it.
     pub fn is_prompt(&mut self, step: &Step<'_>) -> bool {
-        let is_small = step.len() <= FEW && self.knows_vm_names() && self.base.hosts.len() > 0;
-        is_small && is_prompt(&mut self.writer, &self.base, step.born.len())
+        step.len() <= FEW && self.ends_promptly(step)
+    }
+
+    /// Whether a step takes microseconds for each of its VMs: nothing large is made for it.
+    pub fn ends_promptly(&mut self, step: &Step<'_>) -> bool {
+        let can_be = self.knows_vm_names() && self.base.hosts.len() > 0;
+        can_be && is_prompt(&mut self.writer, &self.base, step.born.len())
     }
 
     /// Makes a step, and lets readers see it; gives the generation that it led to. Where memory is short it unwinds, and nothing
