@@ -245,6 +245,16 @@ impl Fleet {
 }
 
 impl Change {
+    /// Makes a step with so many hosts.
+    fn by_size<T: Send>(
+        &self,
+        py: Python<'_>,
+        hosts: usize,
+        step: impl FnOnce(&mut core::Change) -> T + Send,
+    ) -> PyResult<T> {
+        if hosts > FEW { self.long(py, step) } else { self.step(py, step) }
+    }
+
     /// Makes a short step.
     fn step<T: Send>(&self, py: Python<'_>, step: impl FnOnce(&mut core::Change) -> T + Send) -> PyResult<T> {
         let done = enter(py, self.born, || self.lock().as_mut().map(step))?;
@@ -341,13 +351,13 @@ impl Change {
     fn update_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>, kinds: Vec<PyRef<'_, Host>>) -> PyResult<()> {
         let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
         let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
-        let updated = self.step(py, |change| change.update_hosts(hosts.into_iter().zip(&kinds)))?;
+        let updated = self.by_size(py, hosts.len(), |change| change.update_hosts(hosts.into_iter().zip(&kinds)))?;
         updated.map_err(|error| missing_error(py, &error))
     }
 
     fn remove_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
-        self.step(py, |change| change.remove_hosts(hosts))?.map_err(|error| missing_error(py, &error))
+        self.by_size(py, hosts.len(), |change| change.remove_hosts(hosts))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Lets readers see the change; gives the version that it made.

@@ -15,6 +15,7 @@ use crate::fleet::classes::hosts::Hosts;
 use crate::fleet::classes::intake::{self, Known};
 use crate::fleet::classes::runs::Runs;
 use crate::host::Host;
+use crate::pool::checkpoint;
 use crate::room;
 use crate::set::RegisterSet;
 
@@ -205,6 +206,7 @@ impl Change {
         };
         let found: Vec<(u64, &Host)> = hosts.into_iter().map(find).collect::<Result<_, _>>()?;
         for (host, kind) in found {
+            checkpoint();
             room::need(BYTES_OF_A_STEP);
             let kind = self.kind(kind);
             let member = Member { class: UNJUDGED, tag: kind };
@@ -227,6 +229,7 @@ impl Change {
         let found = hosts.into_iter().map(|host| host.into().find(&self.state.hosts).map(|(host, _)| host));
         let found: Vec<u64> = found.collect::<Result<_, _>>()?;
         for host in found {
+            checkpoint();
             room::need(BYTES_OF_A_STEP);
             let before = Arc::make_mut(&mut self.state.hosts).remove(host);
             self.leave_host_class(before);

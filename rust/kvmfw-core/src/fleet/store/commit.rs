@@ -10,6 +10,7 @@ use super::step::Turned;
 use super::waiting::{MOST_GONE, can_wait, judged, used_kinds};
 use crate::fleet::class::VmClass;
 use crate::fleet::tables::world::{Tables, World};
+use crate::pool::checkpoint;
 
 /// A change that touches more classes or hosts than this may end late.
 const FEW: usize = 1 << 10;
@@ -96,6 +97,7 @@ impl Change {
         let state = &mut self.state;
         let hosts = &state.tables.world.hosts;
         for host in std::mem::take(&mut self.touched) {
+            checkpoint();
             let Some(member) = state.hosts.member(host).filter(|member| member.class == UNJUDGED) else { continue };
             let class = hosts.class_of_kind(member.tag);
             Arc::make_mut(&mut state.hosts).change(host, |member| member.class = class.number());
