@@ -18,7 +18,7 @@ import pytest
 from benches.fleets import Shape, Synthetic
 
 import kvmfw
-from kvmfw.errors import ForkError
+from kvmfw.errors import ArgumentError, ForkError
 from kvmfw.testing import tiny_host, tiny_set
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +40,33 @@ def test_long_calls_are_left_at_once() -> None:
     assert not late, reactions
     # Whatever is fast enough to be over by then needs no test; the build is not.
     assert reactions["build"] != "done"
+
+
+def test_a_change_of_many_hosts_is_left_and_has_not_been() -> None:
+    """What is stopped half way ends its change; one that nobody stopped could still be committed."""
+    count = 1_000_000
+    kinds = [tiny_host(workaround_3=1), tiny_host(workaround_3=0)]
+    fleet = kvmfw.Fleet([tiny_set(workaround_3=1)], (kinds, np.zeros(count, dtype=np.uint32)))
+    change = fleet._native.change()
+    hosts, others = list(range(count)), [kinds[1]._native] * count
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    # It has no GIL until the change lets it go: then it is within it.
+    sender = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1))
+    try:
+        sender.start()
+        with pytest.raises(InterruptedError):
+            change.update_hosts(hosts, others)
+        with pytest.raises(ArgumentError, match="the change is over"):
+            change.commit()
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+        change.abandon()
+    assert len(fleet.candidates(0, unknown="refuse", change="accept")) == count
 
 
 @pytest.fixture(scope="module")

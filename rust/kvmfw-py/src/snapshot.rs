@@ -1,13 +1,13 @@
 //! `Snapshot`: bulk questions about one version, fixed-width buffers in and out.
 
 use kvmfw_core as core;
-use kvmfw_core::{MissingError, RowError, RowIndex, Taken, Who};
+use kvmfw_core::{MissingError, RowError, RowIndex, Taken};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::arrays::{Names, names_of, slice, slice_mut};
-use crate::door::{Born, attend, attend_if, enter, step};
+use crate::door::{Born, enter};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
 use crate::traps::{TrapRow, trap_rows};
@@ -30,33 +30,7 @@ type Members<'py> = (Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u64>>);
 type Arcs<'py> =
     ((Members<'py>, Members<'py>), (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u32>>, Bound<'py, PyArray1<u8>>));
 
-/// Fewer answers about one VM and one host each take less time than an interrupt may wait.
-const MANY_ANSWERS: usize = 1 << 20;
-/// Hosts up to which the hosts of one VM are told faster than the GIL is let go and taken back.
-const FEW_HOSTS: usize = 1 << 15;
-
 impl Snapshot {
-    /// Runs a long question.
-    fn long<T: Send>(&self, py: Python<'_>, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-        attend(py, self.1, &self.0.threads(), work)
-    }
-
-    /// Runs a short question with the GIL; where names are asked for that nobody asked for before, without.
-    fn short<T: Send>(
-        &self,
-        py: Python<'_>,
-        vm: &Who<'_, core::VmHandle>,
-        work: impl FnOnce() -> T + Send,
-    ) -> PyResult<T> {
-        let is_short = self.0.host_count() <= FEW_HOSTS && (!matches!(vm, Who::Name(_)) || self.0.knows_vm_names());
-        if is_short { step(py, self.1, work) } else { self.long(py, work) }
-    }
-
-    /// Runs a question that is long where it has many answers.
-    fn by_size<T: Send>(&self, py: Python<'_>, answers: usize, work: impl FnOnce() -> T + Send) -> PyResult<T> {
-        attend_if(answers >= MANY_ANSWERS, py, self.1, &self.0.threads(), work)
-    }
-
     fn pairs_of<I: RowIndex + Element>(
         &self,
         py: Python<'_>,
@@ -310,8 +284,7 @@ impl Snapshot {
         by_unit: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (vm, host) = (who(vm)?, who(host)?);
-        let is_known = !matches!(vm, Who::Name(_)) || self.0.knows_vm_names();
-        let answers = if is_known { 1 } else { self.0.vm_count() };
+        let answers = if self.finds(&vm) { 1 } else { self.0.vm_count() };
         let verdict = self
             .by_size(py, answers, || if by_unit { self.0.explain_units(vm, host) } else { self.0.explain(vm, host) })?;
         let verdict = verdict.map_err(|error| missing_error(py, &error))?;

@@ -7,6 +7,7 @@ use super::map::Map;
 use super::neighbours::{Member, UNJUDGED};
 use super::snapshot::Snapshot;
 use super::step::Turned;
+use super::turn::Turn;
 use super::waiting::{MOST_GONE, can_wait, judged, used_kinds};
 use crate::fleet::class::VmClass;
 use crate::fleet::tables::world::{Tables, World};
@@ -18,13 +19,22 @@ const FEW: usize = 1 << 10;
 impl Change {
     /// Whether [`Change::commit`] takes microseconds: nothing of it is new to the tables.
     pub fn ends_promptly(&mut self) -> bool {
-        let world = Arc::clone(&self.turn.base.tables.world);
         self.turned.born.is_empty()
             && self.turned.left.len().max(self.touched.len()) <= FEW
             && self.state.hosts.len() > 0
-            && self.hosts.kinds.len() == world.hosts.kinds.len()
-            && world.can_learn(&self.turn.writer.vms)
-            && !self.turn.writer.lets_go(&self.state, &self.hosts)
+            && !self.has_new_kinds()
+            && !self.must_rebuild()
+    }
+
+    /// Whether there are captures that the tables do not have.
+    fn has_new_kinds(&self) -> bool {
+        self.hosts.kinds.len() > self.turn.base.tables.world.hosts.kinds.len()
+    }
+
+    /// Whether everything is to be judged anew.
+    fn must_rebuild(&mut self) -> bool {
+        let Turn { writer, base, .. } = &mut self.turn;
+        writer.lets_go(&self.state, &self.hosts) || !base.tables.world.can_learn(&writer.vms)
     }
 
     /// Judges what is new, and lets readers see it. Where memory is short it unwinds, and the change has not been:
@@ -64,12 +74,12 @@ impl Change {
             state.fresh = Map::default();
             return;
         }
-        let new_kinds = self.hosts.kinds.len() > world.hosts.kinds.len();
-        if self.turn.writer.lets_go(&self.state, &self.hosts) || !world.can_learn(&self.turn.writer.vms) {
+        if self.must_rebuild() {
             self.rebuild();
             return;
         }
-        let can_wait = !new_kinds && can_wait(&self.turn.base, self.state.fresh.len() + born.len(), born.len());
+        let can_wait =
+            !self.has_new_kinds() && can_wait(&self.turn.base, self.state.fresh.len() + born.len(), born.len());
         let state = &mut self.state;
         if can_wait {
             for class in born {
