@@ -48,7 +48,7 @@ def test_a_change_of_many_hosts_is_left_and_has_not_been() -> None:
     kinds = [tiny_host(workaround_3=1), tiny_host(workaround_3=0)]
     fleet = kvmfw.Fleet([tiny_set(workaround_3=1)], (kinds, np.zeros(count, dtype=np.uint32)))
     change = fleet._native.change()
-    hosts, others = list(range(count)), [kinds[1]._native] * count
+    hosts, others = range(count), [kinds[1]._native] * count
 
     def interrupt(*_: object) -> None:
         raise InterruptedError
@@ -59,7 +59,7 @@ def test_a_change_of_many_hosts_is_left_and_has_not_been() -> None:
     try:
         sender.start()
         with pytest.raises(InterruptedError):
-            change.update_hosts(hosts, others)
+            change.update_hosts([*hosts], others)
         with pytest.raises(ArgumentError, match="the change is over"):
             change.commit()
     finally:
