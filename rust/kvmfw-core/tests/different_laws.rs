@@ -39,6 +39,7 @@ proptest! {
     #[test]
     fn vms_looked_at_register_by_register_are_those_looked_at_one_by_one(
         kinds in proptest::collection::vec((prop_oneof![4 => Just(0_u32), 2 => Just(1), 1 => Just(Runs::INFERRED)], saved()), 1..5),
+        made_otherwise in any::<bool>(),
         repeats in prop_oneof![Just(0_u64), Just(9), Just(3)],
         special in proptest::collection::vec((0..40_000_usize, 0..5_u8), 0..4),
         hosts in proptest::collection::vec(capture(), 1..4),
@@ -46,6 +47,11 @@ proptest! {
         const PSTATE: u64 = 0x6030_0000_0010_0042;
         const X0: u64 = 0x6030_0000_0010_0000;
         const NARROW: u64 = 0x6020_0000_0010_00d4;
+        let mut kinds = kinds;
+        if made_otherwise {
+            // Those that have the same registers follow each other, but their vCPUs are made otherwise.
+            kinds = kinds.into_iter().flat_map(|(made, vm)| [(made, vm.clone()), (u32::from(made == 0), vm)]).collect();
+        }
         let mut vms: Vec<(u32, Saved)> = Vec::new();
         for number in 0..40_000_u64 {
             let (made, mut vm) = kinds[usize::try_from(number).expect("small") % kinds.len()].clone();

@@ -199,3 +199,65 @@ fn numbers(at: usize, unit: &mut RegisterUnit, vms: &[Vm<'_>], looks: &[Look]) -
     };
     vms.iter().map(number).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fleet::classes::intake::{Known, classes};
+    use crate::id::RegisterId;
+    use crate::pool::Pool;
+
+    const IDS: [u64; 2] = [0x6030_0000_0013_c021, 0x6030_0000_0013_c030];
+    /// Who is known before, and who may be looked at all together; no multiple of any part.
+    const FIRST: usize = 100;
+    const ALL: usize = 2 * WINDOW + 777;
+
+    /// VMs of two registers, each as `vm` says.
+    fn columns(vm: impl Fn(usize) -> [u64; 2]) -> (Vec<i64>, Vec<u64>, Vec<u64>) {
+        let starts = (0..=2 * ALL).step_by(2).filter_map(|start| i64::try_from(start).ok()).collect();
+        (starts, IDS.repeat(ALL), (0..ALL).flat_map(vm).collect())
+    }
+
+    /// What `add` does after the first VMs: what it gives, how many it took, and how many of how many it said to be new.
+    fn add_all(
+        (starts, register, value): &(Vec<i64>, Vec<u64>, Vec<u64>),
+        goes_on: bool,
+    ) -> (bool, usize, Vec<(usize, usize)>) {
+        let configs = [VcpuConfig::default()];
+        let all = Runs { starts, register, value, configs: &configs, config_of: &[], vmm_of: &[] };
+        let (mut vms, pool) = (Vms::default(), Pool::new(2));
+        let first = Runs { starts: &starts[..=FIRST], ..all };
+        let (mut found, errors) = classes(&mut vms, &mut Known::default(), first, &pool).unwrap();
+        assert!(errors.is_empty());
+        let asked = std::sync::Mutex::new(Vec::new());
+        let are_new = |seen: usize, new: usize| {
+            asked.lock().unwrap().push((seen, new));
+            goes_on
+        };
+        let ended = pool.run(|| add(&mut vms, all, are_new, &mut found)).unwrap();
+        (ended, found.len(), asked.into_inner().unwrap())
+    }
+
+    #[test]
+    fn all_who_have_known_shapes_are_looked_at_together() {
+        let each = |at: usize| [(at as u64) << 8, 0];
+        let rest = ALL - FIRST - 2 * WINDOW;
+        let windows = vec![(WINDOW, WINDOW), (WINDOW, WINDOW), (rest, rest)];
+        assert_eq!(add_all(&columns(each), true), (true, ALL, windows));
+    }
+
+    #[test]
+    fn who_is_like_others_is_told() {
+        // Every other VM is like the one before it.
+        let each = |at: usize| [(at as u64 / 2) << 8, 0];
+        assert_eq!(add_all(&columns(each), false), (false, FIRST + WINDOW, vec![(WINDOW, WINDOW / 2)]));
+    }
+
+    #[test]
+    fn who_is_special_ends_it_before_the_window() {
+        let (starts, mut register, value) = columns(|at| [(at as u64) << 8, 0]);
+        // A register that nobody had, in the second window.
+        register[2 * (FIRST + WINDOW + 3000)] = RegisterId::PSTATE.raw();
+        assert_eq!(add_all(&(starts, register, value), true), (true, FIRST + WINDOW, vec![(WINDOW, WINDOW)]));
+    }
+}

@@ -187,7 +187,7 @@ impl Change {
         let name = |at: usize, text: &mut String| {
             text.push_str(names.map_or_else(|| own(at), |names| names.get(at).unwrap_or("")));
         };
-        let first = Arc::make_mut(&mut self.state.hosts).add(&members, name);
+        let first = Arc::make_mut(&mut self.state.hosts).add(&members, name, &self.state.settings.pool);
         self.touched.extend((first..).take(members.len()));
         Ok(HostHandle(first))
     }

@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use std::sync::{Arc, OnceLock};
 
 use foldhash::fast::FixedState;
+use rayon::prelude::*;
 
 use super::by_class::{Answers, ByClass};
 use super::names::Index;
@@ -14,6 +15,7 @@ use super::neighbours::{MOST, Member, Neighbours, UNJUDGED};
 use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
+use crate::pool::Pool;
 use crate::room;
 
 /// What a member takes in a leaf, with its name.
@@ -46,6 +48,10 @@ pub(in crate::fleet) struct Roster {
 
 /// Fewer than this are added one by one.
 const FEW: usize = MOST / 8;
+/// Fewer than this are not worth a second thread: their leaves take less than a millisecond.
+const WORTH_SHARING: usize = 1 << 14;
+/// So many leaves a thread makes one after the other.
+const LEAVES_AT_ONCE: usize = 1 << 4;
 
 impl Roster {
     /// How many there are.
@@ -178,8 +184,13 @@ impl Roster {
         (starts, text)
     }
 
-    /// Adds members in order, whose names `name` writes; gives the handle of the first.
-    pub(in crate::fleet) fn add(&mut self, members: &[Member], name: impl Fn(usize, &mut String)) -> u64 {
+    /// Adds members in order, whose names `name` writes; gives the handle of the first. Threads share the leaves of many.
+    pub(in crate::fleet) fn add(
+        &mut self,
+        members: &[Member],
+        name: impl Fn(usize, &mut String) + Sync,
+        pool: &Pool,
+    ) -> u64 {
         let first = self.arrivals;
         self.forget_answers();
         if self.len() == 0 {
@@ -209,11 +220,18 @@ impl Roster {
                 self.tree.insert(handle, |leaf, _| leaf.push(handle, *member, &text));
             }
         } else {
-            self.tree.append(members.chunks(MOST).enumerate().map(|(at, members)| {
+            let leaf = |(at, members): (usize, &[Member])| {
                 room::need(MOST * BYTES_OF_A_ROW);
                 let start = at * MOST;
                 Neighbours::of(first + start as u64, members, |at, text| name(start + at, text))
-            }));
+            };
+            if members.len() < WORTH_SHARING || pool.threads() == 1 {
+                self.tree.append(members.chunks(MOST).enumerate().map(leaf));
+            } else {
+                let leaves: Vec<Neighbours> =
+                    pool.run(|| members.par_chunks(MOST).with_min_len(LEAVES_AT_ONCE).enumerate().map(leaf).collect());
+                self.tree.append(leaves);
+            }
         }
         first
     }

@@ -23,6 +23,8 @@ impl Member {
 
 /// A copied leaf has room for a name of so many bytes more.
 const ROOM_FOR_A_NAME: usize = 64;
+/// New leaves have room for so much of each name at first.
+const ROOM_FOR_A_SHORT_NAME: usize = 16;
 /// Neighbours at most.
 pub(super) const MOST: usize = 128;
 
@@ -56,7 +58,8 @@ impl Neighbours {
     /// Neighbours one after the other, whose handles follow each other.
     pub(super) fn of(first: u64, members: &[Member], name: impl Fn(usize, &mut String)) -> Self {
         let (classes, tags) = (members.iter().map(|member| member.class), members.iter().map(|member| member.tag));
-        let (mut text, mut ends) = (String::new(), Vec::with_capacity(members.len()));
+        let mut text = String::with_capacity(members.len() * ROOM_FOR_A_SHORT_NAME);
+        let mut ends = Vec::with_capacity(members.len());
         for at in 0..members.len() {
             name(at, &mut text);
             ends.push(text.len() as u64);

@@ -173,7 +173,7 @@ impl State {
     pub(super) fn add(
         &mut self,
         members: &[Member],
-        name: impl Fn(usize, &mut String),
+        name: impl Fn(usize, &mut String) + Sync,
         turned: &mut Turned,
     ) -> VmHandle {
         if members.len() < FEW {
@@ -197,7 +197,7 @@ impl State {
                 }
             }
         }
-        VmHandle(Arc::make_mut(&mut self.vms).add(members, name))
+        VmHandle(Arc::make_mut(&mut self.vms).add(members, name, &self.settings.pool))
     }
 
     fn join(&mut self, class: u32, count: u64, turned: &mut Turned) {
