@@ -175,7 +175,7 @@ impl Layer for HashTable<(u32, u32)> {
     }
 
     fn bytes(entries: usize) -> usize {
-        table_bytes(entries)
+        table_bytes::<(u32, u32)>(entries)
     }
 
     fn joined(older: Arc<Self>, newer: Self) -> Self {
@@ -224,7 +224,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Layer for HashMap<K, V, FixedState> {
     }
 
     fn bytes(entries: usize) -> usize {
-        table_bytes(entries) / size_of::<(u32, u32)>() * size_of::<(K, V)>()
+        table_bytes::<(K, V)>(entries)
     }
 
     fn joined(older: Arc<Self>, newer: Self) -> Self {
@@ -254,14 +254,14 @@ fn growth(len: usize, capacity: usize, more: usize) -> usize {
     if wanted <= capacity { 0 } else { wanted.max(capacity.saturating_mul(2)) }
 }
 
-/// How many bytes a table takes: places for a seventh more entries, a power of two of them, each with a byte of its own.
-fn table_bytes(entries: usize) -> usize {
-    (entries / 7 * 8).next_power_of_two() * (size_of::<(u32, u32)>() + 1)
+/// How many bytes a table of so many entries takes: places for a seventh more, a power of two of them, each with a byte of its own.
+fn table_bytes<E>(entries: usize) -> usize {
+    if entries == 0 { 0 } else { (entries.div_ceil(7) * 8).next_power_of_two() * (size_of::<E>() + 1) }
 }
 
 /// How many bytes a table asks for when it gets more entries.
 pub(in crate::fleet) fn table_growth<E>(table: &HashTable<E>, more: usize) -> usize {
-    table_bytes(growth(table.len(), table.capacity(), more))
+    table_bytes::<E>(growth(table.len(), table.capacity(), more))
 }
 
 /// A short hash over all bits, as the table wants it: it takes the place from the low bits and a tag from the high ones.
@@ -270,55 +270,4 @@ pub(crate) const fn spread(short: u32) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn layers_have_what_one_vector_and_one_table_would_have(
-            steps in proptest::collection::vec((0..40_usize, any::<bool>(), any::<bool>()), 0..60),
-        ) {
-            let (mut items, mut numbers) = (Items::<usize>::default(), Numbers::default());
-            let (mut all, mut kept) = (Vec::new(), Vec::new());
-            // Few hashes, so that many have the same one.
-            let hash = |item: usize| u32::try_from(item % 7).unwrap_or(0);
-            for (count, settles, keeps) in steps {
-                let first = all.len();
-                for item in first..first + count {
-                    numbers.insert(hash(item), u32::try_from(item).unwrap_or(0));
-                    all.push(item);
-                }
-                items.extend(first..first + count);
-                prop_assert_eq!(items.range(first, count), all.get(first..));
-                if keeps {
-                    kept.push((items.clone(), all.len()));
-                }
-                let layers = items.settled.len();
-                prop_assert_eq!(items.size(), all.len() * size_of::<usize>());
-                prop_assert_eq!(items.bytes(), (items.own.len() + layers) * size_of::<usize>());
-                if settles {
-                    let (asked, new) = (items.settling(), items.own.len());
-                    items.settle();
-                    numbers.settle();
-                    let last = items.settled.last().map_or(0, |last| last.len());
-                    prop_assert_eq!(asked, if new > 0 && last > new { last * size_of::<usize>() } else { 0 });
-                    prop_assert_eq!((items.own.len(), numbers.own.len(), items.settled.len()), (0, 0, numbers.settled.len()));
-                    prop_assert!(items.settled.windows(2).all(|two| two[0].len() >= STEP * two[1].len()));
-                }
-            }
-            kept.push((items, all.len()));
-            for (items, len) in kept {
-                prop_assert_eq!(items.len(), len);
-                prop_assert!((0..len + 2).all(|at| items.get(at) == all.get(at).filter(|_| at < len)));
-                prop_assert!(items.iter().eq(&all[..len]));
-                prop_assert_eq!(&items.into_vec(), &all[..len]);
-            }
-            for item in 0..all.len() + 2 {
-                let number = u32::try_from(item).unwrap_or(0);
-                prop_assert_eq!(numbers.find(hash(item), |known| known == number), (item < all.len()).then_some(number));
-            }
-        }
-    }
-}
+mod tests;
