@@ -21,6 +21,8 @@ const WORTH_SHARING: usize = CHUNK;
 const FEW: usize = 16;
 /// A table is made for so many of its cells for each pair.
 const CELLS_FOR_A_PAIR: usize = 8;
+/// A table of so many bytes is in a second-level cache.
+const NEAR: usize = 1 << 19;
 
 impl Snapshot {
     /// The outcome of each pair of rows, into `out`; with `units`, also the number of the unit that decides.
@@ -148,19 +150,31 @@ fn units_of<I: RowIndex, V: Class, H: Class>(
     let mut codes = [Code::default(); BLOCK];
     for (at, (out, units)) in out.chunks_mut(BLOCK).zip(units.chunks_mut(BLOCK)).enumerate() {
         let rows = rows.part(at * BLOCK..at * BLOCK + out.len());
-        let codes = codes.get_mut(..out.len()).unwrap_or_default();
         let done = match table {
-            Blocking::Bytes(table) => rows.far_cells(stride, codes, |place| {
-                table.get(place as usize).copied().map_or(Code::UNKNOWN, Code::of_byte)
-            }),
+            Blocking::Bytes(table) => {
+                let read = |place: usize| table.get(place).copied().unwrap_or(Code::UNKNOWN.byte());
+                // Codes of a byte stand where outcomes will.
+                let done = if table.len() <= NEAR {
+                    rows.cells(stride as usize, out, read)
+                } else {
+                    rows.far_cells(stride, out, |place| read(place as usize))
+                };
+                for (out, unit) in out.iter_mut().zip(units) {
+                    (*out, *unit) = Code::of_byte(*out).told();
+                }
+                done
+            }
             Blocking::Words(table) => {
-                rows.far_cells(stride, codes, |place| table.get(place as usize).copied().unwrap_or(Code::UNKNOWN))
+                let codes = codes.get_mut(..out.len()).unwrap_or_default();
+                let read = |place: u32| table.get(place as usize).copied().unwrap_or(Code::UNKNOWN);
+                let done = rows.far_cells(stride, codes, read);
+                for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {
+                    (*out, *unit) = code.told();
+                }
+                done
             }
         };
         done.map_err(|row| at * BLOCK + row)?;
-        for ((out, unit), code) in out.iter_mut().zip(units).zip(codes) {
-            (*out, *unit) = code.told();
-        }
     }
     Ok(())
 }

@@ -39,7 +39,7 @@ impl Code {
     }
 
     /// The lowest byte: all of it where units are few.
-    const fn byte(self) -> u8 {
+    pub(in crate::fleet) const fn byte(self) -> u8 {
         self.0.to_le_bytes()[0]
     }
 
