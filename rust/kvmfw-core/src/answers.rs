@@ -227,7 +227,6 @@ impl ByNibble {
         let code = match (value, differing) {
             (0, _) => self.zero,
             (u64::MAX, _) => self.ones,
-            (_, 0) => self.same,
             (_, 2..) if joint => return None,
             _ => self.worst(value, difference),
         };
@@ -238,7 +237,8 @@ impl ByNibble {
         })
     }
 
-    /// A setter looks at the shape of a value (EINVAL) before it looks whether the VM ran (EBUSY), so EINVAL wins.
+    /// The code of a value that differs in some digits; of the own value where it differs in none. A setter looks at the shape of a
+    /// value (EINVAL) before it looks whether the VM ran (EBUSY), so EINVAL wins.
     fn worst(&self, value: u64, difference: u64) -> Code {
         let rank = |code: &Code| match code {
             Code::Kept => 0,

@@ -277,6 +277,35 @@ mod tests {
     }
 
     #[test]
+    fn in_qemu_11_1_a_register_that_may_be_there_takes_the_failure_back_only_behind_the_one_that_fails() {
+        const C: RegisterId = RegisterId::system(3, 0, 3, 0, 0);
+        let target = |unsure| HostList { unsure: vec![(unsure, None)], ..host("qemu-11.1", &[B]) };
+        let lost = [ListFinding::Lost(A), ListFinding::Unsure(C)];
+        assert_eq!(target(C).findings(&saved(&[A, B, C], false)), lost);
+        let refused = [ListFinding::Unexpected(C), ListFinding::Unsure(A)];
+        assert_eq!(target(A).findings(&saved(&[A, B, C], false)), refused);
+    }
+
+    #[test]
+    fn a_register_that_may_be_there_is_looked_at_unless_the_own_id_registers_hide_it_from_all_who_write() {
+        let least = gates()[1].least;
+        let findings = |vmm: &str, field: u8, ids: &[RegisterId]| {
+            let set =
+                SavedList { fields: [NO_FIELD, field].repeat(MOST_GATES / 2).try_into().unwrap(), ..saved(ids, false) };
+            HostList { unsure: vec![(B, Some(1))], ..host(vmm, &[A]) }.findings(&set)
+        };
+        let unsure = [ListFinding::Unsure(B)];
+        assert_eq!(findings("kvm", least - 1, &[A]), []);
+        for field in [least, least + 1, NO_FIELD] {
+            assert_eq!(findings("kvm", field, &[A]), unsure, "{field} hides nothing");
+        }
+        assert_eq!(findings("kvm", least - 1, &[A, B]), unsure, "it is written");
+        assert_eq!(findings("qemu-10.0", least - 1, &[A]), unsure, "the target writes its own");
+        let without_gate = HostList { unsure: vec![(B, None)], ..host("kvm", &[A]) };
+        assert_eq!(without_gate.findings(&saved(&[A], false)), unsure);
+    }
+
+    #[test]
     fn a_list_without_core_registers_does_not_say_that_the_vm_has_none() {
         const X0: RegisterId = RegisterId::new(0x6030_0000_0010_0000);
         const PC: RegisterId = RegisterId::new(0x6030_0000_0010_0040);
