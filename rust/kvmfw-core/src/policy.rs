@@ -170,7 +170,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     let split = |name: &str| {
         let (vmm, version) = name.rsplit_once('-').filter(|(_, version)| version.starts_with(char::is_numeric))?;
         let mut parts = version.split('.').map_while(|part| part.parse::<u64>().ok());
-        Some((vmm.to_owned(), parts.next()?.min(1 << 32), parts.next().unwrap_or(0).min(1 << 20)))
+        Some((vmm.to_owned(), parts.next()?.min(1 << 32), parts.next().unwrap_or(0).min((1 << 20) - 1)))
     };
     let (wanted, major, minor) = split(name).or_else(|| Some((name.to_owned(), 0, 0)))?;
     let place = |major: u64, minor: u64| major << 20 | minor;

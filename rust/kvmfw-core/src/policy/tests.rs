@@ -50,6 +50,7 @@ fn an_unknown_release_names_the_nearest() {
         ("qemu-10.3", "qemu-10.2"),
         ("qemu-10.9", "qemu-10.2"),
         ("qemu-1.0", "qemu-7.2"),
+        ("qemu-9.99999999", "qemu-10.0"),
         ("qemu-99999999999.4", "qemu-11.1"),
         ("firecracker-1.18", "firecracker-1.17"),
         ("firecracker-1.11", "firecracker-1.12"),
@@ -101,6 +102,13 @@ fn the_order_of_a_file_is_the_order_of_its_writes() {
     assert_eq!(first("qemu-10.2", 2), [CCSIDR, catalog::MIDR]);
     assert_eq!(first("crosvm", 4), [X0, RegisterId::PC, catalog::MIDR, catalog::ID_AA64PFR0]);
     assert_eq!(policy("crosvm").writes(&set).iter().rev().take(2).collect::<Vec<_>>(), [&PSCI, &CCSIDR]);
+}
+
+#[test]
+fn core_registers_are_written_by_place_not_by_size() {
+    const FPSR: RegisterId = RegisterId::new(0x6020_0000_0010_00d4);
+    let set = set(&[FPSR, X0, RegisterId::PC, RegisterId::V0]);
+    assert_eq!(policy("firecracker-1.16").writes(&set), [X0, RegisterId::PC, RegisterId::V0, FPSR]);
 }
 
 #[test]
