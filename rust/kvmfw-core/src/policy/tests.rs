@@ -109,6 +109,15 @@ fn core_registers_are_written_by_place_not_by_size() {
     const FPSR: RegisterId = RegisterId::new(0x6020_0000_0010_00d4);
     let set = set(&[FPSR, X0, RegisterId::PC, RegisterId::V0]);
     assert_eq!(policy("firecracker-1.16").writes(&set), [X0, RegisterId::PC, RegisterId::V0, FPSR]);
+    let set = self::set(&[BITMAP, Z0, FPSR, RegisterId::PC, X0]);
+    assert_eq!(policy("cloud-hypervisor-53").writes(&set), [X0, RegisterId::PC, FPSR, Z0, BITMAP]);
+}
+
+#[test]
+fn qemu_writes_what_is_not_in_its_list_after_it() {
+    let set = set(&[RegisterId::PSTATE, catalog::MIDR]);
+    let order = |register| policy("qemu-10.2").row().rule.write_order(register, &set);
+    assert!(RegisterId::PSTATE < catalog::MIDR && order(catalog::MIDR) < order(RegisterId::PSTATE));
 }
 
 #[test]
