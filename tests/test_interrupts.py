@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from benches.fleets import Shape, Synthetic
 
 import kvmfw
 from kvmfw.errors import ArgumentError, ForkError
+from kvmfw.names import texts_of
 from kvmfw.testing import tiny_host, tiny_set
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +45,30 @@ def test_long_calls_are_left_at_once() -> None:
     assert reactions["build"] != "done"
 
 
+def interrupted(work: Callable[[], object]) -> float:
+    """Interrupt some work; give how long it went on."""
+    sent: list[float] = []
+
+    def interrupt(*_: object) -> None:
+        raise InterruptedError
+
+    def send() -> None:
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    # It has no GIL until the work lets it go: then it is within it.
+    sender = threading.Timer(0.01, send)
+    try:
+        sender.start()
+        with pytest.raises(InterruptedError):
+            work()
+        return time.monotonic() - sent[0]
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
 def test_a_change_of_many_hosts_is_left_and_has_not_been() -> None:
     """What is stopped half way ends its change; one that nobody stopped could still be committed."""
     count = 1_000_000
@@ -49,24 +76,62 @@ def test_a_change_of_many_hosts_is_left_and_has_not_been() -> None:
     fleet = kvmfw.Fleet([tiny_set(workaround_3=1)], (kinds, np.zeros(count, dtype=np.uint32)))
     change = fleet._native.change()
     hosts, others = range(count), [kinds[1]._native] * count
-
-    def interrupt(*_: object) -> None:
-        raise InterruptedError
-
-    before = signal.signal(signal.SIGUSR1, interrupt)
-    # It has no GIL until the change lets it go: then it is within it.
-    sender = threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGUSR1))
     try:
-        sender.start()
-        with pytest.raises(InterruptedError):
-            change.update_hosts([*hosts], others)
+        interrupted(lambda: change.update_hosts([*hosts], others))
         with pytest.raises(ArgumentError, match="the change is over"):
             change.commit()
     finally:
-        sender.join()
-        signal.signal(signal.SIGUSR1, before)
         change.abandon()
     assert len(fleet.candidates(0, unknown="refuse", change="accept")) == count
+
+
+def alike(count: int) -> kvmfw.Fleet:
+    """Make a fleet of VMs of one class, whose names are their numbers."""
+    rows = {
+        "vm": np.arange(count),
+        "register": np.full(count, 0x6030000000140003, dtype=np.uint64),
+        "value": np.ones(count, dtype=np.uint64),
+        "vcpu": pa.DictionaryArray.from_arrays(np.zeros(count, dtype=np.int8), ["psci_0_2,vgic"]),
+    }
+    return kvmfw.Fleet(pa.table(rows), [tiny_host(workaround_3=1)])
+
+
+@pytest.mark.parametrize("way", ["rows", "names", "repeated"])
+def test_a_change_of_many_vms_is_left_and_has_not_been(way: str) -> None:
+    count = 600_000
+    fleet = alike(count)
+    if way == "repeated":
+        change = fleet._native.change()
+        names = texts_of(pa.array([f"x{vm}" for vm in range(count)]))
+        try:
+            assert interrupted(lambda: change.repeated(names)) < LATE
+        finally:
+            change.abandon()
+    else:
+        who: list[int | str] = [str(vm) if way == "names" else vm for vm in range(count)]
+        # Objects of Python are read first.
+        assert interrupted(lambda: fleet.remove_vms(who)) < LATE
+    assert (fleet.shape[0], fleet.generation) == (count, 1)
+    assert fleet.snapshot().vm(str(count - 1))
+
+
+def test_many_new_captures_are_judged_with_all_others() -> None:
+    """One by one they take as many times as long as one, on one thread; here all at once as long as three."""
+    count = 256
+    made = Synthetic.make(Shape("all different", 33_000, count, None, None))
+    kinds, _ = made.hosts
+    fleet = kvmfw.Fleet(made.long_table(), [kinds[0].renamed(f"h{at}") for at in range(count)])
+
+    def seconds(hosts: range) -> float:
+        before = time.process_time()
+        fleet.update_hosts({host: kinds[host] for host in hosts})
+        return time.process_time() - before
+
+    one, many = seconds(range(1, 2)), seconds(range(2, count))
+    whole = kvmfw.Fleet(made.long_table(), list(kinds))
+    np.testing.assert_array_equal(fleet.counts("host"), whole.counts("host"))
+    np.testing.assert_array_equal(fleet.counts("vm"), whole.counts("vm"))
+    assert many < 15 * one, (one, many)
 
 
 @pytest.fixture(scope="module")

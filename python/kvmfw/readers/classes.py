@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from kvmfw import _native
-from kvmfw.readers.runs import INFERRED, UNUSABLE, Bad, Runs
+from kvmfw.readers.runs import INFERRED, UNUSABLE, Bad, Runs, firsts
 from kvmfw.readers.vcpu import derived_vcpu, words_of, words_of_config
 from kvmfw.sets import RegisterSet
 
@@ -60,8 +60,7 @@ def one_of_each_kind(runs: Runs) -> tuple[Runs, Bad, dict[int, str]]:
     classes = Classes(runs)
     vms, kinds = runs.vms(), classes.of.astype(np.int64)
     kinds[np.isin(vms, vms[list(classes.bad)])] = -1
-    _, kept = np.unique(np.stack([vms, kinds], axis=1), axis=0, return_index=True)
-    kept.sort()
+    kept = np.sort(firsts(vms, kinds))
     made = runs.chosen(kept)
     several = np.bincount(vms[kept])[vms[kept]] > 1
     names = made.names.cast(pa.string())

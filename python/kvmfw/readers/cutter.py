@@ -19,9 +19,10 @@ import pyarrow.compute as pc
 from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.quoting import printable
+from kvmfw.readers.aside import aside
 from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
-from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of
+from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of, firsts
 from kvmfw.readers.tables import compacted, is_nested, lists_of, one_chunk, tidied
 from kvmfw.readers.texts import without_dictionary
 from kvmfw.readers.vcpu import VcpuConfig, config_of_words
@@ -118,11 +119,11 @@ def _together(table: pa.Table, native: _native.Fleet) -> tuple[pa.Table, Rows | 
     keys = [np.repeat(codes, np.diff(starts))]
     if "index" in table.column_names:
         keys.append(_index(one_chunk(table.column("index")))[0])
-    pairs = np.stack([key[changes_in(*keys)] for key in keys])
-    if len(np.unique(pairs, axis=1).T) == len(pairs.T) and len(np.unique(codes)) == len(codes):
+    changes = changes_in(*keys)
+    if len(firsts(*(key[changes] for key in keys))) == len(changes) and len(firsts(codes)) == len(codes):
         return table, None, heads
-    order = np.lexsort(keys[::-1]).astype(np.int64)
-    return table.take(pa.array(order)), order, None
+    order = aside(table.num_rows, lambda: np.lexsort(keys[::-1]).astype(np.int64))
+    return aside(table.num_rows, lambda: table.take(pa.array(order))), order, None
 
 
 def _words(column: pa.Array, name: str) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.bool_] | None]:
@@ -340,9 +341,7 @@ def _bad_index(runs: npt.NDArray[np.intp]) -> list[tuple[int, int, str]]:
 def _numbered_twice(made: Runs) -> list[tuple[int, int, str]]:
     """Find vCPUs of one VM that have one number."""
     assert made.index is not None
-    pairs = np.stack([made.vms(), made.index], axis=1)
-    _, kept = np.unique(pairs, axis=0, return_index=True)
-    again = np.setdiff1d(np.arange(len(made)), kept)
+    again = np.setdiff1d(np.arange(len(made)), firsts(made.vms(), made.index))
     return [(run, WHOLE, twice(made.names[run].as_py(), int(made.index[run]))) for run in again.tolist()]
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from kvmfw import _native
 from kvmfw.names import names_of, texts_of
+from kvmfw.readers.aside import aside
 from kvmfw.readers.vcpu import VcpuConfig
 
 __all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Alike", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
@@ -236,7 +237,7 @@ def _numbered(texts: pa.Array) -> tuple[pa.Array, npt.NDArray[np.int32]]:
 
 def codes_of(names: pa.Array) -> Rows:
     """Give names numbers by first appearance; all that have none are one."""
-    encoded = names if pa.types.is_dictionary(names.type) else names.dictionary_encode()
+    encoded = names if pa.types.is_dictionary(names.type) else aside(len(names), names.dictionary_encode)
     codes: Rows = (
         encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     )
@@ -250,6 +251,13 @@ def changes_in(*keys: npt.NDArray[Any]) -> Rows:
     for key in keys:
         changes[1:] |= key[1:] != key[:-1]
     return np.flatnonzero(changes).astype(np.int64)
+
+
+def firsts(*keys: npt.NDArray[Any]) -> Rows:
+    """Give, of rows that have the same entries in these columns, where the first is; in no order."""
+    order = np.lexsort(keys)
+    first: Rows = order[changes_in(*(key[order] for key in keys))]
+    return first
 
 
 def _counted(starts: Rows, length: int) -> tuple[Rows, Rows]:

@@ -3,6 +3,7 @@
 use kvmfw_core::Texts;
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::errors::argument_error;
 
@@ -40,4 +41,23 @@ pub(crate) type Names<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyArray1<u8>
 /// Names for Python.
 pub(crate) fn names_of(py: Python<'_>, (starts, text): (Vec<i64>, String)) -> Names<'_> {
     (starts.into_pyarray(py), text.into_bytes().into_pyarray(py))
+}
+
+/// After so many objects of Python, signals are seen and other threads have a turn.
+const AT_ONCE: usize = 1 << 14;
+
+/// A list of Python. Making millions of objects takes seconds, in which nobody else can do anything.
+pub(crate) fn list<'py>(
+    py: Python<'py>,
+    items: impl Iterator<Item = impl IntoPyObject<'py>>,
+) -> PyResult<Bound<'py, PyList>> {
+    let list = PyList::empty(py);
+    for (at, item) in items.enumerate() {
+        if at % AT_ONCE == AT_ONCE - 1 {
+            py.check_signals()?;
+            py.detach(|| ());
+        }
+        list.append(item)?;
+    }
+    Ok(list)
 }

@@ -34,6 +34,17 @@ impl Snapshot {
         if is_short { step(py, self.1, work) } else { self.long(py, work) }
     }
 
+    /// Runs a question about all classes, that is long where it has many answers or their tables are still to be made.
+    pub(crate) fn over_all<T: Send>(
+        &self,
+        py: Python<'_>,
+        answers: usize,
+        work: impl FnOnce() -> T + Send,
+    ) -> PyResult<T> {
+        let is_long = answers >= MANY_ANSWERS || !self.0.has_tables();
+        attend_if(is_long, py, self.1, &self.0.threads(), work)
+    }
+
     /// Runs a question that is long where it has many answers.
     pub(crate) fn by_size<T: Send>(
         &self,

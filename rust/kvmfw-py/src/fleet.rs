@@ -31,8 +31,8 @@ pub(crate) struct Change {
     begun: Mutex<Option<core::Change>>,
     pub(crate) threads: core::Threads,
     pub(crate) born: Born,
-    /// Whether its end may take long.
-    is_large: AtomicBool,
+    /// Whether one of its steps may have taken long, so that its end may too.
+    is_long: AtomicBool,
 }
 
 type Heads<'py> = (Bound<'py, PyArray1<i64>>, Bound<'py, PyAny>, bool);
@@ -47,9 +47,6 @@ pub(crate) enum NameColumn<'py> {
     Texts(Columns<'py>),
 }
 
-/// With more classes, or pairs of them, all may be judged anew in longer than an interrupt should wait (a tenth of a second).
-const MOST_CLASSES: usize = 1 << 15;
-const MOST_PAIRS: usize = 1 << 23;
 /// A change of more VMs than this may take longer than the GIL can be kept.
 const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
@@ -88,9 +85,8 @@ impl Fleet {
 
     /// Begins a change; waits while others change the fleet.
     fn change(&self, py: Python<'_>) -> PyResult<Change> {
-        let is_large = AtomicBool::new(self.is_large());
         let (threads, born, begun) = (self.0.threads(), self.1, self.turn(py)?.change());
-        Ok(Change { begun: Mutex::new(Some(begun)), threads, born, is_large })
+        Ok(Change { begun: Mutex::new(Some(begun)), threads, born, is_long: AtomicBool::default() })
     }
 
     /// The way of those who come one by one: adds a few register sets of Python in one change; `false` where these are
@@ -236,14 +232,6 @@ impl Fleet {
     }
 }
 
-impl Fleet {
-    /// Whether the end of a change may take long.
-    fn is_large(&self) -> bool {
-        let (vms, hosts) = self.0.snapshot().class_counts();
-        vms + hosts > MOST_CLASSES || vms.saturating_mul(hosts) > MOST_PAIRS
-    }
-}
-
 impl Change {
     /// Makes a step with so many hosts.
     fn by_size<T: Send>(
@@ -253,6 +241,17 @@ impl Change {
         step: impl FnOnce(&mut core::Change) -> T + Send,
     ) -> PyResult<T> {
         if hosts > FEW { self.long(py, step) } else { self.step(py, step) }
+    }
+
+    /// Makes a step that asks for VMs by name, or not; the first time, all names are looked at.
+    fn by_name<T: Send>(
+        &self,
+        py: Python<'_>,
+        is_named: bool,
+        step: impl FnOnce(&mut core::Change) -> T + Send,
+    ) -> PyResult<T> {
+        let is_known = !is_named || self.step(py, |change| change.knows_vm_names())?;
+        if is_known { self.step(py, step) } else { self.long(py, step) }
     }
 
     /// Makes a short step.
@@ -267,7 +266,7 @@ impl Change {
         py: Python<'_>,
         step: impl FnOnce(&mut core::Change) -> T + Send,
     ) -> PyResult<T> {
-        self.is_large.store(true, Relaxed);
+        self.is_long.store(true, Relaxed);
         let done = attend(py, self.born, &self.threads, || self.lock().as_mut().map(step));
         if done.is_err() {
             // What was stopped half way is no part of any change.
@@ -289,13 +288,16 @@ impl Change {
 
     /// Whether each name is one of a VM by now.
     fn has_vms(&self, py: Python<'_>, names: Vec<String>) -> PyResult<Vec<bool>> {
-        self.step(py, |change| names.iter().map(|name| change.has_vm(name)).collect())
+        self.by_name(py, !names.is_empty(), |change| names.iter().map(|name| change.has_vm(name)).collect())
     }
 
     /// The places of names that VMs have by now, or that stand earlier among these.
     fn repeated(&self, py: Python<'_>, names: Columns<'_>) -> PyResult<Vec<usize>> {
         let names = texts(py, &names, "names")?;
-        self.step(py, |change| change.repeated(names.iter()))
+        if names.len() > FEW {
+            return self.long(py, |change| change.repeated(names.iter()));
+        }
+        self.by_name(py, !names.is_empty(), |change| change.repeated(names.iter()))
     }
 
     /// Adds VMs with their names and homes; gives the number of the first handle.
@@ -331,7 +333,8 @@ impl Change {
 
     fn update_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, registers: PyRef<'_, RegisterSet>) -> PyResult<()> {
         let (vm, set) = (who::<core::VmHandle>(vm)?, &registers.0);
-        self.step(py, |change| change.update_vm(vm, set))?.map_err(|error| missing_error(py, &error))
+        let is_named = matches!(vm, core::Who::Name(_));
+        self.by_name(py, is_named, |change| change.update_vm(vm, set))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Adds hosts; gives the number of the first handle.
@@ -365,7 +368,9 @@ impl Change {
         // A thread to wait for takes a hundred times as long as what ends in microseconds.
         let promptly = || {
             let mut begun = self.lock();
-            let is_prompt = !self.is_large.load(Relaxed) || begun.as_mut().is_none_or(core::Change::ends_promptly);
+            let is_long = self.is_long.load(Relaxed);
+            let is_prompt =
+                begun.as_mut().is_none_or(|change| !is_long && !change.is_large() || change.ends_promptly());
             is_prompt.then(|| begun.take().map(core::Change::commit))
         };
         let made = match enter(py, self.born, promptly)? {

@@ -4,9 +4,9 @@ use kvmfw_core as core;
 use kvmfw_core::{MissingError, RowError, RowIndex, Taken};
 use numpy::{Element, IntoPyArray, PyArray1, PyReadonlyArray1, PyReadwriteArray1};
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
+use pyo3::types::{PyBytes, PyList};
 
-use crate::arrays::{Names, names_of, slice, slice_mut};
+use crate::arrays::{Names, list, names_of, slice, slice_mut};
 use crate::door::{Born, enter};
 use crate::errors::{argument_error, missing_error, row_error};
 use crate::judge::{rows, unit_name};
@@ -20,8 +20,6 @@ pub(crate) struct Snapshot(pub(crate) core::Snapshot, pub(crate) Born);
 
 type UnitRows = (Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u32>>, Py<PyArray1<u8>>);
 type AuditRows = ([u64; 4], Py<PyArray1<u64>>, Vec<TrapRow>, Vec<(u64, u64)>);
-/// Numbers of classes, and whether they have members.
-type Changed = Vec<(u32, bool)>;
 /// Where the entries of each row start, with the end of the last one, and all of them.
 type Sparse<'py> = (Bound<'py, PyArray1<u64>>, Bound<'py, PyArray1<u32>>);
 /// Numbers of classes, and how many members each has.
@@ -46,7 +44,9 @@ impl Snapshot {
                 format!("lengths differ: VM rows {}, host rows {}, output {}", vm.len(), host.len(), out.len());
             return Err(argument_error(py, &problem));
         }
-        let done = self.by_size(py, vm.len(), || self.0.pairs(vm, host, out, units));
+        let is_each = self.0.looks_up_each(vm.len(), units.is_some());
+        let ask = || self.0.pairs(vm, host, out, units);
+        let done = if is_each { self.by_size(py, vm.len(), ask) } else { self.over_all(py, vm.len(), ask) };
         done?.map_err(|RowError { row, problem }| missing_error(py, &MissingError { problem, row: Some(row) }))
     }
 }
@@ -84,8 +84,9 @@ impl Snapshot {
     }
 
     /// The names of what stands beside registers and is told by a VM and by a host.
-    fn told_beside(&self) -> Vec<String> {
-        self.0.told_beside().into_iter().map(|id| unit_name(core::Unit::Register(id))).collect()
+    fn told_beside(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        let told = self.over_all(py, 0, || self.0.told_beside())?;
+        Ok(told.into_iter().map(|id| unit_name(core::Unit::Register(id))).collect())
     }
 
     fn vm_classes<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyArray1<u32>>> {
@@ -268,8 +269,10 @@ impl Snapshot {
         unknown: bool,
     ) -> PyResult<UnitRows> {
         let classes = slice(py, &vm_classes, "vm_classes")?;
-        let answers = classes.len().saturating_mul(self.0.class_counts().1);
-        let found = self.by_size(py, answers, || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
+        // Where groups of units are still to be made, that is as much as to answer for all classes.
+        let (vms, hosts) = self.0.class_counts();
+        let found =
+            self.over_all(py, vms.saturating_mul(hosts), || self.0.unit_outcomes(classes, Taken { change, unknown }))?;
         let found = found.map_err(|error| missing_error(py, &error))?;
         let (vm_class, host_class) = (found.vm_class.into_pyarray(py), found.host_class.into_pyarray(py));
         let (unit, outcome) = (found.unit.into_pyarray(py), found.outcome.into_pyarray(py));
@@ -362,11 +365,15 @@ impl Snapshot {
     }
 
     /// VM classes and host classes that mean something else than in a generation: number, and whether they have members.
-    fn changes_since(&self, py: Python<'_>, generation: &Bound<'_, PyAny>) -> PyResult<(Changed, Changed)> {
+    fn changes_since<'py>(
+        &self,
+        py: Python<'py>,
+        generation: &Bound<'_, PyAny>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let generation = number(generation, "generation")?;
         let changes = enter(py, self.1, || self.0.changes_since(generation))?;
         let changes = changes.map_err(|error| missing_error(py, &error))?;
-        let rows = |classes: &[core::ChangedClass]| classes.iter().map(|one| (one.class, one.is_used)).collect();
-        Ok((rows(&changes.vm_classes), rows(&changes.host_classes)))
+        let rows = |classes: &[core::ChangedClass]| list(py, classes.iter().map(|one| (one.class, one.is_used)));
+        Ok((rows(&changes.vm_classes)?, rows(&changes.host_classes)?))
     }
 }

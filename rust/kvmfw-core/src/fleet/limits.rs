@@ -1,5 +1,14 @@
 //! Where a fleet changes its ways: answers are the same on both sides of each limit.
 
+/// With more classes, or pairs of them, tables of all may take longer to make than an interrupt should wait (a tenth of a second).
+const MOST_CLASSES: usize = 1 << 15;
+const MOST_PAIRS: usize = 1 << 23;
+
+/// Whether tables of so many classes are soon made.
+pub(in crate::fleet) fn is_small(vm_classes: usize, host_classes: usize) -> bool {
+    vm_classes + host_classes <= MOST_CLASSES && vm_classes.saturating_mul(host_classes) <= MOST_PAIRS
+}
+
 /// Sizes up to which a fleet uses tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {

@@ -37,8 +37,7 @@ impl Snapshot {
         out: &mut [u8],
         units: Option<&mut [u16]>,
     ) -> Result<(), RowError> {
-        let is_few = units.is_none() && vm.len() < self.vm_count() / FEW;
-        let done = if is_few && self.0.vms.known_classes().is_none() {
+        let done = if self.looks_up_each(vm.len(), units.is_some()) {
             self.few_pairs(vm, host, out)
         } else {
             with_classes!(self.vm_rows(), vms => with_classes!(self.host_rows(), hosts => {
@@ -52,6 +51,11 @@ impl Snapshot {
                 format!("pair (VM row {vm}, host row {host}) is out of range; there are {vms} VMs and {hosts} hosts");
             RowError { row, problem }
         })
+    }
+
+    /// Whether so many pairs are looked up each by itself, without tables of all classes.
+    pub fn looks_up_each(&self, pairs: usize, with_units: bool) -> bool {
+        !with_units && pairs < self.vm_count() / FEW && self.0.vms.known_classes().is_none()
     }
 
     /// Pairs of so few VMs that the classes of all are not worth writing down.

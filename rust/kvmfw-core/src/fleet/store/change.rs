@@ -59,6 +59,11 @@ impl Change {
         self.state.vms.len()
     }
 
+    /// Whether who bears the name of a VM is known without looking at all.
+    pub fn knows_vm_names(&self) -> bool {
+        self.state.vms.knows_names()
+    }
+
     /// The VM with a name, by now.
     ///
     /// # Errors

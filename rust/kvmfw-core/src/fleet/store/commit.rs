@@ -10,11 +10,16 @@ use super::step::Turned;
 use super::turn::Turn;
 use super::waiting::{MOST_GONE, can_wait, judged, used_kinds};
 use crate::fleet::class::VmClass;
+use crate::fleet::limits::is_small;
 use crate::fleet::tables::world::{Tables, World};
 use crate::pool::checkpoint;
 
 /// A change that touches more classes or hosts than this may end late.
 const FEW: usize = 1 << 10;
+/// So many new captures are judged one by one, and more where there are so many times as many others: to judge all captures anew takes
+/// as long as some tens of them (32,000 VM classes: 5 ms for each, 44 ms for 256 at once).
+const FEW_KINDS: usize = 8;
+const OTHERS_FOR_A_NEW_KIND: usize = 32;
 
 impl Change {
     /// Whether [`Change::commit`] takes microseconds: nothing of it is new to the tables.
@@ -22,17 +27,27 @@ impl Change {
         self.turned.born.is_empty()
             && self.turned.left.len().max(self.touched.len()) <= FEW
             && self.state.hosts.len() > 0
-            && !self.has_new_kinds()
+            && self.new_kinds() == 0
             && !self.must_rebuild()
     }
 
-    /// Whether there are captures that the tables do not have.
-    fn has_new_kinds(&self) -> bool {
-        self.hosts.kinds.len() > self.turn.base.tables.world.hosts.kinds.len()
+    /// Whether tables of all classes that there are by now may take long.
+    pub fn is_large(&self) -> bool {
+        let hosts = self.turn.base.tables.world.hosts.classes.len() + self.new_kinds();
+        !is_small(self.turn.writer.vms.classes.len(), hosts)
+    }
+
+    /// How many captures there are that the tables do not have.
+    fn new_kinds(&self) -> usize {
+        self.hosts.kinds.len().saturating_sub(self.turn.base.tables.world.hosts.kinds.len())
     }
 
     /// Whether everything is to be judged anew.
     fn must_rebuild(&mut self) -> bool {
+        let new = self.new_kinds();
+        if new > FEW_KINDS && new * OTHERS_FOR_A_NEW_KIND > self.hosts.kinds.len() {
+            return true;
+        }
         let Turn { writer, base, .. } = &mut self.turn;
         writer.lets_go(&self.state, &self.hosts) || !base.tables.world.can_learn(&writer.vms)
     }
@@ -79,7 +94,7 @@ impl Change {
             return;
         }
         let can_wait =
-            !self.has_new_kinds() && can_wait(&self.turn.base, self.state.fresh.len() + born.len(), born.len());
+            self.new_kinds() == 0 && can_wait(&self.turn.base, self.state.fresh.len() + born.len(), born.len());
         let state = &mut self.state;
         if can_wait {
             for class in born {

@@ -15,7 +15,7 @@ use super::neighbours::{MOST, Member, Neighbours, UNJUDGED};
 use super::rows::{Edit, Rows};
 use super::tree::{Leaf, Tree};
 use crate::fleet::classes::class_map::ClassMap;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 use crate::room;
 
 /// What a member takes in a leaf, with its name.
@@ -118,6 +118,7 @@ impl Roster {
             room::need(self.len() * BYTES_OF_A_NAME);
             let leaves: Vec<&Neighbours> = self.tree.leaves().collect();
             let of_leaf = |leaf: &&Neighbours| {
+                checkpoint();
                 let names = (0..leaf.len()).filter_map(|at| Some((leaf.name(at), leaf.handles.get(at)?)));
                 names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| (hash(name), handle)).collect()
             };

@@ -12,6 +12,7 @@ use crate::error::MissingError;
 use crate::explain::{forget_value, unusable_finding};
 use crate::fleet::class::{HostClass, VmClass};
 use crate::fleet::classes::class_map::ClassMap;
+use crate::fleet::limits::is_small;
 use crate::fleet::tables::bit_rows::Sides;
 use crate::fleet::tables::fresh::Fresh;
 use crate::fleet::tables::world::{Settings, Tables, World};
@@ -127,6 +128,12 @@ impl Snapshot {
     /// Whether VMs were asked for by name before. The first time, all names are looked at.
     pub fn knows_vm_names(&self) -> bool {
         self.0.vms.knows_names()
+    }
+
+    /// Whether tables of all classes are there, or soon made.
+    pub fn has_tables(&self) -> bool {
+        let (vms, hosts) = self.class_counts();
+        is_small(vms, hosts) || self.0.fresh.len() == 0 || self.0.whole.get().is_some()
     }
 
     /// The row of the host that a VM runs on, where that is known.

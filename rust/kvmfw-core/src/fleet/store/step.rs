@@ -13,6 +13,7 @@ use super::who::{HostHandle, VmHandle, Who};
 use crate::error::MissingError;
 use crate::fleet::class::VmClass;
 use crate::fleet::classes::vms::Vms;
+use crate::pool::checkpoint;
 use crate::room;
 use crate::set::RegisterSet;
 
@@ -73,7 +74,11 @@ impl<'a> Step<'a> {
         vms: impl IntoIterator<Item = impl Into<Who<'n, VmHandle>>>,
         state: &State,
     ) -> Result<Self, MissingError> {
-        let mut found = vms.into_iter().map(|vm| state.vm(vm.into())).collect::<Result<Vec<_>, _>>()?;
+        let find = |vm: _| {
+            checkpoint();
+            state.vm(Into::<Who<'n, VmHandle>>::into(vm))
+        };
+        let mut found = vms.into_iter().map(find).collect::<Result<Vec<_>, _>>()?;
         found.sort_unstable();
         found.dedup();
         Ok(Self::of(Kind::Remove(found)))
@@ -143,8 +148,12 @@ impl State {
                 self.add(&members, name, turned);
             }
             Kind::Remove(vms) => {
-                for vm in vms {
+                for (at, vm) in vms.iter().enumerate() {
                     room::need(BYTES_OF_A_STEP);
+                    // Not among the first ones: who changes in place does not stop half way.
+                    if at >= FEW {
+                        checkpoint();
+                    }
                     if let Some(member) = Arc::make_mut(&mut self.vms).remove(vm.0) {
                         self.leave(member.class, turned);
                         self.places.leave(member.tag);
@@ -215,7 +224,7 @@ impl State {
     /// The places of names that VMs have, or that stand earlier among these.
     pub(super) fn repeated<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
         let mut seen = HashSet::with_hasher(FixedState::default());
-        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty());
+        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()).inspect(|_| checkpoint());
         borne
             .filter(|(_, name)| !seen.insert(*name) || self.vms.first_bearer(name).is_some())
             .map(|(at, _)| at)

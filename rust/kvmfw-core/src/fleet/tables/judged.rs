@@ -16,7 +16,7 @@ use crate::fleet::grid::{UNKNOWN, found};
 use crate::fleet::limits::Limits;
 use crate::fleet::unit::UnitNumber;
 use crate::judgement::Outcome;
-use crate::pool::Pool;
+use crate::pool::{Pool, checkpoint};
 
 /// Judged units.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +67,10 @@ impl Judged {
             return None;
         }
         for class in new_hosts.clone() {
-            self.parts.iter_mut().for_each(|part| part.add_host_class(vms, hosts, class));
+            for part in &mut self.parts {
+                checkpoint();
+                part.add_host_class(vms, hosts, class);
+            }
         }
         if !self.parts.iter_mut().all(|part| part.judge_new_rows(vms, hosts, pool)) {
             return None;
