@@ -34,3 +34,6 @@ impl Capture {
         (starts("Mitigation") || starts("Not affected") || starts("Vulnerable")).then(|| starts("Mitigation"))
     }
 }
+
+#[cfg(test)]
+mod tests;
