@@ -74,11 +74,11 @@ impl<'a> Step<'a> {
         vms: impl IntoIterator<Item = impl Into<Who<'n, VmHandle>>>,
         state: &State,
     ) -> Result<Self, MissingError> {
-        let find = |vm: _| {
-            checkpoint();
+        let find = |(at, vm): (usize, _)| {
+            pass(at);
             state.vm(Into::<Who<'n, VmHandle>>::into(vm))
         };
-        let mut found = vms.into_iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let mut found = vms.into_iter().enumerate().map(find).collect::<Result<Vec<_>, _>>()?;
         found.sort_unstable();
         found.dedup();
         Ok(Self::of(Kind::Remove(found)))
@@ -131,6 +131,13 @@ impl<'a> Step<'a> {
     }
 }
 
+/// Work on many can stop after each few of them.
+fn pass(at: usize) {
+    if at % FEW == FEW - 1 {
+        checkpoint();
+    }
+}
+
 impl State {
     /// Makes a step.
     pub(super) fn make(&mut self, step: &Step<'_>, turned: &mut Turned) {
@@ -151,9 +158,7 @@ impl State {
                 for (at, vm) in vms.iter().enumerate() {
                     room::need(BYTES_OF_A_STEP);
                     // Not among the first ones: who changes in place does not stop half way.
-                    if at >= FEW {
-                        checkpoint();
-                    }
+                    pass(at);
                     if let Some(member) = Arc::make_mut(&mut self.vms).remove(vm.0) {
                         self.leave(member.class, turned);
                         self.places.leave(member.tag);
@@ -224,7 +229,7 @@ impl State {
     /// The places of names that VMs have, or that stand earlier among these.
     pub(super) fn repeated<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
         let mut seen = HashSet::with_hasher(FixedState::default());
-        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()).inspect(|_| checkpoint());
+        let borne = names.into_iter().enumerate().filter(|(_, name)| !name.is_empty()).inspect(|(at, _)| pass(*at));
         borne
             .filter(|(_, name)| !seen.insert(*name) || self.vms.first_bearer(name).is_some())
             .map(|(at, _)| at)

@@ -262,9 +262,10 @@ mod tests {
             assert!(fleet.turn().removing(["a", "nobody"]).is_err());
         }
         assert_eq!(place(&fleet), before);
-        // Its number was given back: the class that comes has it.
+        // Its number was given back: another class that comes has it.
+        let other = set(3, "other").ok_or("no set")?;
         let mut turn = fleet.turn();
-        let step = turn.adding([&new]);
+        let step = turn.adding([&other]);
         turn.make(&step);
         assert_eq!(fleet.snapshot().class_counts().0, 3);
         Ok(())
