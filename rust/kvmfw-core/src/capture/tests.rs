@@ -12,7 +12,7 @@ const ALL: &str = r#"{
         "vulnerabilities": {"spec_store_bypass": "Mitigation: SSBD", "meltdown": null}},
     "registers": ["0x6030000000140001", "0x603000000013c020", "0x603000000013c021"],
     "vcpus": [
-        {"name": "vm", "features": ["psci_0_2"], "vgic": true, "values": ["0x1", "0x11", null],
+        {"name": "vm", "features": ["psci_0_2"], "vgic": true, "pmu_initialised": true, "values": ["0x1", "0x11", null],
             "same_value_refused": {"0x603000000013c020": "EINVAL"},
             "unknown": {"listed": ["0x603000000013c021"], "bits": {"0x603000000013c020": "0xf0"}}},
         {"name": "sve", "features": ["sve"], "refused": "EINVAL"}],
@@ -44,6 +44,7 @@ fn all_that_is_said_is_read() {
     assert_eq!(capture.vcpus[1].made.as_ref().err(), Some(&Errno::EINVAL));
     let made = capture.vcpus[0].made.as_ref().unwrap();
     assert_eq!(made.registers, [(LEVEL, Value::Word(1)), (PFR0, Value::Word(0x11))]);
+    assert_eq!(made.pmu_initialised, Some(true));
     assert_eq!(made.same_value_refused, Some(vec![(PFR0, Errno::EINVAL)]));
     assert_eq!((made.hidden.may_list(PFR1), made.hidden.of(PFR0)), (true, 0xf0));
     assert_eq!(made.absent, [(RegisterId::new(1), Errno::EINVAL), (RegisterId::new(PFR0.raw() + 2), Errno::ENOENT)]);

@@ -116,13 +116,12 @@ impl Roster {
     fn index(&self) -> &Index {
         self.index.get_or_init(|| {
             room::need(self.len() * BYTES_OF_A_NAME);
-            let leaves: Vec<&Neighbours> = self.tree.leaves().collect();
-            let of_leaf = |leaf: &&Neighbours| {
+            let mut entries: Vec<(u64, u64)> = Vec::with_capacity(self.len());
+            for leaf in self.tree.leaves() {
                 checkpoint();
                 let names = (0..leaf.len()).filter_map(|at| Some((leaf.name(at), leaf.handles.get(at)?)));
-                names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| (hash(name), handle)).collect()
-            };
-            let mut entries: Vec<(u64, u64)> = leaves.iter().map(of_leaf).flat_map(|entries: Vec<_>| entries).collect();
+                entries.extend(names.filter(|(name, _)| !name.is_empty()).map(|(name, handle)| (hash(name), handle)));
+            }
             entries.sort_unstable();
             Index::of(&entries)
         })
