@@ -16,7 +16,18 @@ from kvmfw.names import names_of, texts_of
 from kvmfw.readers.aside import aside
 from kvmfw.readers.vcpu import VcpuConfig
 
-__all__ = ["INFERRED", "UNUSABLE", "WHOLE", "Alike", "Bad", "Rows", "Runs", "changes_in", "codes_of"]
+__all__ = [
+    "INFERRED",
+    "UNUSABLE",
+    "WHOLE",
+    "Alike",
+    "Bad",
+    "Rows",
+    "Runs",
+    "changes_in",
+    "codes_of",
+    "firsts",
+]
 
 INFERRED, UNUSABLE = _native.Fleet.INFERRED, _native.Fleet.UNUSABLE
 WHOLE = -1

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::door::{attend, attend_if, step};
 use crate::snapshot::Snapshot;
+use crate::who::is_named;
 
 /// Fewer answers about one VM and one host each take less time than an interrupt may wait.
 const MANY_ANSWERS: usize = 1 << 20;
@@ -20,7 +21,7 @@ impl Snapshot {
 
     /// Whether a VM is found at once: names that nobody asked for before are gathered first.
     pub(crate) fn finds(&self, vm: &Who<'_, core::VmHandle>) -> bool {
-        !matches!(vm, Who::Name(_)) || self.0.knows_vm_names()
+        !is_named(vm) || self.0.knows_vm_names()
     }
 
     /// Runs a short question with the GIL; where the VM is not found at once, without.
@@ -41,8 +42,7 @@ impl Snapshot {
         answers: usize,
         work: impl FnOnce() -> T + Send,
     ) -> PyResult<T> {
-        let is_long = answers >= MANY_ANSWERS || !self.0.has_tables();
-        attend_if(is_long, py, self.1, &self.0.threads(), work)
+        self.by_size(py, if self.0.has_tables() { answers } else { MANY_ANSWERS }, work)
     }
 
     /// Runs a question that is long where it has many answers.

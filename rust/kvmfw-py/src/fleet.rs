@@ -19,7 +19,7 @@ use crate::judge::question;
 use crate::kinds::configs_of;
 use crate::sets::{Host, RegisterSet};
 use crate::snapshot::Snapshot;
-use crate::who::who;
+use crate::who::{is_named, who};
 
 /// VMs and hosts that come and go.
 #[pyclass(frozen, module = "kvmfw._native")]
@@ -109,8 +109,8 @@ impl Fleet {
     /// Takes VMs away in one change.
     fn remove_vms(&self, py: Python<'_>, vms: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let vms = vms.iter().map(who::<core::VmHandle>).collect::<PyResult<Vec<_>>>()?;
-        let is_named = vms.iter().any(|vm| matches!(vm, core::Who::Name(_)));
-        let is_prompt = |turn: &core::Turn| !is_named || turn.knows_vm_names();
+        let has_names = vms.iter().any(is_named);
+        let is_prompt = |turn: &core::Turn| !has_names || turn.knows_vm_names();
         self.make(py, vms.len(), is_prompt, |turn| turn.removing(vms))?.map_err(|error| missing_error(py, &error))
     }
 
@@ -118,8 +118,8 @@ impl Fleet {
     fn move_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, host: Option<Bound<'_, PyAny>>) -> PyResult<()> {
         let vm = who::<core::VmHandle>(vm)?;
         let host = host.as_ref().map(who::<core::HostHandle>).transpose()?;
-        let is_named = matches!(vm, core::Who::Name(_));
-        let is_prompt = |turn: &core::Turn| !is_named || turn.knows_vm_names();
+        let has_name = is_named(&vm);
+        let is_prompt = |turn: &core::Turn| !has_name || turn.knows_vm_names();
         self.make(py, 1, is_prompt, |turn| turn.moving(vm, host))?.map_err(|error| missing_error(py, &error))
     }
 
@@ -233,25 +233,19 @@ impl Fleet {
 }
 
 impl Change {
-    /// Makes a step with so many hosts.
-    fn by_size<T: Send>(
+    /// Makes a step that may be long.
+    fn long_if<T: Send>(
         &self,
+        is_long: bool,
         py: Python<'_>,
-        hosts: usize,
         step: impl FnOnce(&mut core::Change) -> T + Send,
     ) -> PyResult<T> {
-        if hosts > FEW { self.long(py, step) } else { self.step(py, step) }
+        if is_long { self.long(py, step) } else { self.step(py, step) }
     }
 
-    /// Makes a step that asks for VMs by name, or not; the first time, all names are looked at.
-    fn by_name<T: Send>(
-        &self,
-        py: Python<'_>,
-        is_named: bool,
-        step: impl FnOnce(&mut core::Change) -> T + Send,
-    ) -> PyResult<T> {
-        let is_known = !is_named || self.step(py, |change| change.knows_vm_names())?;
-        if is_known { self.step(py, step) } else { self.long(py, step) }
+    /// Whether all names are still to be looked at before a VM is found by its own.
+    fn gathers_names(&self, py: Python<'_>) -> PyResult<bool> {
+        self.step(py, |change| !change.knows_vm_names())
     }
 
     /// Makes a short step.
@@ -288,16 +282,15 @@ impl Change {
 
     /// Whether each name is one of a VM by now.
     fn has_vms(&self, py: Python<'_>, names: Vec<String>) -> PyResult<Vec<bool>> {
-        self.by_name(py, !names.is_empty(), |change| names.iter().map(|name| change.has_vm(name)).collect())
+        let is_long = !names.is_empty() && self.gathers_names(py)?;
+        self.long_if(is_long, py, |change| names.iter().map(|name| change.has_vm(name)).collect())
     }
 
     /// The places of names that VMs have by now, or that stand earlier among these.
     fn repeated(&self, py: Python<'_>, names: Columns<'_>) -> PyResult<Vec<usize>> {
         let names = texts(py, &names, "names")?;
-        if names.len() > FEW {
-            return self.long(py, |change| change.repeated(names.iter()));
-        }
-        self.by_name(py, !names.is_empty(), |change| change.repeated(names.iter()))
+        let is_long = names.len() > FEW || !names.is_empty() && self.gathers_names(py)?;
+        self.long_if(is_long, py, |change| change.repeated(names.iter()))
     }
 
     /// Adds VMs with their names and homes; gives the number of the first handle.
@@ -333,8 +326,8 @@ impl Change {
 
     fn update_vm(&self, py: Python<'_>, vm: &Bound<'_, PyAny>, registers: PyRef<'_, RegisterSet>) -> PyResult<()> {
         let (vm, set) = (who::<core::VmHandle>(vm)?, &registers.0);
-        let is_named = matches!(vm, core::Who::Name(_));
-        self.by_name(py, is_named, |change| change.update_vm(vm, set))?.map_err(|error| missing_error(py, &error))
+        let is_long = is_named(&vm) && self.gathers_names(py)?;
+        self.long_if(is_long, py, |change| change.update_vm(vm, set))?.map_err(|error| missing_error(py, &error))
     }
 
     /// Adds hosts; gives the number of the first handle.
@@ -354,13 +347,15 @@ impl Change {
     fn update_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>, kinds: Vec<PyRef<'_, Host>>) -> PyResult<()> {
         let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
         let kinds: Vec<core::Host> = kinds.iter().map(|host| host.0.clone()).collect();
-        let updated = self.by_size(py, hosts.len(), |change| change.update_hosts(hosts.into_iter().zip(&kinds)))?;
+        let updated =
+            self.long_if(hosts.len() > FEW, py, |change| change.update_hosts(hosts.into_iter().zip(&kinds)))?;
         updated.map_err(|error| missing_error(py, &error))
     }
 
     fn remove_hosts(&self, py: Python<'_>, hosts: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
         let hosts = hosts.iter().map(who::<core::HostHandle>).collect::<PyResult<Vec<_>>>()?;
-        self.by_size(py, hosts.len(), |change| change.remove_hosts(hosts))?.map_err(|error| missing_error(py, &error))
+        self.long_if(hosts.len() > FEW, py, |change| change.remove_hosts(hosts))?
+            .map_err(|error| missing_error(py, &error))
     }
 
     /// Lets readers see the change; gives the version that it made.

@@ -53,6 +53,11 @@ pub(crate) fn number(asked: &Bound<'_, PyAny>, what: &str) -> PyResult<u64> {
     whole(asked, what)?.map_err(|problem| missing_error(asked.py(), &MissingError { problem, row: None }))
 }
 
+/// Whether somebody is asked for by name, so that names have to be looked at.
+pub(crate) fn is_named<H>(asked: &Who<'_, H>) -> bool {
+    matches!(asked, Who::Name(_))
+}
+
 /// A side of a fleet.
 pub(crate) trait Named: Handle {
     fn of_python(asked: &Bound<'_, PyAny>) -> Option<Self>;

@@ -21,8 +21,6 @@ const WORTH_SHARING: usize = CHUNK;
 const FEW: usize = 16;
 /// A table is made for so many of its cells for each pair.
 const CELLS_FOR_A_PAIR: usize = 8;
-/// A table of so many bytes is in a second-level cache.
-const NEAR: usize = 1 << 19;
 
 impl Snapshot {
     /// The outcome of each pair of rows, into `out`; with `units`, also the number of the unit that decides.
@@ -87,11 +85,13 @@ impl Snapshot {
             (false, true) => (world.dense(settings), None),
             (false, false) => (world.known_dense(), None),
         };
+        // Tables of a byte for each cell are as near as class tables of this size.
+        let near = settings.limits.unpacked_cells;
         let work = |(at, (out, units)): (usize, &mut (&mut [u8], Option<&mut [u16]>))| {
             let rows = rows.part(at * CHUNK..at * CHUNK + out.len());
             let done = match units {
                 None => outcomes_of(world, &rows, tables.0, out),
-                Some(units) => units_of(world, &rows, tables.1, out, units),
+                Some(units) => units_of(world, &rows, (tables.1, near), out, units),
             };
             done.map_err(|row| at * CHUNK + row)
         };
@@ -137,7 +137,7 @@ fn outcomes_of<I: RowIndex, V: Class, H: Class>(
 fn units_of<I: RowIndex, V: Class, H: Class>(
     world: &World,
     rows: &Gather<'_, I, V, H>,
-    table: Option<&Blocking>,
+    (table, near): (Option<&Blocking>, usize),
     out: &mut [u8],
     units: &mut [u16],
 ) -> Result<(), usize> {
@@ -158,7 +158,7 @@ fn units_of<I: RowIndex, V: Class, H: Class>(
             Blocking::Bytes(table) => {
                 let read = |place: usize| table.get(place).copied().unwrap_or(Code::UNKNOWN.byte());
                 // Codes of a byte stand where outcomes will.
-                let done = if table.len() <= NEAR {
+                let done = if table.len() <= near {
                     rows.cells(stride as usize, out, read)
                 } else {
                     rows.far_cells(stride, out, |place| read(place as usize))
