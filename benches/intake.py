@@ -34,7 +34,7 @@ from kvmfw.ingest import ingest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 REGISTERS = 40
-BATCH = 25_000
+BATCH, FEW = 25_000, 3
 WORKAROUND_1, WORKAROUND_3 = 0x6030000000140001, 0x6030000000140003
 WORDS = (1 << 64) - 1
 
@@ -91,8 +91,21 @@ def from_file(path: str) -> str:
     return _said(fleet, fleet.counts().sum(axis=0))
 
 
+def numbered(count: int) -> Iterator[pa.RecordBatch]:
+    """Give VMs as an engine does that is faster than its reader: a few batches, more than caches hold, under ever new numbers.
+
+    The last batch may have some VMs more than were asked for.
+    """
+    few = list(batches(FEW * BATCH, named=False))
+    numbers = few[0].column("vm").to_numpy()
+    for start in range(0, count, BATCH):
+        batch = few[start // BATCH % FEW]
+        columns = [pa.array(numbers + start), *batch.columns[1:]]
+        yield pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
 def streamed(count: str) -> str:
-    made = batches(int(count), named=False)
+    made = numbered(int(count))
     first = next(made)
 
     def chained() -> Iterator[pa.RecordBatch]:
@@ -105,7 +118,7 @@ def streamed(count: str) -> str:
 
 def generated(count: str) -> str:
     """Make the VMs only: what the figure of `streamed` has of it."""
-    return f"{sum(batch.num_rows for batch in batches(int(count), named=False)):,} rows"
+    return f"{sum(batch.num_rows for batch in numbered(int(count))):,} rows"
 
 
 def _said(fleet: Fleet, counts: Any) -> str:

@@ -11,6 +11,7 @@ import pytest
 from benches.fleets import Shape, Synthetic
 
 from kvmfw.analysis import examine, make_frame, take_census, unit_outcomes
+from tests.support.batches import gathered_up_to
 from tests.support.fleets import (
     WAYS,
     check,
@@ -157,7 +158,9 @@ def test_every_form_of_input_gives_the_same_fleet(seed: int) -> None:
         )
     )
     for form in forms:
-        fleet = fleet_of(form, hosts, host_of)
+        # Batch by batch; a test of their sizes has them together.
+        with gathered_up_to(0):
+            fleet = fleet_of(form, hosts, host_of)
         assert fleet.shape == outcomes.shape
         check(fleet, outcomes)
     assert list(fleet_of(long, hosts, host_of).vm_names) == [vm.name for vm in sets]
