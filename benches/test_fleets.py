@@ -58,6 +58,7 @@ def test_random_pairs(name: str, made: Made, benchmark: Any) -> None:
         "numba_direct": peers.numba_direct(fleet_made),
     }
     if table is not None:
+        contenders["bare_look_ups"] = peers.look_ups(fleet_made, table)
         contenders["numpy_classes"] = peers.numpy_classes(fleet_made, table)
         contenders["duckdb_join"] = peers.duckdb_join(fleet_made, table)
         contenders["polars_join"] = peers.polars_join(fleet_made, table)

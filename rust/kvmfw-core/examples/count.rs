@@ -1,4 +1,5 @@
-//! Fixed workloads for counting instructions: `count NAME`; see `benches/instructions.py`.
+//! Fixed workloads for counting instructions: `count NAME`; see `benches/instructions.py`. `count far PAIRS` for counting
+//! misses of caches: see `benches/misses.py`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -13,6 +14,9 @@ const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
 const HOSTS: u64 = 40;
 const PAIRS: u64 = 400_000;
+/// Of a fleet whose tables caches do not hold: VMs, hosts, and how many of them differ.
+const FAR: (u64, u64) = (2_000_000, 20_000);
+const FAR_CLASSES: (u64, u64) = (20_000, 400);
 const CHANGES: u64 = 3_000;
 /// VMs that are at hand, for changes of VMs that come and go.
 const STEP: u64 = VMS / CHANGES;
@@ -55,6 +59,31 @@ fn host(numbers: &mut Numbers) -> Result<Host, Box<dyn std::error::Error>> {
         r#"{{"format":"kvmfw-capture","version":1,"host":{host},"registers":[{ids}],"vcpus":[{vcpu}],"answers":[{answers}]}}"#
     );
     Ok(Host::from_json(text.as_bytes())?)
+}
+
+/// Pairs of a fleet of [`FAR`]; none shows what making it takes.
+fn far(pairs: u64) -> Result<u64, Box<dyn std::error::Error>> {
+    let mut numbers = Numbers(7);
+    let hosts = (0..FAR_CLASSES.1).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<u64> = (0..FAR_CLASSES.0).flat_map(|_| (0..REGISTERS).map(register)).collect();
+    let values: Vec<u64> = ids.iter().map(|_| numbers.next(3)).collect();
+    let starts: Vec<i64> =
+        (0..).step_by(usize::try_from(REGISTERS)?).take(usize::try_from(FAR_CLASSES.0)? + 1).collect();
+    let configs = [VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }];
+    let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[], vmm_of: &[] };
+    let mut some = |count, below| (0..count).map(|_| u32::try_from(numbers.next(below))).collect::<Result<Vec<_>, _>>();
+    let (like, kinds) = (some(FAR.0, FAR_CLASSES.0)?, some(FAR.1, FAR_CLASSES.1)?);
+    let (vm, host) = (some(pairs, FAR.0)?, some(pairs, FAR.1)?);
+    let mut change = Fleet::new(Question::default(), 1).change();
+    change.add_runs(rows, Named { like: Some(&like), ..Named::default() })?;
+    change.add_hosts(&hosts, &kinds, None)?;
+    let fleet = change.commit();
+    // The table of all classes is there before the pairs are.
+    let mut out = vec![0; vm.len().max(fleet.vm_count())];
+    let (all, first) = ((0..u32::try_from(FAR.0)?).collect::<Vec<_>>(), vec![0; fleet.vm_count()]);
+    fleet.pairs(&all, &first, &mut out, None)?;
+    fleet.pairs(&vm, &host, &mut out[..vm.len()], None)?;
+    Ok(out.iter().map(|byte| u64::from(*byte)).sum())
 }
 
 /// Runs a workload; the sum keeps it from being optimised away.
@@ -296,9 +325,11 @@ fn event(fleet: &Fleet, number: u64, hosts: &[Host], sets: &[RegisterSet]) -> Re
 }
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).unwrap_or_default();
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let pairs = arguments.next().and_then(|pairs| pairs.parse().ok()).filter(|_| name == "far");
     // The result is the exit code's business only where there is none.
-    match run(&name) {
+    match pairs.map_or_else(|| run(&name), far) {
         Ok(sum) if std::hint::black_box(sum) > 0 => ExitCode::SUCCESS,
         Ok(_) | Err(_) => ExitCode::FAILURE,
     }
