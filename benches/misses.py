@@ -1,6 +1,6 @@
 """Count what random pairs of a large fleet miss in caches: 2,000,000 VMs x 20,000 hosts, 20,000 x 400 classes.
 
-    python benches/misses.py
+    python -m benches.misses
 
 Caches are simulated (cachegrind, without what the processor fetches ahead) in the sizes that this machine has: the first
 level's, and the second's in place of the last. Building is counted by itself and taken away.
@@ -12,7 +12,7 @@ import re
 import subprocess
 from pathlib import Path
 
-from instructions import ROOT, build
+from benches.instructions import ROOT, build
 
 PAIRS = 4_000_000
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")

@@ -191,8 +191,8 @@ def look_ups(made: Synthetic, table: Array) -> Callable[[Array, Array], Array]:
         np.unique(one, return_inverse=True)[1].astype(np.uint16) for one in (made.vm_class, made.host_class)
     ]
     cells = np.ascontiguousarray(table.T).reshape(-1)
-    cells = np.pad(cells, (0, -len(cells) % 4)).reshape(-1, 4)
-    packed = cells[:, 0] | cells[:, 1] << 2 | cells[:, 2] << 4 | cells[:, 3] << 6
+    fours = np.pad(cells, (0, -len(cells) % 4)).reshape(-1, 4)
+    packed = fours[:, 0] | fours[:, 1] << 2 | fours[:, 2] << 4 | fours[:, 3] << 6
     out = np.empty(0, dtype=np.uint8)
 
     def judge(vm: Array, host: Array) -> Array:
