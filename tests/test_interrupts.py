@@ -31,7 +31,7 @@ LATE = 1.5
 
 @pytest.mark.timeout(400)
 def test_long_calls_are_left_at_once() -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.interrupted", "8000", "200", "0.03"]
+    command = [sys.executable, "-W", "ignore", "-m", "tests.support.interrupted", "40000", "300", "0.03"]
     path = os.pathsep.join([str(ROOT), *sys.path])
     found = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True, check=False
@@ -41,8 +41,8 @@ def test_long_calls_are_left_at_once() -> None:
     assert len(reactions) == 9
     late = {name: took for name, took in reactions.items() if took != "done" and float(took) > LATE}
     assert not late, reactions
-    # Whatever is fast enough to be over by then needs no test; the build is not.
-    assert reactions["build"] != "done"
+    # Whatever is fast enough to be over by then needs no test; what adds many VMs is not.
+    assert "done" not in (reactions["build"], reactions["add_vms"])
 
 
 def interrupted(work: Callable[[], object]) -> float:

@@ -26,6 +26,6 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { unit_cells: 1 << 22, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 }
+        Self { unit_cells: 1 << 16, group_rows: 64, class_cells: 1 << 28, unpacked_cells: 1 << 19 }
     }
 }
