@@ -20,6 +20,7 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.quoting import printable
 from kvmfw.readers.aside import aside
+from kvmfw.readers.batches import Batches
 from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of, firsts
@@ -63,7 +64,7 @@ def runs_of_stream(
     ArgumentError
         As for `runs_of_table`.
     """
-    if isinstance(batches, pa.RecordBatchReader):
+    if isinstance(batches, Batches | pa.RecordBatchReader):
         # Columns are looked at also where there are no rows.
         tidied(batches.schema.empty_table(), columns)
     held: pa.Table | None = None

@@ -22,6 +22,7 @@ import pyarrow.dataset as ds
 from kvmfw import _native
 from kvmfw.documents import parsed_json
 from kvmfw.errors import FormatError, InputError
+from kvmfw.readers.batches import Batches
 from kvmfw.readers.classes import Classes
 from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.generations import snapshot
@@ -320,7 +321,7 @@ class StoredVms(Sequence[RegisterSet]):
         places = pa.array(offsets, pa.int32())
         yield from (pa.ListArray.from_arrays(places, pa.array(column)) for column in (ids, words))
 
-    def reader(self) -> pa.RecordBatchReader:
+    def reader(self) -> Batches:
         """Give the VMs as a stream in nested form, with the columns vm, vcpu (words), host, register, value."""
         sets = self._sets.select(self._columns())
         is_differing = self._differs_for_this_source()
@@ -344,7 +345,7 @@ class StoredVms(Sequence[RegisterSet]):
 
         if not len(self):
             raise InputError("the fleet has no VM")
-        return pa.RecordBatchReader.from_batches(batch(0).schema, batches())
+        return Batches(batch(0).schema, batches())
 
 
 def stored_hosts(folder: Path, *, by_own: bool = False) -> list[Host]:

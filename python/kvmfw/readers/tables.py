@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.ahead import ahead
+from kvmfw.readers.batches import Batches
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.pages import batches_of
 from kvmfw.readers.source import LIMITS, Limits, is_gzip, opened
@@ -66,7 +67,7 @@ _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 """What pyarrow raises for files that are not what they say."""
 
 
-def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatchReader:
+def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> Batches:
     """Open a table file; batches are read as they are asked for, and are as the file has them.
 
     Raises
@@ -84,7 +85,7 @@ def open_table(path: Path, kind: str, limits: Limits = LIMITS) -> pa.RecordBatch
         raise FormatError("the name of a column is not UTF-8", file=str(path)) from error
     except _BROKEN as error:
         raise _damaged(path, error) from error
-    return pa.RecordBatchReader.from_batches(schema, ahead(_guarded(path, batches)))
+    return Batches(schema, ahead(_guarded(path, batches)))
 
 
 def _spell(fields: Iterable[pa.Field]) -> None:
