@@ -114,6 +114,34 @@ fn classes_that_do_not_fit_into_a_table_make_it_grow() {
     }
 }
 
+/// A strip has 1,024 hosts: whose row has three has bits of his own in each, and counts of all.
+#[test]
+fn matrices_and_counts_of_several_strips_of_hosts_are_those_of_pairs() {
+    let (vms, kinds) = mixed();
+    let rows: Vec<u32> = (0..2_500).map(|row| row * row / 7 % 4).collect();
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 1, limits);
+        add_hosts(&fleet, &kinds, &rows);
+        add_vms(&fleet, &vms);
+        let (outcomes, width) = (pairs(&fleet), rows.len().div_ceil(8));
+        let taken = Taken { change: true, unknown: false };
+        let (mut matrix, mut wanted) = (vec![0; vms.len() * width], vec![0; vms.len() * width]);
+        let (mut by_vm, mut by_host) = (vec![0; vms.len() * 4], vec![0; rows.len() * 4]);
+        let (mut of_vm, mut of_host) = (by_vm.clone(), by_host.clone());
+        for (at, outcome) in outcomes.iter().enumerate() {
+            let (vm, host) = (at / rows.len(), at % rows.len());
+            wanted[vm * width + host / 8] |= u8::from(*outcome < 2) << (host % 8);
+            of_vm[vm * 4 + usize::from(*outcome)] += 1;
+            of_host[host * 4 + usize::from(*outcome)] += 1;
+        }
+        let fleet = fleet.snapshot();
+        fleet.matrix(0..vms.len(), taken, &mut matrix).expect("rows that there are");
+        fleet.counts_by_vm(&mut by_vm);
+        fleet.counts_by_host(&mut by_host);
+        assert!(matrix == wanted && by_vm == of_vm && by_host == of_host, "{limits:?}");
+    }
+}
+
 /// Rows of bits are kept for each way to count, and thrown away when hosts come.
 #[test]
 fn matrices_of_every_way_to_count_are_those_of_pairs_before_and_after_hosts_come() {
