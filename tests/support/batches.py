@@ -8,23 +8,20 @@ from unittest.mock import patch
 
 import pyarrow as pa
 
-from kvmfw.readers import cutter
+from kvmfw.readers import batches
 
-GATHERED = (0, 200, cutter._MOST_GATHERED)
+GATHERED = (0, 5 << 12, batches._MOST_GATHERED)
 """Each batch by itself, some together, and as it is: all that a test makes becomes one."""
 
 
 def stream(table: pa.Table, size: int) -> pa.RecordBatchReader:
-    """Give a table in batches of so many rows, made as they are asked for."""
+    """Give a table in batches of so many rows."""
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        yield from table.to_batches(max_chunksize=size)
-
-    return pa.RecordBatchReader.from_batches(table.schema, batches())
+    return pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(max_chunksize=size)))
 
 
 @contextmanager
 def gathered_up_to(size: int) -> Iterator[None]:
     """Cut so many bytes of small batches at once."""
-    with patch.object(cutter, "_MOST_GATHERED", size):
+    with patch.object(batches, "_MOST_GATHERED", size):
         yield

@@ -1,13 +1,20 @@
-"""A table in batches."""
+"""A table in batches, and how many of them are cut at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-__all__ = ["Batches"]
+from kvmfw.readers.chunks import holds_dictionaries
+
+__all__ = ["Batches", "gathered"]
+
+_MOST_GATHERED = 1 << 24
+"""So many bytes of small batches become one; larger ones stay as they are."""
+_BYTES_OF_A_BATCH = 1 << 12
+"""What a batch takes beside its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +37,24 @@ class Batches:
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
         return self.made
+
+
+def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Join batches that are small: to cut one costs a millisecond, however short it is.
+
+    Dictionaries are left apart: those of several batches may not fit into the codes of one.
+    """
+    some: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        bytes_ = batch.nbytes + _BYTES_OF_A_BATCH
+        goes_on = bool(some) and batch.schema.equals(some[0].schema)
+        if goes_on and not batch.num_rows:
+            continue
+        if some and (not goes_on or size + bytes_ > _MOST_GATHERED or holds_dictionaries(batch.schema)):
+            yield pa.Table.from_batches(some)
+            some, size = [], 0
+        some.append(batch)
+        size += bytes_
+    if some:
+        yield pa.Table.from_batches(some)

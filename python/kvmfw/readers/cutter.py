@@ -20,11 +20,12 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.quoting import printable
 from kvmfw.readers.aside import aside
-from kvmfw.readers.batches import Batches
+from kvmfw.readers.batches import Batches, gathered
+from kvmfw.readers.chunks import compacted, one_chunk
 from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of, firsts
-from kvmfw.readers.tables import compacted, is_nested, lists_of, one_chunk, tidied
+from kvmfw.readers.tables import is_nested, lists_of, tidied
 from kvmfw.readers.texts import without_dictionary
 from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
@@ -33,8 +34,6 @@ _MOST_VCPUS = 1 << 16
 _FIRST_ROWS = 1 << 6
 """So many rows are looked at first for the end of a VM."""
 _MOST_TOLD = 40
-_MOST_GATHERED = 1 << 24
-"""So many bytes of small batches become one; larger ones stay as they are."""
 _Heads = tuple[Rows, pa.Array, bool]
 
 
@@ -69,8 +68,8 @@ def runs_of_stream(
         tidied(batches.schema.empty_table(), columns)
     held: pa.Table | None = None
     first_row = 0
-    for gathered in _gathered(batches):
-        table = tidied(gathered, columns)
+    for some in gathered(batches):
+        table = tidied(some, columns)
         if table.num_rows == 0:
             continue
         if held is not None:
@@ -96,21 +95,6 @@ def runs_of_stream(
         held, first_row = compacted(table.slice(cut)), first_row + cut
     if held is not None:
         yield _runs_of(held, first_row, native)
-
-
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Join batches that are small: to cut one costs a millisecond, however short it is."""
-    some: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        bytes_ = batch.nbytes
-        if some and (size + bytes_ > _MOST_GATHERED or not batch.schema.equals(some[0].schema)):
-            yield pa.Table.from_batches(some)
-            some, size = [], 0
-        some.append(batch)
-        size += bytes_
-    if some:
-        yield pa.Table.from_batches(some)
 
 
 def _goes_on(held: pa.Table, table: pa.Table) -> int:

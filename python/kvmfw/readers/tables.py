@@ -23,6 +23,7 @@ from kvmfw import numerals
 from kvmfw.errors import ArgumentError, FormatError, InputError
 from kvmfw.readers.ahead import ahead
 from kvmfw.readers.batches import Batches
+from kvmfw.readers.chunks import one_chunk
 from kvmfw.readers.format import Format, Head
 from kvmfw.readers.pages import batches_of
 from kvmfw.readers.source import LIMITS, Limits, is_gzip, opened
@@ -35,12 +36,10 @@ __all__ = [
     "PARQUET",
     "check_columns",
     "columns_of",
-    "compacted",
     "declared_rows",
     "is_nested",
     "left_out",
     "lists_of",
-    "one_chunk",
     "open_table",
     "tidied",
 ]
@@ -256,7 +255,7 @@ def tidied(table: pa.Table, columns: Mapping[str, str] | None = None) -> pa.Tabl
         tidy["index"] = tidy.pop("vcpu")
         words = next((name for name in table.column_names if name.lower() == "features"), None)
         if words is not None:
-            tidy["vcpu"] = table.column(words)
+            tidy["vcpu"] = without_views(table.column(words))
     return pa.table(tidy)
 
 
@@ -301,6 +300,12 @@ def _holds_numbers(column: pa.ChunkedArray) -> bool:
     if pa.types.is_integer(column.type):
         return True
     first = next((chunk[0].as_py() for chunk in column.chunks if len(chunk)), None)
+    if not first or not str(first).strip(" \t"):
+        # What is not told says nothing: where a batch begins is chance.
+        words = (
+            str(word or "").strip(" \t") for chunk in column.chunks for word in chunk.unique().to_pylist()
+        )
+        first = next(filter(None, words), None)
     return isinstance(first, str) and numerals.decimal(first.strip(" \t")) is not None
 
 
@@ -319,14 +324,6 @@ def lists_of(table: pa.Table) -> tuple[list[npt.NDArray[np.int64]], pa.Array, pa
         return [lengths, lengths], keys, items
     parts = [_flattened(one_chunk(table.column(name)), name) for name in ("register", "value")]
     return [lengths for lengths, _ in parts], parts[0][1], parts[1][1]
-
-
-def one_chunk(column: pa.ChunkedArray) -> pa.Array:
-    """Give a column as one array."""
-    if column.num_chunks == 1:
-        return column.chunk(0)
-    whole = column.combine_chunks()
-    return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
 def _flattened(column: pa.Array, name: str) -> tuple[npt.NDArray[np.int64], pa.Array]:
@@ -357,20 +354,6 @@ def _unzipped(column: pa.Array, entries: pa.Array) -> tuple[pa.Array, pa.Array]:
         raise ArgumentError(f"column `registers` holds {entries.type}; expected register and value")
     keys, items = (pc.struct_field(entries, word) for word in words)
     return keys, items
-
-
-def compacted(table: pa.Table) -> pa.Table:
-    """Give the rows of a slice dictionaries of their own: otherwise those of whole batches pile up in what is carried.
-
-    >>> names = pa.array(["a", "b"]).dictionary_encode()
-    >>> len(compacted(pa.table({"vm": names}).slice(1)).column("vm").chunk(0).dictionary)
-    1
-    """
-    for at, field in enumerate(table.schema):
-        if pa.types.is_dictionary(field.type):
-            plain = table.column(at).cast(field.type.value_type)
-            table = table.set_column(at, field.name, plain.dictionary_encode())
-    return table
 
 
 def _is_csv(head: Head) -> bool:
