@@ -114,6 +114,39 @@ fn classes_that_do_not_fit_into_a_table_make_it_grow() {
     }
 }
 
+/// What a kernel offers of firmware is a mask: a word that is judged digit by digit, save what the host itself has.
+#[test]
+fn firmware_of_bits_is_judged_as_in_pairs_however_units_are_split() {
+    const BITMAP: u64 = 0x6030_0000_0016_0002;
+    let own = [0_u64, 1, 2, 3, 0x13, 0x8000_0000_0000_0003, u64::MAX];
+    let host = |kernel: &str, own: u64| {
+        let text = format!(
+            r#"{{"format":"kvmfw-capture","version":1,"host":{{"name":"h","kernel":"{kernel}","midr":"0x1"}},
+            "registers":["{BITMAP:#x}"],"answers":[],
+            "vcpus":[{{"name":"vm","features":["psci_0_2"],"vgic":true,"values":["{own:#x}"]}}]}}"#
+        );
+        Host::from_json(text.as_bytes()).expect("a capture")
+    };
+    let config = VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() };
+    let set = |word| RegisterSet::new("", None, config, vec![(RegisterId::new(BITMAP), Value::Word(word))]);
+    let words = (0..40).chain((0..16).map(|digit| 3 | digit << 60)).chain(own);
+    let sets: Vec<RegisterSet> = words.map(|word| set(word).expect("a set")).collect();
+    let hosts: Vec<Host> =
+        ["5.18.0", "6.1.192", "6.9.2", "6.18.0"].iter().flat_map(|kernel| own.map(|own| host(kernel, own))).collect();
+    let rows: Vec<u32> = (0..).take(hosts.len()).collect();
+    let outcome = |set, host| validate(set, host, Question::default()).outcome;
+    let wanted: Vec<Outcome> = sets.iter().flat_map(|set| hosts.iter().map(move |host| outcome(set, host))).collect();
+    assert!([Outcome::Accept, Outcome::Refuse].iter().all(|outcome| wanted.contains(outcome)));
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 1, limits);
+        let mut change = fleet.change();
+        change.add_sets(&sets);
+        change.commit();
+        add_hosts(&fleet, &hosts, &rows);
+        assert_eq!(pairs(&fleet), bytes(&wanted), "{limits:?}");
+    }
+}
+
 /// A strip has 1,024 hosts: whose row has three has bits of his own in each, and counts of all.
 #[test]
 fn matrices_and_counts_of_several_strips_of_hosts_are_those_of_pairs() {
