@@ -361,3 +361,6 @@ impl Form {
         cells.max().unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;
