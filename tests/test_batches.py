@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from kvmfw import Fleet, _native
+from kvmfw.errors import ArgumentError
 from kvmfw.readers.batches import gathered
 from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.testing import tiny_host
@@ -58,21 +59,17 @@ def with_dictionaries(name: str, *, with_null: bool = False) -> list[pa.RecordBa
 def test_dictionaries_that_do_not_fit_together_are_read(road: str, with_null: bool) -> None:
     """Their words are too many for one dictionary with codes of a byte; Arrow joins none that holds a null."""
     batches = with_dictionaries("vm", with_null=with_null)
-    of_batches: Any = pa.Table if road == "memory" else pa.RecordBatchReader
-    source = (
-        of_batches.from_batches(batches)
-        if road == "memory"
-        else of_batches.from_batches(batches[0].schema, batches)
-    )
+    table = pa.Table.from_batches(batches)
+    source = table if road == "memory" else pa.RecordBatchReader.from_batches(table.schema, batches)
     fleet = Fleet(source, [tiny_host()])
     assert list(fleet.vm_names) == [f"vm{number}-{at}" for number in range(3) for at in range(100)]
 
 
 def test_batches_without_rows_or_with_few_do_not_pile_up() -> None:
     """Each takes some kilobytes besides: 400,000 empty ones took 1.2 GB."""
-    table = pa.table({"vm": [1], "register": [1], "value": [1]})
-    empty, one = table.slice(0, 0).to_batches() or [table.to_batches()[0].slice(0, 0)], table.to_batches()
-    taken = list(gathered([*one, *empty * 5000, *one]))
+    one = pa.table({"vm": [1], "register": [1], "value": [1]}).to_batches()
+    empty = one[0].slice(0, 0)
+    taken = list(gathered([*one, *[empty] * 5000, *one]))
     assert [part.column("vm").num_chunks for part in taken] == [2]
     most = max(part.column("vm").num_chunks for part in gathered(one * 9000))
     assert most <= 4096
@@ -80,12 +77,10 @@ def test_batches_without_rows_or_with_few_do_not_pile_up() -> None:
 
 def test_a_blank_where_a_batch_begins_does_not_make_numbers_words() -> None:
     """The column `vcpu` was of words, and 30,000 VMs differed from themselves."""
-    blank = pa.table({"vm": list("aabb"), "vcpu": ["", "0", "0", " "]})
-    table = blank.append_column("register", pa.array([WA1, WA3] * 2, pa.uint64()))
-    table = table.append_column("value", pa.array([1, 1, 1, 1], pa.uint64()))
+    registers, values = pa.array([WA1, WA3] * 2, pa.uint64()), pa.array([1, 1, 1, 1], pa.uint64())
     for first in ("", None, " "):
-        column = pa.array([first, "0", "0", "0"], pa.string())
-        told = table.set_column(1, "vcpu", column)
+        vcpu = pa.array([first, "0", "0", "0"], pa.string())
+        told = pa.table({"vm": list("aabb"), "vcpu": vcpu, "register": registers, "value": values})
         with gathered_up_to(0):
             fleet = Fleet(stream(told, 4), [tiny_host()], on_error="collect")
         assert (list(fleet.vm_names), fleet.rejected) == (["a", "b"], []), first
@@ -97,3 +92,11 @@ def test_words_beside_numbers_may_be_views() -> None:
     registers = {"register": pa.array([WA1, WA3], pa.uint64()), "value": pa.array([1, 1], pa.uint64())}
     fleet = Fleet(pa.table(columns | registers), [tiny_host()])
     assert list(fleet.vm_names) == ["a"]
+
+
+@pytest.mark.parametrize("cells", [[[], []], [None, [1]], [[0], [0]]])
+def test_lists_that_should_be_numbers_of_vcpus_are_an_error_with_a_sentence(cells: list[Any]) -> None:
+    columns = {"vm": ["a"] * 2, "vcpu": pa.array(cells, pa.list_(pa.int64()))}
+    registers = {"register": pa.array([WA1, WA3], pa.uint64()), "value": pa.array([1, 1], pa.uint64())}
+    with pytest.raises(ArgumentError, match=r"column `vcpu` is list<.*>; expected text or integers"):
+        Fleet(pa.table(columns | registers), [tiny_host()])

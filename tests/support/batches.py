@@ -16,7 +16,6 @@ GATHERED = (0, 5 << 12, batches._MOST_GATHERED)
 
 def stream(table: pa.Table, size: int) -> pa.RecordBatchReader:
     """Give a table in batches of so many rows."""
-
     return pa.RecordBatchReader.from_batches(table.schema, iter(table.to_batches(max_chunksize=size)))
 
 

@@ -45,16 +45,18 @@ def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     Dictionaries are left apart: those of several batches may not fit into the codes of one.
     """
     some: list[pa.RecordBatch] = []
-    size = 0
+    size, most = 0, 0
     for batch in batches:
-        bytes_ = batch.nbytes + _BYTES_OF_A_BATCH
         goes_on = bool(some) and batch.schema.equals(some[0].schema)
         if goes_on and not batch.num_rows:
             continue
-        if some and (not goes_on or size + bytes_ > _MOST_GATHERED or holds_dictionaries(batch.schema)):
+        own = batch.nbytes + _BYTES_OF_A_BATCH
+        if some and not (goes_on and size + own <= most):
             yield pa.Table.from_batches(some)
             some, size = [], 0
+        if not some:
+            most = 0 if holds_dictionaries(batch.schema) else _MOST_GATHERED
         some.append(batch)
-        size += bytes_
+        size += own
     if some:
         yield pa.Table.from_batches(some)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from kvmfw.readers.texts import without_dictionary
+
 __all__ = ["compacted", "holds_dictionaries", "one_chunk"]
 
 
@@ -32,7 +34,7 @@ def one_chunk(column: pa.ChunkedArray) -> pa.Array:
         if not pa.types.is_dictionary(column.type):
             raise
         # Dictionaries whose words are together too many for the codes of one, or that hold nulls.
-        whole = column.cast(column.type.value_type).combine_chunks()
+        whole = without_dictionary(column).combine_chunks()
     return pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
 
 
@@ -45,6 +47,6 @@ def compacted(table: pa.Table) -> pa.Table:
     """
     for at, field in enumerate(table.schema):
         if pa.types.is_dictionary(field.type):
-            plain = table.column(at).cast(field.type.value_type)
-            table = table.set_column(at, field.name, plain.dictionary_encode())
+            own = without_dictionary(table.column(at)).dictionary_encode()
+            table = table.set_column(at, field.name, own)
     return table

@@ -299,14 +299,19 @@ def _holds_numbers(column: pa.ChunkedArray) -> bool:
     """Tell whether a column ``vcpu`` numbers vCPUs; in CSV numbers are text."""
     if pa.types.is_integer(column.type):
         return True
-    first = next((chunk[0].as_py() for chunk in column.chunks if len(chunk)), None)
-    if not first or not str(first).strip(" \t"):
-        # What is not told says nothing: where a batch begins is chance.
-        words = (
-            str(word or "").strip(" \t") for chunk in column.chunks for word in chunk.unique().to_pylist()
-        )
-        first = next(filter(None, words), None)
-    return isinstance(first, str) and numerals.decimal(first.strip(" \t")) is not None
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        return False
+    # What is not told says nothing: where a batch begins is chance.
+    told = ((cell or "").strip(" \t") for cell in _words(column))
+    return numerals.decimal(next(filter(None, told), "")) is not None
+
+
+def _words(column: pa.ChunkedArray) -> Iterator[str | None]:
+    """Give the words of a column, each once or twice: the first cell mostly tells without a look at the others."""
+    for chunk in column.chunks:
+        yield from chunk[:1].to_pylist()
+        yield from chunk.unique().to_pylist()
 
 
 def lists_of(table: pa.Table) -> tuple[list[npt.NDArray[np.int64]], pa.Array, pa.Array]:

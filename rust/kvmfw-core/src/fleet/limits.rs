@@ -12,7 +12,8 @@ pub(in crate::fleet) fn is_small(vm_classes: usize, host_classes: usize) -> bool
 /// Sizes up to which a fleet uses tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// A unit with more values times acceptors than this is split into digits, if its acceptors allow it.
+    /// A unit with more values times acceptors than this is split into digits, if its acceptors allow it: to judge each cell
+    /// takes longer then (some 10 ms).
     pub unit_cells: usize,
     /// A group of units has at most about this many rows, each with a bit for every host: those of all groups share the
     /// second-level cache.
