@@ -38,6 +38,7 @@ mod vcpu;
 mod verdict;
 mod vmm_words;
 mod vmms;
+mod wide;
 
 /// Names the source of this core: only a core of the same source is known to tell apart what another one did.
 pub const SOURCE: &str = env!("KVMFW_SOURCE");

@@ -27,16 +27,18 @@ impl Counter {
     }
 
     #[inline]
-    fn add_at(&mut self, level: usize, row: &Strip) {
-        if self.0.len() <= level {
-            self.0.resize_with(level + 1, Level::default);
-        }
-        let Some(own) = self.0.get_mut(level) else { return };
-        if own.waits {
-            let carry = own.carry(row);
-            self.add_at(level + 1, &carry);
-        } else {
-            (own.waiting, own.waits) = (*row, true);
+    fn add_at(&mut self, first: usize, row: &Strip) {
+        let mut row = *row;
+        for level in first.. {
+            if self.0.len() <= level {
+                self.0.resize_with(level + 1, Level::default);
+            }
+            let Some(own) = self.0.get_mut(level) else { return };
+            if !own.waits {
+                (own.waiting, own.waits) = (row, true);
+                return;
+            }
+            row = own.carry(&row);
         }
     }
 

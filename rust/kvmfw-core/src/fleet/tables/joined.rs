@@ -11,6 +11,7 @@ use crate::fleet::class::VmClass;
 use crate::fleet::classes::intern::Interner;
 use crate::fleet::strip::Strip;
 use crate::room;
+use crate::wide::wide;
 
 /// Groups are joined to tables of at most this many rows, of 128 bytes in a strip.
 const MOST_ROWS: usize = 1 << 9;
@@ -146,7 +147,16 @@ impl Tile<'_> {
 
     /// Tells for each VM class, by its place in the tile, what it reaches on the hosts of the strip in each plane that adds to
     /// the next one: REFUSE first.
-    pub(in crate::fleet) fn each(&self, mut tell: impl FnMut(usize, usize, &Strip)) {
+    pub(in crate::fleet) fn each(&self, tell: impl FnMut(usize, usize, &Strip)) {
+        wide(
+            #[inline(always)]
+            || self.tell_each(tell),
+        );
+    }
+
+    #[expect(clippy::inline_always, reason = "it is compiled for wide vectors where it is called")]
+    #[inline(always)]
+    fn tell_each(&self, mut tell: impl FnMut(usize, usize, &Strip)) {
         let [change, unknown, refuse] = [0, 1, 2].map(|plane| self.joined.tables.get(plane).map_or(0, Vec::len));
         let (to_unknown, width) = (refuse + unknown, refuse + unknown + change);
         let adds = [0, 1, 2].map(|plane| self.joined.adds(plane));

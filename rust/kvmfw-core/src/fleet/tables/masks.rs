@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::cover::Cover;
-use super::objectors::Objectors;
+use super::objectors::{Objectors, QUAD};
 use super::part_row::PartRow;
 use super::parts::{CHUNK, Part, rows_of};
 use crate::fleet::class::{HostClass, VmClass};
@@ -56,7 +56,7 @@ pub(in crate::fleet) struct Masks {
     planes: Vec<[Line; 2]>,
     /// The bits of each of [`OUTCOMES`].
     bits_of: [Range<usize>; 3],
-    /// The unit of each bit; ascending within an outcome.
+    /// The unit of each bit; ascending within an outcome. Those of an outcome begin with [`QUAD`] bits of which none is of another.
     unit_of: Vec<u16>,
     placed: Vec<Placed>,
     /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits. Shared by versions
@@ -107,7 +107,7 @@ impl Masks {
     /// How many bytes of memory a copy takes, with the bits of VM classes, which it shares until there are more.
     pub(in crate::fleet) fn bytes(&self) -> usize {
         let held = self.held.iter().map(|lines| lines.len()).sum::<usize>();
-        (self.vms.len() + 2 * self.hosts.len() + held) * size_of::<Line>()
+        (self.vms.len() + self.hosts.len() + held) * size_of::<Line>() + self.objectors.bytes()
     }
 
     /// Chooses bits, and masks the host classes.
@@ -121,6 +121,7 @@ impl Masks {
         masks.left.extend((0..).zip(&covers).filter(|(_, covers)| covers.is_none()).map(|(part, _)| part));
         masks.chosen_left = masks.left.len();
         for (outcome, range) in masks.bits_of.iter_mut().enumerate() {
+            masks.unit_of.resize(masks.unit_of.len().next_multiple_of(QUAD), NO_UNIT);
             range.start = masks.unit_of.len();
             for (at, (part, covers)) in parts.iter().zip(&covers).enumerate() {
                 let Some(cover) = covers.as_ref().and_then(|covers| covers.get(outcome)) else { continue };
@@ -249,7 +250,7 @@ impl Masks {
             let column = parts.get(placed.part).and_then(|part| part.column_of.get(class.place())).copied();
             set(&mut lines, placed.start, column.map_or(0, |column| placed.cover.objected(column)));
         }
-        self.objectors.add_host_class(bits_of(&lines));
+        self.objectors.add_host_class(words_of(&lines));
         room::grow(&mut self.hosts, lines.len());
         self.hosts.append(&mut lines);
     }
@@ -347,24 +348,13 @@ impl Masks {
     }
 
     fn row_of_lines(&self, lines: &[Line], out: &mut [u8]) {
-        let held: Vec<usize> = bits_of(lines).collect();
-        let [refuse, unknown, _] = &self.bits_of;
-        let (refusing, others) = held.split_at(held.partition_point(|bit| *bit < refuse.end));
-        let (unknowing, changing) = others.split_at(others.partition_point(|bit| *bit < unknown.end));
-        self.objectors.outcomes([refusing, unknowing, changing], out);
+        let [_, unknown, change] = &self.bits_of;
+        self.objectors.outcomes(words_of(lines), [unknown.start, change.start], out);
     }
 }
 
-/// The bits that are set, ascending.
-fn bits_of(lines: &[Line]) -> impl Iterator<Item = usize> {
-    let words = (0..).step_by(64).zip(lines.iter().flat_map(|line| line.0));
-    words.flat_map(|(first, mut word)| {
-        std::iter::from_fn(move || {
-            let bit = (word != 0).then(|| first + word.trailing_zeros() as usize);
-            word &= word.wrapping_sub(1);
-            bit
-        })
-    })
+fn words_of(lines: &[Line]) -> impl Iterator<Item = u64> {
+    lines.iter().flat_map(|line| line.0)
 }
 
 #[inline(never)]
