@@ -12,3 +12,21 @@ pub(crate) fn wide<T>(work: impl FnOnce() -> T) -> T {
     }
     work()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_done_once_whatever_the_vectors_are() {
+        let (words, mut times) = ([0x8421_u64; 100], 0);
+        let ones = wide(
+            #[inline(always)]
+            || {
+                times += 1;
+                words.iter().map(|word| word.count_ones()).sum::<u32>()
+            },
+        );
+        assert_eq!((ones, times), (400, 1));
+    }
+}

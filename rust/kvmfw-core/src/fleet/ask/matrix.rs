@@ -9,6 +9,7 @@ use crate::fleet::tables::bit_rows::Plane;
 use crate::fleet::{Snapshot, Taken};
 use crate::pool::checkpoint;
 use crate::room;
+use crate::wide::wide;
 
 /// Group rows are joined in blocks of hosts whose rows stay in a second-level cache of 2 MB.
 const BLOCK_BYTES: usize = 3 << 19;
@@ -88,10 +89,17 @@ impl Snapshot {
     fn expand(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
         let chunk = classes.len().div_ceil(SHARES * self.settings().pool.threads()).clamp(1, MOST_AT_ONCE);
         let rows = out.par_chunks_mut(width * chunk).zip(classes.par_chunks(chunk));
-        self.settings().pool.run(|| rows.for_each(|(out, classes)| self.expand_chunk(planes, classes, width, out)));
+        let expand = |(out, classes): (&mut [u8], &[u32])| {
+            wide(
+                #[inline(always)]
+                || self.expand_chunk(planes, classes, width, out),
+            );
+        };
+        self.settings().pool.run(|| rows.for_each(expand));
     }
 
     /// With three planes what is not taken has a gap: everything counts but CHANGE.
+    #[inline(always)]
     fn expand_chunk(&self, planes: &[&Plane], classes: &[u32], width: usize, out: &mut [u8]) {
         let (Some(first), sides) = (planes.first(), self.sides()) else { return };
         let most = (BLOCK_BYTES / first.bytes_of_strip().max(1)).clamp(1, first.strips.max(1));
@@ -120,12 +128,14 @@ impl Snapshot {
     }
 }
 
+#[inline(always)]
 fn combine(row: &mut [Strip], other: &[Strip], with: impl Fn(u64, u64) -> u64) {
     let words = row.iter_mut().flat_map(|strip| &mut strip.0).zip(other.iter().flat_map(|strip| strip.0));
     words.for_each(|(row, other)| *row = with(*row, other));
 }
 
 /// Writes which hosts take a VM, of the `hosts` from the start of `out` on; `row` has those that do not.
+#[inline(always)]
 fn write(row: &[Strip], hosts: usize, out: &mut [u8]) {
     let (whole, rest) = out.as_chunks_mut::<{ 8 * STRIP }>();
     for (out, strip) in whole.iter_mut().zip(row) {

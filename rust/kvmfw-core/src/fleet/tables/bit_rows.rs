@@ -101,6 +101,7 @@ impl Plane {
 
     /// The strips from `start` on of a VM class; bits beyond the last host are 0. `rows` is memory for the pieces that are
     /// joined.
+    #[inline(always)]
     pub(in crate::fleet) fn join<'a>(
         &'a self,
         sides: Sides<'_>,

@@ -154,7 +154,6 @@ impl Tile<'_> {
         );
     }
 
-    #[expect(clippy::inline_always, reason = "it is compiled for wide vectors where it is called")]
     #[inline(always)]
     fn tell_each(&self, mut tell: impl FnMut(usize, usize, &Strip)) {
         let [change, unknown, refuse] = [0, 1, 2].map(|plane| self.joined.tables.get(plane).map_or(0, Vec::len));

@@ -22,6 +22,7 @@ use crate::fleet::grid::UNKNOWN;
 use crate::fleet::unit::NO_UNIT;
 use crate::pool::{Pool, checkpoint};
 use crate::room;
+use crate::wide::wide;
 
 /// Bits that lie in one line of the cache: half of one, which is mostly enough and takes half the memory.
 #[repr(align(32))]
@@ -86,7 +87,7 @@ struct Hits {
 }
 
 impl Hits {
-    #[inline]
+    #[inline(always)]
     fn and(mut self, vm: &Line, host: &Line, [refusing, unknowing]: &[Line; 2]) -> Self {
         for at in 0..WORDS {
             let both = vm.0[at] & host.0[at];
@@ -97,7 +98,7 @@ impl Hits {
         self
     }
 
-    #[inline]
+    #[inline(always)]
     fn outcome(self) -> u8 {
         (u8::from(self.refuse != 0) * 3).max(u8::from(self.unknown != 0) * 2).max(u8::from(self.any != 0))
     }
@@ -278,7 +279,10 @@ impl Masks {
     pub(in crate::fleet) fn outcomes(&self, pairs: &[(VmClass, HostClass)], out: &mut [u8]) {
         // Most fleets have one line: without a loop over lines the core has more pairs under way.
         if let [planes] = self.planes.as_slice() {
-            outcomes_of_lines(&self.vms, &self.hosts, planes, pairs, out);
+            wide(
+                #[inline(always)]
+                || outcomes_of_lines(&self.vms, &self.hosts, planes, pairs, out),
+            );
         } else {
             for ((vm, host), out) in pairs.iter().zip(out) {
                 *out = self.outcome(*vm, *host);
@@ -322,7 +326,10 @@ impl Masks {
         let host = Self::lines(&self.hosts, self.width, host.place());
         let vms = self.vms.get(first.place() * self.width..).unwrap_or(&[]);
         if let ([host], [planes]) = (host, self.planes.as_slice()) {
-            column_of_lines(vms, host, planes, out);
+            wide(
+                #[inline(always)]
+                || column_of_lines(vms, host, planes, out),
+            );
         } else {
             for (out, vm) in out.iter_mut().zip(vms.chunks(self.width.max(1))) {
                 *out = self.judge(vm, host);
@@ -357,7 +364,7 @@ fn words_of(lines: &[Line]) -> impl Iterator<Item = u64> {
     lines.iter().flat_map(|line| line.0)
 }
 
-#[inline(never)]
+#[inline(always)]
 fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[(VmClass, HostClass)], out: &mut [u8]) {
     let planes = *planes;
     for ((vm, host), out) in pairs.iter().zip(out) {
@@ -368,7 +375,7 @@ fn outcomes_of_lines(vms: &[Line], hosts: &[Line], planes: &[Line; 2], pairs: &[
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 fn column_of_lines(vms: &[Line], host: &Line, planes: &[Line; 2], out: &mut [u8]) {
     let (host, planes) = (*host, *planes);
     for (out, vm) in out.iter_mut().zip(vms) {

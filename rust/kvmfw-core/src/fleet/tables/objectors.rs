@@ -127,7 +127,6 @@ fn write(block: &[Strip], [refuse, unknown, change]: [&[usize]; 3], out: &mut [u
 }
 
 /// The OR of some strips.
-#[expect(clippy::inline_always, reason = "it is compiled for wide vectors where it is called")]
 #[inline(always)]
 fn join(strips: &[Strip], places: &[usize]) -> Strip {
     places.iter().filter_map(|place| strips.get(*place)).fold(Strip::NONE, Strip::with)
