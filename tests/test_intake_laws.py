@@ -326,18 +326,18 @@ def test_what_ingest_sets_aside_is_what_a_fleet_sets_aside(table: pa.Table) -> N
 def test_who_is_alike_does_not_depend_on_batches_or_threads() -> None:
     """Later batches know who came in earlier ones, thread by thread; a thread that sees too many forgets them."""
     random = np.random.default_rng(5)
-    count = 30_000
+    count = 120_000
     # At first few classes, then more than a thread keeps, then those of the beginning with some new ones.
-    level = np.concatenate([random.integers(0, 3, 10_000), np.arange(10_000), random.integers(0, 9, 10_000)])
+    level = np.concatenate([random.integers(0, 3, 40_000), np.arange(40_000), random.integers(0, 9, 40_000)])
     values = np.zeros(2 * count, np.uint64)
     values[::2], values[1::2] = level, random.integers(0, 3, count)
     registers = np.tile(np.array([WA1, WA3], np.uint64), count)
     table = pa.table({"vm": np.repeat(np.arange(count), 2), "register": registers, "value": values})
     hosts = [tiny_host(workaround_3=1)]
     wanted = Fleet(table, hosts, threads=1)
-    assert wanted.class_shape[0] > 20_000 // 2
+    assert wanted.class_shape[0] > 40_000
     assert wanted.vm_classes.tolist() == alike(zip(level.tolist(), values[1::2].tolist(), strict=True))
-    for threads, size in ((1, 20_000), (2, 20_000), (2, 48_000), (3, 80_000)):
+    for threads, size in ((1, 80_000), (2, 80_000), (2, 192_000), (3, 240_000)):
         with gathered_up_to(0):
             fleet = Fleet(stream(table, size), hosts, threads=threads)
         np.testing.assert_array_equal(fleet.vm_classes, wanted.vm_classes)

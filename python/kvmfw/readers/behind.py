@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
@@ -11,9 +12,12 @@ __all__ = ["behind"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_MOST_AT_WORK = 2
+"""Items of tables are in turn large and a single VM: with one alone the thread would wait for each of both."""
+
 
 def behind(work: Callable[[T], R], items: Iterable[T], is_short: Callable[[T], bool]) -> Iterator[R]:
-    """Give what ``work`` makes of each item, in order: by a thread of its own, while the next one is asked for here.
+    """Give what ``work`` makes of each item, in order: by a thread of its own, while the next ones are asked for here.
 
     Items are asked for by the caller's thread, as some sources belong to it. Work that is not short is done there too, where
     signals are seen; so is all of it where there can be no other thread.
@@ -22,25 +26,35 @@ def behind(work: Callable[[T], R], items: Iterable[T], is_short: Callable[[T], b
     ['0', '1', '2']
     """
     with ThreadPoolExecutor(1, "kvmfw-behind") as worker:
-        at_work: Future[R] | None = None
+        at_work: deque[Future[R]] = deque()
         has_thread = True
         try:
-            for item in items:
-                if at_work is not None:
-                    done, at_work = at_work, None
-                    yield done.result()
+            for item in _after(items, at_work):
                 if has_thread and is_short(item):
                     try:
-                        at_work = worker.submit(work, item)
+                        at_work.append(worker.submit(work, item))
                     except RuntimeError:
                         # What is submitted to nobody stays undone; had there been a thread later, it would be done twice.
                         has_thread = False
-                if at_work is None:
-                    yield work(item)
-        except Exception:
-            # What was wrong with an earlier item comes first.
-            if at_work is not None:
-                at_work.result()
-            raise
-        if at_work is not None:
-            yield at_work.result()
+                    else:
+                        if len(at_work) > _MOST_AT_WORK:
+                            yield at_work.popleft().result()
+                        continue
+                while at_work:
+                    yield at_work.popleft().result()
+                yield work(item)
+            while at_work:
+                yield at_work.popleft().result()
+        finally:
+            for waiting in at_work:
+                waiting.cancel()
+
+
+def _after(items: Iterable[T], at_work: Iterable[Future[R]]) -> Iterator[T]:
+    """Give the same items; what was wrong with earlier ones, which are at work, comes before what is wrong with the source."""
+    try:
+        yield from items
+    except Exception:
+        for earlier in at_work:
+            earlier.result()
+        raise

@@ -281,7 +281,7 @@ proptest! {
         seed in any::<u64>(),
     ) {
         let at = |row: u64| (row.wrapping_mul(seed | 1) >> 7) % vms.len() as u64;
-        let many: Vec<Saved> = (0..9_000).map(|row| vms[usize::try_from(at(row)).expect("small")].clone()).collect();
+        let many: Vec<Saved> = (0..36_000).map(|row| vms[usize::try_from(at(row)).expect("small")].clone()).collect();
         let fleets = [1, 2, 5].map(|threads| Fleet::new(Question::default(), threads));
         for fleet in &fleets {
             add(fleet, &many);
