@@ -1,7 +1,7 @@
 //! Objectors: for any four bits of the masks, which host classes object to one of them.
 //!
 //! What a VM class gets on all host classes is the OR of the objectors of the bits that it holds, four bits and 1,024 host
-//! classes at a time: a thirtieth of the time of an AND for each host class.
+//! classes at a time: a small part of the time of an AND for each host class.
 
 use std::array::from_fn;
 use std::sync::Arc;
