@@ -161,4 +161,34 @@ mod tests {
         names.write(numbers.len(), &mut text);
         assert_eq!((text.as_str(), names.len(), names.is_empty()), ("", 7, false));
     }
+
+    #[test]
+    fn columns_that_do_not_fit_together_are_refused_with_the_first_row() {
+        let texts = |starts| Texts { starts, text: "abü" };
+        let two = Named {
+            names: Some(Names::Texts(texts(&[0, 1, 2]))),
+            homes: Some(texts(&[0, 1])),
+            home_of: &[-1, 0],
+            like: None,
+        };
+        let many = Named { names: Some(Names::Numbers(&[1, 2, 3])), home_of: &[], like: Some(&[1, 0, 1]), ..two };
+        assert_eq!((two.check(2), Named::default().check(2), many.check(2)), (Ok(()), Ok(()), Ok(())));
+        let wrong = [
+            (Named { like: Some(&[1, 0, 2]), ..many }, 2, "a run that there is not"),
+            (Named { names: Some(Names::Numbers(&[1])), ..two }, 2, "`names` needs one entry for each VM"),
+            (Named { like: Some(&[1, 0]), ..many }, 2, "`names` needs one entry for each VM"),
+            (Named { home_of: &[0], ..two }, 2, "`home_of` needs one entry for each VM"),
+            (Named { home_of: &[0, 1], ..two }, 1, "a home that there is not"),
+            (Named { homes: None, ..two }, 1, "a home that there is not"),
+            // Within a letter, before its start, behind the end.
+            (Named { names: Some(Names::Texts(texts(&[0, 2, 3]))), ..two }, 1, "where texts do"),
+            (Named { names: Some(Names::Texts(texts(&[0, 2, 1]))), ..two }, 1, "where texts do"),
+            (Named { homes: Some(texts(&[0, 5])), ..two }, 0, "where texts do"),
+            (Named { homes: Some(texts(&[-1, 1])), ..two }, 0, "where texts do"),
+        ];
+        for (named, row, problem) in wrong {
+            let refused = named.check(2).expect_err(problem);
+            assert_eq!((refused.row, refused.problem.contains(problem)), (row, true), "{}", refused.problem);
+        }
+    }
 }
