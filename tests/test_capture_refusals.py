@@ -113,6 +113,10 @@ REFUSED: dict[str, tuple[Callable[[Json], Any], str]] = {
         _vcpu(same_value_refused={PFR0: "EINVAL", PFR0.upper().replace("X", "x"): "EPERM"}),
         "vcpus[0].same_value_refused: register ",
     ),
+    "refusal of the own value of a register that no KVM looks at": (
+        _vcpu(same_value_refused={WA1: "EINVAL", "0x6030000000100040": "EINVAL"}),
+        "vcpus[0].same_value_refused: 0x6030000000100040 refused its own value, which no KVM looks at",
+    ),
     "no MIDR": (_host(midr="r0p1"), "host.midr: `r0p1` is not a hexadecimal number"),
     "no MIDR of a CPU": (
         _host(cores=[{"midr": "x", "revidr": "0x0", "processors": [0]}]),

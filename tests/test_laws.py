@@ -178,12 +178,16 @@ def test_judging_ignores_register_order(pair: tuple[Target, Registers], shuffle:
     assert other.verdict(registers) == target.verdict(registers)
 
 
+# A capture whose KVM refuses the own value of another register is not read.
+JUDGED = {one.id for one in kvmfw.registers() if one.kind not in ("General", "SveState")}
+
+
 @given(any_target(), st.data())
 def test_a_host_is_judged_even_on_what_it_saved_itself(target: Target, data: st.DataObject) -> None:
     own = target.verdict(target.fresh)
     # a probe asks after KVM_ARM_VCPU_FINALIZE, when vector lengths are fixed; a restore writes them before
     assert refused(own) == target.same_value_refused - {restoring.SVE_VLS}
-    listed = sorted(set(target.fresh) - {restoring.SVE_VLS})
+    listed = sorted(set(target.fresh) & JUDGED - {restoring.SVE_VLS})
     assume(listed)
     picked = data.draw(st.lists(st.sampled_from(listed), min_size=1, max_size=3, unique=True))
     refusals = {f"{register:#x}": "EINVAL" for register in picked}

@@ -214,9 +214,15 @@ class Fleet(View):
     def _change(self) -> Iterator[_native.Change]:
         """Make a change of some steps, of which readers see all or none; what raises is as if it had not been."""
         change = self._native.change()
+        before, known = self.generation, self._vms.known()
         try:
             yield change
             change.commit()
+        except BaseException:
+            # Nobody else changes the fleet meanwhile. What was raised after the commit came too late for it.
+            if self.generation == before:
+                self._vms.go_back(known)
+            raise
         finally:
             change.abandon()
 

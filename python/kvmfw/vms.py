@@ -29,6 +29,9 @@ Parts = list[tuple[str | None, Any]]
 """VMs of a source, cut into parts, each with the file that it is of."""
 
 
+Known = tuple[frozenset[str], bool, Any, int, int]
+
+
 def _is_short(part: Any) -> bool:
     """Tell whether a part is one of many of its source that are added soon."""
     return isinstance(part, Runs) and len(part.value) <= _SHORT_ROWS
@@ -78,29 +81,33 @@ class Vms:
             Whether register sets must have names of their own. Those that a program made may share a name while the
             fleet is built: it knows them by their rows.
         """
-        before = (self._split, self._ascends, self._last, list(self.rejected), self.inferred)
-        try:
-            for file, group in groupby(parts, key=itemgetter(0)):
-                bad: list[tuple[int, str]] = []
+        for file, group in groupby(parts, key=itemgetter(0)):
+            bad: list[tuple[int, str]] = []
 
-                def added(part: Any) -> list[tuple[int, str]]:
-                    if isinstance(part, Runs):
-                        return self._add_runs(change, part)
-                    if isinstance(part, Alike):
-                        return self._add_alike(change, part)
-                    return self._add_sets(change, part, unique)
+            def added(part: Any) -> list[tuple[int, str]]:
+                if isinstance(part, Runs):
+                    return self._add_runs(change, part)
+                if isinstance(part, Alike):
+                    return self._add_alike(change, part)
+                return self._add_sets(change, part, unique)
 
-                bad += chain.from_iterable(behind(added, (part for _, part in group), _is_short))
-                if bad and intake.on_error == "raise":
-                    (row, problem), *others = sorted(bad)
-                    raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
-                self.rejected += [
-                    (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
-                ]
-            self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
-        except BaseException:
-            self._split, self._ascends, self._last, self.rejected, self.inferred = before
-            raise
+            bad += chain.from_iterable(behind(added, (part for _, part in group), _is_short))
+            if bad and intake.on_error == "raise":
+                (row, problem), *others = sorted(bad)
+                raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)
+            self.rejected += [
+                (row, problem if file is None else f"{file}: {problem}") for row, problem in sorted(bad)
+            ]
+        self.rejected += [(one.row, f"{one.source}: {one.reason}") for one in intake.rejects]
+
+    def known(self) -> Known:
+        """Give what is known by now, for `Vms.go_back`."""
+        return self._split, self._ascends, self._last, len(self.rejected), self.inferred
+
+    def go_back(self, known: Known) -> None:
+        """Forget what was learnt since."""
+        self._split, self._ascends, self._last, rejected, self.inferred = known
+        del self.rejected[rejected:]
 
     def forget(self, names: list[str]) -> None:
         """Take note of VMs that were taken away."""
@@ -168,11 +175,11 @@ class Vms:
         self._last = names[-1].as_py()
         return True
 
-    def _parted(self, change: _native.Change, names: pa.Array, split: dict[int, str]) -> list[int]:
+    def _parted(self, change: _native.Change, names: pa.Array, split: dict[int, str]) -> set[int]:
         """Give the runs of VMs that are there already, where they or those have a row for each kind of vCPU."""
         if not split and not self._split:
-            return []
-        again: list[int] = []
+            return set()
+        again: set[int] = set()
         seen: set[str] = set()
         before, is_again = "", False
         whole = dict(zip(split.values(), change.has_vms(list(split.values())), strict=True))
@@ -182,7 +189,7 @@ class Vms:
                 is_again = vm in seen or vm in self._split or (run in split and whole[vm])
             # Those without a name are kept in their places, unknown to every host.
             if is_again and vm:
-                again.append(run)
+                again.add(run)
             seen.add(vm)
             before = vm
         self._split |= {vm for run, vm in split.items() if run not in again}

@@ -244,6 +244,18 @@ pub fn lookup(id: RegisterId) -> Option<&'static Register> {
     BY_ID.get(found).copied()
 }
 
+impl Kind {
+    /// Whether every host keeps most values of such registers.
+    pub(crate) const fn is_mostly_kept(self) -> bool {
+        matches!(self, Self::General | Self::SveState)
+    }
+
+    /// Whether KVM looks at every value of such registers.
+    pub(crate) const fn is_always_looked_at(self) -> bool {
+        !matches!(self, Self::Plain) && !self.is_mostly_kept()
+    }
+}
+
 /// How KVM treats writes of `id`.
 ///
 /// Registers outside [`CATALOG`] are told by their encoding: general purpose, SVE, timer, debug and EL1

@@ -273,12 +273,12 @@ pub(crate) fn context_of(register: RegisterId, set: &RegisterSet, refused: &[Reg
 
 /// Whether KVM looks at every value of `register`, so that it is a unit of its own.
 pub(crate) fn is_judged_by_value(register: RegisterId) -> bool {
-    !matches!(catalog::kind_of(register), Kind::Plain) && !is_mostly_kept(register)
+    catalog::kind_of(register).is_always_looked_at()
 }
 
 /// Whether every host keeps most values of `register`, so that it is a unit for the VMs alone that have others.
 pub(crate) fn is_mostly_kept(register: RegisterId) -> bool {
-    matches!(catalog::kind_of(register), Kind::General | Kind::SveState)
+    catalog::kind_of(register).is_mostly_kept()
 }
 
 /// Whether KVM looks at values of `register`: at every one, or at those that not every host keeps.

@@ -9,6 +9,7 @@ use super::places::{capability_number, errno_at, id_at, reject_duplicates, rejec
 use super::recorded::{Capture, Hidden, Made, Trial, Vcpu};
 use super::surroundings::read_surroundings;
 use crate::answers::{Answers, ByNibble, ByValue, Code, Codes, State};
+use crate::catalog;
 use crate::error::FormatError;
 use crate::id::RegisterId;
 use crate::id::parse_any_id;
@@ -313,8 +314,14 @@ fn read_vcpu(document: &VcpuDocument, ids: &[RegisterId], place: &str) -> Result
                     .collect::<Result<Vec<_>, FormatError>>()
             })
             .transpose()?;
-        let refused = same_value_refused.iter().flatten().map(|(id, _)| *id);
-        reject_duplicates(refused, &at("same_value_refused"))?;
+        let refused = || same_value_refused.iter().flatten().map(|(id, _)| *id);
+        reject_duplicates(refused(), &at("same_value_refused"))?;
+        if let Some(id) = refused().find(|id| !catalog::kind_of(*id).is_always_looked_at()) {
+            let problem = format!(
+                "{id} refused its own value, which no KVM looks at; expected a register that is judged by its value"
+            );
+            return Err(FormatError::new(at("same_value_refused"), problem));
+        }
         let hidden = match &document.unknown {
             Some(unknown) => read_hidden(unknown, &registers, &at("unknown"))?,
             None => Hidden::default(),
