@@ -28,8 +28,11 @@ _SHORT_ROWS = 1 << 21
 Parts = list[tuple[str | None, Any]]
 """VMs of a source, cut into parts, each with the file that it is of."""
 
+Known = tuple[frozenset[str], Any, int, int]
+"""What `Vms` had learnt at some time: VMs in parts, the last name, how many rows were set aside and vCPUs inferred.
 
-Known = tuple[frozenset[str], bool, Any, int, int]
+Whether names ascend is no part of it: once they do not they are looked up, and another thread may have found that out meanwhile.
+"""
 
 
 def _is_short(part: Any) -> bool:
@@ -102,11 +105,11 @@ class Vms:
 
     def known(self) -> Known:
         """Give what is known by now, for `Vms.go_back`."""
-        return self._split, self._ascends, self._last, len(self.rejected), self.inferred
+        return self._split, self._last, len(self.rejected), self.inferred
 
     def go_back(self, known: Known) -> None:
         """Forget what was learnt since."""
-        self._split, self._ascends, self._last, rejected, self.inferred = known
+        self._split, self._last, rejected, self.inferred = known
         del self.rejected[rejected:]
 
     def forget(self, names: list[str]) -> None:

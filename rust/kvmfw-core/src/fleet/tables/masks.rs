@@ -57,7 +57,7 @@ pub(in crate::fleet) struct Masks {
     planes: Vec<[Line; 2]>,
     /// The bits of each of [`OUTCOMES`].
     bits_of: [Range<usize>; 3],
-    /// The unit of each bit; ascending within an outcome. Those of an outcome begin with [`QUAD`] bits of which none is of another.
+    /// The unit of each bit; ascending within an outcome. Each outcome begins at a multiple of [`QUAD`]: bits before that are of no unit.
     unit_of: Vec<u16>,
     placed: Vec<Placed>,
     /// For each part the lines of its rows: a VM class holds all bits of its rows. Empty for parts without bits. Shared by versions
