@@ -7,12 +7,13 @@ import random
 import shutil
 from collections.abc import Iterator
 from functools import cache
-from itertools import combinations
+from heapq import heappop, heappush
+from itertools import combinations, count, product
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import kvmfw
@@ -21,6 +22,9 @@ from kvmfw.planners.rollout import Ask, Rollout, plan_rollout
 from kvmfw.testing import tiny_host, tiny_set
 
 UNKNOWN = kvmfw.Outcome.UNKNOWN
+Signature = tuple[tuple[str, int | None], ...]
+Rows = frozenset[int]
+Anew = frozenset[tuple[int, Signature]]
 
 
 class Case:
@@ -63,7 +67,10 @@ def host(workaround_1: int, workaround_3: int, name: str) -> kvmfw.Host:
 
 
 def cheapest(case: Case) -> int:
-    """Try every order of single hosts, every VM started anew and every host kept back: what costs least."""
+    """Try every order of single hosts, every VM started anew on every host, every host kept back: what costs least.
+
+    Who is stopped for a drain starts after it, and may be stopped again for another one.
+    """
     hosts, vms = range(len(case.hosts)), range(len(case.vms))
     before = [[kvmfw.validate(vm, one).outcome < UNKNOWN for one in case.hosts] for vm in case.vms]
     after = [
@@ -71,16 +78,10 @@ def cheapest(case: Case) -> int:
         for vm in case.vms
     ]
     limit = case.capacity or [len(case.vms)] * len(case.hosts)
+    old = [signature(one) for one in case.hosts]
+    new = [signature(case.becomes.get(row, case.hosts[row])) for row in hosts]
 
-    def is_kind(row: int, name: str) -> bool:
-        """Tell whether a VM that started on the upgraded host of that name runs as well on this one: both are judged alike."""
-        (new,) = [one for one in case.becomes.values() if one.name == name][:1]
-        mine = case.hosts[row] if row not in upgraded_now else case.becomes[row]
-        return signature(mine) == signature(new)
-
-    upgraded_now: set[int] = set()
-
-    def guests(upgraded: frozenset[int], out: int | None) -> set[int]:
+    def guests(upgraded: Rows, out: int | None) -> set[int]:
         """Those who are where they would not be taken: they stay, and are not started anew, until their host is drained."""
         return {
             vm
@@ -88,22 +89,18 @@ def cheapest(case: Case) -> int:
             if not before[vm][case.homes[vm]] and case.homes[vm] not in upgraded and case.homes[vm] != out
         }
 
-    def placed(
-        upgraded: frozenset[int], out: int | None, anew: dict[int, str], stopped: frozenset[int]
-    ) -> bool:
+    @cache
+    def placed(upgraded: Rows, out: int | None, anew: Anew, stopped: Rows) -> bool:
         """Look for a matching of VMs and places."""
-        nonlocal upgraded_now
-        upgraded_now = set(upgraded)
         owner: dict[tuple[int, int], int] = {}
+        started = dict(anew)
 
         def may(vm: int, row: int) -> bool:
             if row == out:
                 return False
-            if vm in anew:
-                return is_kind(row, anew[vm])
-            if row in upgraded:
-                return after[vm][row]
-            return before[vm][row]
+            if vm in started:
+                return started[vm] == (new if row in upgraded else old)[row]
+            return (after if row in upgraded else before)[vm][row]
 
         def find(vm: int, seen: set[tuple[int, int]]) -> bool:
             for row in hosts:
@@ -117,55 +114,60 @@ def cheapest(case: Case) -> int:
                             return True
             return False
 
-        pinned = [vm for vm in vms if vm not in anew and vm in guests(upgraded, out)]
+        pinned = [vm for vm in vms if vm not in started and vm in guests(upgraded, out)]
         pinned_at = [sum(case.homes[vm] == row for vm in pinned) for row in hosts]
         asked = [vm for vm in vms if vm not in pinned and vm not in stopped]
         return all(find(vm, set()) for vm in asked)
 
+    def steps(upgraded: Rows, anew: Anew, row: int, most: int) -> Iterator[tuple[int, Rows, Anew]]:
+        may_stop = {vm for vm, _ in anew} | (set(vms) - guests(upgraded, row))
+        done = upgraded | {row}
+        kinds = {(new if one in done else old)[one] for one in hosts}
+        for stopped in choices(may_stop, most):
+            running = frozenset((vm, kind) for vm, kind in anew if vm not in stopped)
+            if placed(upgraded, row, running, stopped):
+                for starts in product(kinds, repeat=len(stopped)):
+                    started = running | set(zip(sorted(stopped), starts, strict=True))
+                    if placed(done, None, started, frozenset()):
+                        yield len(stopped), done, started
+
     best = case.keep_cost * len(case.becomes)
-    frontier: dict[int, set[tuple[frozenset[int], frozenset[tuple[int, str]]]]] = {
-        0: {(frozenset(), frozenset())}
-    }
+    number = count()
+    states: list[tuple[int, int, int, Rows, Anew]] = [(0, 0, next(number), frozenset(), frozenset())]
     seen = set()
-    for cost in range(best + 1):
-        while frontier.get(cost):
-            state = frontier[cost].pop()
-            if state in seen or cost > best:
-                continue
-            seen.add(state)
-            upgraded, anew = state
-            best = min(best, cost + case.keep_cost * (len(case.becomes) - len(upgraded)))
-            for row in set(case.becomes) - upgraded:
-                stay = {vm for vm, _ in anew} | guests(upgraded, row)
-                for stopped in choices(set(vms) - stay, best - cost):
-                    if not placed(upgraded, row, dict(anew), stopped):
-                        continue
-                    now = anew | {(vm, case.becomes[row].name) for vm in stopped}
-                    if placed(upgraded | {row}, None, dict(now), frozenset()):
-                        new = cost + len(stopped)
-                        frontier.setdefault(new, set()).add((upgraded | {row}, frozenset(now)))
+    while states:
+        cost, _, _, upgraded, anew = heappop(states)
+        if cost >= best or (upgraded, anew) in seen:
+            continue
+        seen.add((upgraded, anew))
+        best = min(best, cost + case.keep_cost * (len(case.becomes) - len(upgraded)))
+        for row in set(case.becomes) - upgraded:
+            for stops, done, started in steps(upgraded, anew, row, best - 1 - cost):
+                heappush(states, (cost + stops, -len(done), next(number), done, started))
     return best
 
 
-def choices(vms: set[int], most: int) -> Iterator[frozenset[int]]:
+def choices(vms: set[int], most: int) -> Iterator[Rows]:
     for size in range(min(most, len(vms)) + 1):
         yield from map(frozenset, combinations(sorted(vms), size))
 
 
 @cache
-def signature(one: kvmfw.Host) -> tuple[tuple[str, int | None], ...]:
+def signature(one: kvmfw.Host) -> Signature:
     registers = list(tiny_set().to_mapping())
     return tuple(
         (effect, reads) for register in registers for effect, _, reads in one.ask("vm", register, range(4))
     )
 
 
+# Whoever starts anew on another host than the one that is drained costs less there: VM 1 on h0, while h2 is drained.
+@example(25718)
 @given(st.integers(0, 1 << 20))
 @settings(max_examples=30)
 def test_the_order_is_as_good_as_an_exhaustive_search_finds(seed: int) -> None:
     rng = random.Random(seed)
     hosts = rng.choice([2, 3, 3, 4, 4, 5, 6, 9, 12])
-    case = Case(seed, hosts=hosts, vms=rng.randrange(1, 7) if hosts < 7 else 3)
+    case = Case(seed, hosts=hosts, vms=rng.randrange(1, 7 if hosts < 5 else 5) if hosts < 7 else 3)
     plan = case.plan()
     assert plan.is_best
     assert plan.cost == cheapest(case)

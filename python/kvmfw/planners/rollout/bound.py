@@ -24,7 +24,7 @@ def least_cost(ground: Ground, keep_cost: int) -> int | None:
         optimize, sparse = need("scipy.optimize", "planners"), need("scipy.sparse", "planners")
     except MissingExtraError:
         return None
-    groups, kinds = ground.groups, len(ground.takes) - len(ground.anew)
+    groups, kinds = ground.groups, ground.classes
     sizes = np.array([len(rows) for rows in ground.hosts], dtype=np.int64)
     total = ground.counts[:kinds].sum(axis=1) + (ground.guests[:kinds] * sizes).sum(axis=1)
     # Guests may be anywhere that takes them, and at home: as a bound this may be too good, never too bad.

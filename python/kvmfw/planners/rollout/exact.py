@@ -27,42 +27,61 @@ def is_small(ground: Ground) -> bool:
     return len(sizes) <= GROUPS and prod(sizes) <= STATES
 
 
-def best_order(start: Field, keep_cost: int) -> tuple[Order, bool]:
+def best_order(start: Field, keep_cost: int, *, below: int, least: int) -> tuple[Order | None, bool]:
     """Find the order for which VMs started anew, and `keep_cost` times the hosts that are kept back, are fewest.
 
-    Guests stay until their host is drained, and at each step nobody is started anew whose place the step does not need. Of
-    orders that cost the same the one that upgrades most hosts. Gives the order, and whether it was proved to be the best:
-    where there are too many states, it is the best of those that were looked at.
+    Guests stay until their host is drained. At each step nobody is started anew whose place the step does not need: who starts
+    anew where a later order has it on a host that is there already, may as well start there when its place is needed.
+
+    Parameters
+    ----------
+    start : Field
+        The state at first.
+    keep_cost : int
+        For how many VMs started anew a host is kept back.
+    below, least : int
+        What an order is known for; what none goes below.
+
+    Returns
+    -------
+    Order or None, bool
+        The best of those that were looked at, None where no order costs less than `below`; and whether no other costs less:
+        where there are too many states, nobody knows.
     """
     ground = start.ground
     upgradable = np.flatnonzero(ground.becomes >= 0).tolist()
-    total = ground.to_upgrade
     number = count()
-    heap: list[tuple[int, int, int, Field, Order]] = [(0, 0, next(number), start, [])]
-    best: tuple[int, int, Order] = (keep_cost * total, 0, [])
+    heap: list[tuple[int, int, int, Field, Order]] = [(0, ground.to_upgrade, next(number), start, [])]
+    best: Order | None = None
     seen: set[bytes] = set()
-    while heap:
-        anew, negative, _, field, order = heapq.heappop(heap)
-        if anew > best[0] or (best[1] == -total and anew >= best[0]):
+    while heap and below > least:
+        anew, left, looked_at, field, order = heapq.heappop(heap)
+        if anew >= below:
             break
         key = _key(field)
         if key in seen:
             continue
         seen.add(key)
-        if len(seen) > STATES:
-            return best[2], False
-        best = min(best, (anew + keep_cost * (total + negative), negative, order), key=lambda one: one[:2])
+        if anew + keep_cost * left < below:
+            best, below = order, anew + keep_cost * left
         for group in upgradable:
             if field.in_service[group]:
-                for after in upgrades(field, group, best[0] - anew):
-                    cost = int(after.restarted.sum())
-                    entry = (cost, negative - 1, next(number), after, [*order, (group, 1, after)])
+                for after in upgrades(field, group, below - 1 - anew):
+                    looked_at = next(number)
+                    entry = (
+                        int(after.restarted.sum()),
+                        left - 1,
+                        looked_at,
+                        after,
+                        [*order, (group, 1, after)],
+                    )
                     if _key(after) not in seen:
                         heapq.heappush(heap, entry)
-    return best[2], True
+                    if looked_at > STATES:
+                        return best, False
+    return best, True
 
 
 def _key(field: Field) -> bytes:
-    ground = field.ground
-    anew = field.counts[ground.anew].sum(axis=1)
-    return b"".join(one.tobytes() for one in (field.in_service, field.restarted, anew))
+    """Give what tells states apart: where VMs are is a flow, and another one may be had at any time."""
+    return bytes(field.in_service) + bytes(field.counts.sum(axis=1))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -38,8 +38,8 @@ class Field:
         How many hosts of each part take VMs.
     counts : array of int64, shape (kinds, parts)
         How many VMs of each kind are there, without guests.
-    restarted : array of int64, shape (kinds,)
-        How many VMs of each kind were started anew.
+    restarted : array of int64, shape (kinds, starts)
+        How many VMs of each kind were started anew, as what.
     """
 
     def __init__(self, ground: Ground, like: Field | None = None) -> None:
@@ -55,7 +55,7 @@ class Field:
         sizes = np.array([len(rows) for rows in ground.hosts], dtype=np.int64)
         self.in_service = np.concatenate([sizes, np.zeros_like(sizes)])
         self.counts = np.concatenate([ground.counts, np.zeros_like(ground.counts)], axis=1)
-        self.restarted = np.zeros(len(ground.takes), dtype=np.int64)
+        self.restarted = np.zeros((len(ground.takes), ground.starts), dtype=np.int64)
         self._used = self.counts.sum(axis=0)
 
     def copy(self) -> Field:
@@ -120,10 +120,19 @@ class Field:
         seen[part] = True
         frontier = [part]
         while frontier:
-            reached = self.ground.takes[(self.counts[:, frontier] > 0).any(axis=1)].any(axis=0)
+            movable = (self.counts[:, frontier] > 0) & self.ground.takes[:, frontier]
+            reached = self.ground.takes[movable.any(axis=1)].any(axis=0)
             fresh = reached & ~seen & (self.in_service > 0)
             seen |= fresh
             frontier = np.flatnonzero(fresh).tolist()
+        return seen
+
+    def closure_for(self, kinds: Iterable[int]) -> npt.NDArray[np.bool_]:
+        """Tell from which parts a VM that is taken away makes room for one of these kinds, wherever that is taken."""
+        seen = np.zeros(len(self.in_service), dtype=np.bool_)
+        for kind in kinds:
+            for part in np.flatnonzero(self.ground.takes[kind] & (self.in_service > 0)).tolist():
+                seen |= self.closure(part)
         return seen
 
     def _path(
@@ -149,7 +158,8 @@ class Field:
                 return way
             found = []
             for part in frontier.tolist():
-                reached = self.ground.takes[self.counts[:, part] > 0].any(axis=0)
+                movable = (self.counts[:, part] > 0) & self.ground.takes[:, part]
+                reached = self.ground.takes[movable].any(axis=0)
                 fresh = np.flatnonzero(reached & usable & (before == -2))
                 before[fresh] = part
                 found.append(fresh)

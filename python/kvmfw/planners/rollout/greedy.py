@@ -82,6 +82,8 @@ def _with_restarts(
 def whoever_must(state: Field, able: tuple[Ints, Ints], lost: int) -> tuple[int, int, int] | None:
     """Choose VMs that no upgraded host takes, or else those that few take: they have to be started anew sooner or later."""
     kinds, parts = able
+    once = kinds < state.ground.classes
+    kinds, parts = kinds[once], parts[once]
     if not len(kinds):
         return None
     at = int(np.lexsort((parts, kinds, state.ground.lastly[kinds]))[0])

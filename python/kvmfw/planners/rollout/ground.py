@@ -22,7 +22,7 @@ class Ground:
 
     A *group* has hosts that nothing tells apart: class before and after, capacity, guests. It has two *parts*: part ``g`` are its
     hosts as they are, part ``groups + g`` those that were upgraded. A *kind* is a VM class; the last kinds are VMs that were
-    started anew, one for each class that hosts become.
+    started anew, one for each class that hosts have or become.
 
     Attributes
     ----------
@@ -40,6 +40,8 @@ class Ground:
         VMs on each host of a group that it would not take, if they came. They stay until it is drained.
     counts : array of int64, shape (kinds, groups)
         All other VMs that run on the hosts of each group.
+    classes : int
+        How many kinds are VM classes; those that follow were started anew.
     """
 
     takes: npt.NDArray[np.bool_]
@@ -49,6 +51,7 @@ class Ground:
     becomes: Ints
     guests: Ints
     counts: Ints
+    classes: int
 
     @property
     def groups(self) -> int:
@@ -71,10 +74,10 @@ class Ground:
         ends = self.takes[:, self.stays].sum(axis=1)
         return np.asarray(np.where(ends > 0, ends + 2 * self.groups, self.takes.sum(axis=1)))
 
-    @cached_property
-    def anew(self) -> list[int]:
-        """The kinds of VMs that were started anew."""
-        return sorted(set(self.becomes[self.becomes >= 0].tolist()))
+    @property
+    def starts(self) -> int:
+        """How many kinds were started anew."""
+        return len(self.takes) - self.classes
 
     @property
     def to_upgrade(self) -> int:
@@ -118,8 +121,8 @@ def ground_of(
     groups = [np.array(rows, dtype=np.int64) for rows in keys.values()]
     old = np.array([host_class[rows[0]] for rows in groups], dtype=np.int64)
     new = np.array([new_class[rows[0]] for rows in groups], dtype=np.int64)
-    anew = sorted(set(new[new >= 0].tolist()))
     part_class = np.concatenate([old, np.where(new >= 0, new, old)])
+    anew = sorted(set(part_class.tolist()))
     fresh = np.array([part_class == number for number in anew], dtype=np.bool_).reshape(
         len(anew), len(part_class)
     )
@@ -138,4 +141,4 @@ def ground_of(
     kinds = len(outcomes)
     becomes = np.array([kinds + anew.index(one) if one >= 0 else -1 for one in new.tolist()], dtype=np.int64)
     limits = np.array([capacity[rows[0]] for rows in groups], dtype=np.int64)
-    return Ground(takes, accepts, tuple(groups), limits, becomes, guests_per_host, counts)
+    return Ground(takes, accepts, tuple(groups), limits, becomes, guests_per_host, counts, kinds)

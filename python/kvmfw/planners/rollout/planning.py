@@ -95,31 +95,33 @@ def plan_rollout(fleet: Fleet, ask: Ask) -> Rollout:
         capacity=capacity,
     )
     start = Field(ground)
-    order, is_proved = _order(start, ask)
-    steps = _walked(start, order, ask.at_once, vm_kind, homes)
+    least = least_cost(ground, ask.keep_cost)
+    order = greedy_order(start, ask.keep_cost, ask.at_once)
+    below, better, is_proved = _cost(start, order, ask.keep_cost), None, False
+    if ask.at_once == 1 and is_small(ground):
+        better, is_proved = best_order(start, ask.keep_cost, below=below, least=least or 0)
+    walk = Walk(start, vm_kind, homes)
+    steps = _walked(walk, better or order, ask.at_once, exactly=better is not None)
     done = {row for step in steps for row in step.hosts}
     kept = tuple(row for row in ask.becomes if row not in done)
     plan = Rollout(now, tuple(steps), tuple(sorted(kept)), ask.keep_cost, None, int((homes < 0).sum()))
-    bound = plan.cost if is_proved or plan.cost == 0 else least_cost(ground, ask.keep_cost)
+    bound = plan.cost if is_proved or plan.cost == 0 else least
     plan = Rollout(now, plan.steps, plan.kept, ask.keep_cost, bound, plan.homeless)
     _check(plan, taken, target, capacity)
     return plan
 
 
-def _order(start: Field, ask: Ask) -> tuple[Order, bool]:
-    if ask.at_once == 1 and is_small(start.ground):
-        order, is_proved = best_order(start, ask.keep_cost)
-        if is_proved:
-            return order, True
-    return greedy_order(start, ask.keep_cost, ask.at_once), False
+def _cost(start: Field, order: Order, keep_cost: int) -> int:
+    upgraded = sum(count for _, count, _ in order)
+    restarts = int(order[-1][2].restarted.sum()) if order else 0
+    return restarts + keep_cost * (start.ground.to_upgrade - upgraded)
 
 
-def _walked(start: Field, order: Order, at_once: int, vm_kind: Ints, homes: Ints) -> list[Step]:
-    walk, before, steps = Walk(start, vm_kind, homes), start, []
+def _walked(walk: Walk, order: Order, at_once: int, *, exactly: bool) -> list[Step]:
+    before, steps = walk.field.restarted.copy(), []
     for group, count, after in _joined(order):
-        planned = after.restarted - before.restarted
-        steps.append(walk.step(group, count, at_once, planned))
-        before = after
+        steps.append(walk.step(group, count, at_once, after.restarted - before, exactly=exactly))
+        before = after.restarted
     return steps
 
 

@@ -19,13 +19,10 @@ Choose = Callable[[Field, tuple[Ints, Ints], int], tuple[int, int, int] | None]
 def removable(field: Field, group: int) -> tuple[Ints, Ints]:
     """Give kinds and parts of VMs of which one that is started anew makes room for one that has no place in a drained group."""
     ground = field.ground
-    reached = field.closure(group)
     strangers = np.flatnonzero((field.counts[:, group] > 0) & ~ground.takes[:, group])
-    for kind in strangers.tolist():
-        for part in np.flatnonzero(ground.takes[kind] & (field.in_service > 0)).tolist():
-            reached |= field.closure(part)
+    reached = field.closure(group) | field.closure_for(strangers.tolist())
     reachable = np.flatnonzero(reached)
-    rows, columns = np.nonzero(field.counts[: len(ground.takes) - len(ground.anew), reachable])
+    rows, columns = np.nonzero(field.counts[:, reachable])
     return rows, reachable[columns]
 
 
@@ -45,6 +42,7 @@ def upgrade(field: Field, group: int, count: int, at_once: int, choose: Choose |
         Chooses who is started anew where VMs have no place; without it nobody is.
     """
     state, few, back = field.copy(), min(at_once, count), field.ground.groups + group
+    start = int(field.ground.becomes[group])
     for drained, returned in ((few, 0), (count - few, count - few)):
         state.drain(group, drained)
         state.in_service[back] += returned
@@ -52,7 +50,7 @@ def upgrade(field: Field, group: int, count: int, at_once: int, choose: Choose |
         if anew is None:
             return None
         if anew:
-            state.change(int(state.ground.becomes[group]), back, anew)
+            state.change(start, back, anew)
     state.in_service[back] += few
     return None if state.settle([back]) else state
 
@@ -65,33 +63,63 @@ def _settled(state: Field, group: int, choose: Choose | None) -> int | None:
             return None
         kind, part, count = chosen
         state.change(kind, part, -count)
-        state.restarted[kind] += count
+        state.restarted[kind, int(state.ground.becomes[group]) - state.ground.classes] += count
         anew += count
     return anew
 
 
 def upgrades(field: Field, group: int, most: int) -> Iterator[Field]:
-    """Give every state that the upgrade of one host leads to, with no more VMs started anew than this step needs."""
+    """Give every state that the upgrade of one host leads to, with nobody started anew whose place the step does not need.
+
+    A VM is stopped before the drain and starts after it, on any host that is in service by then.
+    """
     state = field.copy()
     state.drain(group, 1)
-    yield from _chosen(state, group, 0, most, set())
+    yield from _chosen(state, group, field.restarted, most, set())
 
 
-def _chosen(state: Field, group: int, anew: int, most: int, seen: set[bytes]) -> Iterator[Field]:
+def _chosen(state: Field, group: int, before: Ints, most: int, seen: set[bytes]) -> Iterator[Field]:
     key = state.restarted.tobytes()
     if key in seen:
         return
     seen.add(key)
-    if not state.settle([group]):
-        back = state.ground.groups + group
-        state.in_service[back] += 1
-        state.change(int(state.ground.becomes[group]), back, anew)
-        if not state.settle([back]):
-            yield state
-    elif anew < most:
-        kinds, parts = removable(state, group)
-        for kind, part in dict(zip(kinds.tolist(), parts.tolist(), strict=True)).items():
+    stopped = state.restarted - before
+    if state.settle([group]):
+        helpful = removable(state, group)
+    else:
+        after = state.copy()
+        after.in_service[state.ground.groups + group] += 1
+        homeless = _started(after, stopped.sum(axis=0))
+        if not homeless:
+            yield after
+            return
+        helpful = _in_the_way(state, after, homeless)
+    if stopped.sum() >= most:
+        return
+    in_service = state.in_service > 0
+    in_service[state.ground.groups + group] = True
+    starts = np.flatnonzero((state.ground.takes[state.ground.classes :] & in_service).any(axis=1)).tolist()
+    kinds, parts = helpful
+    for kind, part in dict(zip(kinds.tolist(), parts.tolist(), strict=True)).items():
+        for start in starts:
             after = state.copy()
             after.change(kind, part, -1)
-            after.restarted[kind] += 1
-            yield from _chosen(after, group, anew + 1, most, seen)
+            after.restarted[kind, start] += 1
+            yield from _chosen(after, group, before, most, seen)
+
+
+def _started(state: Field, starting: Ints) -> list[int]:
+    """Find places for VMs that start anew; give the kinds of those that find none."""
+    classes = state.ground.classes
+    return [
+        classes + start
+        for start in np.flatnonzero(starting).tolist()
+        if state.push(classes + start, int(starting[start]))
+    ]
+
+
+def _in_the_way(running: Field, after: Field, homeless: list[int]) -> tuple[Ints, Ints]:
+    """Give kinds, and parts, of VMs still running of which one that is stopped as well makes room for one that finds no place."""
+    reached = after.closure_for(homeless)
+    kinds = np.flatnonzero((after.counts[:, reached] > 0).any(axis=1) & (running.counts > 0).any(axis=1))
+    return kinds, np.asarray(running.counts[kinds].argmax(axis=1))

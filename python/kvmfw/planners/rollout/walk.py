@@ -32,7 +32,7 @@ class Walk:
         self.field, ground = start.copy(), start.ground
         self.ground = ground
         self.kind: list[int] = vm_kind.tolist()
-        self.host: list[int] = homes.tolist()
+        self.host: list[int | None] = [row if row >= 0 else None for row in homes.tolist()]
         self.part_of: Ints = np.empty(sum(map(len, ground.hosts)), dtype=np.int64)
         self.limit = np.empty_like(self.part_of)
         for group, rows in enumerate(ground.hosts):
@@ -45,20 +45,25 @@ class Walk:
         self.moves: list[Move] = []
         self._waiting: dict[int, list[int]] = {}
         for vm in np.flatnonzero(homes >= 0).tolist():
-            row = self.host[vm]
+            row = int(homes[vm])
             self.residents[row].add(vm)
             part = int(self.part_of[row])
             if ground.takes[self.kind[vm], part]:
                 self.there.setdefault((part, self.kind[vm]), []).append(vm)
 
-    def step(self, group: int, count: int, at_once: int, planned: Ints) -> Step:
-        """Upgrade hosts of a group, those with fewest VMs first. `planned` has the VMs to start anew, by kind, and is used up."""
+    def step(self, group: int, count: int, at_once: int, planned: Ints, *, exactly: bool) -> Step:
+        """Upgrade hosts of a group, those with fewest VMs first.
+
+        `planned` has the VMs to start anew, by kind and as what, and is used up: by those whose place is needed, and `exactly`
+        by the others too.
+        """
         rows = [row for row in self.ground.hosts[group].tolist() if self.part_of[row] == group]
         rows.sort(key=lambda row: len(self.residents[row]))
-        starts = range(0, count, at_once)
-        return Step(tuple(self._wave(group, rows[at : min(at + at_once, count)], planned) for at in starts))
+        self._planned = planned
+        waves = [rows[at : min(at + at_once, count)] for at in range(0, count, at_once)]
+        return Step(tuple(self._wave(group, wave, exactly=exactly) for wave in waves))
 
-    def _wave(self, group: int, rows: list[int], planned: Ints) -> Wave:
+    def _wave(self, group: int, rows: list[int], *, exactly: bool) -> Wave:
         field, ground = self.field, self.ground
         field.in_service[group] -= len(rows)
         self.part_of[rows] = -1
@@ -70,25 +75,31 @@ class Walk:
             if ground.takes[kind, group]:
                 field.change(kind, group, -len(vms))
         self.moves = []
-        stopped = self._placed(planned)
+        start = int(ground.becomes[group])
+        stopped = self._placed(start)
+        if exactly:
+            for kind in np.flatnonzero(self._planned.sum(axis=1)).tolist():
+                for _ in range(int(self._planned[kind].sum())):
+                    self._stop_in(int(field.counts[kind].argmax()), kind, start, stopped)
         before, self.moves = tuple(self.moves), []
-        back, kind = ground.groups + group, int(ground.becomes[group])
+        back = ground.groups + group
         self.part_of[rows] = back
         field.in_service[back] += len(rows)
         for row in rows:
             # It may stand in the pool of its old part still, and is passed over there.
             self.is_pooled[row] = True
             self.pools[back].append(row)
-        for vm in stopped:
-            self.kind[vm] = kind
-        self._waiting = {kind: stopped}
-        if field.push(kind, len(stopped), self._told):
-            raise InternalError("VMs that are started anew find no place")
+        self._waiting = stopped
+        for kind, vms in stopped.items():
+            for vm in vms:
+                self.kind[vm] = kind
+            if field.push(kind, len(vms), self._told):
+                raise InternalError("VMs that are started anew find no place")
         return Wave(tuple(rows), before, tuple(self.moves))
 
-    def _placed(self, planned: Ints) -> list[int]:
-        """Find places for all that wait; give those that are stopped for want of one."""
-        stopped: list[int] = []
+    def _placed(self, start: int) -> dict[int, list[int]]:
+        """Find places for all that wait; give those that are stopped for want of one, by the kind as which they start."""
+        stopped: dict[int, list[int]] = {}
         while True:
             lost = {}
             for kind, vms in self._waiting.items():
@@ -96,54 +107,58 @@ class Walk:
                     lost[kind] = left
             if not lost:
                 return stopped
+            planned = self._planned.sum(axis=1)
             kind = min(lost, key=lambda one: (planned[one] <= 0, one))
             if planned[kind] > 0 or not (chosen := self._chosen(lost, planned)):
-                count = min(lost[kind], max(int(planned[kind]), 1))
-                for _ in range(count):
-                    self._stop(self._waiting[kind].pop(), stopped)
+                for _ in range(min(lost[kind], max(int(planned[kind]), 1))):
+                    self._stop(self._waiting[kind].pop(), start, stopped)
             else:
                 kind, part = chosen
-                count = 1
-                self.field.change(kind, part, -1)
-                self._stop(self._pick(kind, part), stopped)
-            planned[kind] -= count
-            self.field.restarted[kind] += count
+                self._stop_in(part, kind, start, stopped)
 
     def _chosen(self, lost: Iterable[int], planned: Ints) -> tuple[int, int] | None:
         """Choose a VM that is to be started anew, and makes room for one of those that have no place."""
-        reached = np.zeros(len(self.field.in_service), dtype=np.bool_)
-        for kind in lost:
-            for part in np.flatnonzero(self.ground.takes[kind] & (self.field.in_service > 0)).tolist():
-                reached |= self.field.closure(part)
+        reached = self.field.closure_for(lost)
         kinds, parts = np.nonzero((self.field.counts > 0) & reached[None, :] & (planned > 0)[:, None])
         return (int(kinds[0]), int(parts[0])) if len(kinds) else None
 
-    def _stop(self, vm: int, stopped: list[int]) -> None:
-        self.moves.append(Move(vm, self.host[vm], None))
-        self._leave(vm)
-        stopped.append(vm)
+    def _stop_in(self, part: int, kind: int, start: int, stopped: dict[int, list[int]]) -> None:
+        self.field.change(kind, part, -1)
+        self._stop(self._pick(kind, part), start, stopped)
+
+    def _stop(self, vm: int, start: int, stopped: dict[int, list[int]]) -> None:
+        """Stop a VM, which starts as it was planned, or else as what the hosts become."""
+        self.moves.append(Move(vm, self._leave(vm), None))
+        kind, first = self.kind[vm], self.ground.classes
+        planned = np.flatnonzero(self._planned[kind])
+        if len(planned):
+            start = first + int(planned[0])
+            self._planned[kind, start - first] -= 1
+        self.field.restarted[kind, start - first] += 1
+        stopped.setdefault(start, []).append(vm)
 
     def _told(self, hop: Hop) -> None:
-        is_anew = hop.source < 0 and hop.kind in self.ground.anew
         for _ in range(hop.vms):
             vm = self._waiting[hop.kind].pop() if hop.source < 0 else self._pick(hop.kind, hop.source)
-            source = None if is_anew else self.host[vm]
-            if not is_anew:
-                self._leave(vm)
+            source = self._leave(vm)
             self.moves.append(Move(vm, source, self._arrive(vm, hop.target)))
 
     def _pick(self, kind: int, part: int) -> int:
         listed = self.there[(part, kind)]
         while True:
             vm = listed.pop()
-            if self.kind[vm] == kind and self.part_of[self.host[vm]] == part:
+            row = self.host[vm]
+            if row is not None and self.kind[vm] == kind and self.part_of[row] == part:
                 return vm
 
-    def _leave(self, vm: int) -> None:
-        row = self.host[vm]
-        self.residents[row].discard(vm)
-        if self.part_of[row] >= 0:
-            self._pool(row)
+    def _leave(self, vm: int) -> int | None:
+        """Take a VM from its host; give that. None: it is stopped."""
+        row, self.host[vm] = self.host[vm], None
+        if row is not None:
+            self.residents[row].discard(vm)
+            if self.part_of[row] >= 0:
+                self._pool(row)
+        return row
 
     def _pool(self, row: int) -> None:
         if not self.is_pooled[row]:
