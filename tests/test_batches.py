@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kvmfw import Fleet, _native
-from kvmfw.errors import ArgumentError
+from kvmfw.errors import ArgumentError, FormatError, RowError
 from kvmfw.readers.batches import gathered
 from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.testing import tiny_host
@@ -23,10 +25,86 @@ def test_small_batches_are_cut_together() -> None:
     table = pa.table({"vm": np.arange(5000) // 5, "register": np.arange(5000), "value": np.arange(5000)})
     native = _native.Fleet("kvm", "kvm", 1)
     parts = list(runs_of_stream(stream(table, 7), native))
-    assert [len(part) for part in parts] == [999, 1]
+    assert [len(part) for part in parts] == [1000]
     with gathered_up_to(8 * (4096 + 7 * 24)):
         sizes = {len(part) for part in runs_of_stream(stream(table, 7), native)}
     assert max(sizes) == 11, "eight batches have 56 rows, and the last VM may go on"
+
+
+def numbered(vms: Sequence[Any], **columns: Sequence[Any]) -> pa.RecordBatch:
+    """Give a row for each name, with a register of its own."""
+    told = {"vm": vms, "register": range(len(vms)), "value": [1] * len(vms)} | columns
+    return pa.record_batch({name: list(column) for name, column in told.items()})
+
+
+@pytest.mark.parametrize(
+    ("batches", "lengths"),
+    [
+        ([[1, 1, 2], [3, 4]], [2, 2]),
+        ([[1, 1, 2], [2, 4]], [1, 1, 1]),
+        ([[1], [1], [1, 2]], [1, 1]),
+        ([[1, 2], [2], [2], [3]], [1, 1, 1]),
+        ([[1, 2], [2], [2]], [1, 1]),
+        ([[1, 2], [], [3]], [2, 1]),
+    ],
+)
+def test_a_vm_is_cut_off_where_it_goes_on_in_the_next_batch(
+    batches: list[list[int]], lengths: list[int]
+) -> None:
+    schema = numbered([1]).schema
+    made = [numbered(vms).cast(schema) for vms in batches]
+    with gathered_up_to(0):
+        parts = list(runs_of_stream(made, _native.Fleet("kvm", "kvm", 1)))
+    assert [len(part) for part in parts] == lengths
+    rows = [vm for vms in batches for vm in vms]
+    assert [name for part in parts for name in part.names.to_pylist()] == sorted(set(rows))
+    assert [int(part.starts[-1]) for part in parts] == [
+        sum(rows.count(vm) for vm in part.names.to_pylist()) for part in parts
+    ]
+
+
+def test_what_is_wrong_with_a_batch_is_told_before_what_is_wrong_with_the_next() -> None:
+    def breaks() -> Iterator[pa.RecordBatch]:
+        yield numbered(["a"], register=[1.5])
+        raise OSError("the disk is gone")
+
+    with pytest.raises(ArgumentError, match="register"):
+        list(runs_of_stream(breaks(), _native.Fleet("kvm", "kvm", 1)))
+
+
+SCHEMA = pa.schema([("vm", pa.string()), ("register", pa.uint64()), ("value", pa.uint64())])
+
+
+def test_a_bad_row_is_told_before_what_is_wrong_with_the_source_after_it(tmp_path: Path) -> None:
+    """The end of a file was never reached, where its bad rows are told: in streams, and where the next file is damaged."""
+    bad = pa.table({"vm": ["a"], "register": [WA1], "value": [None]}).cast(SCHEMA).to_batches()[0]
+
+    def breaks() -> Iterator[pa.RecordBatch]:
+        yield bad
+        raise OSError("the source is gone")
+
+    hosts = [tiny_host()]
+    stream_ = pa.RecordBatchReader.from_batches(bad.schema, breaks())
+    with pytest.raises(RowError, match="value of register"):
+        Fleet(stream_, hosts)
+    pq.write_table(pa.table(bad), tmp_path / "a.parquet")
+    (tmp_path / "b.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(RowError, match="value of register"):
+        Fleet(tmp_path, hosts)
+    with pytest.raises(FormatError, match="damaged"):
+        Fleet(tmp_path, hosts, on_error="collect")
+
+
+def test_a_vm_without_a_name_is_one_across_batches_too() -> None:
+    """Null and then nothing was one VM within a batch, and two where the second began the next."""
+    names, index = pa.array([None, "", "b"]), [0, 1, 0]
+    table = pa.table({"vm": names, "vcpu_index": index, "register": [1, 2, 3], "value": [1, 1, 1]})
+    lengths = []
+    for batches in (table.to_batches(), table.to_batches(max_chunksize=1)):
+        with gathered_up_to(0):
+            parts = list(runs_of_stream(batches, _native.Fleet("kvm", "kvm", 1)))
+        lengths.append([len(np.unique(part.vms())) for part in parts])
+    assert [sum(one) for one in lengths] == [2, 2]
 
 
 def test_batches_of_another_schema_are_cut_by_themselves() -> None:

@@ -94,7 +94,12 @@ class Vms:
                     return self._add_alike(change, part)
                 return self._add_sets(change, part, unique)
 
-            bad += chain.from_iterable(behind(added, (part for _, part in group), _is_short))
+            try:
+                bad += chain.from_iterable(behind(added, (part for _, part in group), _is_short))
+            except Exception as error:
+                # What is wrong with the source comes after what is wrong with rows before that.
+                if not bad or intake.on_error != "raise" or isinstance(error, MemoryError):
+                    raise
             if bad and intake.on_error == "raise":
                 (row, problem), *others = sorted(bad)
                 raise RowError(problem, row, tuple(others[:_LISTED_ROWS]), file=file)

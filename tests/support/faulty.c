@@ -13,12 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 enum { OPEN = 1, READ = 2, WRITE = 4, SYNC = 8, PLACE = 16, ROOM = 32, SHORT = 64 };
-// The core asks for more than this, and gives it back, before it takes memory (rust/kvmfw-core/src/room.rs).
+// The core asks for more than this by mmap, and gives it back, before it takes memory (rust/kvmfw-core/src/room.rs).
 #define LARGE ((size_t)32 << 20)
 
 static atomic_long calls, failing;
@@ -145,11 +146,14 @@ ON_PATH(chmod, (const char *path, mode_t mode), (path, mode))
 ON_PATH(unlink, (const char *path), (path))
 ON_PATH(rmdir, (const char *path), (path))
 
-void *malloc(size_t size) {
-    extern void *__libc_malloc(size_t);
-    if (size > LARGE && strikes(ROOM)) {
-        errno = ENOMEM;
-        return NULL;
+#define MAPS(name, offset)                                                                     \
+    void *name(void *at, size_t size, int protection, int flags, int file, offset start) {   \
+        REAL(name);                                                                          \
+        if ((flags & MAP_ANONYMOUS) && size > LARGE && strikes(ROOM)) {                       \
+            errno = ENOMEM;                                                                  \
+            return MAP_FAILED;                                                               \
+        }                                                                                    \
+        return real(at, size, protection, flags, file, start);                               \
     }
-    return __libc_malloc(size);
-}
+MAPS(mmap, off_t)
+MAPS(mmap64, off64_t)

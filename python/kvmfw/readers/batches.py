@@ -42,21 +42,27 @@ class Batches:
 def gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Join batches that are small: to cut one costs a millisecond, however short it is.
 
-    Dictionaries are left apart: those of several batches may not fit into the codes of one.
+    Dictionaries are left apart: those of several batches may not fit into the codes of one. What there is comes before an error
+    of the source.
     """
     some: list[pa.RecordBatch] = []
     size, most = 0, 0
-    for batch in batches:
-        goes_on = bool(some) and batch.schema.equals(some[0].schema)
-        if goes_on and not batch.num_rows:
-            continue
-        own = batch.nbytes + _BYTES_OF_A_BATCH
-        if some and not (goes_on and size + own <= most):
+    try:
+        for batch in batches:
+            goes_on = bool(some) and batch.schema.equals(some[0].schema)
+            if goes_on and not batch.num_rows:
+                continue
+            own = batch.nbytes + _BYTES_OF_A_BATCH
+            if some and not (goes_on and size + own <= most):
+                yield pa.Table.from_batches(some)
+                some, size = [], 0
+            if not some:
+                most = 0 if holds_dictionaries(batch.schema) else _MOST_GATHERED
+            some.append(batch)
+            size += own
+    except Exception:
+        if some:
             yield pa.Table.from_batches(some)
-            some, size = [], 0
-        if not some:
-            most = 0 if holds_dictionaries(batch.schema) else _MOST_GATHERED
-        some.append(batch)
-        size += own
+        raise
     if some:
         yield pa.Table.from_batches(some)

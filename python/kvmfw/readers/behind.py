@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TypeVar
 
 __all__ = ["behind"]
@@ -29,7 +30,12 @@ def behind(work: Callable[[T], R], items: Iterable[T], is_short: Callable[[T], b
         at_work: deque[Future[R]] = deque()
         has_thread = True
         try:
-            for item in _after(items, at_work):
+            for item in _or_broken(items):
+                if isinstance(item, _Broken):
+                    # What was made of earlier ones, or was wrong with them, comes before what is wrong with the source.
+                    while at_work:
+                        yield at_work.popleft().result()
+                    raise item.error
                 if has_thread and is_short(item):
                     try:
                         at_work.append(worker.submit(work, item))
@@ -50,11 +56,15 @@ def behind(work: Callable[[T], R], items: Iterable[T], is_short: Callable[[T], b
                 waiting.cancel()
 
 
-def _after(items: Iterable[T], at_work: Iterable[Future[R]]) -> Iterator[T]:
-    """Give the same items; what was wrong with earlier ones, which are at work, comes before what is wrong with the source."""
+@dataclass(frozen=True, slots=True)
+class _Broken:
+    """In place of the next item: why there is none."""
+
+    error: Exception
+
+
+def _or_broken(items: Iterable[T]) -> Iterator[T | _Broken]:
     try:
         yield from items
-    except Exception:
-        for earlier in at_work:
-            earlier.result()
-        raise
+    except Exception as error:
+        yield _Broken(error)

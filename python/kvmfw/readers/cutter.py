@@ -66,48 +66,69 @@ def runs_of_stream(
     if isinstance(batches, Batches | pa.RecordBatchReader):
         # Columns are looked at also where there are no rows.
         tidied(batches.schema.empty_table(), columns)
-    held: pa.Table | None = None
+    tables = (table for some in gathered(batches) if (table := tidied(some, columns)).num_rows)
+    vm: pa.Table | None = None
     first_row = 0
-    for some in gathered(batches):
-        table = tidied(some, columns)
-        if table.num_rows == 0:
-            continue
-        if held is not None:
+    for table, following in _with_the_next(tables):
+        left = table
+        if vm is not None:
             # Only the VM that goes on is copied.
-            goes_on = _goes_on(held, table)
-            vm = pa.concat_tables([held, compacted(table.slice(0, goes_on))], promote_options="permissive")
-            if goes_on == table.num_rows:
-                held = vm
+            goes_on = _goes_on(vm, table)
+            vm = pa.concat_tables([vm, compacted(table.slice(0, goes_on))], promote_options="permissive")
+            left = table.slice(goes_on)
+            if left.num_rows == 0 and following is not None and _goes_on(vm, following):
                 continue
             yield _runs_of(vm, first_row, native)
-            held, first_row, table = None, first_row + vm.num_rows, table.slice(goes_on)
-        made = _runs_of(table, first_row, native)
-        if made.nested and made.index is None:
-            # Each row is a VM.
+            first_row += vm.num_rows
+            vm = None
+            if left.num_rows == 0:
+                continue
+        made = _runs_of(left, first_row, native)
+        are_rows = made.nested and made.index is None
+        if are_rows or following is None or not _goes_on(left.slice(left.num_rows - 1), following):
             yield made
-            held, first_row = None, first_row + table.num_rows
+            first_row += left.num_rows
             continue
         vms = made.vms()
         last = int(np.searchsorted(vms, vms[-1]))
         if last:
             yield made.upto(last)
         cut = int(made.firsts[last]) - first_row
-        held, first_row = compacted(table.slice(cut)), first_row + cut
-    if held is not None:
-        yield _runs_of(held, first_row, native)
+        vm, first_row = compacted(left.slice(cut)), first_row + cut
 
 
-def _goes_on(held: pa.Table, table: pa.Table) -> int:
+def _with_the_next(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table | None]]:
+    """Give each table with the one that follows, which tells whether its last VM goes on; None at the end or before an error."""
+    before: pa.Table | None = None
+    try:
+        for table in tables:
+            if before is not None:
+                yield before, table
+            before = table
+    except Exception:
+        if before is not None:
+            yield before, None
+        raise
+    if before is not None:
+        yield before, None
+
+
+def _goes_on(vm: pa.Table, table: pa.Table) -> int:
     """Tell how many of the first rows are of the VM of the rows before them."""
-    name, names = held.column("vm")[0].as_py(), table.column("vm")
+    name, names = _known(vm.column("vm")[0].as_py()), table.column("vm")
     count = 0
     while count < len(names):
         some = names.slice(count, max(count, _FIRST_ROWS)).to_pylist()
-        others = next((at for at, one in enumerate(some) if one != name), len(some))
+        others = next((at for at, one in enumerate(some) if _known(one) != name), len(some))
         count += others
         if others < len(some):
             break
     return count
+
+
+def _known(name: Any) -> Any:
+    """Give a name; VMs whose name is not told are one, whichever way that is."""
+    return "" if name is None else name
 
 
 def _together(table: pa.Table, native: _native.Fleet) -> tuple[pa.Table, Rows | None, _Heads | None]:

@@ -51,8 +51,9 @@ pub(crate) enum NameColumn<'py> {
 const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
 const FEW: usize = 256;
-/// A column of fewer rows is read through in less time than a thread takes to wake.
-const MANY_ROWS: usize = 1 << 16;
+/// Fewer rows are taken in within a tenth of a second, mostly in some milliseconds: nobody waits for them on a thread of its own,
+/// whose end interrupts all other cores.
+const MANY_ROWS: usize = 1 << 20;
 /// How long a signal may wait for one who waits.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
 
@@ -260,8 +261,18 @@ impl Change {
         py: Python<'_>,
         step: impl FnOnce(&mut core::Change) -> T + Send,
     ) -> PyResult<T> {
+        self.whole_if(true, py, step)
+    }
+
+    /// Makes a step of many members, which may itself be long.
+    fn whole_if<T: Send>(
+        &self,
+        is_long: bool,
+        py: Python<'_>,
+        step: impl FnOnce(&mut core::Change) -> T + Send,
+    ) -> PyResult<T> {
         self.is_long.store(true, Relaxed);
-        let done = attend(py, self.born, &self.threads, || self.lock().as_mut().map(step));
+        let done = attend_if(is_long, py, self.born, &self.threads, || self.lock().as_mut().map(step));
         if done.is_err() {
             // What was stopped half way is no part of any change.
             self.abandon(py)?;
@@ -320,7 +331,10 @@ impl Change {
         let vmm_of = vmm_of.as_deref().unwrap_or(&[]);
         let rows = Runs { starts, register, value, configs: &configs, config_of, vmm_of };
         let who = who.as_ref().map(|who| named(py, who)).transpose()?.unwrap_or_default();
-        let errors = self.long(py, |change| change.add_runs(rows, who))?.map_err(|error| intake_error(py, &error))?;
+        let is_long = rows.value.len() >= MANY_ROWS;
+        let errors = self
+            .whole_if(is_long, py, |change| change.add_runs(rows, who))?
+            .map_err(|error| intake_error(py, &error))?;
         Ok(errors.into_iter().map(|error| (error.row, error.problem)).collect())
     }
 

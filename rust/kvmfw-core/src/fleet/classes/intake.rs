@@ -172,12 +172,15 @@ impl<'a> Intake<'a> {
         let mut last: Option<(VcpuConfig, usize)> = None;
         let classes = &mut all.0;
         let mut known = vms.classes.len();
+        let mut asked_for = None;
         let count = runs.len();
         for (at, run) in runs.enumerate() {
-            if at % WINDOW == 0 {
+            // What nobody took since is there for the next ones.
+            if at % WINDOW == 0 && asked_for != Some((vms.classes.len(), self.memo.size())) {
                 let more = WINDOW.min(count - at);
                 let bytes = vms.growth(more).saturating_add(self.memo.growth(more) * 2);
                 room::ask(bytes.saturating_mul(self.threads))?;
+                asked_for = Some((vms.classes.len(), self.memo.size()));
             }
             if vms.lists.len() > self.lists + MOST_UNASKED_LISTS {
                 self.lists = vms.lists.len();

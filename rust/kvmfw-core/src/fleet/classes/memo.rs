@@ -138,6 +138,11 @@ impl Memo {
         self.seen.insert_unique(spread(hash), Seen { hash, epoch, class, start }, |seen| spread(seen.hash));
     }
 
+    /// How many it has seen, and how many words of them.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.seen.len(), self.words.len())
+    }
+
     /// How many bytes of memory so many more VMs may take.
     pub(super) fn growth(&self, vms: usize) -> usize {
         let words = if self.words.len() == self.words.capacity() { 2 * self.words.len() + MOST_WORDS / 16 } else { 0 };

@@ -48,8 +48,9 @@ pub(in crate::fleet) struct Roster {
 
 /// Fewer than this are added one by one.
 const FEW: usize = MOST / 8;
-/// Fewer than this are not worth a second thread: their leaves take less than a millisecond.
-const WORTH_SHARING: usize = 1 << 14;
+/// Fewer than this are not worth a second thread: their leaves take a millisecond, as long as to wake one that sleeps, and the
+/// other core is needed by whoever makes the next of a stream.
+const WORTH_SHARING: usize = 1 << 15;
 /// So many leaves a thread makes one after the other.
 const LEAVES_AT_ONCE: usize = 1 << 4;
 
