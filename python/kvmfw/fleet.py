@@ -79,6 +79,7 @@ class Fleet(View):
 
     # Sizes at which the native fleet changes its ways (rust: Limits); tests set them to see all ways.
     _limits: tuple[int, int, int, int] | None = None
+    _native: _native.Fleet
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class Roster(ABC):
 
     vmm: str
     scheme: str
+    _native: _native.Fleet | _native.Snapshot
 
     @abstractmethod
     def _now(self) -> _native.Snapshot:

@@ -84,6 +84,11 @@ impl Fleet {
         Ok(Snapshot(self.0.snapshot(), self.1))
     }
 
+    /// As [`Snapshot::class_row`] of now, which takes as long as to make an object of Python for that.
+    fn class_row<'py>(&self, py: Python<'py>, vm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+        self.snapshot(py)?.class_row(py, vm)
+    }
+
     /// Begins a change; waits while others change the fleet.
     fn change(&self, py: Python<'_>) -> PyResult<Change> {
         let (threads, born, begun) = (self.0.threads(), self.1, self.turn(py)?.change());

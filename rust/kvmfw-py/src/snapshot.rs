@@ -109,7 +109,7 @@ impl Snapshot {
     }
 
     /// The outcomes of a VM on all host classes.
-    fn class_row<'py>(&self, py: Python<'py>, vm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
+    pub(crate) fn class_row<'py>(&self, py: Python<'py>, vm: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyArray1<u8>>> {
         let vm = who(vm)?;
         let row = self.short(py, &vm, || self.0.row_of(vm))?;
         Ok(row.map_err(|error| missing_error(py, &error))?.into_pyarray(py))
