@@ -14,7 +14,7 @@ import pytest
 from kvmfw import Fleet, _native
 from kvmfw.errors import ArgumentError, FormatError, RowError
 from kvmfw.readers.batches import gathered
-from kvmfw.readers.cutter import runs_of_stream
+from kvmfw.readers.streams import runs_of_stream
 from kvmfw.testing import tiny_host
 from tests.support.batches import gathered_up_to, stream
 from tests.support.samples import WA1, WA3

@@ -79,7 +79,6 @@ class Fleet(View):
 
     # Sizes at which the native fleet changes its ways (rust: Limits); tests set them to see all ways.
     _limits: tuple[int, int, int, int] | None = None
-    _native: _native.Fleet
 
     def __init__(
         self,
@@ -108,7 +107,7 @@ class Fleet(View):
             raise ArgumentError(f"`threads` is {threads}; expected 1 to {_MOST_THREADS}")
         self.vmm = vmm
         self.scheme = scheme
-        self._native = _native.Fleet(vmm, scheme, threads or 0, self._limits)
+        self._native = self._asked = _native.Fleet(vmm, scheme, threads or 0, self._limits)
         self._vms = Vms(by_own=vmm == OWN)
         self._opened: Writing | None = None
         self._own = os.urandom(8).hex()

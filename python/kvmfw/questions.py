@@ -103,7 +103,7 @@ class Questions(Roster):
         >>> Fleet([tiny_set(workaround_3=1)], [tiny_host(workaround_3=0)]).class_row(0)
         array([3], dtype=uint8)
         """
-        return self._native.class_row(vm)
+        return self._asked.class_row(vm)
 
     def validate_pairs(
         self,

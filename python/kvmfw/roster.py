@@ -60,7 +60,8 @@ class Roster(ABC):
 
     vmm: str
     scheme: str
-    _native: _native.Fleet | _native.Snapshot
+    _asked: _native.Fleet | _native.Snapshot
+    """What answers a question that takes no longer than to make an object for a version."""
 
     @abstractmethod
     def _now(self) -> _native.Snapshot:

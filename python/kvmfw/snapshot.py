@@ -76,10 +76,8 @@ class View(Questions):
 class Snapshot(View):
     """A fleet as it was at one moment; `Fleet.snapshot` gives it. It takes no part in changes and can be read by any thread."""
 
-    _native: _native.Snapshot
-
     def __init__(self, native: _native.Snapshot, vmm: str, scheme: str) -> None:
-        self._native = native
+        self._native = self._asked = native
         self.vmm = vmm
         self.scheme = scheme
 

@@ -20,8 +20,8 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.fleet import Fleet
 from kvmfw.readers.classes import Classes, words_of_run
-from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.readers.runs import Runs
+from kvmfw.readers.streams import runs_of_stream
 from kvmfw.vmms import OWN
 
 __all__ = [

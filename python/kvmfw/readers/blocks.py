@@ -13,10 +13,10 @@ import pyarrow as pa
 from kvmfw import _native
 from kvmfw.ids import size_of
 from kvmfw.readers.classes import Classes, words_of_run
-from kvmfw.readers.cutter import runs_of_stream
 from kvmfw.readers.rejects import Intake
 from kvmfw.readers.runs import Runs
 from kvmfw.readers.saved import SavedVcpu, set_of_words
+from kvmfw.readers.streams import runs_of_stream
 from kvmfw.readers.vcpu import words_of
 from kvmfw.sets import RegisterSet
 

@@ -7,7 +7,7 @@ or contradicts itself, and in the native module what no register can be. `Runs.b
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,8 +20,7 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError
 from kvmfw.quoting import printable
 from kvmfw.readers.aside import aside
-from kvmfw.readers.batches import Batches, gathered
-from kvmfw.readers.chunks import compacted, one_chunk
+from kvmfw.readers.chunks import one_chunk
 from kvmfw.readers.numbers import numbers
 from kvmfw.readers.rejects import MISSING, twice
 from kvmfw.readers.runs import INFERRED, UNUSABLE, WHOLE, Rows, Runs, changes_in, codes_of, firsts
@@ -29,10 +28,8 @@ from kvmfw.readers.tables import is_nested, lists_of, tidied
 from kvmfw.readers.texts import without_dictionary
 from kvmfw.readers.vcpu import VcpuConfig, config_of_words
 
-__all__ = ["runs_of_stream", "runs_of_table"]
+__all__ = ["runs_of", "runs_of_table"]
 _MOST_VCPUS = 1 << 16
-_FIRST_ROWS = 1 << 6
-"""So many rows are looked at first for the end of a VM."""
 _MOST_TOLD = 40
 _Heads = tuple[Rows, pa.Array, bool]
 
@@ -50,85 +47,7 @@ def runs_of_table(source: Any, native: _native.Fleet) -> Iterator[Runs]:
     """
     table, order, heads = _together(tidied(pa.table(source)), native)
     if table.num_rows:
-        yield _runs_of(table, 0, native, order, heads)
-
-
-def runs_of_stream(
-    batches: Iterable[pa.RecordBatch], native: _native.Fleet, columns: Mapping[str, str] | None = None
-) -> Iterator[Runs]:
-    """Take a table batch by batch: the rows of a VM must be together, and may go on in the next batch.
-
-    Raises
-    ------
-    ArgumentError
-        As for `runs_of_table`.
-    """
-    if isinstance(batches, Batches | pa.RecordBatchReader):
-        # Columns are looked at also where there are no rows.
-        tidied(batches.schema.empty_table(), columns)
-    tables = (table for some in gathered(batches) if (table := tidied(some, columns)).num_rows)
-    vm: pa.Table | None = None
-    first_row = 0
-    for table, following in _with_the_next(tables):
-        left = table
-        if vm is not None:
-            # Only the VM that goes on is copied.
-            goes_on = _goes_on(vm, table)
-            vm = pa.concat_tables([vm, compacted(table.slice(0, goes_on))], promote_options="permissive")
-            left = table.slice(goes_on)
-            if left.num_rows == 0 and following is not None and _goes_on(vm, following):
-                continue
-            yield _runs_of(vm, first_row, native)
-            first_row += vm.num_rows
-            vm = None
-            if left.num_rows == 0:
-                continue
-        made = _runs_of(left, first_row, native)
-        are_rows = made.nested and made.index is None
-        if are_rows or following is None or not _goes_on(left.slice(left.num_rows - 1), following):
-            yield made
-            first_row += left.num_rows
-            continue
-        vms = made.vms()
-        last = int(np.searchsorted(vms, vms[-1]))
-        if last:
-            yield made.upto(last)
-        cut = int(made.firsts[last]) - first_row
-        vm, first_row = compacted(left.slice(cut)), first_row + cut
-
-
-def _with_the_next(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table | None]]:
-    """Give each table with the one that follows, which tells whether its last VM goes on; None at the end or before an error."""
-    before: pa.Table | None = None
-    try:
-        for table in tables:
-            if before is not None:
-                yield before, table
-            before = table
-    except Exception:
-        if before is not None:
-            yield before, None
-        raise
-    if before is not None:
-        yield before, None
-
-
-def _goes_on(vm: pa.Table, table: pa.Table) -> int:
-    """Tell how many of the first rows are of the VM of the rows before them."""
-    name, names = _known(vm.column("vm")[0].as_py()), table.column("vm")
-    count = 0
-    while count < len(names):
-        some = names.slice(count, max(count, _FIRST_ROWS)).to_pylist()
-        others = next((at for at, one in enumerate(some) if _known(one) != name), len(some))
-        count += others
-        if others < len(some):
-            break
-    return count
-
-
-def _known(name: Any) -> Any:
-    """Give a name; VMs whose name is not told are one, whichever way that is."""
-    return "" if name is None else name
+        yield runs_of(table, 0, native, order, heads)
 
 
 def _together(table: pa.Table, native: _native.Fleet) -> tuple[pa.Table, Rows | None, _Heads | None]:
@@ -210,13 +129,17 @@ def _texts(column: pa.Array, name: str = "vm") -> pa.Array:
     raise ArgumentError(f"column `{name}` is {kind}; expected text or integers")
 
 
-def _runs_of(
+def runs_of(
     table: pa.Table,
     first_row: int,
     native: _native.Fleet,
     order: Rows | None = None,
     known: _Heads | None = None,
 ) -> Runs:
+    """Make runs of rows of which those of each VM are together.
+
+    `first_row` is the row of the source that the first one is, `order` the one that each was; `known` are heads found before.
+    """
     made = _nested(table) if is_nested(table) else _long(table, native, known)
     if made.names.null_count:
         made = replace(made, names=made.names.fill_null(""))

@@ -16,7 +16,7 @@ from kvmfw import _native
 from kvmfw.errors import ArgumentError, FormatError, InputError, RowError
 from kvmfw.readers.blocks import blocks_of_table, vcpus_of_block
 from kvmfw.readers.cloud_hypervisor import STATE
-from kvmfw.readers.cutter import runs_of_stream, runs_of_table
+from kvmfw.readers.cutter import runs_of_table
 from kvmfw.readers.formats import TABLES, check_format, detect, holds_vms, host_of, vcpus_of
 from kvmfw.readers.generations import read_one
 from kvmfw.readers.hosts_table import VMM, read_hosts_table
@@ -24,6 +24,7 @@ from kvmfw.readers.rejects import Intake, named_twice
 from kvmfw.readers.runs import Alike, Runs
 from kvmfw.readers.source import is_gzip
 from kvmfw.readers.stored import StoredVms, is_stored, read_manifest, stored_hosts
+from kvmfw.readers.streams import runs_of_stream
 from kvmfw.readers.tables import open_table
 from kvmfw.readers.vcpus import sets_of
 from kvmfw.sets import Host, RegisterSet

@@ -51,8 +51,7 @@ pub(crate) enum NameColumn<'py> {
 const FEW_AT_ONCE: usize = 16;
 /// More VMs than this are read as a source.
 const FEW: usize = 256;
-/// Fewer rows are taken in within a tenth of a second, mostly in some milliseconds: nobody waits for them on a thread of its own,
-/// whose end interrupts all other cores.
+/// Fewer rows take a tenth of a second at most: no thread is made for them, whose end interrupts all other cores.
 const MANY_ROWS: usize = 1 << 20;
 /// How long a signal may wait for one who waits.
 const BETWEEN_SIGNALS: Duration = Duration::from_millis(50);
