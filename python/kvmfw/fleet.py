@@ -261,7 +261,7 @@ class Fleet(View):
             return
         intake = readers.Intake("raise")
         # Read to its end first, so that nobody waits for a source.
-        parts = list(readers.parts_of(vms, self._native, intake))
+        parts = readers.read_through(readers.parts_of(vms, self._native, intake))
         with self._change() as change:
             unique = change.vm_count() > 0 or isinstance(vms, str | Path | readers.StoredVms)
             self._vms.add(change, parts, intake, unique=unique)

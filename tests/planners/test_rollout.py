@@ -190,6 +190,21 @@ def test_the_fast_way_is_sound_and_never_better_than_the_best(seed: int, at_once
     assert all(len(wave.hosts) <= max(at_once, 2) for step in fast.steps for wave in step.waves)
 
 
+def test_a_search_in_vain_ends() -> None:
+    """Where a drain needs many VMs started anew, all choices of these were looked at, however many there are."""
+    kinds = [tiny_set(workaround_1=one, workaround_3=other) for one in range(3) for other in range(2)]
+    vms = [
+        kvmfw.RegisterSet.from_mapping(kinds[at % 6].to_mapping(), name=f"vm{at}", host=f"h{at // 20}")
+        for at in range(40)
+    ]
+    ask = Ask(
+        dict.fromkeys(range(2), host(2, 2, "new")), [20, 20], keep_cost=10, unknown="refuse", change="accept"
+    )
+    plan = plan_rollout(kvmfw.Fleet(vms, [host(2, 1, f"h{at}") for at in range(2)]), ask)
+    assert plan.cost == 20
+    assert not plan.is_best
+
+
 # --- the command ----------------------------------------------------------------------------------
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -6,6 +6,7 @@ There is one module for each format; which one reads a file is found out by what
 
 from __future__ import annotations
 
+from kvmfw.readers.behind import read_through
 from kvmfw.readers.facts import HostFacts, read_facts
 from kvmfw.readers.firecracker import CpuTemplate
 from kvmfw.readers.folders import (
@@ -46,6 +47,7 @@ __all__ = [
     "judge_vm",
     "parts_of",
     "read_facts",
+    "read_through",
     "register_sets",
     "told_vmm",
     "vcpu_config",

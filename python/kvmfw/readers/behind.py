@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
-__all__ = ["behind"]
+__all__ = ["behind", "read_through"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -54,6 +54,18 @@ def behind(work: Callable[[T], R], items: Iterable[T], is_short: Callable[[T], b
         finally:
             for waiting in at_work:
                 waiting.cancel()
+
+
+def read_through(items: Iterable[T]) -> Iterator[T]:
+    """Read a source to its end now. What is wrong with it comes where it came: after the items before it."""
+    return _given(list(_or_broken(items)))
+
+
+def _given(items: Iterable[T | _Broken]) -> Iterator[T]:
+    for item in items:
+        if isinstance(item, _Broken):
+            raise item.error
+        yield item
 
 
 @dataclass(frozen=True, slots=True)

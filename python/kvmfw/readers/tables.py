@@ -338,7 +338,7 @@ def _flattened(column: pa.Array, name: str) -> tuple[npt.NDArray[np.int64], pa.A
     if not _is_list(column.type):
         raise ArgumentError(f"column `{name}` is {column.type}; expected lists, in every row as many of each")
     lengths = column.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
-    return lengths, column.flatten()
+    return lengths, one_chunk(without_views(pa.chunked_array([column.flatten()])))
 
 
 def _unzipped(column: pa.Array, entries: pa.Array) -> tuple[pa.Array, pa.Array]:

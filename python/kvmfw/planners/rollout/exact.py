@@ -55,7 +55,7 @@ def best_order(start: Field, keep_cost: int, *, below: int, least: int) -> tuple
     best: Order | None = None
     seen: set[bytes] = set()
     while heap and below > least:
-        anew, left, looked_at, field, order = heapq.heappop(heap)
+        anew, left, _, field, order = heapq.heappop(heap)
         if anew >= below:
             break
         key = _key(field)
@@ -68,17 +68,11 @@ def best_order(start: Field, keep_cost: int, *, below: int, least: int) -> tuple
             if field.in_service[group]:
                 for after in upgrades(field, group, below - 1 - anew):
                     looked_at = next(number)
-                    entry = (
-                        int(after.restarted.sum()),
-                        left - 1,
-                        looked_at,
-                        after,
-                        [*order, (group, 1, after)],
-                    )
-                    if _key(after) not in seen:
-                        heapq.heappush(heap, entry)
                     if looked_at > STATES:
                         return best, False
+                    if after is not None and _key(after) not in seen:
+                        cost = int(after.restarted.sum())
+                        heapq.heappush(heap, (cost, left - 1, looked_at, after, [*order, (group, 1, after)]))
     return best, True
 
 

@@ -68,17 +68,18 @@ def _settled(state: Field, group: int, choose: Choose | None) -> int | None:
     return anew
 
 
-def upgrades(field: Field, group: int, most: int) -> Iterator[Field]:
+def upgrades(field: Field, group: int, most: int) -> Iterator[Field | None]:
     """Give every state that the upgrade of one host leads to, with nobody started anew whose place the step does not need.
 
-    A VM is stopped before the drain and starts after it, on any host that is in service by then.
+    A VM is stopped before the drain and starts after it, on any host that is in service by then. None stands for each state that
+    was looked at in vain: more VMs have to start anew.
     """
     state = field.copy()
     state.drain(group, 1)
     yield from _chosen(state, group, field.restarted, most, set())
 
 
-def _chosen(state: Field, group: int, before: Ints, most: int, seen: set[bytes]) -> Iterator[Field]:
+def _chosen(state: Field, group: int, before: Ints, most: int, seen: set[bytes]) -> Iterator[Field | None]:
     key = state.restarted.tobytes()
     if key in seen:
         return
@@ -94,6 +95,7 @@ def _chosen(state: Field, group: int, before: Ints, most: int, seen: set[bytes])
             yield after
             return
         helpful = _in_the_way(state, after, homeless)
+    yield None
     if stopped.sum() >= most:
         return
     in_service = state.in_service > 0
