@@ -1,5 +1,5 @@
-//! Fixed workloads for counting instructions: `count NAME`; see `benches/instructions.py`. `count far PAIRS` for counting
-//! misses of caches: see `benches/misses.py`.
+//! Fixed workloads for counting instructions: `count NAME`; see `benches/instructions.py`. `count near TIMES`
+//! and `count far TIMES` for counting misses of caches: see `benches/misses.py`.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -14,9 +14,6 @@ const VMS: u64 = 20_000;
 const REGISTERS: u64 = 24;
 const HOSTS: u64 = 40;
 const PAIRS: u64 = 400_000;
-/// Of a fleet whose tables caches do not hold: VMs, hosts, and how many of them differ.
-const FAR: (u64, u64) = (2_000_000, 20_000);
-const FAR_CLASSES: (u64, u64) = (20_000, 400);
 const CHANGES: u64 = 3_000;
 /// VMs that are at hand, for changes of VMs that come and go.
 const STEP: u64 = VMS / CHANGES;
@@ -61,28 +58,43 @@ fn host(numbers: &mut Numbers) -> Result<Host, Box<dyn std::error::Error>> {
     Ok(Host::from_json(text.as_bytes())?)
 }
 
-/// Pairs of a fleet of [`FAR`]; none shows what making it takes.
-fn far(pairs: u64) -> Result<u64, Box<dyn std::error::Error>> {
+/// A fleet for pairs: how many VMs and hosts there are, how many of them differ, and whether units are told.
+struct Shape {
+    members: (u64, u64),
+    classes: (u64, u64),
+    units: bool,
+}
+
+/// `small` of the benches, with units.
+const NEAR: Shape = Shape { members: (100_000, 10_000), classes: (500, 60), units: true };
+/// `large` of the benches: caches do not hold its tables.
+const FAR: Shape = Shape { members: (2_000_000, 20_000), classes: (20_000, 400), units: false };
+
+/// Pairs of a fleet, so many times ten [`PAIRS`]; one time more shows what they take without what making them does.
+fn shaped(shape: &Shape, times: u64) -> Result<u64, Box<dyn std::error::Error>> {
+    let ((vms, hosts), classes) = (shape.members, shape.classes);
     let mut numbers = Numbers(7);
-    let hosts = (0..FAR_CLASSES.1).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
-    let ids: Vec<u64> = (0..FAR_CLASSES.0).flat_map(|_| (0..REGISTERS).map(register)).collect();
+    let captures = (0..classes.1).map(|_| host(&mut numbers)).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<u64> = (0..classes.0).flat_map(|_| (0..REGISTERS).map(register)).collect();
     let values: Vec<u64> = ids.iter().map(|_| numbers.next(3)).collect();
-    let starts: Vec<i64> =
-        (0..).step_by(usize::try_from(REGISTERS)?).take(usize::try_from(FAR_CLASSES.0)? + 1).collect();
+    let starts: Vec<i64> = (0..).step_by(usize::try_from(REGISTERS)?).take(usize::try_from(classes.0)? + 1).collect();
     let configs = [VcpuConfig { features: 1 << 2, vgic: true, ..VcpuConfig::default() }];
     let rows = Runs { starts: &starts, register: &ids, value: &values, configs: &configs, config_of: &[], vmm_of: &[] };
     let mut some = |count, below| (0..count).map(|_| u32::try_from(numbers.next(below))).collect::<Result<Vec<_>, _>>();
-    let (like, kinds) = (some(FAR.0, FAR_CLASSES.0)?, some(FAR.1, FAR_CLASSES.1)?);
-    let (vm, host) = (some(pairs, FAR.0)?, some(pairs, FAR.1)?);
+    let (like, kinds) = (some(vms, classes.0)?, some(hosts, classes.1)?);
+    let (vm, host) = (some(10 * PAIRS, vms)?, some(10 * PAIRS, hosts)?);
     let mut change = Fleet::new(Question::default(), 1).change();
     change.add_runs(rows, Named { like: Some(&like), ..Named::default() })?;
-    change.add_hosts(&hosts, &kinds, None)?;
+    change.add_hosts(&captures, &kinds, None)?;
     let fleet = change.commit();
     // The table of all classes is there before the pairs are.
     let mut out = vec![0; vm.len().max(fleet.vm_count())];
-    let (all, first) = ((0..u32::try_from(FAR.0)?).collect::<Vec<_>>(), vec![0; fleet.vm_count()]);
+    let (all, first) = ((0..u32::try_from(vms)?).collect::<Vec<_>>(), vec![0; fleet.vm_count()]);
     fleet.pairs(&all, &first, &mut out, None)?;
-    fleet.pairs(&vm, &host, &mut out[..vm.len()], None)?;
+    let mut units = vec![0; vm.len()];
+    for _ in 0..times {
+        fleet.pairs(&vm, &host, &mut out[..vm.len()], shape.units.then_some(&mut units[..]))?;
+    }
     Ok(out.iter().map(|byte| u64::from(*byte)).sum())
 }
 
@@ -327,9 +339,10 @@ fn event(fleet: &Fleet, number: u64, hosts: &[Host], sets: &[RegisterSet]) -> Re
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
-    let pairs = arguments.next().and_then(|pairs| pairs.parse().ok()).filter(|_| name == "far");
+    let shape = [("near", NEAR), ("far", FAR)].into_iter().find(|(one, _)| *one == name);
+    let times = arguments.next().and_then(|times| times.parse().ok());
     // The result is the exit code's business only where there is none.
-    match pairs.map_or_else(|| run(&name), far) {
+    match shape.zip(times).map_or_else(|| run(&name), |((_, shape), times)| shaped(&shape, times)) {
         Ok(sum) if std::hint::black_box(sum) > 0 => ExitCode::SUCCESS,
         Ok(_) | Err(_) => ExitCode::FAILURE,
     }
