@@ -43,7 +43,7 @@ def runs_of_stream(
             goes_on = _goes_on(vm, table)
             vm = pa.concat_tables([vm, compacted(table.slice(0, goes_on))], promote_options="permissive")
             left = table.slice(goes_on)
-            if left.num_rows == 0 and following is not None and _goes_on(vm, following):
+            if left.num_rows == 0 and following is not None and _begins_with(following, vm):
                 continue
             yield runs_of(vm, first_row, native)
             first_row += vm.num_rows
@@ -52,7 +52,7 @@ def runs_of_stream(
                 continue
         made = runs_of(left, first_row, native)
         are_rows = made.nested and made.index is None
-        if are_rows or following is None or not _goes_on(left.slice(left.num_rows - 1), following):
+        if are_rows or following is None or not _begins_with(following, left.slice(left.num_rows - 1)):
             yield made
             first_row += left.num_rows
             continue
@@ -78,6 +78,11 @@ def _with_the_next(tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Ta
         raise
     if before is not None:
         yield before, None
+
+
+def _begins_with(table: pa.Table, vm: pa.Table) -> bool:
+    """Tell whether the first row is of the VM of the rows before it, without a look at those that follow."""
+    return bool(_known(table.column("vm")[0].as_py()) == _known(vm.column("vm")[0].as_py()))
 
 
 def _goes_on(vm: pa.Table, table: pa.Table) -> int:

@@ -95,9 +95,9 @@ def plan_rollout(fleet: Fleet, ask: Ask) -> Rollout:
         capacity=capacity,
     )
     start = Field(ground)
-    least = least_cost(ground, ask.keep_cost)
     order = greedy_order(start, ask.keep_cost, ask.at_once)
     below, better, is_proved = _cost(start, order, ask.keep_cost), None, False
+    least = least_cost(ground, ask.keep_cost) if below else 0
     if ask.at_once == 1 and is_small(ground):
         better, is_proved = best_order(start, ask.keep_cost, below=below, least=least or 0)
     walk = Walk(start, vm_kind, homes)
