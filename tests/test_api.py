@@ -130,6 +130,20 @@ def test_a_missing_file_is_an_input_error(tmp_path: Path) -> None:
         kvmfw.Host.load(tmp_path / "none.json")
 
 
+@pytest.mark.parametrize("name", ["\ud800", "a\0b.json"])
+def test_what_no_file_can_be_called_is_an_input_error(name: str) -> None:
+    for read in (kvmfw.Host.load, kvmfw.RegisterSet.load, kvmfw.Fleet.load, kvmfw.Fleet.open):
+        with pytest.raises(kvmfw.InputError):
+            read(name)
+
+
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    for read in (kvmfw.Host.from_json, kvmfw.RegisterSet.from_json):
+        with pytest.raises(kvmfw.FormatError, match="line 2"):
+            read('{"format":\n"\ud800"}')
+    assert kvmfw.find_register("\ud800") is None
+
+
 def test_values_wider_than_their_register_are_refused() -> None:
     with pytest.raises(kvmfw.ArgumentError, match="4 bytes"):
         kvmfw.RegisterSet.from_mapping({0x6020000000110000: 1 << 32})

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 import kvmfw
-from kvmfw.errors import ArgumentError, RowError
+from kvmfw.errors import ArgumentError, MissingError, RowError
 from kvmfw.testing import capture_document, tiny_host, tiny_set
 from tests.support.fleets import CCSIDR, FIRMWARE, PC
 
@@ -157,3 +157,13 @@ def test_an_empty_side_is_no_error() -> None:
         fleet.add_vms([tiny_set(name="new")])
         assert fleet.shape[0] == len(vms) + 1
         assert fleet.counts("vm").sum() == fleet.shape[0] * fleet.shape[1]
+
+
+@pytest.mark.parametrize("name", ["\ud800", "vm\udfff", "\udc80"])
+def test_half_of_a_surrogate_pair_is_nobodys_name(name: str) -> None:
+    fleet = kvmfw.Fleet([tiny_set(name="vm\ufffd")], [tiny_host()])
+    asked = (fleet.class_row, fleet.vm_row, fleet.host_row, fleet.home, lambda who: fleet.remove_vms([who]))
+    for ask in (*asked, lambda who: fleet.move("vm\ufffd", who), lambda who: fleet.remove_hosts([who])):
+        with pytest.raises(MissingError, match=r"'.*\\ud[89cf][08f][0f]' is no (VM|host)"):
+            ask(name)
+    assert fleet.shape == (1, 1)

@@ -44,6 +44,8 @@ def open_file(path: Path) -> Iterator[BinaryIO]:
         file = os.fdopen(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb")
     except OSError as error:
         raise InputError(error.strerror or "cannot be read", file=str(path)) from error
+    except ValueError as error:
+        raise InputError(f"no file has such a name: {error}", file=str(path)) from error
     with file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise InputError("this is a pipe or a device; expected a file", file=str(path))

@@ -60,7 +60,7 @@ class RegisterSet:
         >>> RegisterSet.from_json(text)[0x6030000000140000]
         65537
         """
-        return cls._wrap(_native.RegisterSet.from_json(text.encode() if isinstance(text, str) else text))
+        return cls._wrap(_native.RegisterSet.from_json(_bytes_of(text)))
 
     @classmethod
     def from_mapping(
@@ -257,7 +257,7 @@ class Host:
     @classmethod
     def from_json(cls, text: bytes | str) -> Host:
         """Read a ``kvmfw-capture`` document."""
-        native = _native.Host.from_json(text.encode() if isinstance(text, str) else text)
+        native = _native.Host.from_json(_bytes_of(text))
         return cls._wrap(native, native.name)
 
     @property
@@ -384,3 +384,8 @@ class Host:
 
     def __repr__(self) -> str:
         return f"<Host {self.name}: {self.kernel}, {len(self.vcpus)} vCPU configurations>"
+
+
+def _bytes_of(text: bytes | str) -> bytes:
+    # Half of a surrogate pair is no text: the reader says where it stands.
+    return text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text

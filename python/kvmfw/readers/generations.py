@@ -34,7 +34,7 @@ def snapshot(folder: Path) -> Path:
     """Give the folder of the generation that holds now; `folder` itself where its tables stand in it."""
     try:
         return folder / (folder / _CURRENT).readlink()
-    except OSError:
+    except (OSError, ValueError):
         return folder
 
 

@@ -25,6 +25,7 @@ mod who;
 mod words;
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use self::values::Id;
 
@@ -57,8 +58,8 @@ fn register_name(register: Id) -> String {
 
 /// The register of a name or id.
 #[pyfunction]
-fn find_register(text: &str) -> Option<u64> {
-    kvmfw_core::catalog::find(text).map(kvmfw_core::RegisterId::raw)
+fn find_register(text: &Bound<'_, PyString>) -> Option<u64> {
+    kvmfw_core::catalog::find(&text.to_string_lossy()).map(kvmfw_core::RegisterId::raw)
 }
 
 /// What KVM takes in a register, and which kernels list it, in words.

@@ -69,7 +69,8 @@ pub(crate) fn who<'a, H: Named>(asked: &'a Bound<'_, PyAny>) -> PyResult<Who<'a,
         return Ok(Who::Handle(handle));
     }
     if let Ok(name) = asked.cast::<PyString>() {
-        return Ok(Who::Name(name.to_str()?));
+        // Half of a surrogate pair is no text, so nobody has that name.
+        return name.to_str().map(Who::Name).or_else(|_| Err(nobody::<H>(asked)?));
     }
     let is_number = !asked.is_instance_of::<PyBool>();
     match asked.extract::<i64>() {
@@ -79,10 +80,11 @@ pub(crate) fn who<'a, H: Named>(asked: &'a Bound<'_, PyAny>) -> PyResult<Who<'a,
             let problem = format!("{} row {row} is out of range", H::SIDE);
             Err(missing_error(asked.py(), &MissingError { problem, row: None }))
         }
-        _ => {
-            let problem =
-                format!("{} is no {}; expected a row (a whole number), a name or a handle", asked.repr()?, H::SIDE);
-            Err(missing_error(asked.py(), &MissingError { problem, row: None }))
-        }
+        _ => Err(nobody::<H>(asked)?),
     }
+}
+
+fn nobody<H: Named>(asked: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+    let problem = format!("{} is no {}; expected a row (a whole number), a name or a handle", asked.repr()?, H::SIDE);
+    Ok(missing_error(asked.py(), &MissingError { problem, row: None }))
 }
