@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+
+import numpy as np
 import pytest
 
 import kvmfw
 from tests.support import golden, golden_oracle
+from tests.support.fleets import WAYS, direct, fleet_of
 from tests.support.golden import Case, Expected
 
 CASES = golden.cases()
@@ -41,6 +45,23 @@ def test_the_engine_says_what_was_written_by_hand(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
 def test_the_oracle_says_what_was_written_by_hand(case: Case) -> None:
     assert shown(case, golden_oracle.judge(case)) == shown(case, (case.outcome, case.findings)), case.source
+
+
+@pytest.mark.parametrize("vmm", sorted({case.vmm for case in CASES}))
+def test_fleets_of_every_kind_say_of_vectors_what_the_engine_says(vmm: str) -> None:
+    """Sets and hosts of one file beside each other: what one of them needs is looked at in all."""
+    of_file: defaultdict[str, list[Case]] = defaultdict(list)
+    for case in CASES:
+        if (case.vmm, case.state) == (vmm, "fresh"):
+            of_file[case.label.partition(":")[0]].append(case)
+    for cases in of_file.values():
+        sets, hosts = [case.register_set() for case in cases], [case.target() for case in cases]
+        rows, columns = np.indices((len(sets), len(hosts)))
+        wanted, _ = direct(sets, hosts, range(len(hosts)), vmm=vmm)
+        for way in WAYS:
+            fleet = fleet_of(sets, hosts, range(len(hosts)), way=way, vmm=vmm)
+            found = fleet.validate_pairs(rows.ravel(), columns.ravel())
+            np.testing.assert_array_equal(found, wanted.ravel(), err_msg=f"{cases[0].label}, {way}")
 
 
 def test_there_are_vectors() -> None:
