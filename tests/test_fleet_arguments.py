@@ -159,7 +159,7 @@ def test_an_empty_side_is_no_error() -> None:
         assert fleet.counts("vm").sum() == fleet.shape[0] * fleet.shape[1]
 
 
-@pytest.mark.parametrize("name", ["\ud800", "vm\udfff", "\udc80"])
+@pytest.mark.parametrize("name", ["\ud800", "vm\udfff"])
 def test_half_of_a_surrogate_pair_is_nobodys_name(name: str) -> None:
     fleet = kvmfw.Fleet([tiny_set(name="vm\ufffd")], [tiny_host()])
     asked = (fleet.class_row, fleet.vm_row, fleet.host_row, fleet.home, lambda who: fleet.remove_vms([who]))

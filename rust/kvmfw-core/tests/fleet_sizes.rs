@@ -283,6 +283,34 @@ fn counts_around_strips_and_tiles_are_those_of_single_pairs() {
     }
 }
 
+/// A matrix is written by blocks of hosts whose bits fit into the cache: more classes than 12,288 have several.
+#[test]
+fn matrices_of_several_blocks_of_hosts_are_those_of_single_pairs() {
+    let (_, kinds) = mixed();
+    let (classes, hosts) = (12_300, 1_051);
+    let saved: Vec<Saved> = (0..classes).map(|own| (own % 3, 0x1110 + ((own / 3) << 32))).collect();
+    let outcomes = direct(&saved, &kinds);
+    let kind_of = |host: usize| (host / 7 + host / 64) % kinds.len();
+    let rows: Vec<u32> = (0..hosts).map(|host| u32::try_from(kind_of(host)).expect("few kinds")).collect();
+    let taken = Taken { change: true, unknown: false };
+    let width = hosts.div_ceil(8);
+    for limits in WAYS {
+        let fleet = Fleet::with_limits(Question::default(), 2, limits);
+        add_vms(&fleet, &saved);
+        add_hosts(&fleet, &kinds, &rows);
+        let mut matrix = vec![9; saved.len() * width];
+        fleet.snapshot().matrix(0..saved.len(), taken, &mut matrix).expect("rows that there are");
+        for (class, row) in matrix.chunks(width).enumerate() {
+            let mut wanted = vec![0; width];
+            for host in 0..hosts {
+                let outcome = outcomes[class * kinds.len() + kind_of(host)];
+                wanted[host / 8] |= u8::from((outcome as u8) < 2) << (host % 8);
+            }
+            assert!(row == wanted, "VM {class}, {limits:?}");
+        }
+    }
+}
+
 #[test]
 fn a_unit_stands_in_the_way_alone_where_no_other_does() {
     let own = (1, 0x1110);
