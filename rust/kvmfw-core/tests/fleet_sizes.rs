@@ -288,7 +288,7 @@ fn counts_around_strips_and_tiles_are_those_of_single_pairs() {
 fn matrices_of_several_blocks_of_hosts_are_those_of_single_pairs() {
     let (_, kinds) = mixed();
     let (classes, hosts) = (12_300, 1_051);
-    let saved: Vec<Saved> = (0..classes).map(|own| (own % 3, 0x1110 + ((own / 3) << 32))).collect();
+    let saved: Vec<Saved> = (0..classes).map(|own| (own % 3, 0x1110 + (own << 32))).collect();
     let outcomes = direct(&saved, &kinds);
     let kind_of = |host: usize| (host / 7 + host / 64) % kinds.len();
     let rows: Vec<u32> = (0..hosts).map(|host| u32::try_from(kind_of(host)).expect("few kinds")).collect();
