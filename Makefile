@@ -18,7 +18,7 @@ MUTATE ?= 'kvmfw-core/src/rules/**/*.rs'
 
 SOURCES := pyproject.toml $(shell find rust python -name target -prune -o -type f \( -name '*.rs' -o -name '*.toml' -o -name '*.lock' -o -name '*.py' \) -print)
 
-.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants wheel reproducible deny sbom sdist-offline lowest deep fuzz fuzz-readers lint format types docs site ci clean
+.PHONY: audit test coverage bench guard counts agreement vmm live tables prove collecting openstack kubernetes schemathesis browser mutants mutants-python wheel reproducible deny sbom sdist-offline lowest deep fuzz fuzz-readers lint format types docs site ci clean
 
 audit: $(VENV)/.installed  ## set everything up and audit the fleet in examples/ (FLEET=folder for another)
 	$(BIN)/kvmfw audit $(FLEET) --fail-on none
@@ -166,6 +166,10 @@ sdist-offline:  ## a source archive in dist/ with all crates, which builds witho
 mutants:  ## mutate the rules and list what neither tests nor vectors notice (needs cargo-mutants; hours; MUTATE=files)
 	rm -rf build/mutants && git clone --quiet . build/mutants
 	cd build/mutants/rust && cargo mutants --in-place -p kvmfw-core $(foreach file,$(MUTATE),-f $(file)) -o ../.. -- --lib --test vectors
+
+mutants-python: $(VENV)/.tests  ## the same for readers, store and analysis, in children that exchange code (an hour; FILES, SAMPLE=number of changes)
+	$(BIN)/python -m pip install --quiet --upgrade --target build/mutants/tools coverage==7.10.7
+	PYTHONPATH=build/mutants/tools $(BIN)/python -m tests.mutants $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all

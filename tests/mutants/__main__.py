@@ -21,19 +21,9 @@ FILES = [*HERE.glob("readers/*.py"), *HERE.glob("analysis/*.py")]
 FILES += [HERE / name for name in ("store.py", "saving.py", "ingest.py")]
 # They start processes for what they do, take minutes, or reach none of these files.
 APART = (
-    "live",
-    "probe",
-    "ray",
-    "spark",
-    "injected",
-    "memory",
-    "interrupts",
-    "containers",
-    "house",
-    "readme",
-    "mixed",
+    *("live", "probe", "ray", "spark", "injected", "memory", "interrupts", "containers", "house", "readme"),
+    *("mixed", "collect", "vectors", "oracle", "mutants"),
 )
-APART += ("collect", "vectors", "oracle")
 TESTS = [
     file for file in sorted(Path("tests").glob("test_*.py")) if not any(word in file.name for word in APART)
 ]
