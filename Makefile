@@ -168,8 +168,8 @@ mutants:  ## mutate the rules and list what neither tests nor vectors notice (ne
 	cd build/mutants/rust && cargo mutants --in-place -p kvmfw-core $(foreach file,$(MUTATE),-f $(file)) -o ../.. -- --lib --test vectors
 
 mutants-python: $(VENV)/.tests  ## the same for readers, store and analysis, in children that exchange code (an hour; FILES, SAMPLE=number of changes)
-	$(BIN)/python -m pip install --quiet --upgrade --target build/mutants/tools coverage==7.10.7
-	PYTHONPATH=build/mutants/tools $(BIN)/python -m tests.mutants $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
+	$(BIN)/python -m pip install --quiet --upgrade --target build/mutation coverage==7.10.7
+	PYTHONPATH=build/mutation $(BIN)/python -m tests.mutants $(FILES) $(if $(SAMPLE),--sample $(SAMPLE))
 
 format: $(VENV)/.dev  ## format everything
 	cd rust && cargo fmt --all
