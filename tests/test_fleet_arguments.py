@@ -167,3 +167,23 @@ def test_half_of_a_surrogate_pair_is_nobodys_name(name: str) -> None:
         with pytest.raises(MissingError, match=r"'.*\\ud[89cf][08f][0f]' is no (VM|host)"):
             ask(name)
     assert fleet.shape == (1, 1)
+
+
+def test_what_is_no_host_is_named_by_its_row() -> None:
+    with pytest.raises(ArgumentError, match=r"host 1 is a int; expected a kvmfw\.Host"):
+        kvmfw.Fleet([tiny_set()], [tiny_host(), 3])
+
+
+def test_a_vm_of_which_a_vcpu_has_no_number_is_named_by_its_first_row() -> None:
+    table = pa.table(
+        {
+            "vm": ["a", "a", "b", "b", "b", "c"],
+            "register": pa.array([PC] * 6, pa.uint64()),
+            "value": pa.array([1] * 6, pa.uint64()),
+            "index": [0, 1, 0, 1, -1, 0],
+        }
+    )
+    fleet = kvmfw.Fleet(table, [tiny_host()], on_error="collect")
+    assert fleet.rejected == [(2, "the number of the vCPU is not between 0 and 65535")]
+    unknown = fleet.counts()[:, 2]
+    assert dict(zip(fleet.vm_names, unknown.tolist(), strict=True)) == {"a": 0, "b": 1, "c": 0}

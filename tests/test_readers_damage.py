@@ -125,7 +125,7 @@ DAMAGES: dict[str, dict[str, Damage]] = {
         ),
         "kind of section unknown": (
             lambda folder, form: with_head(folder, form, b"QEVM\0\0\0\x03\x44"),
-            "is not a kind of section",
+            "byte 8: 0x44 is not a kind of section",
         ),
         "number of registers wrong": (stream_edit(put(0, struct.pack(">i", -5))), "which cannot be"),
         "ids not ascending": (stream_edit(put(4, b"\xff" * 8)), "expected ascending ids"),

@@ -27,7 +27,7 @@ APART = (
 TESTS = [
     file for file in sorted(Path("tests").glob("test_*.py")) if not any(word in file.name for word in APART)
 ]
-TESTS += [Path("tests/planners"), Path("tests/serve")]
+TESTS += [Path("tests/planners"), Path("tests/serve"), HERE / "readers", HERE / "analysis"]
 
 
 def main() -> int:
@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("files", nargs="*", type=Path, default=FILES)
     parser.add_argument("--sample", type=int, help="how many changes, by chance (default: all)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--again", type=Path, help="what an earlier run printed: only what it missed")
     parser.add_argument(
         "--seconds", type=float, default=20, help="of tests for one change (default: %(default)s)"
     )
@@ -43,7 +44,8 @@ def main() -> int:
         "--tests", nargs="*", type=Path, default=TESTS, help="default: all that work in their own process"
     )
     asked = parser.parse_args()
-    judges = Judges(sorted(file.resolve() for file in asked.files), asked.sample, asked.seed, asked.seconds)
+    files, again = sorted(file.resolve() for file in asked.files), asked.again and asked.again.read_text()
+    judges = Judges(files, asked.sample, asked.seed, again, asked.seconds)
     pytest.main(["-q", "-p", "no:cacheprovider", "-p", "no:xdist", *map(str, asked.tests)], plugins=[judges])
     judged = sum(judges.ends.values()) - judges.ends["unchanged"]
     ends = ", ".join(f"{count} {end}" for end, count in judges.ends.most_common())

@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import pkgutil
 import random
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -25,6 +26,8 @@ ALONE = 60.0
 """Seconds that one test may take."""
 FORK = 0.2
 """Seconds that a child takes which does nothing."""
+
+MISSED = re.compile(r": (missed by \d+ of \d+ tests|unreached)$")
 
 _WORK: list[Callable[[int], Any]] = []
 
@@ -51,15 +54,22 @@ class Judges:
         How many changes are looked at, by chance; None for all.
     seed : int
         Of that chance.
+    again : str or None
+        What an earlier run printed: only those are looked at that it missed.
     seconds : float
         How long tests may take for one change, by what they took before. The quick ones come first,
         and those that noticed others.
     """
 
-    def __init__(self, files: list[Path], sample: int | None, seed: int, seconds: float) -> None:
+    def __init__(
+        self, files: list[Path], sample: int | None, seed: int, again: str | None, seconds: float
+    ) -> None:
         self.files, self.seconds = files, seconds
         every = [change for file in files for change in changes(file)]
         random.Random(seed).shuffle(every)
+        if again is not None:
+            missed = {line.rpartition(": ")[0] for line in again.splitlines() if MISSED.search(line)}
+            every = [change for change in every if str(change) in missed]
         self.every, self.chosen = len(every), every[:sample]
         self.ends: Counter[str] = Counter()
 
