@@ -116,3 +116,31 @@ impl Runs<'_> {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vcpu::VcpuConfig;
+
+    /// The kinds of VMs that have one firmware register each, with these values.
+    fn of(kinds: &mut Kinds, value: &[u64]) -> Vec<u32> {
+        let register = vec![0x6030_0000_0014_0003; value.len()];
+        let starts: Vec<i64> = (0..).take(value.len() + 1).collect();
+        let configs = [VcpuConfig::default()];
+        let rows =
+            Runs { starts: &starts, register: &register, value, configs: &configs, config_of: &[], vmm_of: &[] };
+        kinds.of_runs(rows).expect("columns that fit together").0
+    }
+
+    #[test]
+    fn numbers_go_on_until_they_are_many_or_forgotten() {
+        let mut kinds = Kinds::new(1);
+        assert_eq!(of(&mut kinds, &[7, 8, 7]), [0, 1, 0]);
+        assert_eq!(of(&mut kinds, &[9, 8]), [2, 1]);
+        kinds.forget();
+        assert_eq!(of(&mut kinds, &[9, 8]), [0, 1]);
+        let many: Vec<u64> = (0..=MOST as u64).collect();
+        assert_eq!(of(&mut kinds, &many).len(), many.len());
+        assert_eq!(of(&mut kinds, &[5, 4, 5]), [0, 1, 0]);
+    }
+}
