@@ -127,8 +127,7 @@ mod tests {
         let register = vec![0x6030_0000_0014_0003; value.len()];
         let starts: Vec<i64> = (0..).take(value.len() + 1).collect();
         let configs = [VcpuConfig::default()];
-        let rows =
-            Runs { starts: &starts, register: &register, value, configs: &configs, config_of: &[], vmm_of: &[] };
+        let rows = Runs { starts: &starts, register: &register, value, configs: &configs, config_of: &[], vmm_of: &[] };
         kinds.of_runs(rows).expect("columns that fit together").0
     }
 
