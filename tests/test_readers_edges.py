@@ -58,7 +58,8 @@ def test_features_of_a_template_are_those_whose_bit_is_1(
 def test_vcpus_of_an_analysis_are_numbered_where_there_are_several(count: int) -> None:
     words = {"indexes": [hex(one) for one in FIRMWARE[:2]], "values": ["0x10001", "0x1"], "array_len": "0x2"}
     section = {f"cpreg_vmstate_{name}": told for name, told in words.items()}
-    found = analyzed_vcpus({f"cpu ({at})": section for at in range(count)}, "vm")
+    sections = {f"cpu ({at})": section for at in range(count)} | {"arm_gicv3 (9)": {}, "timer (10)": {}}
+    found = analyzed_vcpus(sections, "vm")
     names = ["vm"] if count == 1 else [f"vm/vcpu{at}" for at in range(count)]
     assert [(one.registers.name, one.vcpu) for one in found] == list(zip(names, range(count), strict=True))
 

@@ -23,7 +23,7 @@ SECTION = re.compile(r"cpu \(([0-9]{1,10})\)")
 def analyzed_vcpus(document: Mapping[str, Any], name: str) -> list[SavedVcpu]:
     """Read all vCPUs; they are numbered in the order of their sections."""
     sections = sorted((int(match[1]), key) for key in document if (match := SECTION.fullmatch(key)))
-    gics = (GICS[name] for key in document if (name := key.partition(" ")[0]) in GICS)
+    gics = (GICS[device] for key in document if (device := key.partition(" ")[0]) in GICS)
     vgic = next(gics, None)
     found = []
     for number, (_, key) in enumerate(sections):

@@ -33,7 +33,7 @@ def runs_of_stream(
     if isinstance(batches, Batches | pa.RecordBatchReader):
         # Columns are looked at also where there are no rows.
         tidied(batches.schema.empty_table(), columns)
-    tables = (table for some in gathered(batches) if (table := tidied(some, columns)).num_rows)
+    tables = (tidy for some in gathered(batches) if (tidy := tidied(some, columns)).num_rows)
     vm: pa.Table | None = None
     first_row = 0
     for table, following in _with_the_next(tables):
