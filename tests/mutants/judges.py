@@ -121,7 +121,7 @@ class Judges:
         known = reaching.get((str(change.file), change.line), [])
         items, taken = [], 0.0
         for seconds, item in sorted(known, key=lambda one: one[0] / (1 + 20 * noticed[one[1].nodeid])):
-            if taken + seconds <= self.seconds:
+            if taken + seconds <= self.seconds or not items:
                 items.append(item)
                 taken += seconds
         if not items:
