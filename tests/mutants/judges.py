@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import coverage
 import pytest
 
 import kvmfw
@@ -97,6 +96,9 @@ class Judges:
         """How long a test takes, and which lines it reaches; none where it does not pass here."""
 
         def lines() -> dict[str, list[int]]:
+            # Not installed where tests are only collected.
+            import coverage
+
             seen = coverage.Coverage(
                 data_file=None, include=[str(file) for file in self.files], config_file=False
             )
