@@ -96,8 +96,7 @@ class Judges:
         """How long a test takes, and which lines it reaches; none where it does not pass here."""
 
         def lines() -> dict[str, list[int]]:
-            # Not installed where tests are only collected.
-            import coverage
+            import coverage  # noqa: PLC0415  # not installed where tests are only collected
 
             seen = coverage.Coverage(
                 data_file=None, include=[str(file) for file in self.files], config_file=False
@@ -121,7 +120,8 @@ class Judges:
         noticed: Counter[str],
     ) -> str:
         known = reaching.get((str(change.file), change.line), [])
-        items, taken = [], 0.0
+        items: list[pytest.Item] = []
+        taken = 0.0
         for seconds, item in sorted(known, key=lambda one: one[0] / (1 + 20 * noticed[one[1].nodeid])):
             if taken + seconds <= self.seconds or not items:
                 items.append(item)
