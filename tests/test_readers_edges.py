@@ -10,8 +10,8 @@ import pytest
 
 import kvmfw
 from kvmfw.errors import FormatError
+from kvmfw.readers import CpuTemplate, read_facts
 from kvmfw.readers.analyze import analyzed_vcpus
-from kvmfw.readers.firecracker import CpuTemplate
 from kvmfw.readers.saved import register_set
 from kvmfw.readers.symbols import encoding_of
 from kvmfw.testing import tiny_host
@@ -52,6 +52,24 @@ def test_features_of_a_template_are_those_whose_bit_is_1(
     path = tmp_path / "template.json"
     path.write_text(json.dumps({"vcpu_features": [{"index": 0, "bitmap": bitmap}], "reg_modifiers": []}))
     assert CpuTemplate.load(path).feature_names() == names
+
+
+@pytest.mark.parametrize("part", [5, "0b1", [], None])
+@pytest.mark.parametrize("name", ["reg_modifiers", "vcpu_features"])
+def test_a_part_of_a_template_that_is_no_object_is_named(part: object, name: str, tmp_path: Path) -> None:
+    path = tmp_path / "template.json"
+    path.write_text(json.dumps({"vcpu_features": [], "reg_modifiers": []} | {name: [part]}))
+    with pytest.raises(FormatError, match=rf"{name}\[0\]: expected an object, found {type(part).__name__}"):
+        CpuTemplate.load(path)
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 0), (0, 15), (15, 15), (7, 8)])
+def test_a_range_may_be_all_of_a_field_or_one_value(least: int, most: int, tmp_path: Path) -> None:
+    path = tmp_path / "props.json"
+    path.write_text(json.dumps({"return": {"SYSREG_ID_AA64MMFR1_EL1_VH": {"min": least, "max": most}}}))
+    register = kvmfw.find_register("ID_AA64MMFR1_EL1")
+    assert register is not None
+    assert read_facts(path).ranges[register]["VH"] == (8, 4, least, most)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
