@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.mutants.changes import Change, changes, exchange
-from tests.mutants.children import in_child
+from tests.support.children import in_child
 
 SOURCE = '''
 LIMIT = 1 + 1

@@ -19,7 +19,7 @@ import pytest
 
 import kvmfw
 from tests.mutants.changes import Change, changes, exchange
-from tests.mutants.children import in_child
+from tests.support.children import in_child
 
 ALONE = 60.0
 """Seconds that one test may take."""
@@ -141,7 +141,7 @@ class Judges:
 
 
 def _failed(items: list[pytest.Item]) -> str:
-    """Run tests up to the first that fails; give its name."""
+    """Run tests up to the first that fails, in a child that ends with them; give its name."""
     failed: list[str] = []
 
     class Reports:
@@ -149,13 +149,12 @@ def _failed(items: list[pytest.Item]) -> str:
             if report.failed:
                 failed.append(report.nodeid)
 
+    manager = items[0].config.pluginmanager
+    if manager.has_plugin("terminalreporter"):
+        manager.unregister(name="terminalreporter")
+    manager.register(Reports())
     for item in items:
-        manager = item.config.pluginmanager
-        if manager.has_plugin("terminalreporter"):
-            manager.unregister(name="terminalreporter")
-        name = manager.register(Reports())
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
-        manager.unregister(name=name)
         if failed:
             return failed[0]
     return ""

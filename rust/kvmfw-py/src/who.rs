@@ -70,7 +70,7 @@ pub(crate) fn who<'a, H: Named>(asked: &'a Bound<'_, PyAny>) -> PyResult<Who<'a,
     }
     if let Ok(name) = asked.cast::<PyString>() {
         // Half of a surrogate pair is no text, so nobody has that name.
-        return name.to_str().map(Who::Name).or_else(|_| Err(nobody::<H>(asked)?));
+        return name.to_str().map(Who::Name).or_else(|_| nobody(asked));
     }
     let is_number = !asked.is_instance_of::<PyBool>();
     match asked.extract::<i64>() {
@@ -80,11 +80,11 @@ pub(crate) fn who<'a, H: Named>(asked: &'a Bound<'_, PyAny>) -> PyResult<Who<'a,
             let problem = format!("{} row {row} is out of range", H::SIDE);
             Err(missing_error(asked.py(), &MissingError { problem, row: None }))
         }
-        _ => Err(nobody::<H>(asked)?),
+        _ => nobody(asked),
     }
 }
 
-fn nobody<H: Named>(asked: &Bound<'_, PyAny>) -> PyResult<PyErr> {
+fn nobody<'a, H: Named>(asked: &Bound<'_, PyAny>) -> PyResult<Who<'a, H>> {
     let problem = format!("{} is no {}; expected a row (a whole number), a name or a handle", asked.repr()?, H::SIDE);
-    Ok(missing_error(asked.py(), &MissingError { problem, row: None }))
+    Err(missing_error(asked.py(), &MissingError { problem, row: None }))
 }
