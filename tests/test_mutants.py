@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +10,7 @@ import pytest
 
 from tests.mutants.changes import Change, changes, exchange
 from tests.support.children import in_child
+from tests.support.modules import load
 
 SOURCE = '''
 LIMIT = 1 + 1
@@ -46,12 +46,7 @@ class Bits:
 def module(tmp_path: Path) -> ModuleType:
     file = tmp_path / "changed.py"
     file.write_text(SOURCE)
-    spec = importlib.util.spec_from_file_location("changed", file)
-    assert spec is not None
-    assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    return load(file, "changed")
 
 
 def answers(module: ModuleType) -> list[object]:

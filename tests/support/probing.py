@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
 import kvmfw
 from tests.support.fakekvm import FakeKvm
+from tests.support.modules import load
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = Path(kvmfw.__file__).with_name("probe.py")
-
-
-def load_probe() -> ModuleType:
-    """The single file by itself, as it runs on a host: without the package around it."""
-    spec = importlib.util.spec_from_file_location("kvmfw_probe_under_test", PROBE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-probe = load_probe()
+# As it runs on a host: without the package around it.
+probe = load(PROBE, "kvmfw_probe_under_test")
 
 
 def arm(monkeypatch: pytest.MonkeyPatch) -> None:
